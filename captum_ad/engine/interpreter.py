@@ -1,0 +1,323 @@
+"""Carries feature masks beside tensors through any Python ``forward`` (Algorithm 1).
+
+Every torch call of the model passes through :meth:`Interpreter.__torch_function__`. A tensor made
+from masked inputs wears a tag with its mask; an operation on it is run by the rule registered for
+it; without a rule, the forward stops. Tensors whose origin was not seen are refused too, so that
+compiled code cannot slip a tensor past its mask.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NoReturn, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode, resolve_name
+
+from captum_ad.engine.border import fill_border
+from captum_ad.engine.masks import FeatureMask
+from captum_ad.engine.origins import call_depth, is_outer_constant, module_path, tensors_of
+from captum_ad.engine.registry import rule_for
+from captum_ad.errors import UnsupportedOperationError
+from captum_ad.rule import MaskRule
+
+_T = TypeVar("_T")
+_ATTRIBUTE = "_captum_ad_tag"
+_RUNS = itertools.count()
+_METADATA = frozenset(
+    getattr(torch.Tensor, name)
+    for name in [
+        "size",
+        "dim",
+        "ndimension",
+        "numel",
+        "nelement",
+        "stride",
+        "storage_offset",
+        "element_size",
+        "get_device",
+        "data_ptr",
+        "is_contiguous",
+        "is_floating_point",
+        "is_complex",
+        "is_signed",
+        "is_same_size",
+        "__len__",
+        "__repr__",
+        "__format__",
+        "__hash__",
+        "requires_grad_",
+        "register_hook",
+        "retain_grad",
+        "is_inference",
+        "untyped_storage",
+    ]
+)
+
+
+class _Storage:
+    """What tensors that share memory have in common."""
+
+    __slots__ = ("external", "mask_writes", "pointer", "shared", "writes")
+
+    def __init__(self, pointer: int, external: bool = False) -> None:
+        self.pointer = pointer
+        self.writes = 0  # in-place operations so far
+        self.mask_writes = 0  # those of them that changed which positions are kept
+        self.shared = external
+        self.external = external  # memory of the model or the caller
+
+
+class _Tag:
+    """What is known of one tensor: whether it comes from inputs with features, and its mask."""
+
+    __slots__ = ("clean", "data", "mask", "mask_writes", "run", "storage", "writes")
+
+    def __init__(self, run: int, data: bool, mask: FeatureMask | None, clean: bool, storage: _Storage) -> None:
+        self.run = run
+        self.data = data
+        self.mask = mask  # None: all of it is kept
+        self.clean = clean  # zero at deactivated positions, as of `writes`
+        self.storage = storage
+        self.writes = storage.writes
+        self.mask_writes = storage.mask_writes
+
+
+class Interpreter(TorchFunctionMode):
+    """One masked forward; rules know it as ``ad``.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The model that is run under this mode; its parameters and buffers are constants.
+    rule : MaskRule
+        The four knobs.
+    tau : float
+        The threshold τ.
+    constants : iterable of Tensor
+        Arguments of the forward that hold no features.
+    """
+
+    def __init__(self, model: nn.Module, rule: MaskRule, tau: float, constants: Iterable[Tensor] = ()) -> None:
+        super().__init__()
+        self.model = model
+        self.rule = rule
+        self.tau = tau
+        self._run = next(_RUNS)
+        self._constants = {id(t): t for t in itertools.chain(tensors_of(model), constants)}
+        self._depth = call_depth()
+        self._operation: Callable[..., Any] | None = None
+        self._operands: list[Tensor] = []
+
+    # What a rule asks and says
+
+    def mask(self, x: object) -> FeatureMask | None:
+        """The mask of an operand; None where nothing of it is deactivated."""
+        tag = self._tag(x) if isinstance(x, Tensor) else None
+        return tag.mask if tag else None
+
+    def is_data(self, x: object) -> bool:
+        """Whether an operand comes from inputs with features (a constant does not)."""
+        tag = self._tag(x) if isinstance(x, Tensor) else None
+        return tag is not None and tag.data
+
+    def is_clean(self, x: Tensor) -> bool:
+        """Whether an operand is known to be zero wherever it is deactivated."""
+        tag = self._tag(x)
+        return tag is None or tag.mask is None or (tag.clean and tag.writes == tag.storage.writes)
+
+    def deactivate(self, x: Tensor) -> Tensor:
+        """`x`, zero at its deactivated positions: a checkpoint (Definition 5).
+
+        Selects and never multiplies, so that Inf and NaN vanish too. Works in place where no
+        gradient, view or argument can notice: what a dead position holds is nobody's to read.
+        """
+        tag = self._tag(x)
+        if tag is None or tag.mask is None or self.is_clean(x):
+            return x
+        gradient = torch.is_grad_enabled() and x.requires_grad
+        if gradient or tag.storage.shared or 0 in x.stride():
+            return x.masked_fill(tag.mask.dead, 0)
+        x.masked_fill_(tag.mask.dead, 0)
+        tag.clean, tag.writes = True, tag.storage.writes
+        return x
+
+    def deactivate_(self, x: Tensor) -> None:
+        """Like :meth:`deactivate`, into `x` itself, for operations that write into `x`."""
+        tag = self._tag(x)
+        if tag is not None and tag.mask is not None and not self.is_clean(x):
+            x.masked_fill_(tag.mask.dead, 0)
+
+    def window_input(self, x: Tensor, reach: Sequence[int]) -> Tensor:
+        """`x` as active windows read it: deactivated, or with averaged borders (knob ``border``).
+
+        `reach` says for each of the last dimensions how far a window goes from an active position.
+        """
+        mask, x = self.mask(x), self.deactivate(x)
+        if mask is None or self.rule.border == "zero":
+            return x
+        return fill_border(x, mask, reach)
+
+    def emit(self, out: _T, mask: FeatureMask | None, *, clean: bool = False) -> _T:
+        """Mark a result with its mask and return it.
+
+        Parameters
+        ----------
+        out : Tensor
+            The result; also an operand itself, if it was written in place.
+        mask : FeatureMask or None
+            Broadcasts to `out`, with as many dimensions; None: everything is kept.
+        clean : bool
+            Whether `out` is zero at its deactivated positions already.
+        """
+        if not isinstance(out, Tensor):
+            raise TypeError(f"a rule emits tensors, not {type(out).__name__}: emit each tensor of a tuple")
+        if mask is not None:
+            if len(mask.kept.shape) != out.dim():
+                raise ValueError(f"mask of {mask.kept.dim()} dimensions emitted for a tensor of {out.dim()}")
+            if mask.is_full():
+                mask = None
+        storage, old = self._storage_of(out)
+        if any(out is operand for operand in self._operands):
+            storage.writes += 1
+            if old is None or not old.data or old.mask is not mask:
+                if storage.external:
+                    self.refuse("writes features into a tensor of the model")
+                storage.mask_writes += 1
+        self._mark(out, _Tag(self._run, True, mask, clean, storage))
+        return out
+
+    def refuse(self, why: str) -> NoReturn:
+        """Stop the forward: `why` completes "the operation … in module …"."""
+        name = _name_of(self._operation)
+        raise UnsupportedOperationError(
+            f"{name}, called in {module_path(self.model)}, {why}: the feature mask would be lost, and the answer "
+            f"silently wrong. Register a rule for it (captum_ad.register_rule; help(captum_ad.register_rule) has an "
+            f"example), or rewrite the module with operations that have one."
+        )
+
+    def only(self, x: Tensor) -> None:
+        """Refuse the operation if any other operand than `x` has a mask."""
+        for operand in self._operands:
+            if operand is not x and self.mask(operand) is not None:
+                self.refuse("has a rule for one masked operand, and was given several")
+
+    # The two ends of a forward
+
+    def start(self, x: Tensor, mask: FeatureMask | None) -> Tensor:
+        """An input with its mask: the first checkpoint. The caller's tensor is not touched."""
+        start = x.view_as(x) if mask is None else x.masked_fill(mask.dead, 0)
+        storage = _Storage(_pointer(start))
+        storage.shared = mask is None
+        self._mark(start, _Tag(self._run, True, mask, True, storage))
+        return start
+
+    def finish(self, out: Tensor) -> Tensor:
+        """The model's output, deactivated where its positions still are, and without its tag."""
+        tag = self._tag(out)
+        if tag is None or not tag.data:
+            raise UnsupportedOperationError(
+                f"the output of {type(self.model).__name__} does not come from the masked input by any operation "
+                "that could be followed: the mask was lost. Does the model leave torch (numpy, .item(), compiled code)?"
+            )
+        if tag.mask is not None:
+            out = out.masked_fill(tag.mask.dead, 0)
+        out.__dict__.pop(_ATTRIBUTE, None)
+        return out
+
+    # Interception
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        self._operation = func
+        self._operands = list(_tensors((args, kwargs)))
+        tags = [tag for operand in self._operands if (tag := self._tag(operand)) is not None and tag.data]
+        if not tags:
+            return self._follow(func(*args, **kwargs), data=False)
+        if func in _METADATA:
+            return func(*args, **kwargs)
+        masked = [tag.mask for tag in tags if tag.mask is not None]
+        rule = rule_for(func, bool(masked))
+        if rule is not None:
+            return rule(self, func, *args, **kwargs)
+        if getattr(func, "__name__", "") == "__get__" and not isinstance(out := func(*args, **kwargs), Tensor):
+            return out  # a property such as x.shape
+        if any(bool(mask.dead.any()) for mask in masked):
+            self.refuse("has no rule that carries a mask through it")
+        return self._follow(func(*args, **kwargs), data=True)
+
+    def _follow(self, out: Any, data: bool) -> Any:
+        """Tag the results of an operation that ran as usual."""
+        for tensor in _tensors(out):
+            if data:
+                self.emit(tensor, None)
+            elif not any(tensor is operand for operand in self._operands):
+                self._mark(tensor, _Tag(self._run, False, None, True, self._storage_of(tensor)[0]))
+        return out
+
+    def _tag(self, x: Tensor) -> _Tag | None:
+        tag: _Tag | None = x.__dict__.get(_ATTRIBUTE)
+        if tag is None:
+            if not isinstance(x, nn.Parameter) and id(x) not in self._constants:
+                if not is_outer_constant(x, self._depth):
+                    self.refuse(
+                        f"got a tensor of shape {tuple(x.shape)} that no operation seen here has made (from a "
+                        "ScriptModule, an extension, numpy or a legacy constructor; if it is a constant, make it a "
+                        "buffer of its module)"
+                    )
+                self._constants[id(x)] = x
+            return None
+        if tag.data and tag.run != self._run:
+            self.refuse("got a tensor that an earlier forward has left behind, with the mask of that forward")
+        if tag.mask_writes != tag.storage.mask_writes:
+            self.refuse("got a tensor whose memory was given other features through another view of it")
+        return tag
+
+    def _storage_of(self, out: Tensor) -> tuple[_Storage, _Tag | None]:
+        """The storage record of a result, shared with the operand whose memory it is."""
+        old: _Tag | None = out.__dict__.get(_ATTRIBUTE)
+        if old is not None:
+            return old.storage, old
+        pointer = _pointer(out)
+        for operand in self._operands if pointer else ():
+            tag: _Tag | None = operand.__dict__.get(_ATTRIBUTE)
+            if tag is not None and tag.storage.pointer == pointer:
+                tag.storage.shared = True
+                return tag.storage, None
+            if tag is None and _pointer(operand) == pointer:
+                return _Storage(pointer, external=True), None
+        return _Storage(pointer), None
+
+    @staticmethod
+    def _mark(x: Tensor, tag: _Tag) -> None:
+        setattr(x, _ATTRIBUTE, tag)
+
+
+def _pointer(x: Tensor) -> int:
+    return int(x.untyped_storage().data_ptr()) if x.layout == torch.strided else 0
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, (tuple, list)):
+        for item in value:
+            yield from _tensors(item)
+    elif isinstance(value, dict):
+        yield from _tensors(tuple(value.values()))
+
+
+def _name_of(operation: Callable[..., Any] | None) -> str:
+    if operation is None:
+        return "the model's output"
+    owner = getattr(operation, "__self__", None)
+    name = resolve_name(operation) or getattr(owner, "__name__", "") or getattr(operation, "__name__", repr(operation))
+    return f"operation {name}"

@@ -1,0 +1,173 @@
+"""The feature mask of a tensor, and the position attribution Φ that renews it (Definitions 3 to 5)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from captum_ad.rule import MaskRule
+
+
+@dataclass(frozen=True)
+class FeatureMask:
+    """Which positions of one tensor are kept.
+
+    Both tensors are boolean and broadcast to the tensor that they describe, dimension by dimension.
+
+    Parameters
+    ----------
+    kept : Tensor
+        Features that are kept (active).
+    feature : Tensor, optional
+        Where there are features at all; None: everywhere. Padding and constants are no features:
+        they are never deactivated, and count neither as kept nor as missing. ``kept`` lies within.
+    """
+
+    kept: Tensor
+    feature: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if self.feature is not None and self.feature.shape != self.kept.shape:
+            for name, part in zip(("kept", "feature"), torch.broadcast_tensors(self.kept, self.feature)):
+                object.__setattr__(self, name, part)
+
+    @property
+    def dead(self) -> Tensor:
+        """The deactivated positions: features that are not kept."""
+        return ~self.kept if self.feature is None else self.feature & ~self.kept
+
+    @property
+    def everywhere(self) -> Tensor:
+        """`feature`, written out."""
+        return torch.ones_like(self.kept) if self.feature is None else self.feature
+
+    def is_full(self) -> bool:
+        """Whether every position is a feature and kept, so that the mask says nothing."""
+        return self.feature is None and bool(self.kept.all())
+
+
+def full_mask(x: Tensor) -> FeatureMask:
+    """The mask of a tensor whose features are all kept."""
+    return FeatureMask(torch.ones((1,) * x.dim(), dtype=torch.bool, device=x.device))
+
+
+def constant_mask(x: Tensor) -> FeatureMask:
+    """The mask of a tensor that holds no features."""
+    nothing = torch.zeros((1,) * x.dim(), dtype=torch.bool, device=x.device)
+    return FeatureMask(nothing, nothing)
+
+
+@dataclass(frozen=True)
+class Windows:
+    """The position function ``pos`` (Definition 3) of an operation that works on windows.
+
+    Both hold one 0/1 matrix (output positions × input positions, float32) for each of the last
+    dimensions; an input position belongs to an output position iff it does in every dimension.
+
+    Parameters
+    ----------
+    reads : sequence of Tensor
+        The in-bounds input positions that an output position is computed from.
+    covers : sequence of Tensor
+        The input positions that an output position stands for: itself, or its cell at a stride.
+    """
+
+    reads: Sequence[Tensor]
+    covers: Sequence[Tensor]
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """Φ of every output position as its two counts, and the mask that follows from it."""
+
+    kept: Tensor  # features that are kept, among those that a position is computed from
+    features: Tensor  # features that a position is computed from
+    mask: FeatureMask
+
+
+def attribute_positions(mask: FeatureMask, windows: Windows, rule: MaskRule, tau: float) -> Attribution:
+    """M' = 1(Φ > τ) over windows: position attribution (Definition 4) and threshold.
+
+    A position that is computed from no feature (padding alone) is no feature itself.
+
+    Parameters
+    ----------
+    mask : FeatureMask
+        Mask of the input; its last ``len(windows.reads)`` dimensions are windowed, the others kept.
+    windows : Windows
+        Which input positions each output position is computed from, and covers.
+    rule : MaskRule
+        ``growth="none"`` asks, of a position that covers features, that one of them was active.
+    tau : float
+        The threshold τ.
+    """
+    kept, features = _counts(mask, windows.reads)
+    alive = exceeds(kept, features, tau)
+    if rule.growth == "none":
+        covered, cell = _counts(mask, windows.covers)
+        alive = alive & ((covered > 0) | (cell == 0))
+    return Attribution(kept, features, _renewed(alive, features))
+
+
+def reduce_positions(mask: FeatureMask, shape: Sequence[int], dims: Sequence[int], tau: float) -> Attribution:
+    """M' = 1(Φ > τ) where whole dimensions of a tensor of `shape` are reduced to one position."""
+
+    def count(part: Tensor) -> Tensor:
+        sizes = [shape[dim] if dim in dims else size for dim, size in enumerate(part.shape)]
+        return part.expand(sizes).sum(tuple(dims), keepdim=True, dtype=torch.float32)
+
+    kept = count(mask.kept)
+    if mask.feature is None:
+        features = torch.full_like(kept, math.prod(shape[dim] for dim in dims))
+    else:
+        features = count(mask.feature)
+    return Attribution(kept, features, _renewed(exceeds(kept, features, tau), features))
+
+
+def exceeds(kept: Tensor, features: Tensor, tau: float) -> Tensor:
+    """Φ > τ with Φ = kept / features, in whole numbers: no rounding can break Theorem 1."""
+    return kept > torch.floor(features.double() * tau) if tau else kept > 0
+
+
+def _renewed(alive: Tensor, features: Tensor) -> FeatureMask:
+    there = features > 0
+    return FeatureMask(alive & there, None if bool(there.all()) else there)
+
+
+def _counts(mask: FeatureMask, matrices: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """The number of kept features, and of features, in each window."""
+    first = mask.kept.dim() - len(matrices)
+    if mask.feature is None:
+        features = _window_sizes(matrices).reshape((1,) * first + tuple(len(m) for m in matrices))
+    else:
+        features = _sum_windows(mask.feature, matrices, first)
+    return _sum_windows(mask.kept, matrices, first), features
+
+
+def _window_sizes(matrices: Sequence[Tensor]) -> Tensor:
+    sizes = matrices[0].sum(1)
+    for matrix in matrices[1:]:
+        sizes = sizes[..., None] * matrix.sum(1)
+    return sizes
+
+
+def _sum_windows(values: Tensor, matrices: Sequence[Tensor], first: int) -> Tensor:
+    """Sums over windows, one dimension after the other; exact, as float32 holds such counts."""
+    sums = values.to(torch.float32)
+    with torch.autocast(values.device.type, enabled=False):
+        for dim, matrix in enumerate(matrices, start=first):
+            sums = sums.expand(*sums.shape[:dim], matrix.shape[1], *sums.shape[dim + 1 :])
+            sums = (sums.transpose(dim, -1) @ matrix.T).transpose(dim, -1)
+    return sums
+
+
+def compress(part: Tensor) -> Tensor:
+    """Narrow a mask's broadcast dimensions (stride 0) to size 1."""
+    for dim, (size, stride) in enumerate(zip(part.shape, part.stride())):
+        if size > 1 and stride == 0:
+            part = part.narrow(dim, 0, 1)
+    return part

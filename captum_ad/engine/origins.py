@@ -1,0 +1,70 @@
+"""Where a call comes from, and which tensors were there before the forward began."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from types import FrameType
+
+from torch import Tensor, nn
+
+_MODULE_INTERNALS = frozenset(vars(nn.Module())) - {"_buffers"}
+
+
+def tensors_of(model: nn.Module) -> Iterator[Tensor]:
+    """The tensors that a model's modules hold beside their parameters: buffers and plain attributes."""
+    for module in model.modules():
+        for name, value in vars(module).items():
+            if name not in _MODULE_INTERNALS:
+                yield from _inside(value)
+
+
+def call_depth() -> int:
+    """How many calls deep the caller is."""
+    return sum(1 for _ in _frames())
+
+
+def module_path(model: nn.Module) -> str:
+    """The innermost module of `model` whose code is running, as a readable path."""
+    paths = {id(module): path for path, module in model.named_modules()}
+    for frame in _frames():
+        owner = frame.f_locals.get("self")
+        if isinstance(owner, nn.Module) and id(owner) in paths:
+            name, kind = paths[id(owner)], type(owner).__name__
+            return f"module {name!r} ({kind})" if name else f"the model itself ({kind})"
+    return f"the model itself ({type(model).__name__})"
+
+
+def is_outer_constant(x: Tensor, depth: int) -> bool:
+    """Whether running code reads `x` from a global, or from a closure made before the forward.
+
+    `depth` is the call depth at which the forward began: a closure over a variable of a function
+    that is part of the forward proves nothing.
+    """
+    frames = list(_frames())
+    inside = frames[: len(frames) - depth]
+    own = [frame.f_locals.get(name) for frame in inside for name in frame.f_code.co_cellvars]
+    if any(value is x for value in own):
+        return False
+    closures = (frame.f_locals.get(name) for frame in inside for name in frame.f_code.co_freevars)
+    return _holds(closures, x) or any(_holds(frame.f_globals.values(), x) for frame in inside)
+
+
+def _frames() -> Iterator[FrameType]:
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
+
+
+def _holds(values: Iterable[object], x: Tensor) -> bool:
+    return any(found is x for value in values for found in _inside(value))
+
+
+def _inside(value: object, depth: int = 3) -> Iterator[Tensor]:
+    """The tensors in a value: itself, or those in containers, a few levels down."""
+    if isinstance(value, Tensor):
+        yield value
+    elif depth and type(value) in (list, tuple, dict):
+        for item in value.values() if isinstance(value, dict) else value:  # type: ignore[attr-defined]
+            yield from _inside(item, depth - 1)

@@ -1,0 +1,145 @@
+"""Operations on several maps: sums, products, concatenation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from captum_ad.engine.interpreter import Interpreter
+from captum_ad.engine.masks import FeatureMask, constant_mask, exceeds, full_mask
+from captum_ad.engine.registry import is_in_place, register_rule
+
+
+@register_rule("add", "sub", "subtract", "rsub", "maximum", "minimum")
+def sum_of_maps(ad: Interpreter, op: Callable[..., Tensor], x: Any, other: Any, **kwargs: Any) -> Tensor:
+    """Φ over the contributions; a dead contribution is zero. Constants contribute no features."""
+    masks = _masks(ad, x, other)
+    same = all(mask is masks[0] for mask in masks)
+    clean = len(masks) == 2 and all(ad.is_clean(operand) for operand in (x, other))
+    if not same and ad.rule.sum == "union":
+        x, other = _deactivated(ad, op, x), ad.deactivate(other) if isinstance(other, Tensor) else other
+        clean = True
+    out = op(x, other, **kwargs)
+    masks = [_aligned(mask, out.dim()) for mask in masks]
+    if same:
+        return ad.emit(out, masks[0], clean=clean)
+    kept, features = _contributions(*masks)
+    alive = exceeds(kept, features, ad.tau) if ad.rule.sum == "union" else kept == features
+    return ad.emit(out, _mask_of(alive, features), clean=clean and ad.rule.sum == "union")
+
+
+@register_rule("mul", "multiply", "div", "divide", "true_divide", "truediv")
+def product_of_maps(ad: Interpreter, op: Callable[..., Tensor], x: Any, other: Any, **kwargs: Any) -> Tensor:
+    """Active where every factor is: a dead factor is zero."""
+    masks = _masks(ad, x, other)
+    out = op(x, other, **kwargs)
+    masks = [_aligned(mask, out.dim()) for mask in masks]
+    if all(mask is masks[0] for mask in masks):
+        return ad.emit(out, masks[0])
+    kept, features = _contributions(*masks)
+    return ad.emit(out, _mask_of(kept == features, features))
+
+
+@register_rule("cat", "concat", "concatenate", always=True)
+def concatenation(
+    ad: Interpreter, op: Callable[..., Tensor], tensors: Sequence[Tensor], dim: int = 0, **kwargs: Any
+) -> Tensor:
+    """Masks side by side; constants are no features."""
+    if kwargs.get("out") is not None:
+        ad.refuse("writes into out=")
+    masks, clean = [_own_mask(ad, tensor) for tensor in tensors], all(ad.is_clean(tensor) for tensor in tensors)
+    out = op(tensors, dim, **kwargs)
+    return ad.emit(out, _side_by_side(masks, [t.shape[dim] for t in tensors], dim), clean=clean)
+
+
+@register_rule("stack", always=True)
+def stacking(
+    ad: Interpreter, op: Callable[..., Tensor], tensors: Sequence[Tensor], dim: int = 0, **kwargs: Any
+) -> Tensor:
+    """Masks side by side along a new dimension."""
+    if kwargs.get("out") is not None:
+        ad.refuse("writes into out=")
+    masks, clean = [_own_mask(ad, tensor) for tensor in tensors], all(ad.is_clean(tensor) for tensor in tensors)
+    out = op(tensors, dim, **kwargs)
+    masks = [mask and _map(mask, lambda part: part.unsqueeze(dim)) for mask in masks]
+    return ad.emit(out, _side_by_side(masks, [1] * len(tensors), dim), clean=clean)
+
+
+def _masks(ad: Interpreter, *operands: Any) -> list[FeatureMask]:
+    """Masks of the operands that hold features; a statistic without positions takes the other's.
+
+    An operand with one value for all the positions of the other (a gate, a pooled vector) has no
+    position of its own: it neither revives a dead one nor counts as a contribution there.
+    """
+    data = [operand for operand in operands if ad.is_data(operand)]
+    masks = [_own_mask(ad, operand) or full_mask(operand) for operand in data]
+    if len(data) == 2 and data[0].dim() == data[1].dim():
+        for x, mask, statistic in ((data[0], masks[0], data[1]), (data[1], masks[1], data[0])):
+            varying = [d for d in range(1, x.dim()) if mask.kept.shape[d] > 1]
+            if varying and all(statistic.shape[d] == 1 for d in varying) and ad.mask(statistic) is None:
+                return [mask]
+    return masks
+
+
+def _own_mask(ad: Interpreter, x: Tensor) -> FeatureMask | None:
+    """Like `ad.mask`, but constants have a mask too: they hold no features."""
+    return ad.mask(x) if ad.is_data(x) else constant_mask(x)
+
+
+def _deactivated(ad: Interpreter, op: Callable[..., Tensor], x: Any) -> Any:
+    if not isinstance(x, Tensor):
+        return x
+    if not is_in_place(op):
+        return ad.deactivate(x)
+    ad.deactivate_(x)
+    return x
+
+
+def _contributions(*masks: FeatureMask) -> tuple[Tensor, Tensor]:
+    """How many operands are kept features, and features, at each position."""
+    kept = torch.stack(torch.broadcast_tensors(*(mask.kept for mask in masks))).sum(0, dtype=torch.float32)
+    there = torch.stack(torch.broadcast_tensors(*(mask.everywhere for mask in masks))).sum(0, dtype=torch.float32)
+    return kept, there
+
+
+def _mask_of(alive: Tensor, features: Tensor) -> FeatureMask:
+    there = features > 0
+    return FeatureMask(alive & there, None if bool(there.all()) else there)
+
+
+def _side_by_side(masks: Sequence[FeatureMask | None], lengths: Sequence[int], dim: int) -> FeatureMask | None:
+    if all(mask is None for mask in masks):
+        return None
+    known = next(mask for mask in masks if mask is not None)
+    if all(mask is known for mask in masks) and known.kept.shape[dim] == 1 and known.feature is None:
+        return known
+    full = FeatureMask(torch.ones_like(known.kept).narrow(dim, 0, 1))
+    written = [mask or full for mask in masks]
+    kept = _joined([mask.kept for mask in written], lengths, dim)
+    if all(mask.feature is None for mask in written):
+        return FeatureMask(kept)
+    return FeatureMask(kept, _joined([mask.everywhere for mask in written], lengths, dim))
+
+
+def _joined(parts: Sequence[Tensor], lengths: Sequence[int], dim: int) -> Tensor:
+    sizes = [max(part.shape[d] for part in parts) for d in range(parts[0].dim())]
+
+    def grown(part: Tensor, length: int) -> Tensor:
+        target = list(sizes)
+        target[dim] = length
+        return part.expand(target)
+
+    return torch.cat([grown(part, length) for part, length in zip(parts, lengths)], dim)
+
+
+def _aligned(mask: FeatureMask, dims: int) -> FeatureMask:
+    """Leading dimensions added, as broadcasting does; the same object if there are none to add."""
+    missing = dims - mask.kept.dim()
+    return mask if missing == 0 else _map(mask, lambda part: part[(None,) * missing])
+
+
+def _map(mask: FeatureMask, change: Callable[[Tensor], Tensor]) -> FeatureMask:
+    return FeatureMask(change(mask.kept), None if mask.feature is None else change(mask.feature))

@@ -1,0 +1,109 @@
+"""Convolutions of any stride, padding, dilation and groups, transposed too, in 1, 2 and 3 dimensions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from torch import Tensor
+
+from captum_ad.engine.interpreter import Interpreter
+from captum_ad.engine.masks import FeatureMask, Windows, attribute_positions
+from captum_ad.engine.positions import sliding_windows, transposed_windows
+from captum_ad.engine.registry import register_rule
+
+
+@register_rule("conv1d", "conv2d", "conv3d")
+def convolution(
+    ad: Interpreter,
+    op: Callable[..., Tensor],
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: int | Sequence[int] = 1,
+    padding: int | str | Sequence[int] = 0,
+    dilation: int | Sequence[int] = 1,
+    groups: int = 1,
+) -> Tensor:
+    """Checkpoint before; M ← 1(Φ > τ) with Φ over the in-bounds positions of the window."""
+    ad.only(input)
+    rank = weight.dim() - 2
+    kernel, steps, gaps = weight.shape[2:], per_dim(stride, rank), per_dim(dilation, rank)
+    extent = [gap * (k - 1) for k, gap in zip(kernel, gaps)]
+    out = op(ad.window_input(input, _reach(ad, extent, steps)), weight, bias, stride, padding, dilation, groups)
+    if padding == "same":
+        before = [e // 2 for e in extent]
+    else:
+        before = [0] * rank if isinstance(padding, str) else per_dim(padding, rank)
+    windows = sliding_windows(input.shape[-rank:], out.shape[-rank:], kernel, steps, before, gaps, input.device)
+    return ad.emit(out, _behind(ad, input, out, windows, groups))
+
+
+@register_rule("conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
+def transposed_convolution(
+    ad: Interpreter,
+    op: Callable[..., Tensor],
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: int | Sequence[int] = 1,
+    padding: int | Sequence[int] = 0,
+    output_padding: int | Sequence[int] = 0,
+    groups: int = 1,
+    dilation: int | Sequence[int] = 1,
+) -> Tensor:
+    """As a convolution, with the inputs that an output position receives from as its window."""
+    ad.only(input)
+    rank = weight.dim() - 2
+    kernel, steps, gaps = weight.shape[2:], per_dim(stride, rank), per_dim(dilation, rank)
+    reach = [gap * (k - 1) // step for k, gap, step in zip(kernel, gaps, steps)]
+    x = ad.window_input(input, reach)
+    out = op(x, weight, bias, stride, padding, output_padding, groups, dilation)
+    windows = transposed_windows(
+        input.shape[-rank:], out.shape[-rank:], kernel, steps, per_dim(padding, rank), gaps, input.device
+    )
+    return ad.emit(out, _behind(ad, input, out, windows, groups))
+
+
+def per_dim(value: int | Sequence[int], rank: int) -> list[int]:
+    """A setting written once for all dimensions, or for each."""
+    values = [value] if isinstance(value, int) else list(value)
+    return values * rank if len(values) == 1 else values
+
+
+def _reach(ad: Interpreter, extent: Sequence[int], stride: Sequence[int]) -> list[int]:
+    """How far a live window extends from a position that keeps it alive."""
+    if ad.rule.growth == "window":
+        return list(extent)  # it may be at the window's far end
+    cells = [((e + 2 - s) // 2, s) for e, s in zip(extent, stride)]  # where the covered cell begins
+    return [max(e, first + s - 1, e - first, 0) if e else 0 for e, (first, s) in zip(extent, cells)]
+
+
+def _behind(ad: Interpreter, x: Tensor, out: Tensor, windows: Windows, groups: int) -> FeatureMask | None:
+    """The mask of a convolution's output."""
+    mask = ad.mask(x)
+    if mask is None:
+        return None
+    channel = x.dim() - len(windows.reads) - 1
+    mask = attribute_positions(_grouped(mask, channel, groups), windows, ad.rule, ad.tau).mask
+    repeats = out.shape[channel] // groups
+    return FeatureMask(*(_spread(part, channel, repeats) for part in (mask.kept, mask.feature)))  # type: ignore[arg-type]
+
+
+def _grouped(mask: FeatureMask, channel: int, groups: int) -> FeatureMask:
+    """A position is active for a group of channels if any of them is."""
+
+    def any_of_group(part: Tensor | None) -> Tensor | None:
+        if part is None or part.shape[channel] == 1:
+            return part
+        grouped: Tensor = part.unflatten(channel, (groups, -1))
+        return grouped.any(channel + 1)
+
+    kept = any_of_group(mask.kept)
+    assert kept is not None
+    return FeatureMask(kept, any_of_group(mask.feature))
+
+
+def _spread(part: Tensor | None, channel: int, repeats: int) -> Tensor | None:
+    if part is None or part.shape[channel] == 1:
+        return part
+    return part.repeat_interleave(repeats, channel)

@@ -1,0 +1,100 @@
+"""Operations on each element by itself: the mask stays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+from captum_ad.engine.interpreter import Interpreter
+from captum_ad.engine.registry import register_rule
+
+_ZERO_STAYS_ZERO = [
+    "relu",
+    "relu6",
+    "leaky_relu",
+    "rrelu",
+    "prelu",
+    "elu",
+    "selu",
+    "celu",
+    "gelu",
+    "silu",
+    "mish",
+    "hardswish",
+    "tanh",
+    "hardshrink",
+    "softshrink",
+    "tanhshrink",
+    "softsign",
+    "dropout",
+    "alpha_dropout",
+    "feature_dropout",
+    "feature_alpha_dropout",
+    "dropout1d",
+    "dropout2d",
+    "dropout3d",
+    "abs",
+    "neg",
+    "positive",
+    "sqrt",
+    "square",
+    "sign",
+    "sin",
+    "floor",
+    "ceil",
+    "round",
+    "trunc",
+    "expm1",
+    "log1p",
+    "erf",
+    "clone",
+    "contiguous",
+    "detach",
+    "to",
+    "float",
+    "double",
+    "half",
+    "bfloat16",
+    "cpu",
+    "cuda",
+    "type_as",
+    "nan_to_num",
+]
+_ZERO_BECOMES_SOMETHING = [
+    "sigmoid",
+    "hardsigmoid",
+    "softplus",
+    "logsigmoid",
+    "exp",
+    "log",
+    "cos",
+    "reciprocal",
+    "rsqrt",
+    "clamp",
+    "clip",
+    "clamp_min",
+    "clamp_max",
+    "pow",
+    "hardtanh",
+    "threshold",
+    "zero_",
+    "fill_",
+]
+
+
+@register_rule(*_ZERO_STAYS_ZERO, Tensor.data.__get__)  # type: ignore[attr-defined]
+def zero_preserving(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    """f(0) = 0: a tensor that is zero at dead positions stays so."""
+    ad.only(x)
+    mask, clean = ad.mask(x), ad.is_clean(x)
+    return ad.emit(op(x, *args, **kwargs), mask, clean=clean)
+
+
+@register_rule(*_ZERO_BECOMES_SOMETHING)
+def elementwise(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    """f(0) ≠ 0 makes dead positions non-zero, until the next checkpoint."""
+    ad.only(x)
+    mask = ad.mask(x)
+    return ad.emit(op(x, *args, **kwargs), mask)

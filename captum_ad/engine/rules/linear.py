@@ -1,0 +1,39 @@
+"""Linear maps over the last dimension: channels are mixed like in a 1×1 convolution, positions lose their mask."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from captum_ad.engine.interpreter import Interpreter
+from captum_ad.engine.masks import reduce_positions
+from captum_ad.engine.registry import register_rule
+
+
+@register_rule(F.linear)
+def linear(
+    ad: Interpreter, op: Callable[..., Tensor], input: Tensor, weight: Tensor, bias: Tensor | None = None
+) -> Tensor:
+    """Checkpoint before; Φ over the last dimension, and no mask if no position is left after it."""
+    return _over_last(ad, op, input, weight, bias)
+
+
+@register_rule("matmul")
+def matmul(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, other: Tensor) -> Tensor:
+    """Masked maps times a constant matrix; products of two maps (attention) have no rule."""
+    if ad.is_data(other) or other.dim() != 2:
+        ad.refuse("multiplies by something else than a constant matrix")
+    return _over_last(ad, op, x, other)
+
+
+def _over_last(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *constants: Tensor | None) -> Tensor:
+    ad.only(x)
+    mask = ad.mask(x)
+    out: Tensor = op(ad.deactivate(x), *constants)
+    if mask is not None:
+        mask = reduce_positions(mask, x.shape, [x.dim() - 1], ad.tau).mask
+        if all(size == 1 for size in mask.kept.shape[1:]):
+            mask = None  # nothing but the batch is left: no position to deactivate
+    return ad.emit(out, mask)

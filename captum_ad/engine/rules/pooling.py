@@ -1,0 +1,156 @@
+"""Pooling, adaptive and global pooling, and interpolation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from captum_ad.engine.interpreter import Interpreter
+from captum_ad.engine.masks import Attribution, Windows, attribute_positions, reduce_positions
+from captum_ad.engine.positions import adaptive_windows, resized_windows, sliding_windows
+from captum_ad.engine.registry import register_rule
+from captum_ad.engine.rules.convolution import per_dim
+
+_Setting = int | Sequence[int]
+
+
+@register_rule("max_pool1d", "max_pool2d", "max_pool3d")
+def max_pool(
+    ad: Interpreter,
+    op: Callable[..., Tensor],
+    input: Tensor,
+    kernel_size: _Setting,
+    stride: _Setting | None = None,
+    padding: _Setting = 0,
+    dilation: _Setting = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Tensor:
+    """Checkpoint before; Φ over the window."""
+    if return_indices:
+        ad.refuse("returns indices, which no mask can follow")
+    rank = _rank(op)
+    kernel, gaps = per_dim(kernel_size, rank), per_dim(dilation, rank)
+    x = ad.window_input(input, [gap * (k - 1) for k, gap in zip(kernel, gaps)])
+    out = op(x, kernel_size, stride or kernel_size, padding, dilation, ceil_mode)
+    windows = _sliding(input, out, kernel, stride, padding, gaps)
+    return _pooled(ad, input, out, windows, average=False)
+
+
+@register_rule("avg_pool1d", "avg_pool2d", "avg_pool3d")
+def avg_pool(
+    ad: Interpreter,
+    op: Callable[..., Tensor],
+    input: Tensor,
+    kernel_size: _Setting,
+    stride: _Setting | None = None,
+    padding: _Setting = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> Tensor:
+    """Checkpoint before; Φ over the window; over active positions only, if ``average="active"``."""
+    rank = _rank(op)
+    kernel = per_dim(kernel_size, rank)
+    if ad.rule.average == "active" or list(kernel) == list(input.shape[-rank:]):
+        x = ad.deactivate(input)
+    else:
+        x = ad.window_input(input, [k - 1 for k in kernel])
+    divisor = {} if divisor_override is None else {"divisor_override": divisor_override}
+    out = op(x, kernel_size, stride or kernel_size, padding, ceil_mode, count_include_pad, **divisor)
+    return _pooled(ad, input, out, _sliding(input, out, kernel, stride, padding, [1] * rank), average=True)
+
+
+@register_rule("adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d")
+def adaptive_avg_pool(ad: Interpreter, op: Callable[..., Tensor], input: Tensor, output_size: Any) -> Tensor:
+    """As :func:`avg_pool`, over windows that tile the input."""
+    return _adaptive(ad, op, input, output_size, average=True)
+
+
+@register_rule(F.adaptive_max_pool1d, F.adaptive_max_pool2d, F.adaptive_max_pool3d)
+def adaptive_max_pool(
+    ad: Interpreter, op: Callable[..., Tensor], input: Tensor, output_size: Any, return_indices: bool = False
+) -> Tensor:
+    """As :func:`max_pool`, over windows that tile the input."""
+    if return_indices:
+        ad.refuse("returns indices, which no mask can follow")
+    return _adaptive(ad, op, input, output_size, average=False)
+
+
+@register_rule("interpolate", "upsample")
+def interpolate(ad: Interpreter, op: Callable[..., Tensor], input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    """Checkpoint before; an output position is computed from the inputs that have a weight in it."""
+    rank = input.dim() - 2
+    reads = [_taps(op, input, dim, args, kwargs) for dim in range(2, 2 + rank)]
+    out = op(ad.window_input(input, [int(m.sum(1).max()) - 1 for m in reads]), *args, **kwargs)
+    mask = ad.mask(input)
+    if mask is not None:
+        mask = attribute_positions(mask, resized_windows(reads, input.device), ad.rule, ad.tau).mask
+    return ad.emit(out, mask)
+
+
+def _adaptive(ad: Interpreter, op: Callable[..., Tensor], input: Tensor, output_size: Any, average: bool) -> Tensor:
+    rank = _rank(op)
+    shape = _adaptive_size(input, output_size, rank)
+    whole = math.prod(shape) == 1
+    if whole or (average and ad.rule.average == "active"):
+        x = ad.deactivate(input)
+    else:
+        x = ad.window_input(input, [-(-n // o) for n, o in zip(input.shape[-rank:], shape)])
+    out = op(x, output_size)
+    windows = adaptive_windows(input.shape[-rank:], out.shape[-rank:], input.device)
+    return _pooled(ad, input, out, windows, average)
+
+
+def _adaptive_size(input: Tensor, output_size: Any, rank: int) -> list[int]:
+    sizes = [output_size] * rank if output_size is None or isinstance(output_size, int) else list(output_size)
+    return [n if size is None else size for n, size in zip(input.shape[-rank:], sizes * (rank // len(sizes)))]
+
+
+def _sliding(
+    input: Tensor, out: Tensor, kernel: Sequence[int], stride: _Setting | None, padding: _Setting, gaps: Sequence[int]
+) -> Windows:
+    rank = len(kernel)
+    steps = per_dim(stride, rank) if stride else list(kernel)
+    before = per_dim(padding, rank)
+    return sliding_windows(input.shape[-rank:], out.shape[-rank:], kernel, steps, before, gaps, input.device)
+
+
+def _pooled(ad: Interpreter, input: Tensor, out: Tensor, windows: Windows, average: bool) -> Tensor:
+    """Mark a pool's output; rescale it, if averages are over active positions."""
+    mask = ad.mask(input)
+    if mask is None:
+        return ad.emit(out, None)
+    rank = len(windows.reads)
+    if math.prod(out.shape[-rank:]) == 1:
+        # One statistic of the whole map has no position of its own: active if anything is.
+        dims = range(input.dim() - rank, input.dim())
+        found = reduce_positions(mask, input.shape, dims, tau=0.0)
+    else:
+        found = attribute_positions(mask, windows, ad.rule, ad.tau)
+    if average and ad.rule.average == "active":
+        out = over_active(out, found)
+    return ad.emit(out, found.mask)
+
+
+def over_active(average: Tensor, found: Attribution) -> Tensor:
+    """An average over all features turned into one over the kept ones."""
+    return average * (found.features / found.kept.clamp(min=1)).where(found.kept > 0, 1).to(average.dtype)
+
+
+def _taps(op: Callable[..., Tensor], input: Tensor, dim: int, args: Any, kwargs: Any) -> Tensor:
+    """Which positions along one dimension an interpolation reads, found by resizing unit impulses."""
+    size = input.shape[dim]
+    line = [size if d == dim else 1 for d in range(2, input.dim())]
+    impulses = torch.eye(size, device=input.device).reshape(1, size, *line).expand(1, size, *input.shape[2:])
+    elsewhere = [slice(None) if d == dim else 0 for d in range(2, input.dim())]
+    return (op(impulses, *args, **kwargs)[(0, slice(None), *elsewhere)] != 0).float().T.contiguous()
+
+
+def _rank(op: Callable[..., Tensor]) -> int:
+    return int(op.__name__.removesuffix("d")[-1])

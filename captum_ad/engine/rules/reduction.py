@@ -1,0 +1,75 @@
+"""Reductions over whole dimensions, and softmax along one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from captum_ad.engine.interpreter import Interpreter
+from captum_ad.engine.masks import FeatureMask, reduce_positions
+from captum_ad.engine.registry import register_rule
+from captum_ad.engine.rules.pooling import over_active
+
+
+@register_rule("mean")
+def mean(
+    ad: Interpreter,
+    op: Callable[..., Tensor],
+    input: Tensor,
+    dim: int | Sequence[int] | None = None,
+    keepdim: bool = False,
+    **kwargs: Any,
+) -> Tensor:
+    """Checkpoint before; over active positions only, if ``average="active"``."""
+    return _reduced(ad, op, input, dim, keepdim, kwargs, average=True)
+
+
+@register_rule("sum", "amax", "amin")
+def reduction(
+    ad: Interpreter,
+    op: Callable[..., Tensor],
+    input: Tensor,
+    dim: int | Sequence[int] | None = None,
+    keepdim: bool = False,
+    **kwargs: Any,
+) -> Tensor:
+    """Checkpoint before; what is reduced to one position is active if anything was."""
+    return _reduced(ad, op, input, dim, keepdim, kwargs, average=False)
+
+
+@register_rule("softmax", "log_softmax")
+def softmax(ad: Interpreter, op: Callable[..., Tensor], input: Tensor, dim: int, *args: Any, **kwargs: Any) -> Tensor:
+    """Along the channels every position is by itself; along positions there is no rule."""
+    mask = ad.mask(input)
+    if mask is None or mask.kept.shape[dim] > 1:
+        ad.refuse("runs along positions of which some are deactivated")
+    return ad.emit(op(input, dim, *args, **kwargs), mask)
+
+
+def _reduced(
+    ad: Interpreter,
+    op: Callable[..., Tensor],
+    x: Tensor,
+    dim: int | Sequence[int] | None,
+    keepdim: bool,
+    kwargs: dict[str, Any],
+    average: bool,
+) -> Tensor:
+    mask = ad.mask(x)
+    assert mask is not None
+    given = range(x.dim()) if dim is None else [dim] if isinstance(dim, int) else dim
+    dims = [d % x.dim() for d in given]
+    out: Tensor = op(ad.deactivate(x), dims, keepdim=True, **kwargs)
+    varying = [d for d in range(1, x.dim()) if mask.kept.shape[d] > 1]
+    # A statistic of the whole map has no position of its own: active if anything is.
+    found = reduce_positions(mask, x.shape, dims, 0.0 if set(varying) <= set(dims) else ad.tau)
+    if average and ad.rule.average == "active":
+        out = over_active(out, found)
+
+    def shaped(part: Tensor) -> Tensor:
+        return part if keepdim else part.squeeze(dims)
+
+    feature = None if found.mask.feature is None else shaped(found.mask.feature)
+    return ad.emit(shaped(out), FeatureMask(shaped(found.mask.kept), feature))

@@ -1,0 +1,146 @@
+"""Operations that move, select or add positions: the mask is moved, selected or added to alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from captum_ad.engine.interpreter import Interpreter
+from captum_ad.engine.masks import FeatureMask, compress, full_mask
+from captum_ad.engine.registry import register_rule
+from captum_ad.engine.rules.combination import _own_mask
+
+_MOVES = [
+    "reshape",
+    "reshape_as",
+    "flatten",
+    "ravel",
+    "unflatten",
+    "permute",
+    "transpose",
+    "t",
+    "swapaxes",
+    "swapdims",
+    "movedim",
+    "moveaxis",
+    "squeeze",
+    "unsqueeze",
+    "expand",
+    "expand_as",
+    "broadcast_to",
+    "narrow",
+    "select",
+    "getitem",
+    "index_select",
+    "chunk",
+    "split",
+    "tensor_split",
+    "unbind",
+    "flip",
+    "roll",
+    "repeat",
+    "tile",
+    "repeat_interleave",
+    "pixel_shuffle",
+    "pixel_unshuffle",
+]
+
+
+@register_rule(*_MOVES, Tensor.T.__get__, Tensor.mT.__get__, Tensor.H.__get__)  # type: ignore[attr-defined]
+def move(ad: Interpreter, op: Callable[..., Any], x: Tensor, *args: Any, **kwargs: Any) -> Any:
+    """The mask goes through the same operation as its tensor."""
+    mask, clean = ad.mask(x), ad.is_clean(x)
+    if mask is None:
+        ad.refuse("takes a masked tensor as an argument")
+    if op.__name__ not in ("reshape_as", "expand_as"):  # these only look at the other's shape
+        ad.only(x)
+    return _moved(ad, op(x, *args, **kwargs), mask, clean, lambda part: op(part.expand(x.shape), *args, **kwargs))
+
+
+@register_rule("view", "view_as")
+def view(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *shape: Any) -> Tensor:
+    """As :func:`move`; an expanded mask cannot always be viewed, so it is reshaped."""
+    mask, clean = ad.mask(x), ad.is_clean(x)
+    if mask is None or isinstance(shape[0], torch.dtype):
+        ad.refuse("reinterprets memory")
+    out: Tensor = op(x, *shape)
+    _moved(ad, out, mask, clean, lambda part: part.expand(x.shape).reshape(out.shape))
+    return out
+
+
+@register_rule("channel_shuffle", "native_channel_shuffle")
+def channel_shuffle(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, groups: int) -> Tensor:
+    """Masks of channels change places as the channels do."""
+    mask, clean = ad.mask(x), ad.is_clean(x)
+    assert mask is not None
+
+    def shuffled(part: Tensor) -> Tensor:
+        part = part.expand(*part.shape[:1], x.shape[1], *part.shape[2:])
+        return part.unflatten(1, (groups, -1)).transpose(1, 2).flatten(1, 2)
+
+    out: Tensor = op(x, groups)
+    _moved(ad, out, mask, clean, shuffled)
+    return out
+
+
+@register_rule("pad", always=True)
+def pad(
+    ad: Interpreter,
+    op: Callable[..., Tensor],
+    input: Tensor,
+    pad: Sequence[int],
+    mode: str = "constant",
+    value: float | None = None,
+) -> Tensor:
+    """Constant padding is no feature; reflected, replicated and circular padding copies features."""
+    mask, clean = ad.mask(input) or full_mask(input), ad.is_clean(input)
+    if mode == "constant":
+        mask = FeatureMask(mask.kept, mask.everywhere)
+    dims = range(input.dim() - len(pad) // 2, input.dim())
+
+    def grown(part: Tensor) -> Tensor:
+        part = part.expand([input.shape[d] if d in dims else n for d, n in enumerate(part.shape)])
+        padded: Tensor = F.pad(part.to(torch.uint8) if mode == "constant" else part.float(), list(pad), mode=mode)
+        return padded.bool()
+
+    out = op(ad.deactivate(input), pad, mode, value)
+    return ad.emit(out, _map(mask, grown), clean=True if mode != "constant" else clean or not value)
+
+
+@register_rule(Tensor.__setitem__, always=True)
+def assignment(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, index: Any, value: Any) -> None:
+    """x[index] = value: the mask of the value replaces that part of the mask."""
+    mask = _own_mask(ad, x) or full_mask(x)
+    if isinstance(value, Tensor):
+        new = _own_mask(ad, value) or full_mask(value)
+    else:
+        new = FeatureMask(*(torch.zeros((), dtype=torch.bool, device=x.device),) * 2)
+
+    def replaced(part: Tensor, by: Tensor, shape: Sequence[int]) -> Tensor:
+        part = part.expand(x.shape).clone()
+        part[index] = by.expand(shape)
+        return part
+
+    shape = value.shape if isinstance(value, Tensor) else ()
+    result = FeatureMask(replaced(mask.kept, new.kept, shape), replaced(mask.everywhere, new.everywhere, shape))
+    op(x, index, value)
+    ad.emit(x, result if not bool(result.everywhere.all()) else FeatureMask(result.kept))
+
+
+def _moved(ad: Interpreter, out: Any, mask: FeatureMask, clean: bool, move: Callable[[Tensor], Any]) -> Any:
+    kept = move(mask.kept)
+    feature = None if mask.feature is None else move(mask.feature)
+    if isinstance(out, Tensor):
+        return ad.emit(out, FeatureMask(compress(kept), None if feature is None else compress(feature)), clean=clean)
+    for i, part in enumerate(out):
+        there = None if feature is None else compress(feature[i])
+        ad.emit(part, FeatureMask(compress(kept[i]), there), clean=clean)
+    return out
+
+
+def _map(mask: FeatureMask, change: Callable[[Tensor], Tensor]) -> FeatureMask:
+    return FeatureMask(change(mask.kept), None if mask.feature is None else change(mask.feature))

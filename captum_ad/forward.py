@@ -1,0 +1,221 @@
+"""ADForward: a model whose features can be missing."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from captum_ad.engine import FeatureMask, Interpreter
+from captum_ad.errors import UnsupportedOperationError
+from captum_ad.rule import MaskRule
+
+Masks = Tensor | tuple[Tensor | None, ...] | None
+
+
+class ADForward(nn.Module):
+    """Activation-Deactivation around a trained model: ``ad(x, mask=m)`` runs it without the masked features.
+
+    Nothing is painted over a missing feature. The activations that come from it are switched off,
+    layer by layer (ConvAD: Definitions 3 to 5 and Algorithm 1 of *Activation-Deactivation: A General
+    Framework for Robust Post-hoc Explainable AI*, arXiv 2510.01038). Without a mask the output is
+    the model's, bit for bit (Theorem 1). The model is not changed: no hook, parameter, buffer or
+    train/eval flag. Gradients flow through.
+
+    Parameters
+    ----------
+    model : nn.Module
+        A trained network in eval mode, of any Python ``forward``; its tensors may be on any device.
+    rule : str or MaskRule
+        A preset of :data:`captum_ad.PRESETS`, or knobs of your own. The default is the paper's.
+    tau : float
+        Threshold τ in [0, 1): a position stays active iff more than this share of the features that
+        it is computed from is (Definition 4). The paper uses 0 throughout.
+    select : callable, optional
+        Picks the tensor to explain from the model's output, for models that return something else.
+
+    Raises
+    ------
+    TypeError
+        If `model` is no module, or is wrapped already.
+    ValueError
+        If `tau` is not in [0, 1) or `rule` is unknown.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from captum_ad import ADForward
+    >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Flatten(), torch.nn.Linear(144, 2)).eval()
+    >>> x, mask = torch.rand(1, 3, 8, 8), torch.ones(8, 8, dtype=torch.bool)
+    >>> ad = ADForward(model)
+    >>> torch.equal(ad(x), model(x))
+    True
+    >>> mask[:, :4] = False
+    >>> junk = torch.where(mask, x, 1e30)
+    >>> torch.equal(ad(x, mask=mask), ad(junk, mask=mask))
+    True
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        rule: str | MaskRule = "paper",
+        *,
+        tau: float = 0.0,
+        select: Callable[[Any], Tensor] | None = None,
+    ) -> None:
+        super().__init__()
+        if isinstance(model, ADForward):
+            raise TypeError("the model is an ADForward already: wrap its .model")
+        if not isinstance(model, nn.Module):
+            raise TypeError(f"expected a torch.nn.Module, got {type(model).__name__}; wrap your function in a module")
+        if isinstance(tau, bool) or not isinstance(tau, (int, float)) or not math.isfinite(tau) or not 0 <= tau < 1:
+            raise ValueError(f"tau must be a number with 0 <= tau < 1, got {tau!r}")
+        if not isinstance(rule, (str, MaskRule)):
+            raise TypeError(f"rule must be a preset's name or a MaskRule, got {type(rule).__name__}")
+        if select is not None and not callable(select):
+            raise TypeError(f"select must be a function of the model's output, got {type(select).__name__}")
+        self.model = model
+        self.rule = MaskRule.named(rule) if isinstance(rule, str) else rule
+        self.tau = float(tau)
+        self.select = select
+        self.training = model.training
+        self._warned = False
+
+    def forward(self, *inputs: Any, mask: Masks = None, **kwargs: Any) -> Tensor:
+        """The model's output with the masked features missing.
+
+        Parameters
+        ----------
+        *inputs
+            What the model takes, batch first. Tensors with a mask of theirs hold features, shape
+            (N, C, *spatial), any number of spatial dimensions; the others are constants.
+        mask : Tensor or tuple of (Tensor or None), optional
+            True (or 1) = keep, False (or 0) = deactivate; boolean, or any dtype with only 0 and 1.
+            Shape (*spatial), (1|N, *spatial) or (1|N, 1|C, *spatial). A tensor belongs to the first
+            input; a tuple has one entry per input. A position of which only some channels are off
+            loses those channels and stays active. Features that are NaN are deactivated too.
+        **kwargs
+            Passed to the model; tensors among them are constants.
+
+        Returns
+        -------
+        Tensor
+            The output (or what `select` picks from it), finite whatever stands behind the mask;
+            positions that an output still has are zero where they are deactivated.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a mask does not fit its input, or the model returns no tensor.
+        UnsupportedOperationError
+            If the model does something through which a mask cannot be followed.
+        """
+        masks = self._masks(inputs, mask)
+        if all(m is None or m.is_full() for m in masks):
+            return self._selected(self.model(*inputs, **kwargs))
+        if self.model.training and not self._warned:
+            self._warned = True
+            warnings.warn(
+                f"{type(self.model).__name__} is in train mode: BatchNorm and Dropout then mix samples and change the "
+                "model, and an unmasked forward is not repeatable (no Theorem 1). Call model.eval() first.",
+                stacklevel=2,
+            )
+        _refuse_compiled(self.model)
+        constants = [x for x, m in zip(inputs, masks) if m is None and isinstance(x, Tensor)]
+        constants += [x for x in kwargs.values() if isinstance(x, Tensor)]
+        ad = Interpreter(self.model, self.rule, self.tau, constants)
+        features = [x if m is None else ad.start(x, None if m.is_full() else m) for x, m in zip(inputs, masks)]
+        with ad:
+            output = self._selected(self.model(*features, **kwargs))
+        return ad.finish(output)
+
+    def extra_repr(self) -> str:
+        """The rule and τ, for ``repr``."""
+        return f"rule={self.rule}, tau={self.tau:g}"
+
+    def _selected(self, output: Any) -> Tensor:
+        picked = output if self.select is None else self.select(output)
+        if not isinstance(picked, Tensor):
+            who = f"{type(self.model).__name__} returned" if self.select is None else "select returned"
+            raise TypeError(
+                f"{who} {type(picked).__name__}, expected a Tensor: pass select=, a function that picks the tensor "
+                "to explain from the model's output, e.g. select=lambda output: output['out']"
+            )
+        return picked
+
+    def _masks(self, inputs: tuple[Any, ...], mask: Masks) -> list[FeatureMask | None]:
+        """One mask per input: the one given, less the features that are NaN."""
+        if mask is None or isinstance(mask, Tensor):
+            given: tuple[Tensor | None, ...] = (mask,) + (None,) * (len(inputs) - 1) if inputs else ()
+            if not inputs and mask is not None:
+                raise ValueError("a mask needs an input: pass the input by position, ad(x, mask=mask)")
+        elif isinstance(mask, tuple):
+            given = mask
+            if len(given) != len(inputs):
+                raise ValueError(
+                    f"mask is a tuple of {len(given)} for {len(inputs)} inputs: give one entry (or None) each"
+                )
+        else:
+            raise TypeError(f"mask must be a Tensor or a tuple of tensors, got {type(mask).__name__}")
+        return [_feature_mask(x, m, i) for i, (x, m) in enumerate(zip(inputs, given))]
+
+
+def _feature_mask(x: Any, mask: Tensor | None, index: int) -> FeatureMask | None:
+    kept = None if mask is None else _kept(x, mask, f"mask of input {index}")
+    if isinstance(x, Tensor) and (x.is_floating_point() or x.is_complex()):
+        missing = x.isnan()
+        if bool(missing.any()):
+            kept = ~missing if kept is None else kept & ~missing
+    return None if kept is None else FeatureMask(kept)
+
+
+def _kept(x: Any, mask: Tensor, what: str) -> Tensor:
+    """A user's mask as booleans that broadcast to `x`, dimension by dimension."""
+    if not isinstance(x, Tensor):
+        raise TypeError(f"{what}: the input is no tensor but {type(x).__name__}; give None for it")
+    if not isinstance(mask, Tensor):
+        raise TypeError(f"{what} must be a Tensor, got {type(mask).__name__}")
+    if x.dim() < 2:
+        raise ValueError(f"{what}: the input has shape {tuple(x.shape)}; expected (N, C, ...), batch first")
+    spatial = x.shape[2:]
+    shape = tuple(mask.shape)
+    if len(shape) == x.dim() and x.dim() > 2:
+        shaped = mask
+    elif len(shape) == x.dim() - 1 and spatial:
+        shaped = mask.unsqueeze(1)
+    elif len(shape) == x.dim() - 2 and spatial:
+        shaped = mask[None, None]
+    elif not spatial and len(shape) <= 2:
+        shaped = mask.reshape((1,) * (2 - len(shape)) + shape)
+    else:
+        shaped = None
+    ranges = [(1, x.shape[0]), (1, x.shape[1]), *((n,) for n in spatial)]
+    if not spatial:
+        ranges[1] = (x.shape[1],)
+    if shaped is None or any(n not in allowed for n, allowed in zip(shaped.shape, ranges)):
+        n, c, s = x.shape[0], x.shape[1], ", ".join(map(str, spatial))
+        fits = f"({s}), (1|{n}, {s}) or (1|{n}, 1|{c}, {s})" if spatial else f"({c}) or (1|{n}, {c})"
+        raise ValueError(f"{what} has shape {shape}, which does not fit the input {tuple(x.shape)}: expected {fits}")
+    if mask.dtype == torch.bool:
+        kept = shaped
+    else:
+        kept = shaped == 1
+        if not bool((kept | (shaped == 0)).all()):
+            raise ValueError(f"{what} is {mask.dtype} with values other than 0 and 1: give booleans, True = keep")
+    if not (x.is_floating_point() or x.is_complex()) and not bool(kept.all()):
+        raise TypeError(f"{what}: the input is {x.dtype}; only features of a floating-point input can be deactivated")
+    return kept.to(x.device)
+
+
+def _refuse_compiled(model: nn.Module) -> None:
+    for path, module in model.named_modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            raise UnsupportedOperationError(
+                f"module {path or 'the model itself'!r} is compiled by TorchScript, and a mask cannot be followed "
+                "into it: wrap the Python model that it was made from"
+            )

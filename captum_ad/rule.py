@@ -1,0 +1,79 @@
+"""What a masked forward does where the paper leaves a choice: four knobs, and presets of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from types import MappingProxyType
+from typing import Literal, get_args, get_type_hints
+
+from captum_ad.errors import UnknownNameError
+
+Growth = Literal["window", "none"]
+Sum = Literal["union", "intersection"]
+Average = Literal["all", "active"]
+Border = Literal["zero", "mean"]
+
+
+@dataclass(frozen=True)
+class MaskRule:
+    """How masks pass through a network; frozen and validated. The defaults are the paper's.
+
+    Parameters
+    ----------
+    growth : {"window", "none"}
+        Which positions come alive behind a convolution or pooling window. ``"window"``: those whose
+        position attribution Φ exceeds τ (Definitions 4 and 5), so that active regions grow by the
+        kernel's reach at each layer. ``"none"``: of those, only the ones that were active themselves
+        (at a stride: that cover an active position), as in submanifold sparse convolution.
+    sum : {"union", "intersection"}
+        Where the sum of two masked maps is active. ``"union"``: Φ over the two contributions exceeds
+        τ, so for τ < 1/2 where either is. ``"intersection"``: where both are.
+    average : {"all", "active"}
+        What an average over space divides by. ``"all"``: every position, deactivated ones counting
+        as zero. ``"active"``: the active positions.
+    border : {"zero", "mean"}
+        What an active window reads at a deactivated position. ``"zero"``, or the ``"mean"`` of the
+        active positions around it (3×3, repeated as far as the kernel reaches), as in layer masking
+        (Balasubramanian and Feizi 2023).
+
+    Raises
+    ------
+    UnknownNameError
+        If a knob is set to anything else.
+
+    Examples
+    --------
+    >>> MaskRule(growth="none")
+    MaskRule(growth='none', sum='union', average='all', border='zero')
+    >>> MaskRule.named("no-growth") == MaskRule(growth="none")
+    True
+    """
+
+    growth: Growth = "window"
+    sum: Sum = "union"
+    average: Average = "all"
+    border: Border = "zero"
+
+    def __post_init__(self) -> None:
+        allowed = get_type_hints(type(self))
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value not in get_args(allowed[field.name]):
+                raise UnknownNameError(f"value for MaskRule.{field.name}", str(value), get_args(allowed[field.name]))
+
+    @staticmethod
+    def named(name: str) -> MaskRule:
+        """The preset of that name, one of :data:`PRESETS`."""
+        if name not in PRESETS:
+            raise UnknownNameError("rule", name, PRESETS)
+        return PRESETS[name]
+
+
+PRESETS = MappingProxyType(
+    {
+        "paper": MaskRule(),
+        "no-growth": MaskRule(growth="none"),
+        "no-growth-mean": MaskRule(growth="none", border="mean"),
+    }
+)
+"""Named rules: the paper's reading, the one without growth, and the latter with averaged borders."""

@@ -7,7 +7,10 @@ from captum_ad._version import __version__
 from captum_ad.engine import FeatureMask, register_rule
 from captum_ad.errors import UnknownNameError, UnsupportedOperationError
 from captum_ad.forward import ADForward
+from captum_ad.registration import register, unregister
 from captum_ad.rule import PRESETS, MaskRule
+
+register()
 
 __all__ = [
     "PRESETS",
@@ -17,5 +20,7 @@ __all__ = [
     "UnknownNameError",
     "UnsupportedOperationError",
     "__version__",
+    "register",
     "register_rule",
+    "unregister",
 ]

@@ -80,7 +80,8 @@ def channel_shuffle(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, group
 
     def shuffled(part: Tensor) -> Tensor:
         part = part.expand(*part.shape[:1], x.shape[1], *part.shape[2:])
-        return part.unflatten(1, (groups, -1)).transpose(1, 2).flatten(1, 2)
+        grouped: Tensor = part.unflatten(1, (groups, -1))
+        return grouped.transpose(1, 2).flatten(1, 2)
 
     out: Tensor = op(x, groups)
     _moved(ad, out, mask, clean, shuffled)
@@ -104,7 +105,7 @@ def pad(
 
     def grown(part: Tensor) -> Tensor:
         part = part.expand([input.shape[d] if d in dims else n for d, n in enumerate(part.shape)])
-        padded: Tensor = F.pad(part.to(torch.uint8) if mode == "constant" else part.float(), list(pad), mode=mode)
+        padded = F.pad(part.to(torch.uint8) if mode == "constant" else part.float(), list(pad), mode=mode)
         return padded.bool()
 
     out = op(ad.deactivate(input), pad, mode, value)

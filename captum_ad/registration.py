@@ -1,0 +1,145 @@
+"""Captum's attributors on an ADForward: they perturb a mask, and the image stays as it is.
+
+Captum paints: it replaces features of its input by baselines and calls the forward function. Here
+it is handed a tensor of ones to paint zeros into, which is the mask, exactly; the image travels
+along as an additional argument. Only `attribute` is wrapped, and nothing private is relied on.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from captum.attr import (
+    Attribution,
+    DataLoaderAttribution,
+    FeatureAblation,
+    FeaturePermutation,
+    KernelShap,
+    LayerFeatureAblation,
+    LayerFeaturePermutation,
+    Lime,
+    LimeBase,
+    NeuronFeatureAblation,
+    Occlusion,
+    ShapleyValues,
+    ShapleyValueSampling,
+)
+from torch import Tensor, nn
+
+from captum_ad.forward import ADForward
+
+MASKING = (FeatureAblation, Occlusion, ShapleyValueSampling, ShapleyValues, LimeBase, Lime, KernelShap)
+"""Attributors that hide features, and so can deactivate them."""
+
+NOT_MASKING = (
+    FeaturePermutation,
+    LayerFeatureAblation,
+    LayerFeaturePermutation,
+    NeuronFeatureAblation,
+    DataLoaderAttribution,
+)
+"""Attributors that perturb otherwise; on an ADForward they would silently run the plain model."""
+
+_originals: dict[tuple[type, str], Callable[..., Any]] = {}
+
+
+def register() -> None:
+    """Let Captum's attributors mask an ADForward. Done by ``import captum_ad``; doing it twice is harmless."""
+    for kinds, wrap in ((MASKING, _masked), (NOT_MASKING, _refused)):
+        for kind in kinds:
+            _replace(kind, "attribute", wrap)
+            _replace(kind, "attribute_future", _refused)
+
+
+def unregister() -> None:
+    """Give Captum's classes back their own methods."""
+    for (kind, name), original in _originals.items():
+        setattr(kind, name, original)
+    _originals.clear()
+
+
+def _replace(kind: type, name: str, wrap: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
+    original = vars(kind).get(name)
+    if original is None or (kind, name) in _originals:
+        return
+    _originals[kind, name] = original
+    method = functools.wraps(original)(wrap(original))
+    # Captum calls super().attribute.__wrapped__, past its usage log: that way must be wrapped too.
+    quiet = wrap(getattr(original, "__wrapped__", original))
+    quiet.__signature__ = inspect.signature(original)  # type: ignore[attr-defined,unused-ignore]
+    method.__wrapped__ = quiet
+    setattr(kind, name, method)
+
+
+def _masked(original: Callable[..., Any]) -> Callable[..., Any]:
+    def attribute(self: Attribution, *args: Any, **kwargs: Any) -> Any:
+        if not _is_ad(self.forward_func):
+            return original(self, *args, **kwargs)
+        call = inspect.signature(original).bind(self, *args, **kwargs).arguments
+        call.update(call.pop("kwargs", {}))
+        if call.pop("baselines", None) is not None:
+            raise ValueError(
+                f"{type(self).__name__} got baselines together with an ADForward: AD switches activations off and "
+                "paints nothing, so there is no baseline to choose. Leave baselines out, or pass the plain model."
+            )
+        inputs = call.pop("inputs")
+        images = inputs if isinstance(inputs, tuple) else (inputs,)
+        ones = tuple(torch.ones_like(x, dtype=x.dtype if x.is_floating_point() else torch.float32) for x in images)
+        more = call.pop("additional_forward_args", None)
+        call.pop("self")
+        painter = copy.copy(self)
+        painter.forward_func = _MaskForward(self.forward_func, len(images))
+        return original(
+            painter,
+            inputs=ones if isinstance(inputs, tuple) else ones[0],
+            additional_forward_args=images + (() if more is None else more if isinstance(more, tuple) else (more,)),
+            **call,
+        )
+
+    return attribute
+
+
+def _refused(original: Callable[..., Any]) -> Callable[..., Any]:
+    def attribute(self: Attribution, *args: Any, **kwargs: Any) -> Any:
+        if _is_ad(self.forward_func):
+            names = ", ".join(kind.__name__ for kind in MASKING)
+            raise ValueError(
+                f"{type(self).__name__}.{original.__name__} cannot mask features, so it would run an ADForward as the "
+                f"plain model. Pass the plain model, or use attribute() of one of {names}."
+            )
+        return original(self, *args, **kwargs)
+
+    return attribute
+
+
+class _MaskForward:
+    """The forward function that Captum gets: (painted ones, images, additional arguments) → output."""
+
+    def __init__(self, forward: Callable[..., Tensor], count: int) -> None:
+        self.forward = forward
+        self.count = count
+
+    def __call__(self, *args: Any) -> Tensor:
+        painted, rest = args[: self.count], args[self.count :]
+        masks = []
+        for values in painted:
+            kept = values == 1
+            if not bool((kept | (values == 0)).all()):
+                raise ValueError(
+                    "with an ADForward, perturbing functions get a mask of ones in place of the input and may only "
+                    "set features of it to 0 (deactivate); they wrote other values"
+                )
+            masks.append(kept)
+        return self.forward(*rest, mask=tuple(masks) + (None,) * (len(rest) - self.count))
+
+
+def _is_ad(forward: Any) -> bool:
+    """Whether a forward function is an ADForward: itself, its bound method, or DataParallel around it."""
+    if isinstance(forward, nn.DataParallel):
+        forward = forward.module
+    return isinstance(forward, ADForward) or isinstance(getattr(forward, "__self__", None), ADForward)

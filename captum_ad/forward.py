@@ -167,10 +167,10 @@ class ADForward(nn.Module):
 
 def _feature_mask(x: Any, mask: Tensor | None, index: int) -> FeatureMask | None:
     kept = None if mask is None else _kept(x, mask, f"mask of input {index}")
-    if isinstance(x, Tensor) and (x.is_floating_point() or x.is_complex()):
+    inexact = isinstance(x, Tensor) and (x.is_floating_point() or x.is_complex())
+    if inexact and bool(x.detach().sum().isnan()):  # quicker than a look at each value; Inf - Inf is sorted out below
         missing = x.isnan()
-        if bool(missing.any()):
-            kept = ~missing if kept is None else kept & ~missing
+        kept = ~missing if kept is None else kept & ~missing
     return None if kept is None else FeatureMask(kept)
 
 

@@ -48,4 +48,5 @@ def fill_border(x: Tensor, mask: FeatureMask, reach: Sequence[int]) -> Tensor:
         known = known | fresh
         if not bool((dead & ~known).any()):
             break
-    return torch.where(dead, values, x)
+    filled = torch.where(dead, values, x)
+    return filled if filled.stride() == x.stride() else torch.empty_like(x).copy_(filled)  # keeps x's memory format

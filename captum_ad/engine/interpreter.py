@@ -139,7 +139,7 @@ class Interpreter(TorchFunctionMode):
             return x
         gradient = torch.is_grad_enabled() and x.requires_grad
         if gradient or tag.storage.shared or 0 in x.stride():
-            return x.masked_fill(tag.mask.dead, 0)
+            return _zeroed(x, tag.mask)
         x.masked_fill_(tag.mask.dead, 0)
         tag.clean, tag.writes = True, tag.storage.writes
         return x
@@ -177,7 +177,7 @@ class Interpreter(TorchFunctionMode):
         if mask is not None:
             if len(mask.kept.shape) != out.dim():
                 raise ValueError(f"mask of {mask.kept.dim()} dimensions emitted for a tensor of {out.dim()}")
-            if mask.is_full():
+            if not any(mask is self.mask(operand) for operand in self._operands) and mask.is_full():
                 mask = None
         storage, old = self._storage_of(out)
         if any(out is operand for operand in self._operands):
@@ -208,7 +208,7 @@ class Interpreter(TorchFunctionMode):
 
     def start(self, x: Tensor, mask: FeatureMask | None) -> Tensor:
         """An input with its mask: the first checkpoint. The caller's tensor is not touched."""
-        start = x.view_as(x) if mask is None else x.masked_fill(mask.dead, 0)
+        start = x.view_as(x) if mask is None else _zeroed(x, mask)
         storage = _Storage(_pointer(start))
         storage.shared = mask is None
         self._mark(start, _Tag(self._run, True, mask, True, storage))
@@ -223,7 +223,7 @@ class Interpreter(TorchFunctionMode):
                 "that could be followed: the mask was lost. Does the model leave torch (numpy, .item(), compiled code)?"
             )
         if tag.mask is not None:
-            out = out.masked_fill(tag.mask.dead, 0)
+            out = _zeroed(out, tag.mask)
         out.__dict__.pop(_ATTRIBUTE, None)
         return out
 
@@ -299,6 +299,11 @@ class Interpreter(TorchFunctionMode):
     @staticmethod
     def _mark(x: Tensor, tag: _Tag) -> None:
         setattr(x, _ATTRIBUTE, tag)
+
+
+def _zeroed(x: Tensor, mask: FeatureMask) -> Tensor:
+    """A copy, zero where dead. Its strides are those of `x`, on which the choice of kernels (and so bits) depends."""
+    return x.clone().masked_fill_(mask.dead, 0)
 
 
 def _pointer(x: Tensor) -> int:

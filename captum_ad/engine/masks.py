@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -35,7 +36,7 @@ class FeatureMask:
             for name, part in zip(("kept", "feature"), torch.broadcast_tensors(self.kept, self.feature)):
                 object.__setattr__(self, name, part)
 
-    @property
+    @cached_property
     def dead(self) -> Tensor:
         """The deactivated positions: features that are not kept."""
         return ~self.kept if self.feature is None else self.feature & ~self.kept
@@ -48,6 +49,10 @@ class FeatureMask:
     def is_full(self) -> bool:
         """Whether every position is a feature and kept, so that the mask says nothing."""
         return self.feature is None and bool(self.kept.all())
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> FeatureMask:
+        """The mask whose parts are changed alike."""
+        return FeatureMask(change(self.kept), None if self.feature is None else change(self.feature))
 
 
 def full_mask(x: Tensor) -> FeatureMask:
@@ -110,7 +115,7 @@ def attribute_positions(mask: FeatureMask, windows: Windows, rule: MaskRule, tau
     if rule.growth == "none":
         covered, cell = _counts(mask, windows.covers)
         alive = alive & ((covered > 0) | (cell == 0))
-    return Attribution(kept, features, _renewed(alive, features))
+    return Attribution(kept, features, renewed(alive, features))
 
 
 def reduce_positions(mask: FeatureMask, shape: Sequence[int], dims: Sequence[int], tau: float) -> Attribution:
@@ -125,7 +130,7 @@ def reduce_positions(mask: FeatureMask, shape: Sequence[int], dims: Sequence[int
         features = torch.full_like(kept, math.prod(shape[dim] for dim in dims))
     else:
         features = count(mask.feature)
-    return Attribution(kept, features, _renewed(exceeds(kept, features, tau), features))
+    return Attribution(kept, features, renewed(exceeds(kept, features, tau), features))
 
 
 def exceeds(kept: Tensor, features: Tensor, tau: float) -> Tensor:
@@ -133,7 +138,8 @@ def exceeds(kept: Tensor, features: Tensor, tau: float) -> Tensor:
     return kept > torch.floor(features.double() * tau) if tau else kept > 0
 
 
-def _renewed(alive: Tensor, features: Tensor) -> FeatureMask:
+def renewed(alive: Tensor, features: Tensor) -> FeatureMask:
+    """The mask of positions that are `alive` and are computed from that many features."""
     there = features > 0
     return FeatureMask(alive & there, None if bool(there.all()) else there)
 

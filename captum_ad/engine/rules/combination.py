@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from captum_ad.engine.interpreter import Interpreter
-from captum_ad.engine.masks import FeatureMask, constant_mask, exceeds, full_mask
+from captum_ad.engine.masks import FeatureMask, constant_mask, exceeds, full_mask, renewed
 from captum_ad.engine.registry import is_in_place, register_rule
 
 
@@ -28,7 +28,7 @@ def sum_of_maps(ad: Interpreter, op: Callable[..., Tensor], x: Any, other: Any, 
         return ad.emit(out, masks[0], clean=clean)
     kept, features = _contributions(*masks)
     alive = exceeds(kept, features, ad.tau) if ad.rule.sum == "union" else kept == features
-    return ad.emit(out, _mask_of(alive, features), clean=clean and ad.rule.sum == "union")
+    return ad.emit(out, renewed(alive, features), clean=clean and ad.rule.sum == "union")
 
 
 @register_rule("mul", "multiply", "div", "divide", "true_divide", "truediv")
@@ -40,7 +40,7 @@ def product_of_maps(ad: Interpreter, op: Callable[..., Tensor], x: Any, other: A
     if all(mask is masks[0] for mask in masks):
         return ad.emit(out, masks[0])
     kept, features = _contributions(*masks)
-    return ad.emit(out, _mask_of(kept == features, features))
+    return ad.emit(out, renewed(kept == features, features))
 
 
 @register_rule("cat", "concat", "concatenate", always=True)
@@ -64,7 +64,7 @@ def stacking(
         ad.refuse("writes into out=")
     masks, clean = [_own_mask(ad, tensor) for tensor in tensors], all(ad.is_clean(tensor) for tensor in tensors)
     out = op(tensors, dim, **kwargs)
-    masks = [mask and _map(mask, lambda part: part.unsqueeze(dim)) for mask in masks]
+    masks = [mask and mask.map(lambda part: part.unsqueeze(dim)) for mask in masks]
     return ad.emit(out, _side_by_side(masks, [1] * len(tensors), dim), clean=clean)
 
 
@@ -105,11 +105,6 @@ def _contributions(*masks: FeatureMask) -> tuple[Tensor, Tensor]:
     return kept, there
 
 
-def _mask_of(alive: Tensor, features: Tensor) -> FeatureMask:
-    there = features > 0
-    return FeatureMask(alive & there, None if bool(there.all()) else there)
-
-
 def _side_by_side(masks: Sequence[FeatureMask | None], lengths: Sequence[int], dim: int) -> FeatureMask | None:
     if all(mask is None for mask in masks):
         return None
@@ -138,8 +133,4 @@ def _joined(parts: Sequence[Tensor], lengths: Sequence[int], dim: int) -> Tensor
 def _aligned(mask: FeatureMask, dims: int) -> FeatureMask:
     """Leading dimensions added, as broadcasting does; the same object if there are none to add."""
     missing = dims - mask.kept.dim()
-    return mask if missing == 0 else _map(mask, lambda part: part[(None,) * missing])
-
-
-def _map(mask: FeatureMask, change: Callable[[Tensor], Tensor]) -> FeatureMask:
-    return FeatureMask(change(mask.kept), None if mask.feature is None else change(mask.feature))
+    return mask if missing == 0 else mask.map(lambda part: part[(None,) * missing])

@@ -34,8 +34,11 @@ def convolution(
         before = [e // 2 for e in extent]
     else:
         before = [0] * rank if isinstance(padding, str) else per_dim(padding, rank)
-    windows = sliding_windows(input.shape[-rank:], out.shape[-rank:], kernel, steps, before, gaps, input.device)
-    return ad.emit(out, _behind(ad, input, out, windows, groups))
+    if all(k == 1 and step == 1 and margin == 0 for k, step, margin in zip(kernel, steps, before)):
+        windows = None
+    else:
+        windows = sliding_windows(input.shape[-rank:], out.shape[-rank:], kernel, steps, before, gaps, input.device)
+    return ad.emit(out, _behind(ad, input, out, rank, windows, groups))
 
 
 @register_rule("conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
@@ -61,7 +64,7 @@ def transposed_convolution(
     windows = transposed_windows(
         input.shape[-rank:], out.shape[-rank:], kernel, steps, per_dim(padding, rank), gaps, input.device
     )
-    return ad.emit(out, _behind(ad, input, out, windows, groups))
+    return ad.emit(out, _behind(ad, input, out, rank, windows, groups))
 
 
 def per_dim(value: int | Sequence[int], rank: int) -> list[int]:
@@ -78,32 +81,32 @@ def _reach(ad: Interpreter, extent: Sequence[int], stride: Sequence[int]) -> lis
     return [max(e, first + s - 1, e - first, 0) if e else 0 for e, (first, s) in zip(extent, cells)]
 
 
-def _behind(ad: Interpreter, x: Tensor, out: Tensor, windows: Windows, groups: int) -> FeatureMask | None:
-    """The mask of a convolution's output."""
+def _behind(
+    ad: Interpreter, x: Tensor, out: Tensor, rank: int, windows: Windows | None, groups: int
+) -> FeatureMask | None:
+    """The mask of a convolution's output; `windows` None: each position is computed from itself."""
     mask = ad.mask(x)
     if mask is None:
         return None
-    channel = x.dim() - len(windows.reads) - 1
-    mask = attribute_positions(_grouped(mask, channel, groups), windows, ad.rule, ad.tau).mask
-    repeats = out.shape[channel] // groups
-    return FeatureMask(*(_spread(part, channel, repeats) for part in (mask.kept, mask.feature)))  # type: ignore[arg-type]
+    channel = x.dim() - rank - 1
+    mask = _grouped(mask, channel, groups)
+    if windows is not None:
+        mask = attribute_positions(mask, windows, ad.rule, ad.tau).mask
+    return _spread(mask, channel, out.shape[channel] // groups)
 
 
 def _grouped(mask: FeatureMask, channel: int, groups: int) -> FeatureMask:
     """A position is active for a group of channels if any of them is."""
 
-    def any_of_group(part: Tensor | None) -> Tensor | None:
-        if part is None or part.shape[channel] == 1:
-            return part
+    def any_of_group(part: Tensor) -> Tensor:
         grouped: Tensor = part.unflatten(channel, (groups, -1))
         return grouped.any(channel + 1)
 
-    kept = any_of_group(mask.kept)
-    assert kept is not None
-    return FeatureMask(kept, any_of_group(mask.feature))
+    return mask if mask.kept.shape[channel] == 1 else mask.map(any_of_group)
 
 
-def _spread(part: Tensor | None, channel: int, repeats: int) -> Tensor | None:
-    if part is None or part.shape[channel] == 1:
-        return part
-    return part.repeat_interleave(repeats, channel)
+def _spread(mask: FeatureMask, channel: int, repeats: int) -> FeatureMask:
+    """A group's mask for each of its output channels."""
+    if mask.kept.shape[channel] == 1:
+        return mask
+    return mask.map(lambda part: part.repeat_interleave(repeats, channel))

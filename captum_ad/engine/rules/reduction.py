@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from captum_ad.engine.interpreter import Interpreter
-from captum_ad.engine.masks import FeatureMask, reduce_positions
+from captum_ad.engine.masks import reduce_positions
 from captum_ad.engine.registry import register_rule
 from captum_ad.engine.rules.pooling import over_active
 
@@ -71,5 +71,4 @@ def _reduced(
     def shaped(part: Tensor) -> Tensor:
         return part if keepdim else part.squeeze(dims)
 
-    feature = None if found.mask.feature is None else shaped(found.mask.feature)
-    return ad.emit(shaped(out), FeatureMask(shaped(found.mask.kept), feature))
+    return ad.emit(shaped(out), found.mask.map(shaped))

@@ -109,7 +109,7 @@ def pad(
         return padded.bool()
 
     out = op(ad.deactivate(input), pad, mode, value)
-    return ad.emit(out, _map(mask, grown), clean=True if mode != "constant" else clean or not value)
+    return ad.emit(out, mask.map(grown), clean=True if mode != "constant" else clean or not value)
 
 
 @register_rule(Tensor.__setitem__, always=True)
@@ -141,7 +141,3 @@ def _moved(ad: Interpreter, out: Any, mask: FeatureMask, clean: bool, move: Call
         there = None if feature is None else compress(feature[i])
         ad.emit(part, FeatureMask(compress(kept[i]), there), clean=clean)
     return out
-
-
-def _map(mask: FeatureMask, change: Callable[[Tensor], Tensor]) -> FeatureMask:
-    return FeatureMask(change(mask.kept), None if mask.feature is None else change(mask.feature))

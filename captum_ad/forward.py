@@ -115,16 +115,16 @@ class ADForward(nn.Module):
         UnsupportedOperationError
             If the model does something through which a mask cannot be followed.
         """
-        masks = self._masks(inputs, mask)
-        if all(m is None or m.is_full() for m in masks):
-            return self._selected(self.model(*inputs, **kwargs))
         if self.model.training and not self._warned:
             self._warned = True
             warnings.warn(
                 f"{type(self.model).__name__} is in train mode: BatchNorm and Dropout then mix samples and change the "
-                "model, and an unmasked forward is not repeatable (no Theorem 1). Call model.eval() first.",
+                "model, so that the output without a mask is not that of eval mode (Theorem 1). Call model.eval() first.",
                 stacklevel=2,
             )
+        masks = self._masks(inputs, mask)
+        if all(m is None or m.is_full() for m in masks):
+            return self._selected(self.model(*inputs, **kwargs))
         _refuse_compiled(self.model)
         constants = [x for x, m in zip(inputs, masks) if m is None and isinstance(x, Tensor)]
         constants += [x for x in kwargs.values() if isinstance(x, Tensor)]

@@ -216,12 +216,14 @@ class Interpreter(TorchFunctionMode):
 
     def finish(self, out: Tensor) -> Tensor:
         """The model's output, deactivated where its positions still are, and without its tag."""
-        tag = self._tag(out)
-        if tag is None or not tag.data:
+        tag: _Tag | None = out.__dict__.get(_ATTRIBUTE)
+        if tag is None or not tag.data or tag.run != self._run:
             raise UnsupportedOperationError(
-                f"the output of {type(self.model).__name__} does not come from the masked input by any operation "
-                "that could be followed: the mask was lost. Does the model leave torch (numpy, .item(), compiled code)?"
+                f"the output of {type(self.model).__name__} does not come from the masked input by operations that "
+                "could be followed, so the mask was lost on the way. Does the model leave torch's Python functions "
+                "(ScriptModules, extensions, numpy)?"
             )
+        self._tag(out)
         if tag.mask is not None:
             out = _zeroed(out, tag.mask)
         out.__dict__.pop(_ATTRIBUTE, None)

@@ -1,0 +1,43 @@
+"""The knobs and their presets."""
+
+import dataclasses
+
+import pytest
+
+from captum_ad import PRESETS, ADForward, MaskRule, UnknownNameError
+
+
+def test_the_default_is_the_papers() -> None:
+    assert MaskRule() == PRESETS["paper"] == MaskRule("window", "union", "all", "zero")
+
+
+def test_presets_differ_and_can_be_named() -> None:
+    assert len(set(PRESETS.values())) == len(PRESETS)
+    assert all(MaskRule.named(name) is rule for name, rule in PRESETS.items())
+
+
+def test_rules_are_frozen() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        MaskRule().growth = "none"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(MaskRule)])
+@pytest.mark.parametrize("value", ["unoin", None, 1, True])
+def test_values_that_a_knob_does_not_have_are_refused(field: str, value: object) -> None:
+    with pytest.raises(UnknownNameError, match=f"MaskRule.{field}"):
+        MaskRule(**{field: value})  # type: ignore[arg-type]
+
+
+def test_near_names_are_suggested() -> None:
+    with pytest.raises(UnknownNameError, match="did you mean 'union'"):
+        MaskRule(sum="unoin")  # type: ignore[arg-type]
+    with pytest.raises(UnknownNameError, match="did you mean 'no-growth'"):
+        MaskRule.named("nogrowth")
+    with pytest.raises(UnknownNameError, match="expected one of"):
+        MaskRule.named("xyz")
+
+
+def test_an_adforward_shows_its_rule() -> None:
+    import torch
+
+    assert "growth='none'" in repr(ADForward(torch.nn.Conv2d(1, 1, 1).eval(), "no-growth"))

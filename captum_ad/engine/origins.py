@@ -65,6 +65,6 @@ def _inside(value: object, depth: int = 3) -> Iterator[Tensor]:
     """The tensors in a value: itself, or those in containers, a few levels down."""
     if isinstance(value, Tensor):
         yield value
-    elif depth and type(value) in (list, tuple, dict):
-        for item in value.values() if isinstance(value, dict) else value:  # type: ignore[attr-defined]
+    elif depth and isinstance(value, (list, tuple, dict)):
+        for item in value.values() if isinstance(value, dict) else value:
             yield from _inside(item, depth - 1)

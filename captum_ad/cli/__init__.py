@@ -1,0 +1,1 @@
+"""The command line: ``captum-ad compare``, from a photograph to attributions side by side."""

@@ -1,0 +1,186 @@
+"""Attributions of one prediction: every method with every column, AD or baseline."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from captum._utils.models.linear_model import SkLearnRidge
+from captum.attr import FeatureAblation, KernelShap, Lime, Occlusion
+from torch import Tensor, nn
+
+from captum_ad import ADForward
+from captum_ad.baselines import baseline
+from captum_ad.errors import UnknownNameError
+
+WINDOW = 32
+"""Side of Occlusion's square window, in pixels; it moves by half of that."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One prediction to explain, and the effort to spend on it.
+
+    Attributes
+    ----------
+    x : Tensor
+        The model's input, shape (1, C, H, W).
+    target : int
+        The class whose raw output is explained.
+    superpixels : Tensor
+        Feature mask of all methods but Occlusion, int64, shape (1, 1, H, W).
+    samples : int
+        Perturbations that KernelShap and Lime draw.
+    batch_size : int
+        Perturbed inputs per forward.
+    seed : int
+        Of the random perturbations; every column gets the same ones.
+    """
+
+    x: Tensor
+    target: int
+    superpixels: Tensor
+    samples: int
+    batch_size: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Result:
+    """One attribution, and what it cost.
+
+    Attributes
+    ----------
+    attribution : Tensor
+        Shape (C, H, W), on the CPU.
+    seconds : float
+        Wall-clock time.
+    forwards : int
+        Inputs that went through the model, the batch counted one by one.
+    """
+
+    attribution: Tensor
+    seconds: float
+    forwards: int
+
+
+def columns(presets: Sequence[str], baselines: Sequence[str]) -> list[str]:
+    """The names of a comparison's columns: ``ad:PRESET`` for each preset, then the baselines."""
+    return [f"ad:{preset}" for preset in presets] + list(baselines)
+
+
+def explain(model: nn.Module, method: str, column: str, task: Task) -> Result:
+    """One attribution by a stock Captum attributor.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The plain model, in eval mode.
+    method : str
+        One of :data:`METHODS`.
+    column : str
+        ``ad:PRESET``: the attributor runs on an ADForward of the model and gets no baseline.
+        A baseline's name: it runs on the model and gets that.
+    task : Task
+        What to explain.
+
+    Returns
+    -------
+    Result
+        The same for the same task on the same machine; the global random state is left as it was.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such method, preset or baseline.
+    UnsupportedOperationError
+        If AD cannot follow the model.
+    """
+    if method not in METHODS:
+        raise UnknownNameError("method", method, METHODS)
+    if column.startswith("ad:"):
+        forward: nn.Module = ADForward(model, column.removeprefix("ad:"))
+        painted: dict[str, Tensor] = {}
+    else:
+        forward, painted = model, {"baselines": baseline(column, task.x)}
+    with torch.no_grad(), seeded(task.seed, task.x.device), _counted(model) as forwards:
+        start = time.perf_counter()
+        attribution: Tensor = METHODS[method](forward, task, painted)
+        found = attribution[0].detach().cpu()
+        seconds = time.perf_counter() - start
+    return Result(found, seconds, sum(forwards))
+
+
+def _occlusion(forward: nn.Module, task: Task, painted: Mapping[str, Tensor]) -> Any:
+    channels, *sides = task.x.shape[1:]
+    window = [min(WINDOW, side) for side in sides]
+    return Occlusion(forward).attribute(
+        task.x,
+        target=task.target,
+        sliding_window_shapes=(channels, *window),
+        strides=(channels, *(max(1, side // 2) for side in window)),
+        perturbations_per_eval=task.batch_size,
+        **painted,
+    )
+
+
+def _over_superpixels(task: Task) -> dict[str, Any]:
+    return {
+        "target": task.target,
+        "feature_mask": task.superpixels,
+        "perturbations_per_eval": task.batch_size,
+    }
+
+
+def _feature_ablation(forward: nn.Module, task: Task, painted: Mapping[str, Tensor]) -> Any:
+    return FeatureAblation(forward).attribute(task.x, **_over_superpixels(task), **painted)
+
+
+def _kernel_shap(forward: nn.Module, task: Task, painted: Mapping[str, Tensor]) -> Any:
+    return KernelShap(forward).attribute(task.x, **_over_superpixels(task), n_samples=task.samples, **painted)
+
+
+def _lime(forward: nn.Module, task: Task, painted: Mapping[str, Tensor]) -> Any:
+    # Captum's default surrogate, a Lasso with a fixed alpha, sets coefficients to zero by the scale of the
+    # output: on probabilities it leaves nothing. Ridge with alpha 1 is what LIME's own image explainer fits.
+    attributor = Lime(forward, interpretable_model=SkLearnRidge(alpha=1.0))
+    return attributor.attribute(task.x, **_over_superpixels(task), n_samples=task.samples, **painted)
+
+
+METHODS: Mapping[str, Callable[[nn.Module, Task, Mapping[str, Tensor]], Any]] = MappingProxyType(
+    {
+        "occlusion": _occlusion,
+        "feature_ablation": _feature_ablation,
+        "kernel_shap": _kernel_shap,
+        "lime": _lime,
+    }
+)
+"""The attributors that can be compared, by name."""
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Draw from PyTorch's generators as seeded while the block runs, and as before after it."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
+
+
+@contextmanager
+def _counted(model: nn.Module) -> Iterator[list[int]]:
+    """The batch size of every forward of a model while the block runs."""
+    sizes: list[int] = []
+
+    def note(module: nn.Module, inputs: tuple[Any, ...]) -> None:
+        sizes.append(int(inputs[0].shape[0]))
+
+    handle = model.register_forward_pre_hook(note)
+    try:
+        yield sizes
+    finally:
+        handle.remove()

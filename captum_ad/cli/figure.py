@@ -1,0 +1,148 @@
+"""The figure: one row per method, one column per way of hiding features, heat maps over the photograph."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+
+Image = npt.NDArray[np.float64]
+
+# Inches.
+PANEL = 2.1
+GAP = 0.07
+MARGIN = 0.4  # left, for the methods' names
+BELOW = 0.8
+NARROWEST = 4.6
+CHARACTERS_PER_INCH = 10
+OUTLIERS = 2  # per cent of the pixels that may lie beyond a panel's scale, as in Captum's visualisation
+COLOURS = "RdBu_r"
+
+_METHOD_TITLES = {
+    "occlusion": "Occlusion",
+    "feature_ablation": "Feature ablation",
+    "kernel_shap": "KernelShap",
+    "lime": "Lime",
+}
+
+
+def save_figure(
+    path: Path,
+    title: str,
+    photograph: Image,
+    superpixels: npt.NDArray[np.int64],
+    methods: Sequence[str],
+    columns: Sequence[str],
+    attributions: Mapping[tuple[str, str], npt.NDArray[np.float32]],
+) -> None:
+    """Draw all attributions of one photograph.
+
+    Parameters
+    ----------
+    path : Path
+        A PNG file.
+    title : str
+        Above everything.
+    photograph : array
+        What the model saw, shape (H, W, 3), in [0, 1].
+    superpixels : array
+        Shape (H, W); their outlines are drawn where a method uses them.
+    methods, columns : sequence of str
+        Rows, and columns right of the photograph.
+    attributions : mapping
+        (method, column) to an attribution, shape (C, H, W); shown summed over channels, each panel on
+        a scale of its own that is symmetric about 0.
+    """
+    figure, panels, below = _layout(title, len(methods), len(columns) + 1, photograph.shape[0] / photograph.shape[1])
+    for method, row in zip(methods, panels, strict=True):
+        row[0].set_ylabel(_METHOD_TITLES.get(method, method), fontsize=11)
+        _draw_photograph(row[0], photograph, None if method == "occlusion" else superpixels)
+        for column, panel in zip(columns, row[1:], strict=True):
+            _draw_heat_map(panel, photograph, attributions[method, column])
+    for panel, name in zip(panels[0], ["photograph", *columns], strict=True):
+        panel.set_title(_column_title(name), fontsize=11)
+    _draw_scale(figure, below)
+    figure.savefig(path, dpi=130)
+
+
+def _layout(title: str, rows: int, columns: int, aspect: float) -> tuple[Figure, npt.NDArray[np.object_], Axes]:
+    """A figure with panels of one size, room for every line of the title, and an axis for the scale below."""
+    width = max(MARGIN + columns * (PANEL + GAP), NARROWEST)
+    lines = textwrap.wrap(title, int(width * CHARACTERS_PER_INCH))
+    above = 0.45 + 0.25 * len(lines)
+    height = above + rows * (PANEL * aspect + GAP) + BELOW
+    figure = Figure(figsize=(width, height), facecolor="white")
+    figure.text(0.5, 1 - 0.12 / height, "\n".join(lines), ha="center", va="top", fontsize=13)
+    panels = np.empty((rows, columns), dtype=object)
+    for row, column in np.ndindex(rows, columns):
+        x = MARGIN + column * (PANEL + GAP)
+        y = BELOW + (rows - 1 - row) * (PANEL * aspect + GAP)
+        panels[row, column] = figure.add_axes((x / width, y / height, PANEL / width, PANEL * aspect / height))
+    bar = min(6.0, width - 2.0)
+    return figure, panels, figure.add_axes(((width - bar) / 2 / width, 0.32 / height, bar / width, 0.12 / height))
+
+
+def _draw_scale(figure: Figure, axis: Axes) -> None:
+    bar = figure.colorbar(
+        ScalarMappable(Normalize(-1, 1), COLOURS), cax=axis, orientation="horizontal", ticks=[-1, 0, 1]
+    )
+    bar.ax.set_xticklabels(["against the class", "0", "for the class"])
+    bar.ax.set_title("each panel has its own scale: ± the number in its corner", fontsize=9, color="0.3")
+
+
+def _column_title(name: str) -> str:
+    if name == "photograph":
+        return "Photograph"
+    return f"AD: {name.removeprefix('ad:')}" if name.startswith("ad:") else f"baseline: {name}"
+
+
+def _draw_photograph(panel: Axes, photograph: Image, superpixels: npt.NDArray[np.int64] | None) -> None:
+    shown = photograph if superpixels is None else _outlined(photograph, superpixels)
+    panel.imshow(shown, interpolation="nearest")
+    _bare(panel)
+
+
+def _draw_heat_map(panel: Axes, photograph: Image, attribution: npt.NDArray[np.float32]) -> None:
+    heat = attribution.sum(0, dtype=np.float64)
+    scale = float(np.percentile(np.abs(heat), 100 - OUTLIERS)) or float(np.abs(heat).max())
+    shown = heat / scale if scale > 0 else heat
+    grey = photograph.mean(2)
+    panel.imshow(0.25 + 0.75 * grey, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    alpha = 0.1 + 0.65 * np.sqrt(np.clip(np.abs(shown), 0, 1))
+    panel.imshow(shown, cmap=COLOURS, vmin=-1, vmax=1, alpha=alpha, interpolation="nearest")
+    panel.text(
+        0.97,
+        0.03,
+        f"±{scale:.2g}",
+        transform=panel.transAxes,
+        ha="right",
+        va="bottom",
+        fontsize=8,
+        color="0.15",
+        bbox={"facecolor": "white", "alpha": 0.7, "edgecolor": "none", "pad": 1.5},
+    )
+    _bare(panel)
+
+
+def _outlined(photograph: Image, superpixels: npt.NDArray[np.int64]) -> Image:
+    """The photograph with a light line wherever two superpixels meet."""
+    edge = np.zeros(superpixels.shape, dtype=bool)
+    edge[:-1] |= superpixels[:-1] != superpixels[1:]
+    edge[:, :-1] |= superpixels[:, :-1] != superpixels[:, 1:]
+    outlined = photograph.copy()
+    outlined[edge] = 0.3 * outlined[edge] + 0.7 * np.array([1.0, 0.95, 0.3])
+    return outlined
+
+
+def _bare(panel: Axes) -> None:
+    panel.set_xticks([])
+    panel.set_yticks([])
+    for spine in panel.spines.values():
+        spine.set_visible(False)

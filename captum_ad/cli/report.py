@@ -1,0 +1,155 @@
+"""What a comparison leaves behind: a figure and an archive per photograph, a summary, a table."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from captum_ad import __version__
+from captum_ad.cli.attributions import Result, Task
+from captum_ad.cli.figure import save_figure
+from captum_ad.cli.images import Photograph
+from captum_ad.cli.models import Classifier
+
+SUMMARY = "summary.json"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Everything that was found about one photograph.
+
+    Attributes
+    ----------
+    photograph : Photograph
+        Which.
+    task : Task
+        What was explained.
+    confidence : float
+        Probability of the target class.
+    predicted : int
+        The most probable class.
+    results : mapping
+        (method, column) to a result.
+    """
+
+    photograph: Photograph
+    task: Task
+    confidence: float
+    predicted: int
+    results: dict[tuple[str, str], Result]
+
+    @property
+    def figure_name(self) -> str:
+        """File name of the figure."""
+        return f"{self.photograph.name}.png"
+
+    @property
+    def archive_name(self) -> str:
+        """File name of the attributions."""
+        return f"{self.photograph.name}.npz"
+
+
+def file_names(photographs: Sequence[Photograph]) -> list[str]:
+    """The names of all files of a report, the summary last."""
+    return [name for p in photographs for name in (f"{p.name}.png", f"{p.name}.npz")] + [SUMMARY]
+
+
+def write_comparison(
+    folder: Path, classifier: Classifier, comparison: Comparison, methods: Sequence[str], columns: Sequence[str]
+) -> None:
+    """Write the figure and the attributions of one photograph.
+
+    The archive holds ``METHOD/COLUMN`` (float, shape (C, H, W)), ``superpixels`` (H, W) and ``target``.
+    """
+    task = comparison.task
+    superpixels = task.superpixels[0, 0].cpu().numpy()
+    attributions = {key: result.attribution.numpy() for key, result in comparison.results.items()}
+    save_figure(
+        folder / comparison.figure_name,
+        f"{classifier.title} on {comparison.photograph.name}: {describe(classifier, comparison)}",
+        classifier.displayed(task.x),
+        superpixels,
+        methods,
+        columns,
+        attributions,
+    )
+    named: dict[str, Any] = {f"{method}/{column}": array for (method, column), array in attributions.items()}
+    np.savez_compressed(folder / comparison.archive_name, superpixels=superpixels, target=task.target, **named)
+
+
+def describe(classifier: Classifier, comparison: Comparison) -> str:
+    """The explained class and its probability, in words."""
+    target = comparison.task.target
+    name = classifier.class_name(target)
+    words = f"{name} ({target}), confidence {comparison.confidence:.2f}"
+    if target != comparison.predicted:
+        words += f"; predicted {classifier.class_name(comparison.predicted)} ({comparison.predicted})"
+    return words
+
+
+def write_summary(
+    folder: Path,
+    command: Sequence[str],
+    settings: Mapping[str, Any],
+    classifier: Classifier,
+    found: Sequence[Comparison],
+) -> None:
+    """Write ``summary.json``: what ran, on what, and what it cost."""
+    summary = {
+        "schema": 1,
+        "command": list(command),
+        "model": classifier.name,
+        "explained": "the model's raw output for the target class (the logit, if the model ends without softmax)",
+        "versions": {
+            "captum_ad": __version__,
+            "captum": version("captum"),
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
+        "device": str(classifier.device),
+        "threads": torch.get_num_threads(),
+        **settings,
+        "images": [_entry(classifier, comparison) for comparison in found],
+    }
+    text = json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False)
+    (folder / SUMMARY).write_text(text + "\n", encoding="utf-8")
+
+
+def _entry(classifier: Classifier, comparison: Comparison) -> dict[str, Any]:
+    task = comparison.task
+    costs: dict[str, dict[str, Any]] = {}
+    for (method, column), result in comparison.results.items():
+        costs.setdefault(method, {})[column] = {"seconds": round(result.seconds, 3), "forwards": result.forwards}
+    return {
+        "file": comparison.photograph.source,
+        "size": list(comparison.photograph.image.size),
+        "input_shape": list(task.x.shape[1:]),
+        "figure": comparison.figure_name,
+        "attributions": comparison.archive_name,
+        "target": {"index": task.target, "name": classifier.class_name(task.target)},
+        "confidence": comparison.confidence,
+        "predicted": {"index": comparison.predicted, "name": classifier.class_name(comparison.predicted)},
+        "superpixels": int(task.superpixels.max()) + 1,
+        "methods": costs,
+    }
+
+
+def seconds_table(found: Sequence[Comparison], methods: Sequence[str], columns: Sequence[str]) -> str:
+    """The seconds per method and column, summed over photographs, as lines of text."""
+    cells = [["seconds", *columns, "total"]]
+    for method in methods:
+        seconds = [sum(one.results[method, column].seconds for one in found) for column in columns]
+        cells.append([method, *(f"{s:.1f}" for s in (*seconds, sum(seconds)))])
+    widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
+    return "\n".join(
+        "  ".join(cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths))).rstrip()
+        for row in cells
+    )

@@ -1,0 +1,206 @@
+"""Bad input: one clear line, exit code 2, nothing written; and what --force may touch."""
+
+import io
+import urllib.error
+
+import pytest
+import torch
+import torchvision
+from PIL import Image
+
+
+@pytest.fixture
+def refused(compare, here):
+    """Run, expect a one-line error, and no new file anywhere; returns the line."""
+
+    def run(*argv, **given):
+        before = sorted(here.rglob("*"))
+        ran = compare(*argv, **given)
+        left = [p for p in sorted(here.rglob("*")) if p not in before and "__pycache__" not in str(p)]
+        assert not left
+        return ran.error
+
+    return run
+
+
+def test_missing_image(refused):
+    assert "'nowhere.png'" in refused(images=("nowhere.png",))
+    assert "chelsea" in refused(images=("chelse",))
+
+
+def test_directory_as_image(refused, here):
+    (here / "folder").mkdir()
+    assert "is a directory" in refused(images=("folder",))
+
+
+def test_file_that_is_no_image(refused, here):
+    (here / "notes.png").write_text("not a picture")
+    (here / "empty.jpg").write_bytes(b"")
+    assert "is no image" in refused(images=("notes.png",))
+    assert "is no image" in refused(images=("empty.jpg",))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "BMP", "WEBP"])
+@pytest.mark.parametrize("share", [0.6, 0.95])
+def test_truncated_image(refused, here, kind, share):
+    buffer = io.BytesIO()
+    Image.open("photo.png").save(buffer, kind)
+    (here / "cut.img").write_bytes(buffer.getvalue()[: int(len(buffer.getvalue()) * share)])
+    assert "'cut.img'" in refused(images=("photo.png", "cut.img"))
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (("--methods", "oclusion"), "unknown method 'oclusion': did you mean 'occlusion'"),
+        (("--baselines", "mean"), "unknown baseline 'mean'"),
+        (("--baselines", "zeros"), "did you mean 'zero'"),
+        (("--ad", "papr"), "unknown AD preset 'papr': did you mean 'paper'"),
+        (("--ad", "--baselines"), "nothing to compare"),
+        (("--target", "5"), "--target 5 is out of range: the model has classes 0 to 4"),
+        (("--target", "-1"), "--target -1 is out of range"),
+        (("--target", "cat"), "invalid int value: 'cat'"),
+        (("--samples", "1"), "must be at least 2"),
+        (("--segments", "0"), "must be at least 2"),
+        (("--batch-size", "0"), "must be at least 1"),
+        (("--seed", "-3"), "must be at least 0"),
+        (("--seed", "1e3"), "invalid integer value"),
+        (("--device", "gpu"), "--device 'gpu' cannot be used"),
+        (("--device", "meta"), "--device 'meta' cannot be used"),
+        (("--device", "cuda:99"), "--device 'cuda:99' cannot be used"),
+        (("--frobnicate",), "--frobnicate"),
+        (("--weights", "nowhere.pth"), "no weights file at 'nowhere.pth'"),
+    ],
+)
+def test_arguments(refused, argv, message):
+    assert message in refused(*argv)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="has CUDA")
+def test_cuda_where_there_is_none(refused):
+    assert "--device 'cuda' cannot be used" in refused("--device", "cuda")
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("resnet50", "'torchvision:resnet50'"),
+        ("dmeo", "'demo'"),
+        ("torchvision:resnet5", "'resnet50'"),
+        ("torchvision:", "unknown model"),
+        ("no_such_module:model", "cannot import 'no_such_module'"),
+        ("tiny_model:tinny", "did you mean 'tiny'"),
+        ("tiny_model:constant", "cannot be called"),
+        ("tiny_model:no_model", "returned int, expected a torch.nn.Module"),
+        ("tiny_model:raises", "OSError: no such thing"),
+        ("tiny_model:no_tensor", "returned Image, expected a float tensor"),
+        ("tiny_model:returns_maps", "returned shape (1, 5, 3, 3)"),
+        ("tiny_model:returns_dict", "returned dict"),
+        ("tiny_model:returns_nan", "NaN or Inf"),
+        ("tiny_model:breaks_first", "broke midway"),
+        ("tiny_model:unsupported", "sort"),
+        ("tiny_model:out_of_memory", "--batch-size"),
+    ],
+)
+def test_models(refused, model, message):
+    assert message in refused(model=model)
+
+
+def test_command_is_required(cli):
+    assert "COMMAND" in cli().error
+    assert "invalid choice" in cli("compair").error
+
+
+def test_help_and_version_end_well(cli):
+    assert "compare" in cli("--help").out
+    helped = cli("compare", "--help")
+    assert helped.code == 0
+    for word in ("--weights", "no-growth-mean", "blur", "kernel_shap"):
+        assert word in helped.out
+    assert cli("--version").out.startswith("captum-ad ")
+
+
+def test_no_network_names_the_way_out(refused, monkeypatch):
+    def offline(*_, **__):
+        raise urllib.error.URLError("no network")
+
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", offline)
+    monkeypatch.setattr(torchvision.models._api, "load_state_dict_from_url", offline)
+    line = refused(model="torchvision:squeezenet1_1")
+    assert "--weights FILE" in line
+    assert "squeezenet1_1-" in line
+
+
+def test_missing_packages_are_named(refused, monkeypatch):
+    import importlib.util
+
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name == "skimage" else find(name, *a))
+    assert 'needs scikit-image: pip install "captum_ad[demo]"' in refused()
+
+
+def test_occupied_out_is_refused_before_anything_runs(compare, here):
+    (here / "out").mkdir()
+    (here / "out/mine.txt").write_text("keep")
+    line = compare("--out", "out", model="tiny_model:raises").error
+    assert "not empty" in line
+    assert "--force" in line
+    assert [p.name for p in (here / "out").iterdir()] == ["mine.txt"]
+
+
+def test_force_replaces_our_files_and_leaves_others(compare, here):
+    quick = ("--methods", "occlusion", "--ad", "paper", "--baselines", "--out", "out")
+    (here / "out").mkdir()
+    (here / "out/mine.txt").write_text("keep")
+    (here / "out/photo.npz").write_text("old")
+    assert compare(*quick, "--force").code == 0
+    assert sorted(p.name for p in (here / "out").iterdir()) == ["mine.txt", "photo.npz", "photo.png", "summary.json"]
+    assert (here / "out/mine.txt").read_text() == "keep"
+    assert (here / "out/photo.npz").read_bytes()[:2] == b"PK"
+
+
+def test_an_empty_out_and_a_nested_new_one_are_fine(compare, here):
+    quick = ("--methods", "occlusion", "--ad", "paper", "--baselines")
+    (here / "empty").mkdir()
+    assert compare(*quick, "--out", "empty").code == 0
+    assert compare(*quick, "--out", "a/b/c").code == 0
+    assert len(list((here / "empty").iterdir())) == len(list((here / "a/b/c").iterdir())) == 3
+
+
+def test_unwritable_out_is_refused_before_anything_runs(refused, here):
+    (here / "file").write_text("")
+    assert "is a file" in refused("--out", "file", model="tiny_model:raises")
+    assert "is not a directory" in refused("--out", "file/out", model="tiny_model:raises")
+    (here / "out/photo.png").mkdir(parents=True)
+    assert "is a directory where" in refused("--out", "out", "--force", model="tiny_model:raises")
+
+
+def test_out_without_permission(refused, monkeypatch):
+    def denied(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("tempfile.mkdtemp", denied)
+    assert "cannot write --out 'captum-ad-report': Permission denied" in refused(model="tiny_model:raises")
+
+
+def test_an_exception_midway_leaves_nothing(compare, here):
+    before = {p for p in here.iterdir() if p.name != "__pycache__"}
+    with pytest.raises(RuntimeError, match="broke midway"):
+        compare("--out", "a/out", model="tiny_model:breaks_midway")
+    assert {p for p in here.iterdir() if p.name != "__pycache__"} == before
+
+
+def test_an_exception_midway_leaves_an_earlier_report_as_it_was(compare, here):
+    assert compare("--methods", "occlusion", "--out", "out").code == 0
+    before = {p.name: p.read_bytes() for p in (here / "out").iterdir()}
+    with pytest.raises(RuntimeError, match="broke midway"):
+        compare("--out", "out", "--force", model="tiny_model:breaks_midway")
+    assert {p.name: p.read_bytes() for p in (here / "out").iterdir()} == before
+
+
+def test_ctrl_c_exits_with_130_and_leaves_nothing(compare, here):
+    ran = compare("--out", "out", model="tiny_model:interrupted")
+    assert ran.code == 130
+    assert ran.err.rstrip().endswith("captum-ad: interrupted, nothing was written")
+    assert "Traceback" not in ran.err
+    assert not (here / "out").exists()

@@ -1,0 +1,221 @@
+"""``captum-ad compare``: what it computes and writes."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from captum._utils.models.linear_model import SkLearnRidge
+from captum.attr import FeatureAblation, KernelShap, Lime, Occlusion
+from PIL import Image
+
+from captum_ad import ADForward
+from captum_ad.baselines import baseline
+from captum_ad.cli.attributions import METHODS, Task, explain, seeded
+from captum_ad.cli.models import load_classifier
+from captum_ad.superpixels import superpixels
+
+COLUMNS = ["ad:paper", "ad:no-growth", "zero", "min", "max", "avg"]
+
+
+def entries(report):
+    return json.loads((Path(report) / "summary.json").read_text())["images"]
+
+
+def archive(path):
+    with np.load(path) as arrays:
+        return {name: arrays[name] for name in arrays.files}
+
+
+def test_default_columns_give_a_figure_an_archive_and_a_summary(compare, here):
+    ran = compare()
+    assert ran.code == 0, ran.err
+    report = here / "captum-ad-report"
+    assert sorted(p.name for p in report.iterdir()) == ["photo.npz", "photo.png", "summary.json"]
+    assert not [p for p in here.iterdir() if p.name.startswith(".captum-ad")]
+
+    arrays = archive(report / "photo.npz")
+    assert set(arrays) == {f"{m}/{c}" for m in METHODS for c in COLUMNS} | {"superpixels", "target"}
+    for name, array in arrays.items():
+        if "/" in name:
+            assert array.shape == (3, 24, 24), name
+            assert np.isfinite(array).all(), name
+            assert array.any(), name
+    labels = arrays["superpixels"]
+    assert sorted(np.unique(labels)) == list(range(labels.max() + 1))
+
+    with Image.open(report / "photo.png") as figure:
+        assert figure.width > figure.height > 500
+        colours = np.asarray(figure.convert("RGB")).astype(int)
+    assert np.abs(colours - colours.mean(2, keepdims=True)).max() > 50  # there is a heat map on it
+
+    summary = json.loads((report / "summary.json").read_text())
+    assert summary["model"] == "tiny_model:tiny"
+    assert summary["command"][:3] == ["captum-ad", "compare", "photo.png"]
+    assert set(summary["versions"]) == {"captum_ad", "captum", "torch", "python"}
+    assert (summary["seed"], summary["samples"], summary["segments"], summary["batch_size"]) == (0, 12, 6, 4)
+    assert summary["threads"] == torch.get_num_threads()
+    (entry,) = summary["images"]
+    assert entry["file"] == "photo.png"
+    assert entry["size"] == [80, 60]
+    assert (
+        entry["target"] == entry["predicted"] == {"index": int(arrays["target"]), "name": f"class {arrays['target']}"}
+    )
+    assert 0.2 <= entry["confidence"] <= 1
+    for method in METHODS:
+        assert list(entry["methods"][method]) == COLUMNS
+        assert all(cost["seconds"] >= 0 for cost in entry["methods"][method].values())
+        assert len({cost["forwards"] for cost in entry["methods"][method].values()}) == 1
+    assert {c["forwards"] for c in entry["methods"]["lime"].values()} == {12}
+    assert {c["forwards"] for c in entry["methods"]["feature_ablation"].values()} == {entry["superpixels"] + 1}
+
+
+def test_the_terminal_gets_a_table_and_a_progress_bar(compare):
+    ran = compare("--methods", "occlusion", "lime", "--baselines", "zero")
+    lines = ran.out.splitlines()
+    assert lines[0].startswith("Sequential on photo: class ")
+    assert lines[2].split() == ["seconds", "ad:paper", "ad:no-growth", "zero", "total"]
+    assert [line.split()[0] for line in lines[3:5]] == ["occlusion", "lime"]
+    assert "6/6" in ran.err
+
+
+def test_attributions_are_what_captum_gives(compare):
+    assert compare("--ad", "no-growth-mean", "--baselines", "blur", "--out", "out", "--seed", 7).code == 0
+    found = archive("out/photo.npz")
+
+    classifier = load_classifier("tiny_model:tiny", None, torch.device("cpu"))
+    x = classifier.prepare(Image.open("photo.png"))
+    labels = superpixels(classifier.displayed(x), n_segments=6)
+    assert np.array_equal(found["superpixels"], labels[0, 0].numpy())
+    target = int(classifier.model(x).argmax())
+    shared = {"target": target, "perturbations_per_eval": 4}
+    ridge = SkLearnRidge(alpha=1.0)
+    for column, forward, painted in [
+        ("ad:no-growth-mean", ADForward(classifier.model, "no-growth-mean"), {}),
+        ("blur", classifier.model, {"baselines": baseline("blur", x)}),
+    ]:
+        expected = {
+            "occlusion": lambda f, p: Occlusion(f).attribute(
+                x, sliding_window_shapes=(3, 24, 24), strides=(3, 12, 12), **shared, **p
+            ),
+            "feature_ablation": lambda f, p: FeatureAblation(f).attribute(x, feature_mask=labels, **shared, **p),
+            "kernel_shap": lambda f, p: KernelShap(f).attribute(x, feature_mask=labels, n_samples=12, **shared, **p),
+            "lime": lambda f, p: Lime(f, ridge).attribute(x, feature_mask=labels, n_samples=12, **shared, **p),
+        }
+        for method, run in expected.items():
+            with torch.no_grad(), seeded(7, x.device):
+                attribution = run(forward, painted)[0].numpy()
+            np.testing.assert_array_equal(found[f"{method}/{column}"], attribution, err_msg=f"{method}/{column}")
+
+
+def test_ad_columns_are_not_the_baseline_zero(here, monkeypatch):
+    monkeypatch.syspath_prepend(str(here))
+    classifier = load_classifier("tiny_model:tiny", None, torch.device("cpu"))
+    x = classifier.prepare(Image.open("photo.png"))
+    task = Task(x, 0, superpixels(classifier.displayed(x), n_segments=6), 12, 4, 0)
+    ad, zero = (explain(classifier.model, "feature_ablation", c, task).attribution for c in ("ad:paper", "zero"))
+    assert not torch.allclose(ad, zero)
+
+
+def test_the_same_seed_gives_the_same_attributions_and_another_does_not(compare):
+    for out, seed in (("a", 3), ("b", 3), ("c", 4)):
+        assert compare("--out", out, "--seed", seed, "--ad", "paper", "--baselines", "zero").code == 0
+    a, b, c = (archive(f"{out}/photo.npz") for out in "abc")
+    assert all(np.array_equal(a[name], b[name]) for name in a)
+    assert not np.array_equal(a["lime/zero"], c["lime/zero"])
+    assert np.array_equal(a["occlusion/zero"], c["occlusion/zero"])
+
+
+def test_global_random_state_and_the_model_are_left_alone(here, monkeypatch):
+    monkeypatch.syspath_prepend(str(here))
+    classifier = load_classifier("tiny_model:tiny", None, torch.device("cpu"))
+    x = classifier.prepare(Image.open("photo.png"))
+    task = Task(x, 0, superpixels(classifier.displayed(x), n_segments=6), 12, 4, 0)
+    before, numpy_before = torch.get_rng_state(), np.random.get_state()[1].copy()
+    for method in METHODS:
+        for column in ("ad:paper", "max"):
+            explain(classifier.model, method, column, task)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert np.array_equal(np.random.get_state()[1], numpy_before)
+    assert not classifier.model._forward_pre_hooks
+    assert not classifier.model.training
+
+
+def test_the_surrogate_of_lime_keeps_small_outputs(compare):
+    """Captum's own, a Lasso with alpha 0.01, gives zero everywhere on probabilities this close together."""
+    assert compare("--methods", "lime", "--out", "out", model="tiny_model:softmax").code == 0
+    assert all(array.any() for name, array in archive("out/photo.npz").items() if "/" in name)
+
+
+def test_a_target_may_be_another_class(compare):
+    ran = compare("--target", 1, "--out", "out", "--methods", "feature_ablation", "--ad", "--baselines", "avg")
+    assert ran.code == 0, ran.err
+    (entry,) = entries("out")
+    assert entry["target"]["index"] == 1
+    assert entry["predicted"]["index"] != 1
+    assert "predicted class" in ran.out
+    assert set(archive("out/photo.npz")) == {"feature_ablation/avg", "superpixels", "target"}
+
+
+def test_probabilities_are_not_softened_twice(compare):
+    quick = ("--methods", "feature_ablation", "--ad", "--baselines", "zero")
+    assert compare("--out", "a", *quick).code == compare("--out", "b", *quick, model="tiny_model:softmax").code == 0
+    a, b = (entries(out)[0]["confidence"] for out in "ab")
+    assert a == pytest.approx(b, abs=1e-5)
+
+
+def test_several_photographs_with_the_same_stem(compare, here):
+    (here / "other").mkdir()
+    Image.open("photo.png").convert("L").save("other/photo.jpg")
+    Image.open("photo.png").save("photo-2.png")
+    images = ("photo.png", "other/photo.jpg", "photo-2.png", "photo.png")
+    ran = compare("--out", "out", "--methods", "occlusion", "--ad", "paper", "--baselines", images=images)
+    assert ran.code == 0, ran.err
+    assert [e["file"] for e in entries("out")] == list(images)
+    assert [e["figure"] for e in entries("out")] == ["photo.png", "photo-3.png", "photo-2.png", "photo-4.png"]
+    assert len(list((here / "out").iterdir())) == 9
+
+
+def test_grey_inputs_and_models_without_a_transform(compare):
+    quick = ("--methods", "feature_ablation", "--ad", "paper", "--baselines", "blur")
+    assert compare("--out", "a", *quick, model="tiny_model:grey").code == 0
+    assert archive("a/photo.npz")["feature_ablation/blur"].shape == (1, 24, 24)
+    assert compare("--out", "b", *quick, model="tiny_model:bare").code == 0
+    assert archive("b/photo.npz")["feature_ablation/blur"].shape == (3, 224, 224)
+
+
+def test_photographs_of_scikit_image_by_name(compare):
+    quick = ("--methods", "occlusion", "--ad", "paper", "--baselines", "--out", "out")
+    assert compare(*quick, images=("chelsea", "camera")).code == 0
+    assert set(archive("out/camera.npz")) == {"occlusion/ad:paper", "superpixels", "target"}
+
+
+def test_without_an_image_it_takes_one_of_scikit_image(compare):
+    assert compare("--methods", "occlusion", "--ad", "paper", "--baselines", "--out", "out", images=()).code == 0
+    assert archive("out/coffee.npz")
+
+
+def test_names_given_twice_count_once(compare):
+    assert compare("--out", "out", "--methods", "lime", "lime", "--ad", "--baselines", "zero", "zero").code == 0
+    assert set(archive("out/photo.npz")) == {"lime/zero", "superpixels", "target"}
+
+
+@pytest.mark.slow
+def test_the_demo_end_to_end(cli, tmp_path):
+    ran = cli("compare", "--out", tmp_path / "out")
+    assert ran.code == 0, ran.err
+    (entry,) = entries(tmp_path / "out")
+    assert entry["target"] == {"index": 967, "name": "espresso"}
+    assert entry["confidence"] > 0.9
+    arrays = archive(tmp_path / "out/coffee.npz")
+    for name, array in arrays.items():
+        if "/" in name:
+            assert array.shape == (3, 224, 224), name
+            assert np.isfinite(array).all(), name
+            assert array.any(), name
+    # Whatever hides it, the coffee in the cup matters more than anything around it.
+    for column in COLUMNS:
+        row, left = np.unravel_index(arrays[f"occlusion/{column}"].sum(0).argmax(), (224, 224))
+        assert 40 <= row < 140, column
+        assert 60 <= left < 190, column

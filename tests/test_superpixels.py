@@ -1,0 +1,116 @@
+"""Superpixels: labels that are contiguous, cover the image and follow its contours."""
+
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from captum_ad import UnknownNameError
+from captum_ad.superpixels import superpixels
+
+METHODS = ["slic", "quickshift", "felzenszwalb", "grid"]
+
+
+@pytest.fixture(scope="module")
+def picture():
+    """Four coloured quadrants with a little noise, 40 × 60."""
+    rng = np.random.default_rng(0)
+    image = rng.uniform(0, 0.05, (40, 60, 3))
+    image[:20, :30, 0] += 0.9
+    image[:20, 30:, 1] += 0.9
+    image[20:, :30, 2] += 0.9
+    return image
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_labels_are_contiguous_and_have_the_shape_of_a_feature_mask(picture, method):
+    labels = superpixels(picture, method, n_segments=12)
+    assert labels.shape == (1, 1, 40, 60)
+    assert labels.dtype == torch.int64
+    assert labels.unique().tolist() == list(range(int(labels.max()) + 1))
+    assert int(labels.max()) >= 1
+
+
+@pytest.mark.parametrize("method", ["slic", "quickshift", "felzenszwalb"])
+def test_segments_follow_contours(picture, method):
+    labels = superpixels(picture, method, n_segments=24)[0, 0]
+    quadrant = torch.arange(40)[:, None] // 20 * 2 + torch.arange(60)[None] // 30
+    pure = sum(int((quadrant[labels == label]).bincount().max()) for label in labels.unique())
+    assert pure / labels.numel() > 0.95
+
+
+@pytest.mark.parametrize(("n", "shape"), [(1, (40, 60)), (6, (40, 60)), (50, (224, 224)), (1000, (5, 3)), (7, (1, 9))])
+def test_grid_has_about_as_many_cells_as_asked_for(n, shape):
+    labels = superpixels(np.zeros((*shape, 3)), "grid", n_segments=n)
+    wanted = min(n, shape[0] * shape[1])
+    assert 0.6 * wanted <= int(labels.max()) + 1 <= 1.4 * wanted
+    sizes = labels.flatten().bincount()
+    assert sizes.max() <= 4 * sizes.min()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_kind_of_image_gives_the_same_labels(picture, method):
+    array = (picture * 255).astype(np.uint8)
+    of_array = superpixels(array, method)
+    assert torch.equal(superpixels(Image.fromarray(array), method), of_array)
+    assert torch.equal(superpixels(torch.from_numpy(array).permute(2, 0, 1), method), of_array)
+    assert torch.equal(superpixels(array / 255.0, method), of_array)
+
+
+def test_a_normalised_tensor_is_rescaled(picture):
+    x = torch.from_numpy(picture).permute(2, 0, 1)
+    low, high = x.min(), x.max()
+    expected = superpixels((x - low) / (high - low))
+    assert torch.equal(superpixels((x - 0.5) / 0.1), expected)
+
+
+def test_images_of_any_mode(picture):
+    image = Image.fromarray((picture * 255).astype(np.uint8))
+    for mode in ("L", "RGBA", "P", "CMYK", "1"):
+        assert superpixels(image.convert(mode), "grid").shape == (1, 1, 40, 60)
+
+
+def test_options_reach_scikit_image(picture):
+    coarse = superpixels(picture, "felzenszwalb", min_size=800)
+    assert int(coarse.max()) < int(superpixels(picture, "felzenszwalb", min_size=5, scale=1).max())
+    with pytest.raises(TypeError, match="compactnes"):
+        superpixels(picture, compactnes=3)
+    with pytest.raises(TypeError, match="compactness"):
+        superpixels(picture, "grid", compactness=3)
+
+
+def test_unknown_method_suggests_near_ones(picture):
+    with pytest.raises(UnknownNameError, match=r"'quick'.*'quickshift'"):
+        superpixels(picture, "quick")
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (np.zeros((4, 4)), r"\(H, W, 3\), got \(4, 4\)"),
+        (np.zeros((3, 4, 4)), r"\(H, W, 3\), got \(3, 4, 4\)"),
+        (np.zeros((0, 4, 3)), r"\(H, W, 3\)"),
+        (torch.zeros(1, 3, 4, 4), r"\(3, H, W\), got \(1, 3, 4, 4\)"),
+        (torch.zeros(4, 4, 3), r"\(3, H, W\), got \(4, 4, 3\)"),
+        (np.full((4, 4, 3), np.nan), "NaN"),
+        (np.full((4, 4, 3), "a"), "integers or floats"),
+    ],
+)
+def test_images_that_are_none_are_refused(image, message):
+    with pytest.raises(ValueError, match=message):
+        superpixels(image)
+
+
+@pytest.mark.parametrize("n", [0, -1, 2.5, True, "7"])
+def test_number_of_segments_must_be_a_positive_integer(picture, n):
+    with pytest.raises(ValueError, match="n_segments"):
+        superpixels(picture, "grid", n_segments=n)
+
+
+def test_without_scikit_image_the_error_says_what_to_install(picture, monkeypatch):
+    monkeypatch.setitem(sys.modules, "skimage", None)
+    with pytest.raises(ImportError, match=r'pip install "captum_ad\[superpixels\]"'):
+        superpixels(picture)
+    assert superpixels(picture, "grid").shape == (1, 1, 40, 60)

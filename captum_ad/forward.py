@@ -118,8 +118,8 @@ class ADForward(nn.Module):
         if self.model.training and not self._warned:
             self._warned = True
             warnings.warn(
-                f"{type(self.model).__name__} is in train mode: BatchNorm and Dropout then mix samples, change the model "
-                "and break Theorem 1. Call model.eval() first.",
+                f"{type(self.model).__name__} is in train mode: BatchNorm and Dropout then mix samples, change the "
+                "model and break Theorem 1. Call model.eval() first.",
                 stacklevel=2,
             )
         masks = self._masks(inputs, mask)

@@ -130,9 +130,12 @@ class ADForward(nn.Module):
         constants += [x for x in kwargs.values() if isinstance(x, Tensor)]
         ad = Interpreter(self.model, self.rule, self.tau, constants)
         features = [x if m is None else ad.start(x, None if m.is_full() else m) for x, m in zip(inputs, masks)]
-        with ad:
-            output = self._selected(self.model(*features, **kwargs))
-        return ad.finish(output)
+        try:
+            with ad:
+                output = self._selected(self.model(*features, **kwargs))
+            return ad.finish(output)
+        finally:
+            ad.forget()
 
     def extra_repr(self) -> str:
         """The rule and τ, for ``repr``."""
@@ -171,7 +174,11 @@ def _feature_mask(x: Any, mask: Tensor | None, index: int) -> FeatureMask | None
     if inexact and bool(x.detach().sum().isnan()):  # quicker than a look at each value; Inf - Inf is sorted out below
         missing = x.isnan()
         kept = ~missing if kept is None else kept & ~missing
-    return None if kept is None else FeatureMask(kept)
+    if kept is None:
+        return None
+    if x.dim() > 2 and kept.shape[1] > 1 and bool((kept == kept[:, :1]).all()):
+        kept = kept[:, :1]  # spatial, though written out for each channel
+    return FeatureMask(kept)
 
 
 def _kept(x: Any, mask: Tensor, what: str) -> Tensor:

@@ -32,11 +32,12 @@ def fill_border(x: Tensor, mask: FeatureMask, reach: Sequence[int]) -> Tensor:
     rank, steps = len(reach), max(reach, default=0)
     if steps == 0:
         return x
-    average, kernel, margin = _AVERAGE[rank], [3 if r else 1 for r in reach], [1 if r else 0 for r in reach]
+    average, kernel = _AVERAGE[rank], [3 if r else 1 for r in reach]
+    margins = [margin for r in reversed(reach) for margin in ([1, 1] if r else [0, 0])]
 
     def mean(values: Tensor) -> Tensor:
         flat = values.reshape(-1, 1, *values.shape[-rank:])
-        return average(flat, kernel, 1, margin).reshape(values.shape)
+        return average(F.pad(flat, margins), kernel, 1).reshape(values.shape)  # avg_pool3d's own padding is too strict
 
     kept = mask.kept.expand(*mask.kept.shape[:-rank], *x.shape[-rank:])
     dead = mask.dead.expand(torch.broadcast_shapes(mask.dead.shape, kept.shape))

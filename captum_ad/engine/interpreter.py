@@ -9,7 +9,8 @@ compiled code cannot slip a tensor past its mask.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import weakref
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NoReturn, TypeVar
 
 import torch
@@ -20,11 +21,21 @@ from captum_ad.engine.border import fill_border
 from captum_ad.engine.masks import FeatureMask
 from captum_ad.engine.origins import call_depth, is_outer_constant, module_path, tensors_of
 from captum_ad.engine.registry import rule_for
+from captum_ad.engine.tags import (
+    Storage,
+    Tag,
+    is_left_behind,
+    pointer_of,
+    put_tag,
+    tag_of,
+    take_tag,
+    tensors_in,
+    version_of,
+)
 from captum_ad.errors import UnsupportedOperationError
 from captum_ad.rule import MaskRule
 
 _T = TypeVar("_T")
-_ATTRIBUTE = "_captum_ad_tag"
 _RUNS = itertools.count()
 _METADATA = frozenset(
     getattr(torch.Tensor, name)
@@ -57,34 +68,6 @@ _METADATA = frozenset(
 )
 
 
-class _Storage:
-    """What tensors that share memory have in common."""
-
-    __slots__ = ("external", "mask_writes", "pointer", "shared", "writes")
-
-    def __init__(self, pointer: int, external: bool = False) -> None:
-        self.pointer = pointer
-        self.writes = 0  # in-place operations so far
-        self.mask_writes = 0  # those of them that changed which positions are kept
-        self.shared = external
-        self.external = external  # memory of the model or the caller
-
-
-class _Tag:
-    """What is known of one tensor: whether it comes from inputs with features, and its mask."""
-
-    __slots__ = ("clean", "data", "mask", "mask_writes", "run", "storage", "writes")
-
-    def __init__(self, run: int, data: bool, mask: FeatureMask | None, clean: bool, storage: _Storage) -> None:
-        self.run = run
-        self.data = data
-        self.mask = mask  # None: all of it is kept
-        self.clean = clean  # zero at deactivated positions, as of `writes`
-        self.storage = storage
-        self.writes = storage.writes
-        self.mask_writes = storage.mask_writes
-
-
 class Interpreter(TorchFunctionMode):
     """One masked forward; rules know it as ``ad``.
 
@@ -106,8 +89,11 @@ class Interpreter(TorchFunctionMode):
         self.rule = rule
         self.tau = tau
         self._run = next(_RUNS)
-        self._constants = {id(t): t for t in itertools.chain(tensors_of(model), constants)}
+        self._marked: list[weakref.ref[Tensor]] = []
+        self._constants = {id(t): t for t in tensors_of(model) if not is_left_behind(t)}
+        self._constants |= {id(t): t for t in constants}
         self._depth = call_depth()
+        self._gradients = torch.is_grad_enabled()
         self._operation: Callable[..., Any] | None = None
         self._operands: list[Tensor] = []
 
@@ -137,8 +123,8 @@ class Interpreter(TorchFunctionMode):
         tag = self._tag(x)
         if tag is None or tag.mask is None or self.is_clean(x):
             return x
-        gradient = torch.is_grad_enabled() and x.requires_grad
-        if gradient or tag.storage.shared or 0 in x.stride():
+        gradients = self._gradients or torch.is_grad_enabled()  # backward may need what x holds now
+        if gradients or tag.storage.shared or 0 in x.stride():
             return _zeroed(x, tag.mask)
         x.masked_fill_(tag.mask.dead, 0)
         tag.clean, tag.writes = True, tag.storage.writes
@@ -186,7 +172,7 @@ class Interpreter(TorchFunctionMode):
                 if storage.external:
                     self.refuse("writes features into a tensor of the model")
                 storage.mask_writes += 1
-        self._mark(out, _Tag(self._run, True, mask, clean, storage))
+        self._mark(out, Tag(self._run, True, mask, clean, storage))
         return out
 
     def refuse(self, why: str) -> NoReturn:
@@ -209,14 +195,14 @@ class Interpreter(TorchFunctionMode):
     def start(self, x: Tensor, mask: FeatureMask | None) -> Tensor:
         """An input with its mask: the first checkpoint. The caller's tensor is not touched."""
         start = x.view_as(x) if mask is None else _zeroed(x, mask)
-        storage = _Storage(_pointer(start))
+        storage = Storage(pointer_of(start))
         storage.shared = mask is None
-        self._mark(start, _Tag(self._run, True, mask, True, storage))
+        self._mark(start, Tag(self._run, True, mask, True, storage))
         return start
 
     def finish(self, out: Tensor) -> Tensor:
         """The model's output, deactivated where its positions still are, and without its tag."""
-        tag: _Tag | None = out.__dict__.get(_ATTRIBUTE)
+        tag = tag_of(out)
         if tag is None or not tag.data or tag.run != self._run:
             raise UnsupportedOperationError(
                 f"the output of {type(self.model).__name__} does not come from the masked input by operations that "
@@ -224,10 +210,17 @@ class Interpreter(TorchFunctionMode):
                 "(ScriptModules, extensions, numpy)?"
             )
         self._tag(out)
+        self._check_version(out, tag)
         if tag.mask is not None:
             out = _zeroed(out, tag.mask)
-        out.__dict__.pop(_ATTRIBUTE, None)
         return out
+
+    def forget(self) -> None:
+        """Take the tags off tensors that outlive the forward (in hooks, caches of the model, the caller's hands)."""
+        for reference in self._marked:
+            if (tensor := reference()) is not None:
+                take_tag(tensor)
+        self._marked.clear()
 
     # Interception
 
@@ -240,8 +233,20 @@ class Interpreter(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         self._operation = func
-        self._operands = list(_tensors((args, kwargs)))
-        tags = [tag for operand in self._operands if (tag := self._tag(operand)) is not None and tag.data]
+        self._operands = list(tensors_in((args, kwargs)))
+        tags = [(operand, tag) for operand in self._operands if (tag := self._tag(operand)) is not None]
+        for operand, tag in tags:
+            self._check_version(operand, tag)
+        try:
+            return self._run_operation(func, args, kwargs, [tag for _, tag in tags if tag.data])
+        finally:
+            for operand, tag in tags:
+                tag.storage.version = version_of(operand)
+
+    def _run_operation(
+        self, func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], tags: Sequence[Tag]
+    ) -> Any:
+        """By its rule, if any operand has a mask; as usual otherwise."""
         if not tags:
             return self._follow(func(*args, **kwargs), data=False)
         if func in _METADATA:
@@ -258,68 +263,63 @@ class Interpreter(TorchFunctionMode):
 
     def _follow(self, out: Any, data: bool) -> Any:
         """Tag the results of an operation that ran as usual."""
-        for tensor in _tensors(out):
+        for tensor in tensors_in(out):
             if data:
                 self.emit(tensor, None)
             elif not any(tensor is operand for operand in self._operands):
-                self._mark(tensor, _Tag(self._run, False, None, True, self._storage_of(tensor)[0]))
+                self._mark(tensor, Tag(self._run, False, None, True, self._storage_of(tensor)[0]))
         return out
 
-    def _tag(self, x: Tensor) -> _Tag | None:
-        tag: _Tag | None = x.__dict__.get(_ATTRIBUTE)
+    def _tag(self, x: Tensor) -> Tag | None:
+        tag = tag_of(x)
         if tag is None:
             if not isinstance(x, nn.Parameter) and id(x) not in self._constants:
-                if not is_outer_constant(x, self._depth):
-                    self.refuse(
-                        f"got a tensor of shape {tuple(x.shape)} that no operation seen here has made (from a "
-                        "ScriptModule, an extension, numpy or a legacy constructor; if it is a constant, make it a "
-                        "buffer of its module)"
-                    )
-                self._constants[id(x)] = x
+                self._adopt(x)
             return None
         if tag.data and tag.run != self._run:
-            self.refuse("got a tensor that an earlier forward has left behind, with the mask of that forward")
+            self.refuse("got a tensor of another masked forward that is under way")
         if tag.mask_writes != tag.storage.mask_writes:
             self.refuse("got a tensor whose memory was given other features through another view of it")
         return tag
 
-    def _storage_of(self, out: Tensor) -> tuple[_Storage, _Tag | None]:
+    def _adopt(self, x: Tensor) -> None:
+        """Take a tensor that was not seen before for a constant, if it is certain to be one."""
+        if is_left_behind(x):
+            self.refuse("got a tensor that an earlier forward computed from its features, and kept")
+        if not is_outer_constant(x, self._depth):
+            self.refuse(
+                f"got a tensor of shape {tuple(x.shape)} that no operation seen here has made (from a ScriptModule, an "
+                "extension, numpy or a legacy constructor; if it is a constant, make it a buffer of its module)"
+            )
+        self._constants[id(x)] = x
+
+    def _check_version(self, x: Tensor, tag: Tag) -> None:
+        if version_of(x) != tag.storage.version:
+            self.refuse("got a tensor that was written to by code that could not be followed (compiled, or numpy)")
+
+    def _storage_of(self, out: Tensor) -> tuple[Storage, Tag | None]:
         """The storage record of a result, shared with the operand whose memory it is."""
-        old: _Tag | None = out.__dict__.get(_ATTRIBUTE)
+        old = tag_of(out)
         if old is not None:
             return old.storage, old
-        pointer = _pointer(out)
+        pointer = pointer_of(out)
         for operand in self._operands if pointer else ():
-            tag: _Tag | None = operand.__dict__.get(_ATTRIBUTE)
+            tag = tag_of(operand)
             if tag is not None and tag.storage.pointer == pointer:
                 tag.storage.shared = True
                 return tag.storage, None
-            if tag is None and _pointer(operand) == pointer:
-                return _Storage(pointer, external=True), None
-        return _Storage(pointer), None
+            if tag is None and pointer_of(operand) == pointer:
+                return Storage(pointer, external=True), None
+        return Storage(pointer), None
 
-    @staticmethod
-    def _mark(x: Tensor, tag: _Tag) -> None:
-        setattr(x, _ATTRIBUTE, tag)
+    def _mark(self, x: Tensor, tag: Tag) -> None:
+        put_tag(x, tag)
+        self._marked.append(weakref.ref(x))
 
 
 def _zeroed(x: Tensor, mask: FeatureMask) -> Tensor:
     """A copy, zero where dead. Its strides are those of `x`, on which the choice of kernels (and so bits) depends."""
     return x.clone().masked_fill_(mask.dead, 0)
-
-
-def _pointer(x: Tensor) -> int:
-    return int(x.untyped_storage().data_ptr()) if x.layout == torch.strided else 0
-
-
-def _tensors(value: Any) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, (tuple, list)):
-        for item in value:
-            yield from _tensors(item)
-    elif isinstance(value, dict):
-        yield from _tensors(tuple(value.values()))
 
 
 def _name_of(operation: Callable[..., Any] | None) -> str:

@@ -134,8 +134,8 @@ def reduce_positions(mask: FeatureMask, shape: Sequence[int], dims: Sequence[int
 
 
 def exceeds(kept: Tensor, features: Tensor, tau: float) -> Tensor:
-    """Φ > τ with Φ = kept / features, in whole numbers: no rounding can break Theorem 1."""
-    return kept > torch.floor(features.double() * tau) if tau else kept > 0
+    """Φ > τ with Φ = kept / features as the double nearest to it: 29 of 100 do not exceed 0.29, and 1 exceeds any τ."""
+    return kept.double() / features.clamp(min=1).double() > tau if tau else kept > 0
 
 
 def renewed(alive: Tensor, features: Tensor) -> FeatureMask:

@@ -14,6 +14,7 @@ OperationRule = Callable[..., Any]
 
 _R = TypeVar("_R", bound=OperationRule)
 _NAMESPACES = (torch, torch.nn.functional, torch.Tensor, torch._C._nn, torch.special)
+_CONVERSIONS = ("__float__",)  # to a Python number, which no mask can follow
 _RULES: dict[Hashable, OperationRule] = {}
 _ALWAYS: set[Hashable] = set()
 
@@ -70,7 +71,7 @@ def rule_for(operation: Hashable, masked: bool) -> OperationRule | None:
 
 def _forms(name: str) -> Iterator[Callable[..., Any]]:
     spellings = (name, f"{name}_", f"__{name}__", f"__i{name}__", f"__r{name}__")
-    found = [getattr(space, spelling, None) for space in _NAMESPACES for spelling in spellings]
+    found = [getattr(space, s, None) for space in _NAMESPACES for s in spellings if s not in _CONVERSIONS]
     functions = [f for f in found if callable(f) and not isinstance(f, type)]
     if not functions:
         raise UnknownNameError("torch operation", name, {n for s in _NAMESPACES for n in dir(s) if n[0] != "_"})

@@ -19,9 +19,12 @@ def sum_of_maps(ad: Interpreter, op: Callable[..., Tensor], x: Any, other: Any, 
     masks = _masks(ad, x, other)
     same = all(mask is masks[0] for mask in masks)
     clean = len(masks) == 2 and all(ad.is_clean(operand) for operand in (x, other))
-    if not same and ad.rule.sum == "union":
+    statistic = _statistic(ad, x, other)
+    if statistic is not None:
+        x, other = (ad.deactivate(operand) if operand is statistic else operand for operand in (x, other))
+    elif not same and ad.rule.sum == "union":
         x, other = _deactivated(ad, op, x), ad.deactivate(other) if isinstance(other, Tensor) else other
-        clean = True
+        clean = ad.tau < 0.5  # from then on a live contribution may stand at a dead position
     out = op(x, other, **kwargs)
     masks = [_aligned(mask, out.dim()) for mask in masks]
     if same:
@@ -34,7 +37,11 @@ def sum_of_maps(ad: Interpreter, op: Callable[..., Tensor], x: Any, other: Any, 
 @register_rule("mul", "multiply", "div", "divide", "true_divide", "truediv")
 def product_of_maps(ad: Interpreter, op: Callable[..., Tensor], x: Any, other: Any, **kwargs: Any) -> Tensor:
     """Active where every factor is: a dead factor is zero."""
-    masks = _masks(ad, x, other)
+    factors = [x, other]
+    if (statistic := _statistic(ad, x, other)) is not None and ad.mask(statistic) is not None:
+        masks = [_own_mask(ad, factor) or full_mask(factor) for factor in factors]
+    else:
+        masks = _masks(ad, *factors)
     out = op(x, other, **kwargs)
     masks = [_aligned(mask, out.dim()) for mask in masks]
     if all(mask is masks[0] for mask in masks):
@@ -69,19 +76,28 @@ def stacking(
 
 
 def _masks(ad: Interpreter, *operands: Any) -> list[FeatureMask]:
-    """Masks of the operands that hold features; a statistic without positions takes the other's.
+    """Masks of the operands that hold features at positions."""
+    statistic = _statistic(ad, *operands)
+    holders = [operand for operand in operands if ad.is_data(operand) and operand is not statistic]
+    return [_own_mask(ad, operand) or full_mask(operand) for operand in holders]
 
-    An operand with one value for all the positions of the other (a gate, a pooled vector) has no
-    position of its own: it neither revives a dead one nor counts as a contribution there.
+
+def _statistic(ad: Interpreter, *operands: Any) -> Tensor | None:
+    """The operand, if any, that has one value (or one vector of channels) for all positions of the other.
+
+    A gate or a pooled vector has no position of its own: it neither revives a dead position of the
+    other operand nor counts as a contribution there.
     """
     data = [operand for operand in operands if ad.is_data(operand)]
-    masks = [_own_mask(ad, operand) or full_mask(operand) for operand in data]
-    if len(data) == 2 and data[0].dim() == data[1].dim():
-        for x, mask, statistic in ((data[0], masks[0], data[1]), (data[1], masks[1], data[0])):
-            varying = [d for d in range(1, x.dim()) if mask.kept.shape[d] > 1]
-            if varying and all(statistic.shape[d] == 1 for d in varying) and ad.mask(statistic) is None:
-                return [mask]
-    return masks
+    if len(data) != 2 or data[0].dim() != data[1].dim():
+        return None
+    for x, other in (data, reversed(data)):
+        wide = [d for d in range(1, x.dim()) if other.shape[d] > 1]
+        spread = [d for d in range(1, x.dim()) if x.shape[d] > other.shape[d]]
+        if spread and (not wide or wide in ([1], [x.dim() - 1])):
+            found: Tensor = other
+            return found
+    return None
 
 
 def _own_mask(ad: Interpreter, x: Tensor) -> FeatureMask | None:

@@ -29,7 +29,7 @@ def convolution(
     rank = weight.dim() - 2
     kernel, steps, gaps = weight.shape[2:], per_dim(stride, rank), per_dim(dilation, rank)
     extent = [gap * (k - 1) for k, gap in zip(kernel, gaps)]
-    out = op(ad.window_input(input, _reach(ad, extent, steps)), weight, bias, stride, padding, dilation, groups)
+    out = op(ad.window_input(input, extent), weight, bias, stride, padding, dilation, groups)
     if padding == "same":
         before = [e // 2 for e in extent]
     else:
@@ -71,14 +71,6 @@ def per_dim(value: int | Sequence[int], rank: int) -> list[int]:
     """A setting written once for all dimensions, or for each."""
     values = [value] if isinstance(value, int) else list(value)
     return values * rank if len(values) == 1 else values
-
-
-def _reach(ad: Interpreter, extent: Sequence[int], stride: Sequence[int]) -> list[int]:
-    """How far a live window extends from a position that keeps it alive."""
-    if ad.rule.growth == "window":
-        return list(extent)  # it may be at the window's far end
-    cells = [((e + 2 - s) // 2, s) for e, s in zip(extent, stride)]  # where the covered cell begins
-    return [max(e, first + s - 1, e - first, 0) if e else 0 for e, (first, s) in zip(extent, cells)]
 
 
 def _behind(

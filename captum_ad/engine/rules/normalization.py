@@ -58,7 +58,7 @@ def layer_norm(
     x = ad.deactivate(input)
     if ad.rule.average == "all":
         return ad.emit(op(x, normalized_shape, weight, bias, eps), mask)
-    out = _standardized(x, mask.kept.expand(x.shape), dims, eps)
+    out = _standardized(x, (~mask.dead).expand(x.shape), dims, eps)
     out = out if weight is None else out * weight
     return ad.emit(out if bias is None else out + bias, mask)
 
@@ -79,7 +79,7 @@ def group_norm(
     if ad.rule.average == "all":
         return ad.emit(op(x, num_groups, weight, bias, eps), mask)
     grouped = x.unflatten(1, (num_groups, -1))
-    kept = mask.kept.expand(x.shape).unflatten(1, (num_groups, -1))
+    kept = (~mask.dead).expand(x.shape).unflatten(1, (num_groups, -1))
     out = _standardized(grouped, kept, list(range(2, grouped.dim())), eps).flatten(1, 2)
     return ad.emit(_affine(out, weight, bias), mask)
 
@@ -103,12 +103,12 @@ def instance_norm(
     if ad.rule.average == "all" or not use_input_stats:
         out = op(x, running_mean, running_var, weight, bias, use_input_stats, momentum, eps)
         return ad.emit(out, mask)
-    out = _standardized(x, mask.kept.expand(x.shape), list(range(2, x.dim())), eps)
+    out = _standardized(x, (~mask.dead).expand(x.shape), list(range(2, x.dim())), eps)
     return ad.emit(_affine(out, weight, bias), mask)
 
 
 def _standardized(x: Tensor, kept: Tensor, dims: list[int], eps: float) -> Tensor:
-    """(x - mean) / std over the kept elements."""
+    """(x - mean) / std over the elements that are not deactivated."""
     count = kept.sum(dims, keepdim=True, dtype=torch.float32).clamp(min=1).to(x.dtype)
     centred = x - x.masked_fill(~kept, 0).sum(dims, keepdim=True) / count
     variance = centred.masked_fill(~kept, 0).square().sum(dims, keepdim=True) / count

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -36,10 +35,12 @@ def max_pool(
         ad.refuse("returns indices, which no mask can follow")
     rank = _rank(op)
     kernel, gaps = per_dim(kernel_size, rank), per_dim(dilation, rank)
-    x = ad.window_input(input, [gap * (k - 1) for k, gap in zip(kernel, gaps)])
-    out = op(x, kernel_size, stride or kernel_size, padding, dilation, ceil_mode)
-    windows = _sliding(input, out, kernel, stride, padding, gaps)
-    return _pooled(ad, input, out, windows, average=False)
+
+    def run(x: Tensor) -> Tensor:
+        return op(x, kernel_size, stride or kernel_size, padding, dilation, ceil_mode)
+
+    reach = [gap * (k - 1) for k, gap in zip(kernel, gaps)]
+    return _pooled(ad, run, input, reach, lambda out: _sliding(input, out, kernel, stride, padding, gaps))
 
 
 @register_rule("avg_pool1d", "avg_pool2d", "avg_pool3d")
@@ -57,13 +58,15 @@ def avg_pool(
     """Checkpoint before; Φ over the window; over active positions only, if ``average="active"``."""
     rank = _rank(op)
     kernel = per_dim(kernel_size, rank)
-    if ad.rule.average == "active" or list(kernel) == list(input.shape[-rank:]):
-        x = ad.deactivate(input)
-    else:
-        x = ad.window_input(input, [k - 1 for k in kernel])
     divisor = {} if divisor_override is None else {"divisor_override": divisor_override}
-    out = op(x, kernel_size, stride or kernel_size, padding, ceil_mode, count_include_pad, **divisor)
-    return _pooled(ad, input, out, _sliding(input, out, kernel, stride, padding, [1] * rank), average=True)
+
+    def run(x: Tensor) -> Tensor:
+        return op(x, kernel_size, stride or kernel_size, padding, ceil_mode, count_include_pad, **divisor)
+
+    def windows(out: Tensor) -> Windows:
+        return _sliding(input, out, kernel, stride, padding, [1] * rank)
+
+    return _pooled(ad, run, input, [k - 1 for k in kernel], windows, average=True)
 
 
 @register_rule("adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d")
@@ -96,20 +99,11 @@ def interpolate(ad: Interpreter, op: Callable[..., Tensor], input: Tensor, *args
 
 def _adaptive(ad: Interpreter, op: Callable[..., Tensor], input: Tensor, output_size: Any, average: bool) -> Tensor:
     rank = _rank(op)
-    shape = _adaptive_size(input, output_size, rank)
-    whole = math.prod(shape) == 1
-    if whole or (average and ad.rule.average == "active"):
-        x = ad.deactivate(input)
-    else:
-        x = ad.window_input(input, [-(-n // o) for n, o in zip(input.shape[-rank:], shape)])
-    out = op(x, output_size)
-    windows = adaptive_windows(input.shape[-rank:], out.shape[-rank:], input.device)
-    return _pooled(ad, input, out, windows, average)
 
+    def windows(out: Tensor) -> Windows:
+        return adaptive_windows(input.shape[-rank:], out.shape[-rank:], input.device)
 
-def _adaptive_size(input: Tensor, output_size: Any, rank: int) -> list[int]:
-    sizes = [output_size] * rank if output_size is None or isinstance(output_size, int) else list(output_size)
-    return [n if size is None else size for n, size in zip(input.shape[-rank:], sizes * (rank // len(sizes)))]
+    return _pooled(ad, lambda x: op(x, output_size), input, None, windows, average)
 
 
 def _sliding(
@@ -121,19 +115,30 @@ def _sliding(
     return sliding_windows(input.shape[-rank:], out.shape[-rank:], kernel, steps, before, gaps, input.device)
 
 
-def _pooled(ad: Interpreter, input: Tensor, out: Tensor, windows: Windows, average: bool) -> Tensor:
-    """Mark a pool's output; rescale it, if averages are over active positions."""
+def _pooled(
+    ad: Interpreter,
+    run: Callable[[Tensor], Tensor],
+    input: Tensor,
+    reach: Sequence[int] | None,
+    windows_of: Callable[[Tensor], Windows],
+    average: bool = False,
+) -> Tensor:
+    """Pool and renew the mask; `reach` None: as far as the widest window."""
     mask = ad.mask(input)
+    out = run(ad.deactivate(input))
     if mask is None:
         return ad.emit(out, None)
-    rank = len(windows.reads)
-    if math.prod(out.shape[-rank:]) == 1:
+    windows = windows_of(out)
+    rank, over_active_only = len(windows.reads), average and ad.rule.average == "active"
+    if all(len(matrix) == 1 and bool(matrix.all()) for matrix in windows.reads):
         # One statistic of the whole map has no position of its own: active if anything is.
-        dims = range(input.dim() - rank, input.dim())
-        found = reduce_positions(mask, input.shape, dims, tau=0.0)
+        found = reduce_positions(mask, input.shape, range(input.dim() - rank, input.dim()), tau=0.0)
     else:
         found = attribute_positions(mask, windows, ad.rule, ad.tau)
-    if average and ad.rule.average == "active":
+        if ad.rule.border == "mean" and not over_active_only:
+            reach = reach or [int(matrix.sum(1).max()) - 1 for matrix in windows.reads]
+            out = run(ad.window_input(input, reach))
+    if over_active_only:
         out = over_active(out, found)
     return ad.emit(out, found.mask)
 

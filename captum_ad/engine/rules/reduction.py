@@ -63,8 +63,10 @@ def _reduced(
     dims = [d % x.dim() for d in given]
     out: Tensor = op(ad.deactivate(x), dims, keepdim=True, **kwargs)
     remaining = [d for d in range(1, x.dim()) if d not in dims]
+    channel = 1 if 1 in remaining else x.dim() - 1
+    positions = [d for d in remaining if d != channel and x.shape[d] > 1]
     # A statistic of the whole map (a vector per sample) has no position of its own: active if anything is.
-    found = reduce_positions(mask, x.shape, dims, ad.tau if len(remaining) > 1 else 0.0)
+    found = reduce_positions(mask, x.shape, dims, ad.tau if positions else 0.0)
     if average and ad.rule.average == "active":
         out = over_active(out, found)
 

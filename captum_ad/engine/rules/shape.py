@@ -58,7 +58,8 @@ def move(ad: Interpreter, op: Callable[..., Any], x: Tensor, *args: Any, **kwarg
         ad.refuse("takes a masked tensor as an argument")
     if op.__name__ not in ("reshape_as", "expand_as"):  # these only look at the other's shape
         ad.only(x)
-    return _moved(ad, op(x, *args, **kwargs), mask, clean, lambda part: op(part.expand(x.shape), *args, **kwargs))
+    shape = x.shape  # before squeeze_() and its like change it
+    return _moved(ad, op(x, *args, **kwargs), mask, clean, lambda part: op(part.expand(shape), *args, **kwargs))
 
 
 @register_rule("view", "view_as")

@@ -1,0 +1,88 @@
+"""What the interpreter knows of a tensor, worn by the tensor itself while a masked forward runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.weak import WeakIdKeyDictionary
+
+from captum_ad.engine.masks import FeatureMask
+
+_ATTRIBUTE = "_captum_ad_tag"
+_LEFT_BEHIND: Any = WeakIdKeyDictionary()
+
+
+class Storage:
+    """What tensors that share memory have in common."""
+
+    __slots__ = ("external", "mask_writes", "pointer", "shared", "version", "writes")
+
+    def __init__(self, pointer: int, *, external: bool = False, shared: bool = False) -> None:
+        self.pointer = pointer
+        self.external = external  # memory of the model or the caller
+        self.shared = shared or external  # by several tensors
+        self.version: int | None = None  # torch's count of writes, as of the last operation seen
+        self.writes = 0  # in-place operations so far
+        self.mask_writes = 0  # those of them that changed which positions are kept
+
+
+class Tag:
+    """What is known of one tensor: whether it comes from inputs with features, and its mask."""
+
+    __slots__ = ("clean", "data", "mask", "mask_writes", "run", "storage", "writes")
+
+    def __init__(self, run: int, data: bool, mask: FeatureMask | None, clean: bool, storage: Storage) -> None:
+        self.run = run  # the forward that made it
+        self.data = data
+        self.mask = mask  # None: all of it is kept
+        self.clean = clean  # zero at deactivated positions, as of `writes`
+        self.storage = storage
+        self.writes = storage.writes
+        self.mask_writes = storage.mask_writes
+
+
+def tag_of(x: Tensor) -> Tag | None:
+    """The tag that a tensor wears."""
+    return x.__dict__.get(_ATTRIBUTE)
+
+
+def put_tag(x: Tensor, tag: Tag) -> None:
+    """Make a tensor wear a tag."""
+    setattr(x, _ATTRIBUTE, tag)
+    tag.storage.version = version_of(x)
+
+
+def take_tag(x: Tensor) -> None:
+    """Take the tag off a tensor that outlives its forward; one with features is remembered as such."""
+    tag: Tag | None = x.__dict__.pop(_ATTRIBUTE, None)
+    if tag is not None and tag.data:
+        _LEFT_BEHIND[x] = True
+
+
+def is_left_behind(x: Tensor) -> bool:
+    """Whether a tensor was computed from features by an earlier forward, and kept."""
+    return bool(_LEFT_BEHIND) and x in _LEFT_BEHIND
+
+
+def version_of(x: Tensor) -> int | None:
+    """Torch's count of writes to a tensor's memory; inference tensors have none."""
+    return None if x.is_inference() else x._version
+
+
+def pointer_of(x: Tensor) -> int:
+    """Where a tensor's memory begins; 0 if it has none of its own."""
+    return int(x.untyped_storage().data_ptr()) if x.layout == torch.strided else 0
+
+
+def tensors_in(value: Any) -> Iterator[Tensor]:
+    """The tensors in nested tuples, lists and dicts of arguments."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, (tuple, list)):
+        for item in value:
+            yield from tensors_in(item)
+    elif isinstance(value, dict):
+        yield from tensors_in(tuple(value.values()))

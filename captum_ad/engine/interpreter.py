@@ -68,6 +68,9 @@ _METADATA = frozenset(
 )
 
 
+_TORCH_SPELLING = {"axis": "dim", "keepdims": "keepdim"}  # of arguments that torch also takes by numpy's names
+
+
 class Interpreter(TorchFunctionMode):
     """One masked forward; rules know it as ``ad``.
 
@@ -175,6 +178,11 @@ class Interpreter(TorchFunctionMode):
         self._mark(out, Tag(self._run, True, mask, clean, storage))
         return out
 
+    def constant(self, out: Tensor) -> Tensor:
+        """Mark a result that depends on no feature's value, only on shapes, and return it."""
+        self._mark(out, Tag(self._run, False, None, True, self._storage_of(out)[0]))
+        return out
+
     def refuse(self, why: str) -> NoReturn:
         """Stop the forward: `why` completes "the operation … in module …"."""
         name = _name_of(self._operation)
@@ -254,7 +262,7 @@ class Interpreter(TorchFunctionMode):
         masked = [tag.mask for tag in tags if tag.mask is not None]
         rule = rule_for(func, bool(masked))
         if rule is not None:
-            return rule(self, func, *args, **kwargs)
+            return rule(self, func, *args, **{_TORCH_SPELLING.get(name, name): value for name, value in kwargs.items()})
         if getattr(func, "__name__", "") == "__get__" and not isinstance(out := func(*args, **kwargs), Tensor):
             return out  # a property such as x.shape
         if any(bool(mask.dead.any()) for mask in masked):
@@ -267,7 +275,7 @@ class Interpreter(TorchFunctionMode):
             if data:
                 self.emit(tensor, None)
             elif not any(tensor is operand for operand in self._operands):
-                self._mark(tensor, Tag(self._run, False, None, True, self._storage_of(tensor)[0]))
+                self.constant(tensor)
         return out
 
     def _tag(self, x: Tensor) -> Tag | None:

@@ -6,124 +6,93 @@ output position, a column for each input position, 1 where the output is compute
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from captum_ad.engine.masks import Windows
 
-_Grid = Callable[[Tensor, Tensor], Tensor]  # (output positions, input positions) -> booleans
+
+class Geometry(NamedTuple):
+    """An operation along one dimension; `padding` is what is added in front of the input."""
+
+    inputs: int
+    outputs: int
+    kernel: int = 1
+    stride: int = 1
+    padding: int = 0
+    dilation: int = 1
 
 
-def sliding_windows(
-    inputs: Sequence[int],
-    outputs: Sequence[int],
-    kernel: Sequence[int],
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
-    device: torch.device,
-) -> Windows:
-    """Windows of a convolution or pool; `padding` is what is added in front of each dimension.
+def sliding_windows(geometry: Iterable[Geometry], device: torch.device) -> Windows:
+    """Windows of a convolution or pool.
 
     At stride s an output position covers the s input positions in the middle of its window.
     """
-    geometry = list(zip(inputs, outputs, kernel, stride, padding, dilation))
-    return Windows([_sliding(*g, device) for g in geometry], [_sliding_cell(*g, device) for g in geometry])
+    return _windows(_slides_over, _slides_onto, geometry, device)
 
 
-def transposed_windows(
-    inputs: Sequence[int],
-    outputs: Sequence[int],
-    kernel: Sequence[int],
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
-    device: torch.device,
-) -> Windows:
+def transposed_windows(geometry: Iterable[Geometry], device: torch.device) -> Windows:
     """Windows of a transposed convolution; an output position covers the input(s) nearest to it."""
-    geometry = list(zip(inputs, outputs, kernel, stride, padding, dilation))
-    return Windows([_transposed(*g, device) for g in geometry], [_transposed_cell(*g, device) for g in geometry])
+    return _windows(_receives_from, _receives_most_from, geometry, device)
 
 
-def adaptive_windows(inputs: Sequence[int], outputs: Sequence[int], device: torch.device) -> Windows:
+def adaptive_windows(geometry: Iterable[Geometry], device: torch.device) -> Windows:
     """Windows of an adaptive pool, which tile the input: each covers what it reads."""
-    reads = [_adaptive(*sizes, device) for sizes in zip(inputs, outputs)]
-    return Windows(reads, reads)
+    return _windows(_tiles, _tiles, geometry, device)
 
 
 def resized_windows(reads: Sequence[Tensor], device: torch.device) -> Windows:
     """Windows of an interpolation that reads as given; an output covers where it would be if stretched."""
-    return Windows(reads, [_stretched(m.shape[1], m.shape[0], device) for m in reads])
+    return Windows(reads, [_matrix(_overlaps, Geometry(m.shape[1], m.shape[0]), device) for m in reads])
 
 
-def _matrix(inputs: int, outputs: int, device: torch.device, reads: _Grid) -> Tensor:
+# Does input position `i` belong to output position `o`? Both are columns and rows of all positions.
+_Belongs = Callable[[Geometry, Tensor, Tensor], Tensor]
+
+
+def _slides_over(g: Geometry, o: Tensor, i: Tensor) -> Tensor:
+    return _is_tap(g, i - (o * g.stride - g.padding))
+
+
+def _slides_onto(g: Geometry, o: Tensor, i: Tensor) -> Tensor:
+    extent = g.dilation * (g.kernel - 1) + 1
+    offset = i - (o * g.stride - g.padding + (extent - g.stride + 1) // 2)
+    return (offset >= 0) & (offset < g.stride)
+
+
+def _receives_from(g: Geometry, o: Tensor, i: Tensor) -> Tensor:
+    return _is_tap(g, o + g.padding - i * g.stride)
+
+
+def _receives_most_from(g: Geometry, o: Tensor, i: Tensor) -> Tensor:
+    twice_distance = 2 * (o + g.padding - i * g.stride) - g.dilation * (g.kernel - 1)
+    return twice_distance.abs() <= g.stride
+
+
+def _tiles(g: Geometry, o: Tensor, i: Tensor) -> Tensor:
+    return (i >= o * g.inputs // g.outputs) & (i < -(-(o + 1) * g.inputs // g.outputs))
+
+
+def _overlaps(g: Geometry, o: Tensor, i: Tensor) -> Tensor:
+    """As two partitions of one interval."""
+    return (i * g.outputs < (o + 1) * g.inputs) & ((i + 1) * g.outputs > o * g.inputs)
+
+
+def _is_tap(g: Geometry, offset: Tensor) -> Tensor:
+    return (offset >= 0) & (offset <= g.dilation * (g.kernel - 1)) & (offset % g.dilation == 0)
+
+
+def _windows(reads: _Belongs, covers: _Belongs, geometry: Iterable[Geometry], device: torch.device) -> Windows:
+    lines = list(geometry)
+    return Windows([_matrix(reads, g, device) for g in lines], [_matrix(covers, g, device) for g in lines])
+
+
+@lru_cache(maxsize=2048)
+def _matrix(belongs: _Belongs, g: Geometry, device: torch.device) -> Tensor:
     with torch.inference_mode(False):
-        out, into = torch.arange(outputs)[:, None], torch.arange(inputs)[None]
-        return reads(out, into).to(device, torch.float32)
-
-
-@lru_cache(maxsize=1024)
-def _sliding(
-    inputs: int, outputs: int, kernel: int, stride: int, padding: int, dilation: int, device: torch.device
-) -> Tensor:
-    def reads(out: Tensor, into: Tensor) -> Tensor:
-        offset = into - (out * stride - padding)
-        return (offset >= 0) & (offset <= dilation * (kernel - 1)) & (offset % dilation == 0)
-
-    return _matrix(inputs, outputs, device, reads)
-
-
-@lru_cache(maxsize=1024)
-def _sliding_cell(
-    inputs: int, outputs: int, kernel: int, stride: int, padding: int, dilation: int, device: torch.device
-) -> Tensor:
-    middle = (dilation * (kernel - 1) + 1 - stride + 1) // 2
-
-    def covers(out: Tensor, into: Tensor) -> Tensor:
-        offset = into - (out * stride - padding + middle)
-        return (offset >= 0) & (offset < stride)
-
-    return _matrix(inputs, outputs, device, covers)
-
-
-@lru_cache(maxsize=1024)
-def _transposed(
-    inputs: int, outputs: int, kernel: int, stride: int, padding: int, dilation: int, device: torch.device
-) -> Tensor:
-    def reads(out: Tensor, into: Tensor) -> Tensor:
-        offset = out + padding - into * stride
-        return (offset >= 0) & (offset <= dilation * (kernel - 1)) & (offset % dilation == 0)
-
-    return _matrix(inputs, outputs, device, reads)
-
-
-@lru_cache(maxsize=1024)
-def _transposed_cell(
-    inputs: int, outputs: int, kernel: int, stride: int, padding: int, dilation: int, device: torch.device
-) -> Tensor:
-    def covers(out: Tensor, into: Tensor) -> Tensor:
-        twice_distance = 2 * (out + padding - into * stride) - dilation * (kernel - 1)
-        return twice_distance.abs() <= stride
-
-    return _matrix(inputs, outputs, device, covers)
-
-
-@lru_cache(maxsize=1024)
-def _adaptive(inputs: int, outputs: int, device: torch.device) -> Tensor:
-    def reads(out: Tensor, into: Tensor) -> Tensor:
-        return (into >= out * inputs // outputs) & (into < -(-(out + 1) * inputs // outputs))
-
-    return _matrix(inputs, outputs, device, reads)
-
-
-@lru_cache(maxsize=1024)
-def _stretched(inputs: int, outputs: int, device: torch.device) -> Tensor:
-    """Output and input as two partitions of one interval: 1 where their cells overlap."""
-
-    def covers(out: Tensor, into: Tensor) -> Tensor:
-        return (into * outputs < (out + 1) * inputs) & ((into + 1) * outputs > out * inputs)
-
-    return _matrix(inputs, outputs, device, covers)
+        matrix = belongs(g, torch.arange(g.outputs)[:, None], torch.arange(g.inputs)[None])
+        return matrix.to(device, torch.float32)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from captum_ad.engine.interpreter import Interpreter
 from captum_ad.engine.masks import FeatureMask, Windows, attribute_positions
-from captum_ad.engine.positions import sliding_windows, transposed_windows
+from captum_ad.engine.positions import Geometry, sliding_windows, transposed_windows
 from captum_ad.engine.registry import register_rule
 
 
@@ -37,7 +37,7 @@ def convolution(
     if all(k == 1 and step == 1 and margin == 0 for k, step, margin in zip(kernel, steps, before)):
         windows = None
     else:
-        windows = sliding_windows(input.shape[-rank:], out.shape[-rank:], kernel, steps, before, gaps, input.device)
+        windows = sliding_windows(geometry(input, out, kernel, steps, before, gaps), input.device)
     return ad.emit(out, _behind(ad, input, out, rank, windows, groups))
 
 
@@ -61,9 +61,7 @@ def transposed_convolution(
     reach = [gap * (k - 1) // step for k, gap, step in zip(kernel, gaps, steps)]
     x = ad.window_input(input, reach)
     out = op(x, weight, bias, stride, padding, output_padding, groups, dilation)
-    windows = transposed_windows(
-        input.shape[-rank:], out.shape[-rank:], kernel, steps, per_dim(padding, rank), gaps, input.device
-    )
+    windows = transposed_windows(geometry(input, out, kernel, steps, per_dim(padding, rank), gaps), input.device)
     return ad.emit(out, _behind(ad, input, out, rank, windows, groups))
 
 
@@ -71,6 +69,12 @@ def per_dim(value: int | Sequence[int], rank: int) -> list[int]:
     """A setting written once for all dimensions, or for each."""
     values = [value] if isinstance(value, int) else list(value)
     return values * rank if len(values) == 1 else values
+
+
+def geometry(x: Tensor, out: Tensor, *settings: Sequence[int]) -> list[Geometry]:
+    """The geometry along each windowed dimension, from settings per dimension."""
+    rank = len(settings[0])
+    return [Geometry(*line) for line in zip(x.shape[-rank:], out.shape[-rank:], *settings)]
 
 
 def _behind(

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from captum_ad.engine.interpreter import Interpreter
 from captum_ad.engine.masks import Attribution, Windows, attribute_positions, reduce_positions
-from captum_ad.engine.positions import adaptive_windows, resized_windows, sliding_windows
+from captum_ad.engine.positions import Geometry, adaptive_windows, resized_windows, sliding_windows
 from captum_ad.engine.registry import register_rule
-from captum_ad.engine.rules.convolution import per_dim
+from captum_ad.engine.rules.convolution import geometry, per_dim
 
 _Setting = int | Sequence[int]
 
@@ -101,7 +101,9 @@ def _adaptive(ad: Interpreter, op: Callable[..., Tensor], input: Tensor, output_
     rank = _rank(op)
 
     def windows(out: Tensor) -> Windows:
-        return adaptive_windows(input.shape[-rank:], out.shape[-rank:], input.device)
+        return adaptive_windows(
+            [Geometry(*sizes) for sizes in zip(input.shape[-rank:], out.shape[-rank:])], input.device
+        )
 
     return _pooled(ad, lambda x: op(x, output_size), input, None, windows, average)
 
@@ -111,8 +113,7 @@ def _sliding(
 ) -> Windows:
     rank = len(kernel)
     steps = per_dim(stride, rank) if stride else list(kernel)
-    before = per_dim(padding, rank)
-    return sliding_windows(input.shape[-rank:], out.shape[-rank:], kernel, steps, before, gaps, input.device)
+    return sliding_windows(geometry(input, out, kernel, steps, per_dim(padding, rank), gaps), input.device)
 
 
 def _pooled(

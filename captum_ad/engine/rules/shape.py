@@ -62,6 +62,16 @@ def move(ad: Interpreter, op: Callable[..., Any], x: Tensor, *args: Any, **kwarg
     return _moved(ad, op(x, *args, **kwargs), mask, clean, lambda part: op(part.expand(shape), *args, **kwargs))
 
 
+@register_rule(
+    "zeros_like", "ones_like", "empty_like", "full_like", "rand_like", "randn_like",
+    "new_zeros", "new_ones", "new_empty", "new_full", "new_tensor",
+)  # fmt: skip
+def of_the_same_shape(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    """Constants that only look at a tensor's shape, dtype and device."""
+    ad.only(x)
+    return ad.constant(op(x, *args, **kwargs))
+
+
 @register_rule("view", "view_as")
 def view(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *shape: Any) -> Tensor:
     """As :func:`move`; an expanded mask cannot always be viewed, so it is reshaped."""

@@ -1,0 +1,277 @@
+"""No mask is lost in silence: what cannot be followed stops the forward, and the message says where and what."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from captum_ad import ADForward, UnsupportedOperationError, register_rule
+from captum_ad.engine import Interpreter, registry
+
+X = torch.linspace(-1, 1, 2 * 4 * 6 * 6).reshape(2, 4, 6, 6)
+HALF = torch.arange(6).expand(6, 6) < 3
+
+
+class Inner(nn.Module):
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x)
+
+
+class Outer(nn.Module):
+    """conv, then the function, in a module of its own; the result is used, not returned."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(4, 4, 3, padding=1)
+        self.suspect = Inner(function)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.suspect(self.conv(x))) + 0
+
+
+def run(function: Callable[[Tensor], Tensor], mask: Tensor = HALF) -> Tensor:
+    torch.manual_seed(0)
+    with torch.no_grad():
+        return ADForward(Outer(function).eval())(X, mask=mask)
+
+
+UNKNOWN: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
+    "cumsum": (lambda x: torch.cumsum(x, 2), "cumsum"),
+    "cummax": (lambda x: x.cummax(3)[0], "cummax"),
+    "sort": (lambda x: x.sort(3).values, "sort"),
+    "fft": (lambda x: torch.fft.fft2(x).abs(), "fft2"),
+    "unfold": (lambda x: x + F.unfold(x, 3, padding=1).sum(1).mean(), "unfold"),
+    "einsum": (lambda x: torch.einsum("nchw,nchw->nchw", x, x), "einsum"),
+    "attention": (lambda x: F.scaled_dot_product_attention(x, x, x), "scaled_dot_product_attention"),
+    "product of maps": (lambda x: x @ x.transpose(2, 3), "matmul"),
+    "softmax over space": (lambda x: x.softmax(3), "softmax"),
+    "aten": (lambda x: torch.ops.aten.cumsum(x, 2), "cumsum"),
+    "in-place aten": (lambda x: torch.ops.aten.cumsum_(x, 2), "cumsum_"),
+    "dispatched inside": (lambda x: torch.vmap(lambda row: row.cumsum(0))(x), "cumsum"),
+    "pooling with indices": (lambda x: F.max_pool2d(x, 2, return_indices=True)[0], "max_pool2d"),
+    "numpy": (lambda x: torch.from_numpy(np.cumsum(x.numpy(), 2)), "numpy"),
+    "numpy array": (lambda x: torch.as_tensor(np.asarray(x)), "__array__"),
+    "list": (lambda x: torch.tensor(x.tolist()), "tolist"),
+    "item": (lambda x: x * x[0, 0, 0, 5].item(), "item"),
+    "float": (lambda x: x * float(x[0, 0, 0, 5]), "__float__"),
+    "bool": (lambda x: x if x[0, 0, 0, 5] else -x, "__bool__"),
+    "comparison": (lambda x: torch.where(x > 0, x, -x), "gt"),
+    "dlpack": (lambda x: torch.from_dlpack(x), "__dlpack"),
+    "bits": (lambda x: x.view(torch.int32).view(torch.float32), "view"),
+    "copy into another": (lambda x: torch.zeros_like(torch.ones(x.shape)).copy_(x), "copy_"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", UNKNOWN)
+def test_unknown_operations_are_refused(name: str) -> None:
+    function, operation = UNKNOWN[name]
+    with pytest.raises(UnsupportedOperationError) as error:
+        run(function)
+    message = str(error.value)
+    assert operation in message
+    assert "'suspect' (Inner)" in message
+    assert "register_rule" in message
+
+
+@pytest.mark.parametrize("name", ["cumsum", "cummax", "fft", "einsum", "comparison"])
+def test_nothing_is_refused_where_nothing_is_missing(name: str) -> None:
+    function, _ = UNKNOWN[name]
+    torch.manual_seed(0)
+    with torch.no_grad():
+        expected = Outer(function).eval()(X)
+    assert torch.equal(run(function, torch.ones(6, 6)), expected)
+
+
+@torch.jit.script
+def compiled(x: Tensor) -> Tensor:
+    return x.cumsum(2)
+
+
+@torch.jit.script
+def compiled_in_place(x: Tensor) -> Tensor:
+    return x.cumsum_(2)
+
+
+OUT_OF_SIGHT: dict[str, Callable[[Tensor], Tensor]] = {
+    "TorchScript function": lambda x: compiled(x),
+    "TorchScript in place": lambda x: compiled_in_place(x),
+    "legacy constructor": lambda x: torch.Tensor([[1.0] * 6] * 6),
+    "dlpack capsule": lambda x: torch._C._from_dlpack(torch._C._to_dlpack(x)),
+}
+
+
+@pytest.mark.parametrize("name", OUT_OF_SIGHT)
+def test_compiled_code_cannot_slip_a_mask(name: str) -> None:
+    with pytest.raises(UnsupportedOperationError, match=r"register_rule|ScriptModule"):
+        run(OUT_OF_SIGHT[name])
+
+
+@pytest.mark.parametrize("name", ["TorchScript function", "legacy constructor"])
+def test_an_output_from_nowhere_is_refused(name: str) -> None:
+    with pytest.raises(UnsupportedOperationError, match=r"Inner .*does not come from|output of Inner"):
+        ADForward(Inner(OUT_OF_SIGHT[name]).eval())(X, mask=HALF)
+
+
+def test_scripted_modules_are_refused_by_path() -> None:
+    scripted = torch.jit.script(nn.Sequential(nn.Conv2d(4, 4, 3), nn.ReLU()))
+    with pytest.raises(UnsupportedOperationError, match=r"'0'.*TorchScript"):
+        ADForward(nn.Sequential(scripted, nn.Flatten()).eval())(X, mask=HALF)
+    traced = torch.jit.trace(nn.Conv2d(4, 4, 3).eval(), X)
+    with pytest.raises(UnsupportedOperationError, match="TorchScript"):
+        ADForward(nn.Sequential(nn.ReLU(), traced).eval())(X, mask=HALF)
+
+
+def test_compiled_models_are_refused() -> None:
+    model = torch.compile(nn.Sequential(nn.Conv2d(4, 4, 3), nn.ReLU()).eval(), backend="eager")
+    with pytest.raises(UnsupportedOperationError):
+        ADForward(model)(X, mask=HALF)
+
+
+# Writing in place: a mask that a view makes stale is refused, or it is right
+
+
+def write_row(x: Tensor) -> Tensor:
+    view = x.view(x.shape)
+    x[:, :, :, 3:] = 1.0  # these are no longer missing
+    return view
+
+
+def write_product(x: Tensor) -> Tensor:
+    view = x.view(x.shape)
+    x.mul_(F.avg_pool2d(x, 3, 1, 1).flip(3))
+    return view
+
+
+def write_through_a_view(x: Tensor) -> Tensor:
+    left, right = x[:, :2], x[:, 2:]
+    left += right.flip(3)
+    return x
+
+
+def write_features_into_zeros(x: Tensor) -> Tensor:
+    buffer = torch.zeros(x.shape)
+    view = buffer[:, :2]
+    view += x[:, :2]
+    return buffer
+
+
+def write_by_out(x: Tensor) -> Tensor:
+    buffer = torch.empty(x.shape)
+    view = buffer.view(-1, 6)
+    torch.add(x, x.flip(3), out=buffer)
+    return view.view(x.shape)
+
+
+STALE = [write_row, write_product, write_through_a_view, write_features_into_zeros, write_by_out]
+
+
+@pytest.mark.parametrize("function", STALE)
+def test_stale_masks_are_refused(function: Callable[[Tensor], Tensor]) -> None:
+    with pytest.raises(UnsupportedOperationError, match="through another view"):
+        run(function)
+
+
+def relu_of_a_view(x: Tensor) -> Tensor:
+    x.view(-1).relu_()
+    return x
+
+
+def sigmoid_of_a_part(x: Tensor) -> Tensor:
+    x[:, :, :3].sigmoid_()
+    return x
+
+
+def assembled(x: Tensor) -> Tensor:
+    out = torch.zeros(x.shape)
+    out[:, :, ::2] = x[:, :, ::2]
+    out[:, :, 1::2] = x[:, :, 1::2]
+    return out
+
+
+def added_in_place(x: Tensor) -> Tensor:
+    other = x.flip(3)
+    x += other
+    return x
+
+
+def sigmoid_of_a_clean_view(x: Tensor) -> Tensor:
+    out = x + x.flip(2)  # zero where it is missing, until the next line
+    out.view(-1).sigmoid_()
+    return F.avg_pool2d(out, 3, 1, 1)
+
+
+AS_IF_APART: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] = {
+    "relu of a view": (relu_of_a_view, F.relu),
+    "sigmoid of a part": (sigmoid_of_a_part, lambda x: torch.cat([x[:, :, :3].sigmoid(), x[:, :, 3:]], 2)),
+    "sigmoid of a clean view": (
+        sigmoid_of_a_clean_view,
+        lambda x: F.avg_pool2d((x + x.flip(2)).sigmoid(), 3, 1, 1),
+    ),
+    "assembled by rows": (assembled, lambda x: x * 1),
+    "sum in place": (added_in_place, lambda x: x + x.flip(3)),
+    "squeeze in place": (lambda x: (x * 1).unsqueeze_(1).squeeze_(1), lambda x: x * 1),
+    "transpose in place": (lambda x: (x * 1).transpose_(2, 3), lambda x: (x * 1).transpose(2, 3)),
+}
+
+
+@pytest.mark.parametrize("name", AS_IF_APART)
+def test_writing_in_place_gives_what_copies_give(name: str) -> None:
+    written, apart = AS_IF_APART[name]
+    expected = run(apart)
+    assert torch.equal(run(written), expected)
+    assert bool((expected == 0).any())
+    assert not bool((expected == 0).all())
+
+
+def test_buffers_take_no_features() -> None:
+    class Caching(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("cache", torch.zeros(X.shape))
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.cache[:] = x
+            return self.cache
+
+    model = Caching()
+    with pytest.raises(UnsupportedOperationError, match="tensor of the model"):
+        ADForward(model.eval())(X, mask=HALF)
+
+
+def test_a_map_of_an_earlier_forward_is_refused() -> None:
+    kept: list[Tensor] = []
+
+    def remember(x: Tensor) -> Tensor:
+        kept.append(x)
+        return kept[0] + 1
+
+    run(remember)
+    with pytest.raises(UnsupportedOperationError, match="earlier forward"):
+        run(remember)
+
+
+def test_registering_a_rule_is_the_way_out() -> None:
+    """The message's own advice works."""
+    known = dict(registry._RULES)
+    try:
+
+        @register_rule("cumsum")
+        def cumulative(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, dim: int) -> Tensor:
+            return ad.emit(op(ad.deactivate(x), dim), ad.mask(x))
+
+        out = run(lambda x: torch.cumsum(x, 1))
+    finally:
+        registry._RULES.clear()
+        registry._RULES.update(known)
+    assert math.isclose(float(out[..., 4:].abs().max()), 0)
+    assert bool(out[..., :3].any())

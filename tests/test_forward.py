@@ -1,0 +1,298 @@
+"""ADForward's own business: masks of all shapes, several inputs, outputs, and what it says to bad input."""
+
+from __future__ import annotations
+
+import copy
+import math
+import pickle
+import warnings
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from captum_ad import PRESETS, ADForward, MaskRule, UnknownNameError
+from tests.networks import Apply
+
+N, C, H, W = 3, 2, 6, 5
+
+
+class Classifier(nn.Module):
+    def __init__(self, kind: type[nn.Module] = nn.Conv2d, pool: type[nn.Module] = nn.AdaptiveAvgPool2d) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.features = nn.Sequential(kind(C, 4, 3, padding=1), nn.SiLU(), kind(4, 4, 3), pool(1))
+        self.head = nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.features(x).flatten(1))
+
+
+class TwoInputs(nn.Module):
+    """Two images and a vector; `scale` is a keyword."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.left = nn.Conv2d(C, 4, 3, padding=1)
+        self.right = nn.Conv2d(1, 4, 3, padding=1)
+        self.head = nn.Linear(4, 3)
+
+    def forward(self, a: Tensor, b: Tensor, bias: Tensor | None = None, *, scale: Any = 1.0) -> Tensor:
+        pooled = (self.left(a) + self.right(b)).relu().mean((2, 3))
+        out = self.head(pooled) * scale
+        return out if bias is None else out + bias
+
+
+@pytest.fixture
+def ad() -> ADForward:
+    return ADForward(Classifier().eval())
+
+
+@pytest.fixture
+def x() -> Tensor:
+    torch.manual_seed(1)
+    return torch.randn(N, C, H, W)
+
+
+def half() -> Tensor:
+    return torch.arange(W).expand(H, W) < 2
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.int64, torch.float32, torch.float16])
+def test_mask_shapes_and_dtypes_agree(ad: ADForward, x: Tensor, dtype: torch.dtype) -> None:
+    mask = half().to(dtype)
+    shapes = [(H, W), (1, H, W), (N, H, W), (1, 1, H, W), (N, 1, H, W), (1, C, H, W), (N, C, H, W)]
+    outputs = [ad(x, mask=mask.expand(shape)) for shape in shapes]
+    for out in outputs[1:]:
+        torch.testing.assert_close(out, outputs[0])
+    assert not torch.allclose(outputs[0], ad(x))
+    for i in range(N):  # and each sample is masked alike
+        torch.testing.assert_close(outputs[0][i : i + 1], ad(x[i : i + 1], mask=mask))
+
+
+def test_each_sample_has_its_own_mask(ad: ADForward, x: Tensor) -> None:
+    x = x[:1].expand(N, -1, -1, -1)
+    mask = torch.stack([half(), ~half(), torch.ones(H, W, dtype=torch.bool)])
+    out = ad(x, mask=mask)
+    torch.testing.assert_close(out[0], ad(x[:1], mask=half())[0])
+    torch.testing.assert_close(out[1], ad(x[:1], mask=~half())[0])
+    torch.testing.assert_close(out[2], ad.model(x)[2])
+    assert not torch.allclose(out[0], out[1])
+
+
+def test_a_pixel_without_some_channels_stays_active(x: Tensor) -> None:
+    conv = nn.Conv2d(C, 1, 1, bias=False).eval()
+    mask = torch.ones(1, C, H, W)
+    mask[:, 0] = 0
+    expected = nn.functional.conv2d(x[:, 1:], conv.weight[:, 1:])
+    torch.testing.assert_close(ADForward(conv, tau=0.9)(x, mask=mask), expected)
+
+
+def test_nan_is_a_mask(ad: ADForward, x: Tensor) -> None:
+    missing = torch.where(half(), x, math.nan)
+    assert torch.equal(ad(missing), ad(x, mask=half()))
+    more = (torch.arange(H)[:, None] < 4).expand(H, W)
+    assert torch.equal(ad(missing, mask=more), ad(x, mask=more & half()))
+    assert bool(ad(torch.full_like(x, math.nan)).isfinite().all())
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [(), (W,), (W, H), (H, W + 1), (N - 1, H, W), (N - 1, 1, H, W), (N, C + 1, H, W), (1, 1, 1, H, W), (0, H, W)],
+)  # fmt: skip
+def test_shapes_that_do_not_fit(ad: ADForward, x: Tensor, shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="does not fit the input") as error:
+        ad(x, mask=torch.ones(shape, dtype=torch.bool))
+    assert str(shape) in str(error.value)
+    assert str((N, C, H, W)) in str(error.value)
+
+
+@pytest.mark.parametrize("wrong", [2.0, 0.5, -1.0, 255.0, math.nan, math.inf])
+def test_values_other_than_0_and_1(ad: ADForward, x: Tensor, wrong: float) -> None:
+    mask = torch.ones(H, W)
+    mask[0, 0] = wrong
+    with pytest.raises(ValueError, match="other than 0 and 1"):
+        ad(x, mask=mask)
+
+
+@pytest.mark.parametrize("mask", [[[True] * W] * H, 1, "all", half().numpy()])
+def test_masks_that_are_no_tensors(ad: ADForward, x: Tensor, mask: Any) -> None:
+    with pytest.raises(TypeError, match="mask must be a Tensor"):
+        ad(x, mask=mask)
+
+
+def test_integers_cannot_be_deactivated(x: Tensor) -> None:
+    ad = ADForward(Apply(lambda pixels: pixels.float().mean((2, 3))).eval())
+    pixels = (x * 9).to(torch.uint8)
+    assert torch.equal(ad(pixels), ad.model(pixels))
+    assert torch.equal(ad(pixels, mask=torch.ones(H, W)), ad.model(pixels))
+    with pytest.raises(TypeError, match=r"uint8.*floating"):
+        ad(pixels, mask=half())
+
+
+@pytest.mark.parametrize("shape", [(C,), (1, C), (N, C)])
+def test_vectors_are_masked_by_feature(shape: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    linear, x = nn.Linear(C, 3).eval(), torch.randn(N, C)
+    mask = torch.tensor([True, False]).expand(shape)
+    torch.testing.assert_close(ADForward(linear)(x, mask=mask), linear(x * torch.tensor([1.0, 0.0])))
+
+
+# Several inputs
+
+
+def test_several_inputs(x: Tensor) -> None:
+    ad, other, bias = ADForward(TwoInputs().eval()), torch.randn(N, 1, H, W), torch.randn(3)
+    assert torch.equal(ad(x, other, bias, scale=2.0), ad.model(x, other, bias, scale=2.0))
+    masked = ad(x, other, bias, mask=(half(), None, None), scale=2.0)
+    assert torch.equal(masked, ad(x, other, bias, mask=half(), scale=2.0))
+    assert torch.equal(masked, ad(torch.where(half(), x, 1e30), other, bias, mask=half(), scale=torch.tensor(2.0)))
+    both = ad(x, other, mask=(half(), ~half()))
+    assert torch.equal(both, ad(torch.where(half(), x, 7), torch.where(half(), 7, other), mask=(half(), ~half())))
+    assert not torch.allclose(both, ad(x, other, mask=(half(), torch.ones(H, W))))
+    second = ad(x, other, mask=(None, half()))
+    assert torch.equal(second, ad(x, torch.where(half(), other, math.nan)))
+
+
+@pytest.mark.parametrize("masks", [(), (half(),), (half(), None, None)])
+def test_a_mask_for_each_input(x: Tensor, masks: tuple[Tensor | None, ...]) -> None:
+    with pytest.raises(ValueError, match=f"tuple of {len(masks)} for 2 inputs"):
+        ADForward(TwoInputs().eval())(x, x[:, :1], mask=masks)
+
+
+def test_masks_of_what_is_no_image(x: Tensor) -> None:
+    ad = ADForward(Apply(lambda x, scale: (x * scale).mean((2, 3))).eval())
+    assert torch.equal(ad(x, 2, mask=(half(), None)), ad(2 * x, 1, mask=half()))
+    with pytest.raises(TypeError, match="mask of input 1"):
+        ad(x, 2, mask=(None, half()))
+    with pytest.raises(ValueError, match="batch first"):
+        ad(x, torch.ones(3), mask=(None, torch.ones(3)))
+    with pytest.raises(ValueError, match="by position"):
+        ad(x=x, scale=2, mask=half())
+
+
+# Outputs
+
+
+OUTPUTS: dict[str, tuple[Callable[[Tensor], Any], Callable[[Any], Tensor]]] = {
+    "dict": (lambda out: {"out": out, "aux": out + 1}, lambda output: output["out"]),
+    "namespace": (lambda out: SimpleNamespace(logits=out), lambda output: output.logits),
+    "tuple": (lambda out: (out + 1, out), lambda output: output[1]),
+}
+
+
+@pytest.mark.parametrize("kind", OUTPUTS)
+def test_outputs_are_selected(x: Tensor, kind: str) -> None:
+    wrap, select = OUTPUTS[kind]
+
+    plain = ADForward(Classifier().eval())
+    wrapping = Apply(lambda x, model: wrap(model(x)), plain.model).eval()
+    ad = ADForward(wrapping, select=select)
+    assert torch.equal(ad(x), plain(x))
+    assert torch.equal(ad(x, mask=half()), plain(x, mask=half()))
+    for mask in (None, half()):
+        with pytest.raises(TypeError, match=r"Apply returned .*select="):
+            ADForward(wrapping)(x, mask=mask)
+        with pytest.raises(TypeError, match="select returned str"):
+            ADForward(wrapping, select=lambda output: "out")(x, mask=mask)
+
+
+# Construction
+
+
+@pytest.mark.parametrize("tau", [1, 1.0, -0.1, math.nan, math.inf, -math.inf, "0", None, True, torch.tensor(0.5)])
+def test_tau_out_of_range(tau: Any) -> None:
+    with pytest.raises(ValueError, match="0 <= tau < 1"):
+        ADForward(Classifier(), tau=tau)
+
+
+def test_unknown_rules_come_with_a_suggestion() -> None:
+    with pytest.raises(UnknownNameError, match=r"'no-grwth'.*did you mean 'no-growth'"):
+        ADForward(Classifier(), "no-grwth")
+    with pytest.raises(ValueError, match=r"expected one of.*paper"):
+        ADForward(Classifier(), "xyz")
+    with pytest.raises(UnknownNameError, match=r"MaskRule.growth 'windows': did you mean 'window'"):
+        MaskRule(growth="windows")
+    with pytest.raises(TypeError, match="preset's name or a MaskRule"):
+        ADForward(Classifier(), {"growth": "none"})
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_by_name(x: Tensor, name: str) -> None:
+    model = Classifier().eval()
+    assert ADForward(model, name).rule == PRESETS[name]
+    assert torch.equal(ADForward(model, name)(x, mask=half()), ADForward(model, PRESETS[name])(x, mask=half()))
+
+
+def test_presets_differ(x: Tensor) -> None:
+    outputs = [ADForward(Classifier().eval(), name)(x, mask=half()) for name in PRESETS]
+    assert not any(torch.allclose(a, b) for i, a in enumerate(outputs) for b in outputs[:i])
+
+
+@pytest.mark.parametrize("model", [torch.relu, None, "resnet50", Classifier])
+def test_models_that_are_no_modules(model: Any) -> None:
+    with pytest.raises(TypeError, match=r"expected a torch\.nn\.Module"):
+        ADForward(model)
+
+
+def test_wrapping_twice_and_bad_select() -> None:
+    with pytest.raises(TypeError, match="an ADForward already"):
+        ADForward(ADForward(Classifier()))
+    with pytest.raises(TypeError, match="select must be a function"):
+        ADForward(Classifier(), select="out")
+
+
+# Life cycle
+
+
+def test_train_mode_warns_once(x: Tensor) -> None:
+    ad = ADForward(Classifier().train())
+    with pytest.warns(UserWarning, match=r"Classifier is in train mode.*eval\(\)"):
+        ad(x, mask=half())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ad(x, mask=half())
+        ADForward(Classifier().eval())(x, mask=half())
+
+
+def test_copies_and_pickles(ad: ADForward, x: Tensor) -> None:
+    expected = ad(x, mask=half())
+    for twin in (copy.deepcopy(ad), pickle.loads(pickle.dumps(ad))):
+        assert twin.model is not ad.model
+        assert torch.equal(twin(x, mask=half()), expected)
+        assert (twin.rule, twin.tau) == (ad.rule, ad.tau)
+
+
+def test_parameters_are_the_models(ad: ADForward) -> None:
+    assert {id(p) for p in ad.parameters()} == {id(p) for p in ad.model.parameters()}
+    assert "MaskRule" in repr(ad)
+
+
+@pytest.mark.parametrize(
+    ("kind", "pool", "shape"),
+    [(nn.Conv1d, nn.AdaptiveAvgPool1d, (9,)), (nn.Conv3d, nn.AdaptiveAvgPool3d, (4, 5, 4))],
+    ids=["1-D", "3-D"],
+)
+@pytest.mark.parametrize("rule", PRESETS)
+def test_other_ranks(kind: type[nn.Module], pool: type[nn.Module], shape: tuple[int, ...], rule: str) -> None:
+    torch.manual_seed(0)
+    ad, x = ADForward(Classifier(kind, pool).eval(), rule), torch.randn(N, C, *shape)
+    mask = torch.rand(N, *shape) < 0.5
+    out = ad(x, mask=mask)
+    assert torch.equal(ad(x), ad.model(x))
+    assert torch.equal(ad(torch.where(mask[:, None], x, math.inf), mask=mask), out)
+    torch.testing.assert_close(ad(x, mask=mask[:, None].expand(-1, C, *shape)), out)
+    assert bool(ad(x, mask=torch.zeros(shape)).isfinite().all())
+    assert not torch.allclose(out, ad(x))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+def test_other_dtypes(ad: ADForward, x: Tensor, dtype: torch.dtype) -> None:
+    low = ADForward(copy.deepcopy(ad.model).to(dtype))
+    out = low(x.to(dtype), mask=half())
+    assert out.dtype == dtype
+    torch.testing.assert_close(out.float(), ad(x, mask=half()), rtol=0.1, atol=0.05)

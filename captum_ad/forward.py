@@ -123,6 +123,9 @@ class ADForward(nn.Module):
                 stacklevel=2,
             )
         masks = self._masks(inputs, mask)
+        for name, value in kwargs.items():
+            if isinstance(value, Tensor) and _holds_nan(value):
+                raise ValueError(f"{name} holds NaN, which masks a feature; pass features by position, not by name")
         if all(m is None or m.is_full() for m in masks):
             return self._selected(self.model(*inputs, **kwargs))
         _refuse_compiled(self.model)
@@ -170,8 +173,7 @@ class ADForward(nn.Module):
 
 def _feature_mask(x: Any, mask: Tensor | None, index: int) -> FeatureMask | None:
     kept = None if mask is None else _kept(x, mask, f"mask of input {index}")
-    inexact = isinstance(x, Tensor) and (x.is_floating_point() or x.is_complex())
-    if inexact and bool(x.detach().sum().isnan()):  # quicker than a look at each value; Inf - Inf is sorted out below
+    if isinstance(x, Tensor) and _holds_nan(x):
         missing = x.isnan()
         kept = ~missing if kept is None else kept & ~missing
     if kept is None:
@@ -179,6 +181,12 @@ def _feature_mask(x: Any, mask: Tensor | None, index: int) -> FeatureMask | None
     if x.dim() > 2 and kept.shape[1] > 1 and bool((kept == kept[:, :1]).all()):
         kept = kept[:, :1]  # spatial, though written out for each channel
     return FeatureMask(kept)
+
+
+def _holds_nan(x: Tensor) -> bool:
+    inexact = x.is_floating_point() or x.is_complex()
+    # The sum is quicker than a look at each value, and NaN if any value is (or for Inf - Inf).
+    return inexact and bool(x.detach().sum().isnan()) and bool(x.isnan().any())
 
 
 def _kept(x: Any, mask: Tensor, what: str) -> Tensor:
@@ -221,8 +229,10 @@ def _kept(x: Any, mask: Tensor, what: str) -> Tensor:
 
 def _refuse_compiled(model: nn.Module) -> None:
     for path, module in model.named_modules():
-        if isinstance(module, torch.jit.ScriptModule):
+        scripted = isinstance(module, torch.jit.ScriptModule)
+        if scripted or getattr(module, "_compiled_call_impl", None) is not None or "_orig_mod" in module._modules:
             raise UnsupportedOperationError(
-                f"module {path or 'the model itself'!r} is compiled by TorchScript, and a mask cannot be followed "
-                "into it: wrap the Python model that it was made from"
+                f"{f'module {path!r}' if path else 'the model'} is compiled by "
+                f"{'TorchScript' if scripted else 'torch.compile'}, and a mask cannot be followed into it: wrap the "
+                "Python model that it was made from"
             )

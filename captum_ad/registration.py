@@ -89,6 +89,8 @@ def _masked(original: Callable[..., Any]) -> Callable[..., Any]:
             )
         inputs = call.pop("inputs")
         images = inputs if isinstance(inputs, tuple) else (inputs,)
+        if not all(isinstance(image, Tensor) for image in images):
+            raise TypeError(f"inputs must be a tensor or a tuple of tensors, got {type(inputs).__name__}")
         ones = tuple(torch.ones_like(x, dtype=x.dtype if x.is_floating_point() else torch.float32) for x in images)
         more = call.pop("additional_forward_args", None)
         call.pop("self")
@@ -139,7 +141,23 @@ class _MaskForward:
 
 
 def _is_ad(forward: Any) -> bool:
-    """Whether a forward function is an ADForward: itself, its bound method, or DataParallel around it."""
-    if isinstance(forward, nn.DataParallel):
+    """Whether a forward function is an ADForward: itself, its bound method, a partial call, or parallel copies of it.
+
+    Raises
+    ------
+    ValueError
+        If an ADForward is buried in another module, which passes no masks on to it.
+    """
+    while isinstance(forward, functools.partial):
+        forward = forward.func
+    if isinstance(forward, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
         forward = forward.module
-    return isinstance(forward, ADForward) or isinstance(getattr(forward, "__self__", None), ADForward)
+    owner = getattr(forward, "__self__", forward)
+    if isinstance(owner, ADForward):
+        return True
+    if isinstance(owner, nn.Module) and any(isinstance(module, ADForward) for module in owner.modules()):
+        raise ValueError(
+            f"{type(owner).__name__} has an ADForward inside, which gets no mask there: it would be painted like any "
+            "model. Put the ADForward outermost, e.g. ADForward(nn.Sequential(model, nn.Softmax(1)))."
+        )
+    return False

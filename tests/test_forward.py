@@ -296,3 +296,26 @@ def test_other_dtypes(ad: ADForward, x: Tensor, dtype: torch.dtype) -> None:
     out = low(x.to(dtype), mask=half())
     assert out.dtype == dtype
     torch.testing.assert_close(out.float(), ad(x, mask=half()), rtol=0.1, atol=0.05)
+
+
+def test_nan_by_name_is_refused() -> None:
+    class Named(nn.Module):
+        def forward(self, pixels: Tensor) -> Tensor:
+            return pixels.mean((2, 3))
+
+    with pytest.raises(ValueError, match="pass features by position"):
+        ADForward(Named().eval())(pixels=torch.full((1, 3, 4, 4), float("nan")))
+
+
+def test_half_precision_stays_finite() -> None:
+    """Counts beyond what float16 holds."""
+
+    class Mean(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.mean((2, 3))
+
+    x, mask = torch.full((1, 2, 300, 300), 3.0).half(), torch.zeros(300, 300, dtype=torch.bool)
+    mask[0, 0] = True
+    rule = MaskRule(average="active")
+    assert ADForward(nn.GroupNorm(1, 2).half().eval(), rule)(x + 100 * torch.eye(300), mask=~mask).isfinite().all()
+    assert ADForward(Mean().eval(), rule)(x, mask=mask).isfinite().all()

@@ -1,5 +1,6 @@
 """Captum's attributors on an ADForward give AD attributions, or say why they cannot."""
 
+import functools
 import itertools
 import math
 from collections.abc import Callable, Iterator
@@ -245,6 +246,25 @@ def test_perturbations_that_paint_are_refused(ad: ADForward, x: Tensor) -> None:
     attributor.from_interp_rep_transform = lambda sample, original, **_: original * 0.5
     with pytest.raises(ValueError, match="may only set features of it to 0"):
         attributor.attribute(x[:1], target=0, n_samples=2)
+
+
+def test_partial_calls_are_masked(ad: ADForward, x: Tensor) -> None:
+    options: dict[str, Any] = {"target": 0, "feature_mask": QUADRANTS}
+    expected = FeatureAblation(ad).attribute(x, **options)
+    assert torch.equal(FeatureAblation(functools.partial(ad)).attribute(x, **options), expected)
+
+
+def test_an_adforward_inside_another_module_is_refused(ad: ADForward, x: Tensor) -> None:
+    """It gets no mask there, so Captum would paint."""
+    with pytest.raises(ValueError, match="Put the ADForward outermost"):
+        FeatureAblation(nn.Sequential(ad, nn.Softmax(1))).attribute(x, target=0, feature_mask=QUADRANTS)
+    outermost = ADForward(nn.Sequential(ad.model, nn.Softmax(1)))
+    assert FeatureAblation(outermost).attribute(x, target=0, feature_mask=QUADRANTS).abs().sum() > 0
+
+
+def test_inputs_that_are_no_tensors_are_refused(ad: ADForward, x: Tensor) -> None:
+    with pytest.raises(TypeError, match="got list"):
+        FeatureAblation(ad).attribute([x], target=0)
 
 
 @pytest.fixture

@@ -12,13 +12,13 @@ from tqdm import tqdm
 
 from captum_ad import PRESETS
 from captum_ad.baselines import BASELINES
-from captum_ad.cli.attributions import METHODS, Task, columns, explain, seeded
+from captum_ad.cli.attributions import METHODS, Result, Task, columns, explain, seeded
 from captum_ad.cli.errors import InputError
 from captum_ad.cli.images import Photograph, load_photographs
 from captum_ad.cli.models import Classifier, load_classifier
 from captum_ad.cli.output import staged
 from captum_ad.cli.report import Comparison, describe, file_names, seconds_table, write_comparison, write_summary
-from captum_ad.errors import UnknownNameError
+from captum_ad.errors import UnknownNameError, UnsupportedOperationError
 from captum_ad.superpixels import superpixels
 
 DEFAULT_IMAGE = "coffee"
@@ -58,7 +58,7 @@ def compare(arguments: argparse.Namespace, command: Sequence[str]) -> None:
                 for method in methods:
                     for column in shown:
                         progress.set_description(f"{comparison.photograph.name}: {method} {column}")
-                        comparison.results[method, column] = explain(classifier.model, method, column, comparison.task)
+                        comparison.results[method, column] = _explained(classifier, method, column, comparison.task)
                         progress.update()
                 write_comparison(folder, classifier, comparison, methods, shown)
         settings = {name: getattr(arguments, name) for name in ("seed", "samples", "segments", "batch_size")}
@@ -102,13 +102,25 @@ def _prediction(classifier: Classifier, photograph: Photograph, arguments: argpa
     return Comparison(photograph, task, float(probabilities[target]), predicted, {})
 
 
+def _explained(classifier: Classifier, method: str, column: str, task: Task) -> Result:
+    try:
+        return explain(classifier.model, method, column, task)
+    except (UnsupportedOperationError, UnknownNameError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # of the user's own model, or the attributor's of what it returned
+        what = f"{type(error).__name__}: {error}"
+        raise InputError(f"{classifier.name!r} failed in {method} with {column}: {what}") from error
+
+
 def _probabilities(classifier: Classifier, x: Tensor, photograph: Photograph) -> Tensor:
     try:
         with torch.no_grad():
             output = classifier.model(x)
-    except (RuntimeError, TypeError, ValueError) as error:
+    except Exception as error:  # of the user's own code
         shape = tuple(x.shape)
-        raise InputError(f"{classifier.name!r} failed on {photograph.source!r}, input {shape}: {error}") from error
+        raise InputError(
+            f"{classifier.name!r} failed on {photograph.source!r}, input {shape}: {type(error).__name__}: {error}"
+        ) from error
     if not isinstance(output, Tensor) or output.dim() != 2 or output.shape[0] != 1:
         what = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
         raise InputError(f"{classifier.name!r} returned {what}; a classifier returns a tensor (N, classes)")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -35,6 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         0; 2 after bad input, with one line on stderr; 130 after Ctrl-C.
     """
     words = list(sys.argv[1:] if argv is None else argv)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _terminate)  # so that what is half-made is cleared away
     try:
         arguments = _parser().parse_args(words)
         _require_demo_extra()
@@ -51,6 +55,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (InputError, UnknownNameError, UnsupportedOperationError, OSError) as error:
         return _failed(str(error))
     return 0
+
+
+def _terminate(number: int, frame: object) -> NoReturn:
+    sys.exit(128 + number)
 
 
 def _failed(message: str) -> int:

@@ -59,7 +59,10 @@ class Classifier:
 
     def prepare(self, image: Image.Image) -> Tensor:
         """The model's input for an image, shape (1, C, H, W)."""
-        x = self.transform(image)
+        try:
+            x = self.transform(image)
+        except Exception as error:  # of the user's own code
+            raise InputError(f"the transform of {self.name!r} failed: {type(error).__name__}: {error}") from error
         if not isinstance(x, Tensor) or x.dim() != 3 or not x.is_floating_point():
             what = f"{x.dtype} {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
             raise InputError(f"the transform of {self.name!r} returned {what}, expected a float tensor (C, H, W)")
@@ -105,6 +108,8 @@ def load_classifier(name: str, weights: Path | None, device: torch.device) -> Cl
         title, model, transform, names = _from_callable(source, rest)
     else:
         raise UnknownNameError("model", name, ["demo", *(f"torchvision:{known}" for known in _torchvision_names())])
+    if isinstance(model, torch.jit.ScriptModule):
+        raise InputError(f"{name!r} is compiled by TorchScript, which AD cannot look into: give the Python model")
     if weights is not None:
         load_weights(model, weights)
     return Classifier(name, title, model.eval().to(device), transform, names, device)
@@ -155,7 +160,7 @@ def _from_callable(module_name: str, attribute: str) -> Parts:
             raise InputError(f"{module_name}:{attribute} cannot be called; --model wants a function without arguments")
         try:
             made = make()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise InputError(f"{module_name}:{attribute}() failed: {type(error).__name__}: {error}") from error
     model, transform = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
     if not isinstance(model, nn.Module) or not (transform is None or callable(transform)):

@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from inspect import signature
 from typing import Any, NoReturn, TypeVar
 
 import torch
@@ -20,7 +21,7 @@ from torch.overrides import TorchFunctionMode, resolve_name
 from captum_ad.engine.border import fill_border
 from captum_ad.engine.masks import FeatureMask
 from captum_ad.engine.origins import call_depth, is_outer_constant, module_path, tensors_of
-from captum_ad.engine.registry import rule_for
+from captum_ad.engine.registry import OperationRule, rule_for
 from captum_ad.engine.tags import (
     Storage,
     Tag,
@@ -39,32 +40,11 @@ _T = TypeVar("_T")
 _RUNS = itertools.count()
 _METADATA = frozenset(
     getattr(torch.Tensor, name)
-    for name in [
-        "size",
-        "dim",
-        "ndimension",
-        "numel",
-        "nelement",
-        "stride",
-        "storage_offset",
-        "element_size",
-        "get_device",
-        "data_ptr",
-        "is_contiguous",
-        "is_floating_point",
-        "is_complex",
-        "is_signed",
-        "is_same_size",
-        "__len__",
-        "__repr__",
-        "__format__",
-        "__hash__",
-        "requires_grad_",
-        "register_hook",
-        "retain_grad",
-        "is_inference",
-        "untyped_storage",
-    ]
+    for name in (
+        "size dim ndimension numel nelement stride storage_offset element_size get_device data_ptr "
+        "is_contiguous is_floating_point is_complex is_signed is_same_size __len__ __repr__ __format__ "
+        "__hash__ requires_grad_ register_hook retain_grad is_inference untyped_storage"
+    ).split()
 )
 
 
@@ -180,7 +160,10 @@ class Interpreter(TorchFunctionMode):
 
     def constant(self, out: Tensor) -> Tensor:
         """Mark a result that depends on no feature's value, only on shapes, and return it."""
-        self._mark(out, Tag(self._run, False, None, True, self._storage_of(out)[0]))
+        storage, old = self._storage_of(out)
+        if old is not None and old.data:
+            storage.mask_writes += 1  # it held features so far
+        self._mark(out, Tag(self._run, False, None, True, storage))
         return out
 
     def refuse(self, why: str) -> NoReturn:
@@ -262,12 +245,25 @@ class Interpreter(TorchFunctionMode):
         masked = [tag.mask for tag in tags if tag.mask is not None]
         rule = rule_for(func, bool(masked))
         if rule is not None:
-            return rule(self, func, *args, **{_TORCH_SPELLING.get(name, name): value for name, value in kwargs.items()})
+            return rule(self, func, *args) if not kwargs else self._call_by_name(rule, func, args, dict(kwargs))
         if getattr(func, "__name__", "") == "__get__" and not isinstance(out := func(*args, **kwargs), Tensor):
             return out  # a property such as x.shape
         if any(bool(mask.dead.any()) for mask in masked):
             self.refuse("has no rule that carries a mask through it")
         return self._follow(func(*args, **kwargs), data=True)
+
+    def _call_by_name(
+        self, rule: OperationRule, func: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]
+    ) -> Any:
+        """Call a rule with arguments by name, in torch's spelling; the first operand goes by position."""
+        kwargs = {_TORCH_SPELLING.get(name, name): value for name, value in kwargs.items()}
+        if not args:
+            args = [kwargs.pop(name) for name in ("input", "self", "tensors") if name in kwargs]
+        try:
+            signature(rule).bind(self, func, *args, **kwargs)
+        except TypeError as error:
+            self.refuse(f"is called in a way that its rule does not know ({error})")
+        return rule(self, func, *args, **kwargs)
 
     def _follow(self, out: Any, data: bool) -> Any:
         """Tag the results of an operation that ran as usual."""

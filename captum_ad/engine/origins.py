@@ -8,11 +8,11 @@ from types import FrameType
 
 from torch import Tensor, nn
 
-_MODULE_INTERNALS = frozenset(vars(nn.Module())) - {"_buffers"}
+_MODULE_INTERNALS = frozenset(vars(nn.Module())) - {"_buffers", "_parameters"}
 
 
 def tensors_of(model: nn.Module) -> Iterator[Tensor]:
-    """The tensors that a model's modules hold beside their parameters: buffers and plain attributes."""
+    """The tensors that a model's modules hold: parameters, buffers and plain attributes."""
     for module in model.modules():
         for name, value in vars(module).items():
             if name not in _MODULE_INTERNALS:

@@ -11,29 +11,11 @@ from torch import Tensor, nn
 
 from captum_ad import PRESETS, ADForward
 
-FAMILIES = [
-    "alexnet",
-    "vgg11",
-    "vgg11_bn",
-    "resnet18",
-    "resnet50",
-    "resnext50_32x4d",
-    "wide_resnet50_2",
-    "regnet_x_400mf",
-    "regnet_y_400mf",
-    "efficientnet_b0",
-    "efficientnet_v2_s",
-    "mobilenet_v2",
-    "mobilenet_v3_small",
-    "shufflenet_v2_x0_5",
-    "squeezenet1_0",
-    "squeezenet1_1",
-    "densenet121",
-    "googlenet",
-    "inception_v3",
-    "mnasnet0_5",
-    "convnext_tiny",
-]
+FAMILIES = (
+    "alexnet vgg11 vgg11_bn resnet18 resnet50 resnext50_32x4d wide_resnet50_2 regnet_x_400mf regnet_y_400mf "
+    "efficientnet_b0 efficientnet_v2_s mobilenet_v2 mobilenet_v3_small shufflenet_v2_x0_5 squeezenet1_0 "
+    "squeezenet1_1 densenet121 googlenet inception_v3 mnasnet0_5 convnext_tiny"
+).split()
 NOT_CONVOLUTIONAL = ("vit_", "swin_", "maxvit")
 TOO_LARGE = ("regnet_y_128gf",)  # 645 million parameters
 OTHERS = [

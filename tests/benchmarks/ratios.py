@@ -15,10 +15,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "architectures"))
-from test_architectures import FAMILIES, build
-
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from captum_ad import PRESETS, ADForward
+from tests.architectures.test_architectures import FAMILIES, build
 
 BATCH, THREADS, PAIRS = 8, 2, 7
 

@@ -275,3 +275,8 @@ def test_registering_a_rule_is_the_way_out() -> None:
         registry._RULES.update(known)
     assert math.isclose(float(out[..., 4:].abs().max()), 0)
     assert bool(out[..., :3].any())
+
+
+def test_calls_that_a_rule_does_not_know_are_refused() -> None:
+    with pytest.raises(UnsupportedOperationError, match="in a way that its rule does not know"):
+        run(lambda x: x.view(size=(2, -1)))

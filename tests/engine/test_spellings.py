@@ -25,6 +25,17 @@ PAIRS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] 
     ),
     "scaled sum": (lambda x: torch.add(x, x.relu(), alpha=2), lambda x: x + 2 * x.relu()),
     "reversed difference": (lambda x: 1 - x, lambda x: torch.rsub(x, 1)),
+    "operands by name": (
+        lambda x: torch.flatten(input=torch.add(input=x, other=x), start_dim=1),
+        lambda x: (x + x).flatten(1),
+    ),
+    "mean over everything": (lambda x: x.mean(()), lambda x: x.mean()),
+    "empty list item": (lambda x: torch.cat([torch.empty(0), x], 1), lambda x: x),
+    "gate of the same shape": (
+        lambda x: x * nn.functional.linear(x.mean((2, 3)), torch.ones(4, 4)).view(2, 4, 1, 1).expand_as(x),
+        lambda x: x * nn.functional.linear(x.mean((2, 3)), torch.ones(4, 4))[:, :, None, None],
+    ),
+    "overwritten": (lambda x: x.clone().zero_() + x, lambda x: torch.zeros_like(x) + x),
     "flattened from the end": (lambda x: x.flatten(-2), lambda x: x.reshape(*x.shape[:2], -1)),
 }
 

@@ -57,9 +57,10 @@ def concatenation(
     """Masks side by side; constants are no features."""
     if kwargs.get("out") is not None:
         ad.refuse("writes into out=")
-    masks, clean = [_own_mask(ad, tensor) for tensor in tensors], all(ad.is_clean(tensor) for tensor in tensors)
     out = op(tensors, dim, **kwargs)
-    return ad.emit(out, _side_by_side(masks, [t.shape[dim] for t in tensors], dim), clean=clean)
+    joined = [tensor for tensor in tensors if tensor.dim() == out.dim()]  # torch skips tensors of shape (0,)
+    masks, clean = [_own_mask(ad, tensor) for tensor in joined], all(ad.is_clean(tensor) for tensor in joined)
+    return ad.emit(out, _side_by_side(masks, [t.shape[dim] for t in joined], dim), clean=clean)
 
 
 @register_rule("stack", always=True)

@@ -108,12 +108,13 @@ def instance_norm(
 
 
 def _standardized(x: Tensor, kept: Tensor, dims: list[int], eps: float) -> Tensor:
-    """(x - mean) / std over the elements that are not deactivated."""
-    count = kept.sum(dims, keepdim=True, dtype=torch.float32).clamp(min=1).to(x.dtype)
+    """(x - mean) / std over the elements that are not deactivated; computed in float32 at least."""
+    dtype, x = x.dtype, x.to(torch.promote_types(x.dtype, torch.float32))
+    count = kept.sum(dims, keepdim=True, dtype=torch.float32).clamp(min=1)
     centred = x - x.masked_fill(~kept, 0).sum(dims, keepdim=True) / count
     variance = centred.masked_fill(~kept, 0).square().sum(dims, keepdim=True) / count
     standardized: Tensor = centred / (variance + eps).sqrt()
-    return standardized
+    return standardized.to(dtype)
 
 
 def _affine(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:

@@ -146,7 +146,8 @@ def _pooled(
 
 def over_active(average: Tensor, found: Attribution) -> Tensor:
     """An average over all features turned into one over the kept ones."""
-    return average * (found.features / found.kept.clamp(min=1)).where(found.kept > 0, 1).to(average.dtype)
+    scale = (found.features / found.kept.clamp(min=1)).where(found.kept > 0, 1)  # may exceed what float16 holds
+    return (average * scale).to(average.dtype)
 
 
 def _taps(op: Callable[..., Tensor], input: Tensor, dim: int, args: Any, kwargs: Any) -> Tensor:

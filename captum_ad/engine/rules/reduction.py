@@ -40,9 +40,13 @@ def reduction(
 
 
 @register_rule("softmax", "log_softmax")
-def softmax(ad: Interpreter, op: Callable[..., Tensor], input: Tensor, dim: int, *args: Any, **kwargs: Any) -> Tensor:
+def softmax(
+    ad: Interpreter, op: Callable[..., Tensor], input: Tensor, dim: int | None = None, *args: Any, **kwargs: Any
+) -> Tensor:
     """Along the channels every position is by itself; along positions there is no rule."""
     mask = ad.mask(input)
+    if dim is None:
+        ad.refuse("is called without dim")
     if mask is None or mask.kept.shape[dim] > 1:
         ad.refuse("runs along positions of which some are deactivated")
     return ad.emit(op(input, dim, *args, **kwargs), mask)
@@ -59,7 +63,7 @@ def _reduced(
 ) -> Tensor:
     mask = ad.mask(x)
     assert mask is not None
-    given = range(x.dim()) if dim is None else [dim] if isinstance(dim, int) else dim
+    given = range(x.dim()) if dim is None or dim == () else [dim] if isinstance(dim, int) else dim
     dims = [d % x.dim() for d in given]
     out: Tensor = op(ad.deactivate(x), dims, keepdim=True, **kwargs)
     remaining = [d for d in range(1, x.dim()) if d not in dims]

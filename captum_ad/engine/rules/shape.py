@@ -14,50 +14,21 @@ from captum_ad.engine.masks import FeatureMask, compress, full_mask
 from captum_ad.engine.registry import register_rule
 from captum_ad.engine.rules.combination import _own_mask
 
-_MOVES = [
-    "reshape",
-    "reshape_as",
-    "flatten",
-    "ravel",
-    "unflatten",
-    "permute",
-    "transpose",
-    "t",
-    "swapaxes",
-    "swapdims",
-    "movedim",
-    "moveaxis",
-    "squeeze",
-    "unsqueeze",
-    "expand",
-    "expand_as",
-    "broadcast_to",
-    "narrow",
-    "select",
-    "getitem",
-    "index_select",
-    "chunk",
-    "split",
-    "tensor_split",
-    "unbind",
-    "flip",
-    "roll",
-    "repeat",
-    "tile",
-    "repeat_interleave",
-    "pixel_shuffle",
-    "pixel_unshuffle",
-]
+_MOVES = (
+    "reshape reshape_as flatten ravel unflatten permute transpose t swapaxes swapdims movedim moveaxis squeeze "
+    "unsqueeze expand expand_as broadcast_to narrow select getitem index_select chunk split tensor_split unbind "
+    "flip roll repeat tile repeat_interleave pixel_shuffle pixel_unshuffle"
+).split()
 
 
 @register_rule(*_MOVES, Tensor.T.__get__, Tensor.mT.__get__, Tensor.H.__get__)  # type: ignore[attr-defined]
 def move(ad: Interpreter, op: Callable[..., Any], x: Tensor, *args: Any, **kwargs: Any) -> Any:
     """The mask goes through the same operation as its tensor."""
     mask, clean = ad.mask(x), ad.is_clean(x)
-    if mask is None:
-        ad.refuse("takes a masked tensor as an argument")
     if op.__name__ not in ("reshape_as", "expand_as"):  # these only look at the other's shape
         ad.only(x)
+    if mask is None:
+        return ad.emit(op(x, *args, **kwargs), None)
     shape = x.shape  # before squeeze_() and its like change it
     return _moved(ad, op(x, *args, **kwargs), mask, clean, lambda part: op(part.expand(shape), *args, **kwargs))
 
@@ -72,13 +43,22 @@ def of_the_same_shape(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *ar
     return ad.constant(op(x, *args, **kwargs))
 
 
+@register_rule("zero_", "fill_")
+def overwriting(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *args: Any) -> Tensor:
+    """A tensor filled with a number holds no features any more."""
+    ad.only(x)
+    return ad.constant(op(x, *args))
+
+
 @register_rule("view", "view_as")
 def view(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *shape: Any) -> Tensor:
     """As :func:`move`; an expanded mask cannot always be viewed, so it is reshaped."""
-    mask, clean = ad.mask(x), ad.is_clean(x)
-    if mask is None or isinstance(shape[0], torch.dtype):
+    if isinstance(shape[0], torch.dtype):
         ad.refuse("reinterprets memory")
+    mask, clean = ad.mask(x), ad.is_clean(x)
     out: Tensor = op(x, *shape)
+    if mask is None:
+        return ad.emit(out, None)
     _moved(ad, out, mask, clean, lambda part: part.expand(x.shape).reshape(out.shape))
     return out
 

@@ -45,13 +45,14 @@ def register_rule(*operations: str | Callable[..., Any], always: bool = False) -
 
     Examples
     --------
-    A running sum along the channels reads no other position, so the mask stays as it is:
+    An operation on each element by itself leaves the mask as it is. One that mixes positions begins
+    with ``ad.deactivate(x)``, and emits the mask of what it computes from them.
 
     >>> import torch
     >>> from captum_ad import register_rule
-    >>> @register_rule("cumsum")
-    ... def cumulative(ad, op, x, dim):
-    ...     return ad.emit(op(ad.deactivate(x), dim), ad.mask(x))
+    >>> @register_rule("sinc")
+    ... def sinc(ad, op, x):
+    ...     return ad.emit(op(x), ad.mask(x))
     """
 
     def decorate(rule: _R) -> _R:

@@ -12,13 +12,13 @@ from captum_ad.engine.registry import register_rule
 
 _ZERO_STAYS_ZERO = (
     "relu relu6 leaky_relu rrelu prelu elu selu celu gelu silu mish hardswish tanh hardshrink softshrink tanhshrink "
-    "softsign dropout alpha_dropout feature_dropout feature_alpha_dropout dropout1d dropout2d dropout3d abs neg "
+    "softsign dropout feature_dropout dropout1d dropout2d dropout3d abs neg "
     "positive sqrt square sign sin floor ceil round trunc expm1 log1p erf clone contiguous detach to float double "
-    "half bfloat16 cpu cuda type_as nan_to_num"
+    "half bfloat16 cpu cuda type_as nan_to_num sinh asinh tan atan asin sgn frac"
 ).split()
 _ZERO_BECOMES_SOMETHING = (
-    "sigmoid hardsigmoid softplus logsigmoid exp log cos reciprocal rsqrt clamp clip clamp_min clamp_max pow "
-    "hardtanh threshold"
+    "sigmoid hardsigmoid softplus logsigmoid exp exp2 log log2 log10 logit cos cosh acos erfc reciprocal rsqrt clamp "
+    "clip clamp_min clamp_max pow hardtanh threshold alpha_dropout feature_alpha_dropout"
 ).split()
 
 

@@ -18,8 +18,8 @@ def _same_channel(channel: int) -> list[int]:
     return [channel]
 
 
-class Convolution(Operation):
-    """A convolution of any kind, transposed ones too; other padding than zeros is a step of its own."""
+class Layer(Operation):
+    """An operation that is a module of torch's."""
 
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()
@@ -27,6 +27,21 @@ class Convolution(Operation):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.layer(x)
+
+
+class Applied(Operation):
+    """An operation that is a function of one tensor."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x)
+
+
+class Convolution(Layer):
+    """A convolution of any kind, transposed ones too; other padding than zeros is a step of its own."""
 
     def masked(self, knobs: Knobs, *maps: Map) -> Map:
         (x,), layer = maps, self.layer
@@ -54,16 +69,12 @@ def _unpadded(layer: nn.Module, values: Tensor) -> Tensor:
     return function(values, layer.weight, layer.bias, layer.stride, 0, layer.dilation, layer.groups)
 
 
-class Pool(Operation):
+class Pool(Layer):
     """Sliding windows: maximum or average, with all their settings."""
 
     def __init__(self, layer: nn.Module, average: bool) -> None:
-        super().__init__()
-        self.layer = layer
+        super().__init__(layer)
         self.average = average
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.layer(x)
 
     def masked(self, knobs: Knobs, *maps: Map) -> Map:
         (x,), layer = maps, self.layer
@@ -142,15 +153,8 @@ class Reduce(Operation):
         return out
 
 
-class Pointwise(Operation):
+class Pointwise(Applied):
     """Each element by itself, f(0) = 0 or not; BatchNorm with stored statistics is one."""
-
-    def __init__(self, function: Function) -> None:
-        super().__init__()
-        self.function = function
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.function(x)
 
     def masked(self, knobs: Knobs, *maps: Map) -> Map:
         (x,) = maps
@@ -206,15 +210,8 @@ class Concat(Operation):
         return Map(self(*(m.checkpoint() for m in maps)), frozenset(kept), frozenset(feature))
 
 
-class Move(Operation):
+class Move(Applied):
     """Any movement of elements, padding included: found out by moving the elements' numbers."""
-
-    def __init__(self, function: Function) -> None:
-        super().__init__()
-        self.function = function
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.function(x)
 
     def masked(self, knobs: Knobs, *maps: Map) -> Map:
         (x,), first = maps, 10**9  # numbers that no padding value has
@@ -233,15 +230,8 @@ class Move(Operation):
         return Map(self.function(x.checkpoint()), frozenset(kept), frozenset(feature))
 
 
-class Linear(Operation):
+class Linear(Layer):
     """A linear map over the last dimension; of a vector, it ends the mask."""
-
-    def __init__(self, layer: nn.Linear) -> None:
-        super().__init__()
-        self.layer = layer
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.layer(x)
 
     def masked(self, knobs: Knobs, *maps: Map) -> Map:
         (x,) = maps
@@ -258,19 +248,15 @@ class Linear(Operation):
         return renewed(values, counts)
 
 
-class Norm(Operation):
+class Norm(Layer):
     """A norm whose statistics are over data: `sets` says which elements share them.
 
     With average="active" they are over what is not deactivated; padding is part of the model, so it counts.
     """
 
     def __init__(self, layer: Any, sets: Callable[[Index], Index]) -> None:
-        super().__init__()
-        self.layer = layer
+        super().__init__(layer)
         self.sets = sets
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.layer(x)
 
     def masked(self, knobs: Knobs, *maps: Map) -> Map:
         (x,) = maps

@@ -280,3 +280,21 @@ def test_registering_a_rule_is_the_way_out() -> None:
 def test_calls_that_a_rule_does_not_know_are_refused() -> None:
     with pytest.raises(UnsupportedOperationError, match="in a way that its rule does not know"):
         run(lambda x: x.view(size=(2, -1)))
+
+
+@pytest.mark.parametrize("norm", [F.layer_norm, F.group_norm, F.instance_norm, F.batch_norm])
+def test_masked_weights_of_a_norm_are_refused(norm: Callable[..., Tensor]) -> None:
+    """A scale that is made from the map itself has a mask too, and the rule has no place for it."""
+
+    def apply(x: Tensor) -> Tensor:
+        if norm is F.layer_norm:
+            return norm(x, (6,), weight=x[0, 0, 0])
+        if norm is F.group_norm:
+            return norm(x, 2, weight=x[0, :, 0, 0])
+        if norm is F.instance_norm:
+            return norm(x, weight=x[0, :, 0, 0])
+        return norm(x, torch.zeros(4), torch.ones(4), weight=x[0, :, 0, 0])
+
+    with pytest.raises(UnsupportedOperationError, match="one masked operand"):
+        run(apply, HALF.logical_not())
+    assert run(apply, torch.ones_like(HALF)).shape == X.shape

@@ -27,6 +27,7 @@ def batch_norm(
     **kwargs: Any,
 ) -> Tensor:
     """With stored statistics, an affine map per channel; in training, statistics of a checkpoint."""
+    ad.only(input)
     x = ad.deactivate(input) if training or running_mean is None else input
     mask = ad.mask(input)
     return ad.emit(op(x, running_mean, running_var, weight, bias, training, *args, **kwargs), mask)
@@ -50,6 +51,7 @@ def layer_norm(
     eps: float = 1e-5,
 ) -> Tensor:
     """Over channels, per position; over positions, after a checkpoint."""
+    ad.only(input)
     mask = ad.mask(input)
     assert mask is not None
     dims = list(range(input.dim() - len(normalized_shape), input.dim()))
@@ -74,6 +76,7 @@ def group_norm(
     eps: float = 1e-5,
 ) -> Tensor:
     """Statistics over the channels of a group and over space, after a checkpoint."""
+    ad.only(input)
     mask, x = ad.mask(input), ad.deactivate(input)
     assert mask is not None
     if ad.rule.average == "all":
@@ -98,6 +101,7 @@ def instance_norm(
     eps: float = 1e-5,
 ) -> Tensor:
     """Statistics over space, after a checkpoint; with stored statistics, an affine map."""
+    ad.only(input)
     mask, x = ad.mask(input), ad.deactivate(input)
     assert mask is not None
     if ad.rule.average == "all" or not use_input_stats:

@@ -7,6 +7,7 @@ from captum_ad._version import __version__
 from captum_ad.engine import FeatureMask, register_rule
 from captum_ad.errors import UnknownNameError, UnsupportedOperationError
 from captum_ad.forward import ADForward
+from captum_ad.painted import BaselineForward
 from captum_ad.registration import register, unregister
 from captum_ad.rule import PRESETS, MaskRule
 
@@ -15,6 +16,7 @@ register()
 __all__ = [
     "PRESETS",
     "ADForward",
+    "BaselineForward",
     "FeatureMask",
     "MaskRule",
     "UnknownNameError",

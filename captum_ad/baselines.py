@@ -6,11 +6,13 @@ import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from captum_ad.errors import UnknownNameError
+from captum_ad.extras import needed
 
 
 def baseline(name: str, x: Tensor) -> Tensor:
@@ -36,7 +38,8 @@ def baseline(name: str, x: Tensor) -> Tensor:
     UnknownNameError
         If there is no baseline of that name; :data:`BASELINES` lists them.
     ValueError
-        If `x` has another shape or dtype.
+        If `x` has another shape or dtype, or the baseline is ``"inpaint"``, which is a function of
+        the mask too: see :func:`inpaint`.
 
     Examples
     --------
@@ -44,6 +47,11 @@ def baseline(name: str, x: Tensor) -> Tensor:
     >>> baseline("avg", x).flatten()
     tensor([3., 3., 3., 3.])
     """
+    if name == "inpaint":
+        raise ValueError(
+            "the baseline 'inpaint' depends on what is masked: give the attributor BaselineForward(model, 'inpaint') "
+            "in place of the model, and no baselines"
+        )
     if name not in BASELINES:
         raise UnknownNameError("baseline", name, BASELINES)
     if x.dim() != 4 or not x.is_floating_point() or x.numel() == 0:
@@ -86,3 +94,37 @@ BASELINES: Mapping[str, Callable[[Tensor], Tensor]] = MappingProxyType(
     }
 )
 """The named baselines: each a function of the input batch."""
+
+
+def inpaint(x: Tensor, mask: Tensor) -> Tensor:
+    """Images whose masked part continues what is around it (Navier-Stokes inpainting of OpenCV, per channel).
+
+    Parameters
+    ----------
+    x : Tensor
+        Shape (N, C, H, W), floating point.
+    mask : Tensor
+        bool, True = keep, shape (N, 1|C, H, W).
+
+    Returns
+    -------
+    Tensor
+        Same shape, dtype and device as `x`, the same where `mask` is True. What stands behind the
+        mask has no influence; a channel of which nothing is kept is 0.
+
+    Raises
+    ------
+    ImportError
+        If OpenCV is missing.
+    ValueError
+        If `x` is no batch of images.
+    """
+    if x.dim() != 4 or not x.is_floating_point():
+        raise ValueError(f"inpaint: expected a floating-point batch of images (N, C, H, W), got {tuple(x.shape)}")
+    cv2 = needed("cv2", "OpenCV", "inpaint")
+    kept = mask.expand_as(x).cpu().numpy()
+    pixels = np.where(kept, x.detach().float().cpu().numpy(), np.float32(0))
+    for channel, seen in zip(pixels.reshape(-1, *x.shape[2:]), kept.reshape(-1, *x.shape[2:])):
+        if seen.any() and not seen.all():
+            channel[:] = cv2.inpaint(np.ascontiguousarray(channel), (~seen).astype(np.uint8), 3, cv2.INPAINT_NS)
+    return torch.where(mask, x, torch.from_numpy(pixels).to(x))

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from captum_ad.engine import FeatureMask, Interpreter
 from captum_ad.errors import UnsupportedOperationError
+from captum_ad.features import kept_features
 from captum_ad.rule import MaskRule
 
 Masks = Tensor | tuple[Tensor | None, ...] | None
@@ -172,7 +173,7 @@ class ADForward(nn.Module):
 
 
 def _feature_mask(x: Any, mask: Tensor | None, index: int) -> FeatureMask | None:
-    kept = None if mask is None else _kept(x, mask, f"mask of input {index}")
+    kept = None if mask is None else kept_features(x, mask, f"mask of input {index}")
     if isinstance(x, Tensor) and _holds_nan(x):
         missing = x.isnan()
         kept = ~missing if kept is None else kept & ~missing
@@ -187,44 +188,6 @@ def _holds_nan(x: Tensor) -> bool:
     inexact = x.is_floating_point() or x.is_complex()
     # The sum is quicker than a look at each value, and NaN if any value is (or for Inf - Inf).
     return inexact and bool(x.detach().sum().isnan()) and bool(x.isnan().any())
-
-
-def _kept(x: Any, mask: Tensor, what: str) -> Tensor:
-    """A user's mask as booleans that broadcast to `x`, dimension by dimension."""
-    if not isinstance(x, Tensor):
-        raise TypeError(f"{what}: the input is no tensor but {type(x).__name__}; give None for it")
-    if not isinstance(mask, Tensor):
-        raise TypeError(f"{what} must be a Tensor, got {type(mask).__name__}")
-    if x.dim() < 2:
-        raise ValueError(f"{what}: the input has shape {tuple(x.shape)}; expected (N, C, ...), batch first")
-    spatial = x.shape[2:]
-    shape = tuple(mask.shape)
-    if len(shape) == x.dim() and x.dim() > 2:
-        shaped = mask
-    elif len(shape) == x.dim() - 1 and spatial:
-        shaped = mask.unsqueeze(1)
-    elif len(shape) == x.dim() - 2 and spatial:
-        shaped = mask[None, None]
-    elif not spatial and len(shape) <= 2:
-        shaped = mask.reshape((1,) * (2 - len(shape)) + shape)
-    else:
-        shaped = None
-    ranges = [(1, x.shape[0]), (1, x.shape[1]), *((n,) for n in spatial)]
-    if not spatial:
-        ranges[1] = (x.shape[1],)
-    if shaped is None or any(n not in allowed for n, allowed in zip(shaped.shape, ranges)):
-        n, c, s = x.shape[0], x.shape[1], ", ".join(map(str, spatial))
-        fits = f"({s}), (1|{n}, {s}) or (1|{n}, 1|{c}, {s})" if spatial else f"({c}) or (1|{n}, {c})"
-        raise ValueError(f"{what} has shape {shape}, which does not fit the input {tuple(x.shape)}: expected {fits}")
-    if mask.dtype == torch.bool:
-        kept = shaped
-    else:
-        kept = shaped == 1
-        if not bool((kept | (shaped == 0)).all()):
-            raise ValueError(f"{what} is {mask.dtype} with values other than 0 and 1: give booleans, True = keep")
-    if not (x.is_floating_point() or x.is_complex()) and not bool(kept.all()):
-        raise TypeError(f"{what}: the input is {x.dtype}; only features of a floating-point input can be deactivated")
-    return kept.to(x.device)
 
 
 def _refuse_compiled(model: nn.Module) -> None:

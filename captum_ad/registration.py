@@ -1,4 +1,4 @@
-"""Captum's attributors on an ADForward: they perturb a mask, and the image stays as it is.
+"""Captum's attributors on an ADForward or BaselineForward: they perturb a mask, and the image stays as it is.
 
 Captum paints: it replaces features of its input by baselines and calls the forward function. Here
 it is handed a tensor of ones to paint zeros into, which is the mask, exactly; the image travels
@@ -32,6 +32,10 @@ from captum.attr import (
 from torch import Tensor, nn
 
 from captum_ad.forward import ADForward
+from captum_ad.painted import BaselineForward
+
+MASKED_FORWARDS = (ADForward, BaselineForward)
+"""Forward functions that take ``mask=``."""
 
 MASKING = (FeatureAblation, Occlusion, ShapleyValueSampling, ShapleyValues, LimeBase, Lime, KernelShap)
 """Attributors that hide features, and so can deactivate them."""
@@ -78,14 +82,15 @@ def _replace(kind: type, name: str, wrap: Callable[[Callable[..., Any]], Callabl
 
 def _masked(original: Callable[..., Any]) -> Callable[..., Any]:
     def attribute(self: Attribution, *args: Any, **kwargs: Any) -> Any:
-        if not _is_ad(self.forward_func):
+        if _masked_forward(self.forward_func) is None:
             return original(self, *args, **kwargs)
         call = inspect.signature(original).bind(self, *args, **kwargs).arguments
         call.update(call.pop("kwargs", {}))
         if call.pop("baselines", None) is not None:
             raise ValueError(
-                f"{type(self).__name__} got baselines together with an ADForward: AD switches activations off and "
-                "paints nothing, so there is no baseline to choose. Leave baselines out, or pass the plain model."
+                f"{type(self).__name__} got baselines together with {_masked_forward(self.forward_func)}, which needs "
+                "none: AD switches activations off and paints nothing, a BaselineForward has its own. Leave baselines "
+                "out, or pass the plain model."
             )
         inputs = call.pop("inputs")
         images = inputs if isinstance(inputs, tuple) else (inputs,)
@@ -108,10 +113,11 @@ def _masked(original: Callable[..., Any]) -> Callable[..., Any]:
 
 def _refused(original: Callable[..., Any]) -> Callable[..., Any]:
     def attribute(self: Attribution, *args: Any, **kwargs: Any) -> Any:
-        if _is_ad(self.forward_func):
+        kind = _masked_forward(self.forward_func)
+        if kind is not None:
             names = ", ".join(kind.__name__ for kind in MASKING)
             raise ValueError(
-                f"{type(self).__name__}.{original.__name__} cannot mask features, so it would run an ADForward as the "
+                f"{type(self).__name__}.{original.__name__} cannot mask features, so it would run {kind} as the "
                 f"plain model. Pass the plain model, or use attribute() of one of {names}."
             )
         return original(self, *args, **kwargs)
@@ -133,31 +139,38 @@ class _MaskForward:
             kept = values == 1
             if not bool((kept | (values == 0)).all()):
                 raise ValueError(
-                    "with an ADForward, perturbing functions get a mask of ones in place of the input and may only "
-                    "set features of it to 0 (deactivate); they wrote other values"
+                    "with an ADForward or BaselineForward, perturbing functions get a mask of ones in place of the "
+                    "input and may only set features of it to 0 (deactivate); they wrote other values"
                 )
             masks.append(kept)
         return self.forward(*rest, mask=tuple(masks) + (None,) * (len(rest) - self.count))
 
 
-def _is_ad(forward: Any) -> bool:
-    """Whether a forward function is an ADForward: itself, its bound method, a partial call, or parallel copies of it.
+def _masked_forward(forward: Any) -> str | None:
+    """What a forward function is, in words, if it takes masks: itself, a bound method, a partial call, parallel copies.
 
     Raises
     ------
     ValueError
-        If an ADForward is buried in another module, which passes no masks on to it.
+        If it is a module with such a forward buried inside, which passes no masks on to it.
     """
     while isinstance(forward, functools.partial):
         forward = forward.func
     if isinstance(forward, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
         forward = forward.module
     owner = getattr(forward, "__self__", forward)
-    if isinstance(owner, ADForward):
-        return True
-    if isinstance(owner, nn.Module) and any(isinstance(module, ADForward) for module in owner.modules()):
+    if isinstance(owner, MASKED_FORWARDS):
+        return _with_article(owner)
+    modules = owner.modules() if isinstance(owner, nn.Module) else ()
+    buried = next((module for module in modules if isinstance(module, MASKED_FORWARDS)), None)
+    if buried is not None:
         raise ValueError(
-            f"{type(owner).__name__} has an ADForward inside, which gets no mask there: it would be painted like any "
-            "model. Put the ADForward outermost, e.g. ADForward(nn.Sequential(model, nn.Softmax(1)))."
+            f"{type(owner).__name__} has {_with_article(buried)} inside, which gets no mask there: it would be painted "
+            f"like any model. Put it outermost, e.g. {type(buried).__name__}(nn.Sequential(model, nn.Softmax(1)))."
         )
-    return False
+    return None
+
+
+def _with_article(forward: nn.Module) -> str:
+    name = type(forward).__name__
+    return f"{'an' if name[0] in 'AEIOU' else 'a'} {name}"

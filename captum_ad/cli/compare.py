@@ -11,13 +11,22 @@ from torch import Tensor
 from tqdm import tqdm
 
 from captum_ad import PRESETS
+from captum_ad.attributions import METHODS, Task, columns, explain, seeded
 from captum_ad.baselines import BASELINES
-from captum_ad.cli.attributions import METHODS, Result, Task, columns, explain, seeded
 from captum_ad.cli.errors import InputError
+from captum_ad.cli.explanations import Scale, measure, solid_colors
 from captum_ad.cli.images import Photograph, load_photographs
 from captum_ad.cli.models import Classifier, load_classifier
 from captum_ad.cli.output import staged
-from captum_ad.cli.report import Comparison, describe, file_names, seconds_table, write_comparison, write_summary
+from captum_ad.cli.report import (
+    Comparison,
+    describe,
+    file_names,
+    legend,
+    results_table,
+    write_comparison,
+    write_summary,
+)
 from captum_ad.errors import UnknownNameError, UnsupportedOperationError
 from captum_ad.superpixels import superpixels
 
@@ -48,6 +57,8 @@ def compare(arguments: argparse.Namespace, command: Sequence[str]) -> None:
     device = _device(arguments.device)
     if arguments.batch_size is None:
         arguments.batch_size = 4 if device.type == "cpu" else 32  # larger ones fall out of a CPU's cache
+    if not 0 <= arguments.gamma <= 1:
+        raise InputError(f"--gamma is a share of the original confidence, 0 to 1, got {arguments.gamma}")
     photographs = load_photographs(arguments.images or [DEFAULT_IMAGE])
     with staged(arguments.out, file_names(photographs), force=arguments.force) as folder:
         with seeded(arguments.seed, device):
@@ -58,14 +69,18 @@ def compare(arguments: argparse.Namespace, command: Sequence[str]) -> None:
                 for method in methods:
                     for column in shown:
                         progress.set_description(f"{comparison.photograph.name}: {method} {column}")
-                        comparison.results[method, column] = _explained(classifier, method, column, comparison.task)
+                        _explain(classifier, method, column, comparison)
                         progress.update()
                 write_comparison(folder, classifier, comparison, methods, shown)
-        settings = {name: getattr(arguments, name) for name in ("seed", "samples", "segments", "batch_size")}
+        settings = {
+            name: getattr(arguments, name)
+            for name in ("seed", "samples", "segments", "batch_size", "gamma", "backgrounds")
+        }
         write_summary(folder, command, settings, classifier, pending)
     for comparison in pending:
         print(f"{classifier.title} on {comparison.photograph.name}: {describe(classifier, comparison)}")
-    print(f"\n{seconds_table(pending, methods, shown)}\n\n{arguments.out / pending[0].figure_name}", end="")
+    print(f"\n{results_table(pending, methods, shown)}\n\n{legend(pending[0])}\n")
+    print(arguments.out / pending[0].figure_name, end="")
     print(f" and {len(file_names(photographs)) - 1} more files in {arguments.out}")
 
 
@@ -90,7 +105,7 @@ def _device(name: str) -> torch.device:
 def _prediction(classifier: Classifier, photograph: Photograph, arguments: argparse.Namespace) -> Comparison:
     """What the classifier says about a photograph, ready to be explained."""
     x = classifier.prepare(photograph.image)
-    probabilities = _probabilities(classifier, x, photograph)
+    probabilities, activation = _probabilities(classifier, x, photograph)
     predicted = int(probabilities.argmax())
     target = predicted if arguments.target is None else arguments.target
     if not 0 <= target < len(probabilities):
@@ -99,20 +114,28 @@ def _prediction(classifier: Classifier, photograph: Photograph, arguments: argpa
     if int(labels.max()) == 0:
         raise InputError(f"{photograph.source!r} has one superpixel only: raise --segments")
     task = Task(x, target, labels, arguments.samples, arguments.batch_size, arguments.seed)
-    return Comparison(photograph, task, float(probabilities[target]), predicted, {})
+    colors = solid_colors(classifier, x, arguments.backgrounds, arguments.seed)
+    scale = Scale(arguments.gamma, colors, activation, arguments.batch_size)
+    return Comparison(photograph, task, scale, float(probabilities[target]), predicted)
 
 
-def _explained(classifier: Classifier, method: str, column: str, task: Task) -> Result:
+def _explain(classifier: Classifier, method: str, column: str, comparison: Comparison) -> None:
+    """One attribution and its explanation, noted in the comparison."""
+    task = comparison.task
     try:
-        return explain(classifier.model, method, column, task)
+        result = explain(classifier.model, method, column, task)
+        found = measure(classifier, method, column, task, result.attribution, comparison.scale)
     except (UnsupportedOperationError, UnknownNameError, torch.OutOfMemoryError):
         raise
     except Exception as error:  # of the user's own model, or the attributor's of what it returned
         what = f"{type(error).__name__}: {error}"
         raise InputError(f"{classifier.name!r} failed in {method} with {column}: {what}") from error
+    comparison.results[method, column] = result
+    comparison.explanations[method, column] = found
 
 
-def _probabilities(classifier: Classifier, x: Tensor, photograph: Photograph) -> Tensor:
+def _probabilities(classifier: Classifier, x: Tensor, photograph: Photograph) -> tuple[Tensor, str]:
+    """The probability of each class, and how the model's output becomes that."""
     try:
         with torch.no_grad():
             output = classifier.model(x)
@@ -128,4 +151,4 @@ def _probabilities(classifier: Classifier, x: Tensor, photograph: Photograph) ->
     if not bool(row.isfinite().all()):
         raise InputError(f"{classifier.name!r} returned NaN or Inf for {photograph.source!r}")
     ends_in_softmax = bool((row >= 0).all()) and abs(float(row.sum()) - 1) < 1e-3
-    return row if ends_in_softmax else row.softmax(0)
+    return (row, "none") if ends_in_softmax else (row.softmax(0), "softmax")

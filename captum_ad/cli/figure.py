@@ -13,6 +13,8 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
+from captum_ad.cli.explanations import Explanation
+
 Image = npt.NDArray[np.float64]
 
 # Inches.
@@ -41,6 +43,7 @@ def save_figure(
     methods: Sequence[str],
     columns: Sequence[str],
     attributions: Mapping[tuple[str, str], npt.NDArray[np.float32]],
+    explanations: Mapping[tuple[str, str], Explanation],
 ) -> None:
     """Draw all attributions of one photograph.
 
@@ -59,6 +62,8 @@ def save_figure(
     attributions : mapping
         (method, column) to an attribution, shape (C, H, W); shown summed over channels, each panel on
         a scale of its own that is symmetric about 0.
+    explanations : mapping
+        (method, column) to the sufficient explanation; outlined, with its size and ρ.
     """
     figure, panels, below = _layout(title, len(methods), len(columns) + 1, photograph.shape[0] / photograph.shape[1])
     for method, row in zip(methods, panels, strict=True):
@@ -66,6 +71,7 @@ def save_figure(
         _draw_photograph(row[0], photograph, None if method == "occlusion" else superpixels)
         for column, panel in zip(columns, row[1:], strict=True):
             _draw_heat_map(panel, photograph, attributions[method, column])
+            _draw_explanation(panel, explanations[method, column])
     for panel, name in zip(panels[0], ["photograph", *columns], strict=True):
         panel.set_title(_column_title(name), fontsize=11)
     _draw_scale(figure, below)
@@ -94,7 +100,8 @@ def _draw_scale(figure: Figure, axis: Axes) -> None:
         ScalarMappable(Normalize(-1, 1), COLOURS), cax=axis, orientation="horizontal", ticks=[-1, 0, 1]
     )
     bar.ax.set_xticklabels(["against the class", "0", "for the class"])
-    bar.ax.set_title("each panel has its own scale: ± the number in its corner", fontsize=9, color="0.3")
+    note = "each panel has its own scale: ± the number in its corner; outlined: what alone keeps the class"
+    bar.ax.set_title(note, fontsize=9, color="0.3")
 
 
 def _column_title(name: str) -> str:
@@ -117,18 +124,31 @@ def _draw_heat_map(panel: Axes, photograph: Image, attribution: npt.NDArray[np.f
     panel.imshow(0.25 + 0.75 * grey, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     alpha = 0.1 + 0.65 * np.sqrt(np.clip(np.abs(shown), 0, 1))
     panel.imshow(shown, cmap=COLOURS, vmin=-1, vmax=1, alpha=alpha, interpolation="nearest")
+    _note(panel, f"±{scale:.2g}", 0.97, 0.03)
+    _bare(panel)
+
+
+def _draw_explanation(panel: Axes, explanation: Explanation) -> None:
+    mask = explanation.mask.numpy()
+    if mask.any() and not mask.all():
+        panel.contour(mask, levels=[0.5], colors="black", linewidths=0.9)
+    words = f"size {explanation.size:.2f}  ρ {explanation.rho:.2f}" if explanation.found else "not sufficient"
+    _note(panel, words, 0.03, 0.97)
+
+
+def _note(panel: Axes, words: str, x: float, y: float) -> None:
+    """A few words in a corner."""
     panel.text(
-        0.97,
-        0.03,
-        f"±{scale:.2g}",
+        x,
+        y,
+        words,
         transform=panel.transAxes,
-        ha="right",
-        va="bottom",
+        ha="right" if x > 0.5 else "left",
+        va="top" if y > 0.5 else "bottom",
         fontsize=8,
         color="0.15",
         bbox={"facecolor": "white", "alpha": 0.7, "edgecolor": "none", "pad": 1.5},
     )
-    _bare(panel)
 
 
 def _outlined(photograph: Image, superpixels: npt.NDArray[np.int64]) -> Image:

@@ -14,8 +14,8 @@ from typing import NoReturn
 import torch
 
 from captum_ad import PRESETS, __version__
+from captum_ad.attributions import METHODS
 from captum_ad.baselines import BASELINES
-from captum_ad.cli.attributions import METHODS
 from captum_ad.cli.errors import InputError
 from captum_ad.errors import UnknownNameError, UnsupportedOperationError
 
@@ -131,6 +131,20 @@ def _add_effort(add: Callable[..., object]) -> None:
         default=150,
         metavar="N",
         help=f"perturbations for KernelShap and Lime, better several per superpixel {_DEFAULT}",
+    )
+    add(
+        "--gamma",
+        type=float,
+        default=0.9,
+        metavar="SHARE",
+        help=f"an explanation keeps the class at this share of the original confidence {_DEFAULT}",
+    )
+    add(
+        "--backgrounds",
+        type=_at_least(1),
+        default=50,
+        metavar="N",
+        help=f"solid colours that explanations are planted on, to measure ρ {_DEFAULT}",
     )
     add("--batch-size", type=_at_least(1), metavar="N", help="inputs per forward (default: 4 on the CPU, else 32)")
     add("--seed", type=_at_least(0), default=0, metavar="N", help=f"of the random perturbations {_DEFAULT}")

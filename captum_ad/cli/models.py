@@ -68,11 +68,16 @@ class Classifier:
             raise InputError(f"the transform of {self.name!r} returned {what}, expected a float tensor (C, H, W)")
         return x[None].to(self.device)
 
+    def normalisation(self, channels: int) -> tuple[Sequence[float], Sequence[float]] | tuple[None, None]:
+        """Mean and standard deviation per channel that the transform normalises with, if it shows them."""
+        mean, std = _normalisation(self.transform)
+        return (mean, std) if mean is not None and std is not None and len(mean) == channels else (None, None)
+
     def displayed(self, x: Tensor) -> npt.NDArray[np.float64]:
         """The photograph as the model sees it, normalisation undone, shape (H, W, 3), in [0, 1]."""
         pixels = x[0].detach().double().cpu()
-        mean, std = _normalisation(self.transform)
-        if mean is not None and std is not None and len(mean) == pixels.shape[0]:
+        mean, std = self.normalisation(pixels.shape[0])
+        if mean is not None and std is not None:
             pixels = pixels * torch.tensor(std).double()[:, None, None] + torch.tensor(mean).double()[:, None, None]
         elif pixels.min() < 0 or pixels.max() > 1:
             pixels = (pixels - pixels.min()) / (pixels.max() - pixels.min()).clamp(min=1e-12)

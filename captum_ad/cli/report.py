@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,8 @@ import numpy as np
 import torch
 
 from captum_ad import __version__
-from captum_ad.cli.attributions import Result, Task
+from captum_ad.attributions import Result, Task
+from captum_ad.cli.explanations import EQUAL_SIZE, Explanation, Scale
 from captum_ad.cli.figure import save_figure
 from captum_ad.cli.images import Photograph
 from captum_ad.cli.models import Classifier
@@ -36,15 +37,21 @@ class Comparison:
         Probability of the target class.
     predicted : int
         The most probable class.
-    results : mapping
-        (method, column) to a result.
+    scale : Scale
+        How explanations are measured.
+    results : dict
+        (method, column) to an attribution.
+    explanations : dict
+        (method, column) to the sufficient explanation that it gives.
     """
 
     photograph: Photograph
     task: Task
+    scale: Scale
     confidence: float
     predicted: int
-    results: dict[tuple[str, str], Result]
+    results: dict[tuple[str, str], Result] = field(default_factory=dict)
+    explanations: dict[tuple[str, str], Explanation] = field(default_factory=dict)
 
     @property
     def figure_name(self) -> str:
@@ -67,7 +74,8 @@ def write_comparison(
 ) -> None:
     """Write the figure and the attributions of one photograph.
 
-    The archive holds ``METHOD/COLUMN`` (float, shape (C, H, W)), ``superpixels`` (H, W) and ``target``.
+    The archive holds ``METHOD/COLUMN`` (float, shape (C, H, W)), ``explanation/METHOD/COLUMN`` (bool, (H, W)),
+    ``superpixels`` (H, W) and ``target``.
     """
     task = comparison.task
     superpixels = task.superpixels[0, 0].cpu().numpy()
@@ -80,8 +88,11 @@ def write_comparison(
         methods,
         columns,
         attributions,
+        comparison.explanations,
     )
     named: dict[str, Any] = {f"{method}/{column}": array for (method, column), array in attributions.items()}
+    for (method, column), found in comparison.explanations.items():
+        named[f"explanation/{method}/{column}"] = found.mask.numpy()
     np.savez_compressed(folder / comparison.archive_name, superpixels=superpixels, target=task.target, **named)
 
 
@@ -125,9 +136,18 @@ def write_summary(
 
 def _entry(classifier: Classifier, comparison: Comparison) -> dict[str, Any]:
     task = comparison.task
-    costs: dict[str, dict[str, Any]] = {}
+    measured: dict[str, dict[str, Any]] = {}
     for (method, column), result in comparison.results.items():
-        costs.setdefault(method, {})[column] = {"seconds": round(result.seconds, 3), "forwards": result.forwards}
+        explanation = comparison.explanations[method, column]
+        measured.setdefault(method, {})[column] = {
+            "seconds": round(result.seconds, 3),
+            "forwards": result.forwards,
+            "explanation": {
+                name: value if value == value else None  # NaN is no JSON
+                for name, value in vars(explanation).items()
+                if name != "mask"
+            },
+        }
     return {
         "file": comparison.photograph.source,
         "size": list(comparison.photograph.image.size),
@@ -138,18 +158,39 @@ def _entry(classifier: Classifier, comparison: Comparison) -> dict[str, Any]:
         "confidence": comparison.confidence,
         "predicted": {"index": comparison.predicted, "name": classifier.class_name(comparison.predicted)},
         "superpixels": int(task.superpixels.max()) + 1,
-        "methods": costs,
+        "methods": measured,
     }
 
 
-def seconds_table(found: Sequence[Comparison], methods: Sequence[str], columns: Sequence[str]) -> str:
-    """The seconds per method and column, summed over photographs, as lines of text."""
-    cells = [["seconds", *columns, "total"]]
+def results_table(found: Sequence[Comparison], methods: Sequence[str], columns: Sequence[str]) -> str:
+    """Means over photographs of what was measured, per method and column, as lines of text."""
+    rows = [["method", "masking", "size", "confidence", "ρ", f"ρ at size {EQUAL_SIZE:g}", "seconds"]]
     for method in methods:
-        seconds = [sum(one.results[method, column].seconds for one in found) for column in columns]
-        cells.append([method, *(f"{s:.1f}" for s in (*seconds, sum(seconds)))])
-    widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
-    return "\n".join(
-        "  ".join(cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths))).rstrip()
-        for row in cells
+        for column in columns:
+            ours = [one.explanations[method, column] for one in found]
+            sufficient = [one for one in ours if one.found]
+            cells = [_mean([getattr(one, name) for one in sufficient]) for name in ("size", "confidence", "rho")]
+            cells.append(_mean([one.rho_at_equal_size for one in ours]))
+            spent = sum(one.results[method, column].seconds for one in found)
+            missing = f"  (none found in {len(ours) - len(sufficient)})" if len(sufficient) < len(ours) else ""
+            rows.append([method, column, *cells, f"{spent:7.1f}{missing}"])
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]) - 1)]
+    lines = []
+    for *row, seconds in rows:
+        aligned = [cell.ljust(w) if i < 2 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths))]
+        lines.append("  ".join([*aligned, seconds]))
+    return "\n".join(lines)
+
+
+def legend(comparison: Comparison) -> str:
+    """What the numbers of the table are."""
+    gamma, colours = comparison.scale.gamma, comparison.scale.backgrounds.n
+    return (
+        f"size: share of the image that alone keeps the class, at {gamma:g} of its confidence or more\n"
+        f"ρ: share of {colours} solid colours on which that still gets the class; it grows with the size, so compare\n"
+        f"ρ at equal size: of the best {EQUAL_SIZE:.0%} of each attribution"
     )
+
+
+def _mean(values: Sequence[float]) -> str:
+    return f"{sum(values) / len(values):.2f}" if values else "–"

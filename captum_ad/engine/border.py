@@ -9,6 +9,7 @@ from torch import Tensor
 
 from captum_ad.engine.masks import FeatureMask
 
+
 def fill_border(x: Tensor, mask: FeatureMask, reach: Sequence[int]) -> Tensor:
     """Give dead positions near active ones the mean of the active positions around them.
 

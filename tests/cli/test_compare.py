@@ -11,9 +11,11 @@ from captum.attr import FeatureAblation, KernelShap, Lime, Occlusion
 from PIL import Image
 
 from captum_ad import ADForward
+from captum_ad.attributions import METHODS, Task, explain, seeded
 from captum_ad.baselines import baseline
-from captum_ad.cli.attributions import METHODS, Task, explain, seeded
 from captum_ad.cli.models import load_classifier
+from captum_ad.metrics import SolidColors, rho_curve, rho_robustness, sufficient_explanation
+from captum_ad.painted import masked_forward
 from captum_ad.superpixels import superpixels
 
 COLUMNS = ["ad:paper", "ad:no-growth", "zero", "min", "max", "avg"]
@@ -24,8 +26,14 @@ def entries(report):
 
 
 def archive(path):
+    """All but the explanations."""
     with np.load(path) as arrays:
-        return {name: arrays[name] for name in arrays.files}
+        return {name: arrays[name] for name in arrays.files if not name.startswith("explanation/")}
+
+
+def explanations(path):
+    with np.load(path) as arrays:
+        return {name.removeprefix("explanation/"): arrays[name] for name in arrays.files if name[:4] == "expl"}
 
 
 def test_default_columns_give_a_figure_an_archive_and_a_summary(compare, here):
@@ -75,9 +83,44 @@ def test_the_terminal_gets_a_table_and_a_progress_bar(compare):
     ran = compare("--methods", "occlusion", "lime", "--baselines", "zero")
     lines = ran.out.splitlines()
     assert lines[0].startswith("Sequential on photo: class ")
-    assert lines[2].split() == ["seconds", "ad:paper", "ad:no-growth", "zero", "total"]
-    assert [line.split()[0] for line in lines[3:5]] == ["occlusion", "lime"]
+    assert lines[2].split() == ["method", "masking", "size", "confidence", "ρ", "ρ", "at", "size", "0.3", "seconds"]
+    rows = [line.split() for line in lines[3:9]]
+    assert [row[:2] for row in rows] == [
+        [m, c] for m in ("occlusion", "lime") for c in ("ad:paper", "ad:no-growth", "zero")
+    ]
     assert "6/6" in ran.err
+
+    (entry,) = entries("captum-ad-report")
+    for method, column, size, confidence, rho, at_equal_size, _ in rows:
+        measured = entry["methods"][method][column]["explanation"]
+        assert measured["found"]
+        names = ("size", "confidence", "rho", "rho_at_equal_size")
+        assert [f"{measured[name]:.2f}" for name in names] == [size, confidence, rho, at_equal_size]
+
+
+@pytest.mark.parametrize("method", ["occlusion", "lime"])
+@pytest.mark.parametrize("column", ["ad:no-growth", "avg"])
+def test_explanations_are_what_the_metrics_give(compare, method, column):
+    given = ("--gamma", 0.6, "--backgrounds", 9, "--seed", 3)
+    assert compare("--methods", method, "--ad", "no-growth", "--baselines", "avg", "--out", "out", *given).code == 0
+    attribution = torch.from_numpy(archive("out/photo.npz")[f"{method}/{column}"])
+    labels = torch.from_numpy(archive("out/photo.npz")["superpixels"])
+    mask = torch.from_numpy(explanations("out/photo.npz")[f"{method}/{column}"])
+    (entry,) = entries("out")
+    measured, target = entry["methods"][method][column]["explanation"], entry["target"]["index"]
+
+    classifier = load_classifier("tiny_model:tiny", None, torch.device("cpu"))
+    x = classifier.prepare(Image.open("photo.png"))
+    units = {"step": 15} if method == "occlusion" else {"feature_mask": labels}  # 24 × 24 positions in 40 steps
+    forward = masked_forward(classifier.model, column)
+    found = sufficient_explanation(forward, x, attribution, target, 0.6, **units)
+    assert torch.equal(found.mask, mask)
+    assert measured["size"] == pytest.approx(float(mask.double().mean()))
+    assert measured["confidence"] == pytest.approx(found.confidence, abs=1e-6)
+    colors = SolidColors(9, 3, *classifier.normalisation(3))
+    assert measured["rho"] == pytest.approx(rho_robustness(classifier.model, x, mask, target, colors).rho)
+    best = rho_curve(classifier.model, x, attribution, target, colors, [0.3])
+    assert measured["rho_at_equal_size"] == pytest.approx(best.at(0.3))
 
 
 def test_attributions_are_what_captum_gives(compare):
@@ -155,6 +198,9 @@ def test_a_target_may_be_another_class(compare):
     assert entry["target"]["index"] == 1
     assert entry["predicted"]["index"] != 1
     assert "predicted class" in ran.out
+    assert "none found in 1" in ran.out
+    assert not any(mask.any() for mask in explanations("out/photo.npz").values())
+    assert entry["methods"]["feature_ablation"]["avg"]["explanation"]["rho"] is None
     assert set(archive("out/photo.npz")) == {"feature_ablation/avg", "superpixels", "target"}
 
 

@@ -1,4 +1,4 @@
-"""Attributions of one prediction: every method with every column, AD or baseline."""
+"""Attributions of one prediction: every method with every masking, AD or baseline."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from captum._utils.models.linear_model import SkLearnRidge
 from captum.attr import FeatureAblation, KernelShap, Lime, Occlusion
 from torch import Tensor, nn
 
-from captum_ad import ADForward
-from captum_ad.baselines import baseline
+from captum_ad.baselines import BASELINES, baseline
 from captum_ad.errors import UnknownNameError
+from captum_ad.painted import Masking, masked_forward
 
 WINDOW = 32
-"""Side of Occlusion's square window, in pixels; it moves by half of that."""
+"""Side of Occlusion's square window unless a task says otherwise, in pixels."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,9 @@ class Task:
     batch_size : int
         Perturbed inputs per forward.
     seed : int
-        Of the random perturbations; every column gets the same ones.
+        Of the random perturbations; every masking gets the same ones.
+    window : int
+        Side of Occlusion's square window, in pixels; it moves by half of that.
     """
 
     x: Tensor
@@ -48,6 +50,7 @@ class Task:
     samples: int
     batch_size: int
     seed: int
+    window: int = WINDOW
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ def columns(presets: Sequence[str], baselines: Sequence[str]) -> list[str]:
     return [f"ad:{preset}" for preset in presets] + list(baselines)
 
 
-def explain(model: nn.Module, method: str, column: str, task: Task) -> Result:
+def explain(model: nn.Module, method: str, masking: Masking, task: Task) -> Result:
     """One attribution by a stock Captum attributor.
 
     Parameters
@@ -83,9 +86,10 @@ def explain(model: nn.Module, method: str, column: str, task: Task) -> Result:
         The plain model, in eval mode.
     method : str
         One of :data:`METHODS`.
-    column : str
-        ``ad:PRESET``: the attributor runs on an ADForward of the model and gets no baseline.
-        A baseline's name: it runs on the model and gets that.
+    masking : str, MaskRule, float, Tensor or callable
+        ``"ad:PRESET"`` or a rule: the attributor runs on an ADForward of the model and gets no baseline.
+        A baseline: it runs on the model and gets that, or, where Captum cannot take it (a function of
+        the mask), on a :class:`~captum_ad.BaselineForward`.
     task : Task
         What to explain.
 
@@ -103,11 +107,14 @@ def explain(model: nn.Module, method: str, column: str, task: Task) -> Result:
     """
     if method not in METHODS:
         raise UnknownNameError("method", method, METHODS)
-    if column.startswith("ad:"):
-        forward: nn.Module = ADForward(model, column.removeprefix("ad:"))
-        painted: dict[str, Tensor] = {}
-    else:
-        forward, painted = model, {"baselines": baseline(column, task.x)}
+    forward: nn.Module = masked_forward(model, masking)
+    painted: dict[str, Any] = {}
+    if isinstance(masking, str) and masking in BASELINES:
+        forward, painted = model, {"baselines": baseline(masking, task.x)}
+    elif isinstance(masking, Tensor):
+        forward, painted = model, {"baselines": masking.to(task.x).expand_as(task.x)}
+    elif isinstance(masking, (int, float)):
+        forward, painted = model, {"baselines": masking}
     with torch.no_grad(), seeded(task.seed, task.x.device), _counted(model) as forwards:
         start = time.perf_counter()
         attribution: Tensor = METHODS[method](forward, task, painted)
@@ -116,9 +123,9 @@ def explain(model: nn.Module, method: str, column: str, task: Task) -> Result:
     return Result(found, seconds, sum(forwards))
 
 
-def _occlusion(forward: nn.Module, task: Task, painted: Mapping[str, Tensor]) -> Any:
+def _occlusion(forward: nn.Module, task: Task, painted: Mapping[str, Any]) -> Any:
     channels, *sides = task.x.shape[1:]
-    window = [min(WINDOW, side) for side in sides]
+    window = [min(task.window, side) for side in sides]
     return Occlusion(forward).attribute(
         task.x,
         target=task.target,
@@ -137,22 +144,22 @@ def _over_superpixels(task: Task) -> dict[str, Any]:
     }
 
 
-def _feature_ablation(forward: nn.Module, task: Task, painted: Mapping[str, Tensor]) -> Any:
+def _feature_ablation(forward: nn.Module, task: Task, painted: Mapping[str, Any]) -> Any:
     return FeatureAblation(forward).attribute(task.x, **_over_superpixels(task), **painted)
 
 
-def _kernel_shap(forward: nn.Module, task: Task, painted: Mapping[str, Tensor]) -> Any:
+def _kernel_shap(forward: nn.Module, task: Task, painted: Mapping[str, Any]) -> Any:
     return KernelShap(forward).attribute(task.x, **_over_superpixels(task), n_samples=task.samples, **painted)
 
 
-def _lime(forward: nn.Module, task: Task, painted: Mapping[str, Tensor]) -> Any:
+def _lime(forward: nn.Module, task: Task, painted: Mapping[str, Any]) -> Any:
     # Captum's default surrogate, a Lasso with a fixed alpha, sets coefficients to zero by the scale of the
     # output: on probabilities it leaves nothing. Ridge with alpha 1 is what LIME's own image explainer fits.
     attributor = Lime(forward, interpretable_model=SkLearnRidge(alpha=1.0))
     return attributor.attribute(task.x, **_over_superpixels(task), n_samples=task.samples, **painted)
 
 
-METHODS: Mapping[str, Callable[[nn.Module, Task, Mapping[str, Tensor]], Any]] = MappingProxyType(
+METHODS: Mapping[str, Callable[[nn.Module, Task, Mapping[str, Any]], Any]] = MappingProxyType(
     {
         "occlusion": _occlusion,
         "feature_ablation": _feature_ablation,

@@ -1,0 +1,129 @@
+"""What an attribution is worth: its sufficient explanation, and how robust that is."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from captum_ad.attributions import Task
+from captum_ad.cli.models import Classifier
+from captum_ad.metrics import SolidColors, sufficient_explanation
+from captum_ad.metrics.contexts import Backgrounds
+from captum_ad.metrics.robustness import equal_size_masks, planted_scores
+from captum_ad.metrics.scoring import Judge
+from captum_ad.painted import masked_forward
+
+STEPS = 40
+"""Steps of the scan over positions: each adds 2.5 per cent of them."""
+
+EQUAL_SIZE = 0.3
+"""The size at which ρ is measured for every attribution alike."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How explanations are measured.
+
+    Attributes
+    ----------
+    gamma : float
+        Confidence threshold.
+    backgrounds : Backgrounds
+        The solid colours, K1.
+    activation : str
+        From the model's output to confidences.
+    batch_size : int
+        Inputs per forward.
+    """
+
+    gamma: float
+    backgrounds: Backgrounds
+    activation: str
+    batch_size: int
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """A sufficient explanation and its measures.
+
+    Attributes
+    ----------
+    mask : Tensor
+        bool, shape (H, W), on the CPU; nothing where none was found.
+    found : bool
+        Whether any part of the ranking suffices.
+    size : float
+        Share of the positions; NaN if not found, as the next two.
+    confidence : float
+        Of the target with the explanation alone, under its own masking.
+    rho : float
+        Share of the backgrounds on which the target is the answer.
+    rho_at_equal_size : float
+        The same for the highest :data:`EQUAL_SIZE` of the attribution, found or not.
+    """
+
+    mask: Tensor
+    found: bool
+    size: float
+    confidence: float
+    rho: float
+    rho_at_equal_size: float
+
+
+def solid_colors(classifier: Classifier, x: Tensor, n: int, seed: int) -> Backgrounds:
+    """K1 for an input: colours in the range of pixels that the classifier's transform normalises.
+
+    Where the transform does not show its normalisation, the range of the input's own values is taken.
+    """
+    mean, std = classifier.normalisation(x.shape[1])
+    if mean is None or std is None:
+        low, high = float(x.min()), float(x.max())
+        colors = SolidColors(n, seed, low=low, high=high if high > low else low + 1)
+    else:
+        colors = SolidColors(n, seed, mean, std)
+    return colors.draw(classifier.model, x, 0)
+
+
+def measure(
+    classifier: Classifier, method: str, column: str, task: Task, attribution: Tensor, scale: Scale
+) -> Explanation:
+    """The explanation that an attribution gives under its own masking, and its ρ.
+
+    Parameters
+    ----------
+    classifier : Classifier
+        Of the input.
+    method : str
+        Occlusion's explanations grow by positions, the others' by superpixels.
+    column : str
+        ``ad:PRESET`` or a baseline.
+    task : Task
+        What was explained.
+    attribution : Tensor
+        Shape (C, H, W).
+    scale : Scale
+        How to measure.
+    """
+    x, over_superpixels = task.x, method != "occlusion"
+    found = sufficient_explanation(
+        masked_forward(classifier.model, column),
+        x,
+        attribution,
+        task.target,
+        scale.gamma,
+        feature_mask=task.superpixels if over_superpixels else None,
+        step=1 if over_superpixels else max(1, math.ceil(x[0, 0].numel() / STEPS)),
+        allow_other_target=True,
+        activation=scale.activation,
+        batch_size=scale.batch_size,
+    )
+    masks = torch.cat([found.mask[None], equal_size_masks(attribution, x, [EQUAL_SIZE])])
+    judge = Judge(task.target, scale.activation)
+    kept, _ = planted_scores(classifier.model, x, masks, scale.backgrounds, judge, scale.batch_size)
+    rho, at_equal_size = kept.double().mean(1).tolist()
+    return Explanation(
+        found.mask.cpu(), found.found, found.size, found.confidence, rho if found.found else math.nan, at_equal_size
+    )

@@ -1,0 +1,66 @@
+"""Feature masks as users write them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def kept_features(x: Any, mask: Tensor, what: str) -> Tensor:
+    """A user's mask as booleans that broadcast to `x`, dimension by dimension.
+
+    Parameters
+    ----------
+    x : Tensor
+        The input, shape (N, C, *spatial).
+    mask : Tensor
+        Boolean or 0/1, shape (*spatial), (1|N, *spatial) or (1|N, 1|C, *spatial).
+    what : str
+        What an error calls the mask.
+
+    Returns
+    -------
+    Tensor
+        bool, on `x`'s device, shape (1|N, 1|C, *spatial).
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the mask does not fit.
+    """
+    if not isinstance(x, Tensor):
+        raise TypeError(f"{what}: the input is no tensor but {type(x).__name__}; give None for it")
+    if not isinstance(mask, Tensor):
+        raise TypeError(f"{what} must be a Tensor, got {type(mask).__name__}")
+    if x.dim() < 2:
+        raise ValueError(f"{what}: the input has shape {tuple(x.shape)}; expected (N, C, ...), batch first")
+    spatial = x.shape[2:]
+    shape = tuple(mask.shape)
+    if len(shape) == x.dim() and x.dim() > 2:
+        shaped = mask
+    elif len(shape) == x.dim() - 1 and spatial:
+        shaped = mask.unsqueeze(1)
+    elif len(shape) == x.dim() - 2 and spatial:
+        shaped = mask[None, None]
+    elif not spatial and len(shape) <= 2:
+        shaped = mask.reshape((1,) * (2 - len(shape)) + shape)
+    else:
+        shaped = None
+    ranges = [(1, x.shape[0]), (1, x.shape[1]), *((n,) for n in spatial)]
+    if not spatial:
+        ranges[1] = (x.shape[1],)
+    if shaped is None or any(n not in allowed for n, allowed in zip(shaped.shape, ranges)):
+        n, c, s = x.shape[0], x.shape[1], ", ".join(map(str, spatial))
+        fits = f"({s}), (1|{n}, {s}) or (1|{n}, 1|{c}, {s})" if spatial else f"({c}) or (1|{n}, {c})"
+        raise ValueError(f"{what} has shape {shape}, which does not fit the input {tuple(x.shape)}: expected {fits}")
+    if mask.dtype == torch.bool:
+        kept = shaped
+    else:
+        kept = shaped == 1
+        if not bool((kept | (shaped == 0)).all()):
+            raise ValueError(f"{what} is {mask.dtype} with values other than 0 and 1: give booleans, True = keep")
+    if not (x.is_floating_point() or x.is_complex()) and not bool(kept.all()):
+        raise TypeError(f"{what}: the input is {x.dtype}; only features of a floating-point input can be deactivated")
+    return kept.to(x.device)

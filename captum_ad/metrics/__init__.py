@@ -1,0 +1,90 @@
+"""Metrics of explanations: sufficiency, ρ-robustness, insertion and deletion, missingness.
+
+Each is a function of one input, and a class of torchmetrics' kind over many. :func:`compare` runs a
+whole study; :func:`summarise` and :func:`significance` say what came out of it, the plots show it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from captum_ad.metrics.confidence import (
+    confidence_drop_off,
+    confidence_kept,
+    confidence_on_backgrounds,
+    explanation_size,
+)
+from captum_ad.metrics.contexts import Backgrounds, Contexts, OtherClassImages, SolidColors
+from captum_ad.metrics.curve import Curve
+from captum_ad.metrics.explanation import (
+    PAPER_GAMMAS,
+    ConfidenceCurve,
+    SufficientExplanation,
+    sufficient_explanation,
+)
+from captum_ad.metrics.insertion import deletion_curve, insertion_curve
+from captum_ad.metrics.missingness import MissingnessCurve, missingness_curve, present_masks
+from captum_ad.metrics.plots import plot_explanation, plot_planted, plot_rho_over_gamma, plot_rho_over_size
+from captum_ad.metrics.robustness import RhoCurve, Robustness, planted, rho_curve, rho_robustness
+from captum_ad.metrics.statistics import significance, summarise
+from captum_ad.metrics.study import compare
+
+if TYPE_CHECKING:
+    from captum_ad.metrics.modular import (
+        ConfidenceDropOff,
+        ConfidenceKept,
+        ConfidenceOnBackgrounds,
+        Deletion,
+        ExplanationSize,
+        Insertion,
+        RhoRobustness,
+    )
+
+__all__ = [
+    "PAPER_GAMMAS",
+    "Backgrounds",
+    "ConfidenceCurve",
+    "ConfidenceDropOff",
+    "ConfidenceKept",
+    "ConfidenceOnBackgrounds",
+    "Contexts",
+    "Curve",
+    "Deletion",
+    "ExplanationSize",
+    "Insertion",
+    "MissingnessCurve",
+    "OtherClassImages",
+    "RhoCurve",
+    "RhoRobustness",
+    "Robustness",
+    "SolidColors",
+    "SufficientExplanation",
+    "compare",
+    "confidence_drop_off",
+    "confidence_kept",
+    "confidence_on_backgrounds",
+    "deletion_curve",
+    "explanation_size",
+    "insertion_curve",
+    "missingness_curve",
+    "planted",
+    "plot_explanation",
+    "plot_planted",
+    "plot_rho_over_gamma",
+    "plot_rho_over_size",
+    "present_masks",
+    "rho_curve",
+    "rho_robustness",
+    "significance",
+    "sufficient_explanation",
+    "summarise",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """The classes, which need torchmetrics, when they are asked for."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from captum_ad.metrics import modular
+
+    return getattr(modular, name)

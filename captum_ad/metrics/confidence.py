@@ -1,0 +1,132 @@
+"""Size and confidence of explanations."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from captum_ad.metrics.contexts import Backgrounds, Contexts
+from captum_ad.metrics.explanation import SufficientExplanation
+from captum_ad.metrics.robustness import explanation_mask, rho_robustness
+from captum_ad.metrics.scoring import Activation, Judge, masked, one_input, scored
+from captum_ad.painted import Baseline
+
+
+def explanation_size(x: Tensor, explanation: SufficientExplanation | Tensor) -> float:
+    """Share of the positions that an explanation takes, 0 to 1. Smaller is better at equal robustness.
+
+    Parameters
+    ----------
+    x : Tensor
+        The input that it is of, shape (1, C, *spatial).
+    explanation : SufficientExplanation or Tensor
+        Or a mask, bool, shape (*spatial).
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a shape does not fit or the explanation was not found.
+    """
+    return float(explanation_mask(explanation, x).double().mean())
+
+
+def confidence_kept(
+    forward: nn.Module,
+    x: Tensor,
+    explanation: SufficientExplanation | Tensor,
+    target: int,
+    *,
+    baseline: Baseline | None = None,
+    activation: Activation = "softmax",
+) -> float:
+    """The target's confidence with the explanation alone, all else missing. Higher is better.
+
+    Parameters
+    ----------
+    forward : nn.Module
+        An ADForward, or the plain model together with `baseline`.
+    x : Tensor
+        Shape (1, C, *spatial).
+    explanation : SufficientExplanation or Tensor
+        Or a mask, bool, shape (*spatial), True = in the explanation.
+    target : int
+        The class.
+    baseline, activation
+        As for :func:`sufficient_explanation`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a shape or value does not fit or the explanation was not found.
+    """
+    return _alone_and_whole(forward, x, explanation, target, baseline, activation)[0]
+
+
+def confidence_drop_off(
+    forward: nn.Module,
+    x: Tensor,
+    explanation: SufficientExplanation | Tensor,
+    target: int,
+    *,
+    baseline: Baseline | None = None,
+    activation: Activation = "softmax",
+) -> float:
+    """The share of the original confidence that is lost when only the explanation is left. Lower is better.
+
+    max(0, whole − alone) / whole: the average drop of Chattopadhyay et al. 2018 (Grad-CAM++), for one input.
+
+    Parameters
+    ----------
+    forward, x, explanation, target, baseline, activation
+        As for :func:`confidence_kept`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As for :func:`confidence_kept`; also if the whole input's confidence is 0.
+    """
+    alone, whole = _alone_and_whole(forward, x, explanation, target, baseline, activation)
+    if whole <= 0:
+        raise ValueError(f"the confidence of class {target} is {whole:g} for the whole input: there is none to lose")
+    return max(0.0, whole - alone) / whole
+
+
+def confidence_on_backgrounds(
+    model: nn.Module,
+    x: Tensor,
+    explanation: SufficientExplanation | Tensor,
+    target: int,
+    contexts: Contexts | Backgrounds,
+    *,
+    activation: Activation = "softmax",
+    batch_size: int | None = None,
+) -> float:
+    """The plain model's mean confidence in the target with the explanation on backgrounds. Higher is better.
+
+    Parameters
+    ----------
+    model, x, explanation, target, contexts, activation, batch_size
+        As for :func:`rho_robustness`, which returns it too.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As :func:`rho_robustness`.
+    """
+    settings = {"activation": activation, "batch_size": batch_size}
+    return rho_robustness(model, x, explanation, target, contexts, **settings).confidence  # type: ignore[arg-type]
+
+
+def _alone_and_whole(
+    forward: nn.Module,
+    x: Tensor,
+    explanation: SufficientExplanation | Tensor,
+    target: int,
+    baseline: Baseline | None,
+    activation: Activation,
+) -> tuple[float, float]:
+    one_input(x)
+    runner, mask = masked(forward, baseline), explanation_mask(explanation, x)
+    masks = torch.stack([mask, torch.ones_like(mask)])
+    confidence, _ = scored(lambda i, j: runner(x, mask=masks[i:j]), 2, Judge(target, activation), 1)
+    return float(confidence[0]), float(confidence[1])

@@ -1,0 +1,237 @@
+"""Contexts: the backgrounds that an explanation is planted on (K1 and K2 of the paper)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from captum_ad.metrics.scoring import Activation, Judge, batch_of, one_input, scored
+
+
+@dataclass(frozen=True)
+class Backgrounds:
+    """The backgrounds drawn for one input.
+
+    Attributes
+    ----------
+    batch : callable
+        Those from one index up to another, shape (b, C, *spatial), made when asked for.
+    n : int
+        How many there are.
+    excluded : int
+        Candidates that were passed over because the model calls them the target already.
+    """
+
+    batch: Callable[[int, int], Tensor]
+    n: int
+    excluded: int = 0
+
+
+class Contexts(Protocol):
+    """Where backgrounds come from. Anything with this method will do."""
+
+    def draw(self, model: nn.Module, x: Tensor, target: int, *, batch_size: int | None = None) -> Backgrounds:
+        """The backgrounds for an input, the same ones whenever they are drawn."""
+
+
+@dataclass(frozen=True)
+class SolidColors:
+    """K1: images of one random colour each, uniform in the range of valid pixels.
+
+    Parameters
+    ----------
+    n : int
+        How many. The first ones are the same whatever `n` is.
+    seed : int
+        Of the colours.
+    mean, std : float or sequence of float
+        The normalisation of the model's input, per channel: a pixel value v enters it as (v − mean) / std.
+    low, high : float
+        Range of the pixels before that.
+
+    Raises
+    ------
+    ValueError
+        If `n` is not positive or a number is out of place.
+
+    Examples
+    --------
+    >>> contexts = SolidColors(n=2, seed=0, mean=0.5, std=0.5)
+    >>> colours = contexts.draw(torch.nn.Identity(), torch.zeros(1, 3, 4, 4), 0)
+    >>> colours.batch(0, 2).shape, float(colours.batch(0, 2).abs().max()) <= 1
+    (torch.Size([2, 3, 4, 4]), True)
+    """
+
+    n: int = 100
+    seed: int = 0
+    mean: float | Sequence[float] = 0.0
+    std: float | Sequence[float] = 1.0
+    low: float = 0.0
+    high: float = 1.0
+
+    def __post_init__(self) -> None:
+        _positive(self.n)
+        if not self.low < self.high:
+            raise ValueError(f"low must be less than high, got {self.low} and {self.high}")
+
+    def draw(self, model: nn.Module, x: Tensor, target: int, *, batch_size: int | None = None) -> Backgrounds:
+        """The colours as images of the shape, dtype and device of `x`.
+
+        Parameters
+        ----------
+        model : nn.Module
+            Not needed: a colour stays in, whatever the model calls it.
+        x : Tensor
+            The input, shape (1, C, *spatial), normalised with `mean` and `std`.
+        target : int
+            Not needed.
+        batch_size : int, optional
+            Not needed.
+
+        Raises
+        ------
+        ValueError
+            If `x` holds values outside of the valid pixels' range: it is normalised otherwise, and the
+            colours would be none that the model knows.
+        """
+        one_input(x)
+        channels = x.shape[1]
+        mean, std = (_per_channel(value, x) for value in (self.mean, self.std))
+        pixels = x.double() * std.to(x.device) + mean.to(x.device)
+        slack = 0.02 * (self.high - self.low)  # half precision, resampling beyond the range
+        lowest, highest = float(pixels.min()), float(pixels.max())
+        if not self.low - slack <= lowest <= highest <= self.high + slack:
+            raise ValueError(
+                f"the input's pixels are {lowest:.3g} to {highest:.3g} once mean and std are undone, outside of "
+                f"{self.low:g} to {self.high:g}: give SolidColors the mean and std that the input was normalised with"
+            )
+        drawn = torch.from_numpy(np.random.default_rng(self.seed).random((self.n, channels)))
+        values = (self.low + (self.high - self.low) * drawn).reshape(self.n, channels, *(1,) * (x.dim() - 2))
+        colours = ((values - mean) / std).to(x)
+        return Backgrounds(lambda start, stop: colours[start:stop].expand(-1, -1, *x.shape[2:]), self.n)
+
+
+@dataclass(frozen=True)
+class OtherClassImages:
+    """K2: images of other classes of a data set, drawn without replacement.
+
+    Parameters
+    ----------
+    dataset : sized, indexable
+        Of (input, label): inputs as the model takes them, shape (C, *spatial), labels class indices.
+    n : int
+        How many; fewer where the data set has no more.
+    seed : int
+        Of the draw.
+    activation : str or callable
+        As for :func:`~captum_ad.metrics.sufficient_explanation`.
+
+    Raises
+    ------
+    ValueError
+        If `n` is not positive or the data set is empty.
+    """
+
+    dataset: Any = field(repr=False)
+    n: int = 100
+    seed: int = 0
+    activation: Activation = "softmax"
+
+    def __post_init__(self) -> None:
+        _positive(self.n)
+        if len(self.dataset) == 0:
+            raise ValueError("the data set of OtherClassImages is empty")
+
+    def draw(self, model: nn.Module, x: Tensor, target: int, *, batch_size: int | None = None) -> Backgrounds:
+        """Images whose label is not `target`, and that the model does not call that either.
+
+        Parameters
+        ----------
+        model : nn.Module
+            The plain model.
+        x : Tensor
+            The input, for its shape, dtype and device.
+        target : int
+            The class that no background may have.
+        batch_size : int, optional
+            Candidates per forward.
+
+        Returns
+        -------
+        Backgrounds
+            Loaded from the data set batch by batch; `excluded` counts what the model calls the target.
+
+        Raises
+        ------
+        ValueError
+            If none is left, or an image of the data set has another shape than `x`.
+        """
+        one_input(x)
+        size, judge = batch_of(batch_size, x.device), Judge(target, self.activation)
+        chosen: list[int] = []
+        excluded = 0
+        candidates = iter(np.random.default_rng(self.seed).permutation(len(self.dataset)).tolist())
+        while len(chosen) < self.n:
+            some = self._next_of_other_classes(candidates, target, min(size, self.n - len(chosen)))
+            if not some:
+                break
+            judged = scored(partial(_run_on, model, _stacked(some, x)), len(some), judge, size)[1].tolist()
+            excluded += sum(judged)
+            chosen += [index for index, called in zip(some, judged) if not called]
+        if not chosen:
+            raise ValueError(
+                f"no background is left: all {len(self.dataset)} images of the data set are of class {target}, or the "
+                "model calls them that"
+            )
+        return Backgrounds(lambda start, stop: self._load(chosen[start:stop], x), len(chosen), excluded)
+
+    def _load(self, indices: Sequence[int], x: Tensor) -> Tensor:
+        return _stacked({index: self._item(index)[0] for index in indices}, x)
+
+    def _next_of_other_classes(self, candidates: Iterator[int], target: int, count: int) -> dict[int, Any]:
+        found: dict[int, Any] = {}
+        for index in candidates:
+            image, label = self._item(index)
+            if int(label) != target:
+                found[index] = image
+                if len(found) == count:
+                    break
+        return found
+
+    def _item(self, index: int) -> tuple[Any, Any]:
+        item = self.dataset[index]
+        if not isinstance(item, (tuple, list)) or len(item) < 2:
+            raise TypeError(f"item {index} of the data set is {type(item).__name__}, expected (input, label)")
+        return item[0], item[1]
+
+
+def _run_on(model: nn.Module, inputs: Tensor, start: int, stop: int) -> Any:
+    return model(inputs[start:stop])
+
+
+def _stacked(images: Mapping[int, Any], x: Tensor) -> Tensor:
+    """Images of a data set, by index, as a batch like `x`."""
+    for index, image in images.items():
+        if not isinstance(image, Tensor) or image.shape != x.shape[1:]:
+            what = tuple(image.shape) if isinstance(image, Tensor) else type(image).__name__
+            raise ValueError(f"item {index} of the data set is {what}, the input has shape {tuple(x.shape[1:])}")
+    return torch.stack(list(images.values())).to(x)
+
+
+def _per_channel(value: float | Sequence[float], x: Tensor) -> Tensor:
+    """One number, or one per channel, ready to broadcast to `x`, on the CPU."""
+    tensor = torch.as_tensor(value, dtype=torch.float64).flatten()
+    if len(tensor) not in (1, x.shape[1]):
+        raise ValueError(f"mean and std need one value, or one for each of {x.shape[1]} channels, got {len(tensor)}")
+    return tensor.reshape(-1, *(1,) * (x.dim() - 2))
+
+
+def _positive(n: int) -> None:
+    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+        raise ValueError(f"n must be a positive integer, got {n!r}")

@@ -1,0 +1,201 @@
+"""Missingness: how much a network is disturbed by features that are merely missing (Jain et al. 2022)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from captum_ad.metrics.curve import Curve
+from captum_ad.metrics.scoring import Activation, Judge, batch_of, masked, one_input, scored
+from captum_ad.painted import Baseline
+from captum_ad.superpixels import superpixels
+
+PATTERNS = ("patches", "centre", "superpixels")
+"""What stays present: random squares, one square in the middle, or random superpixels."""
+
+
+@dataclass(frozen=True)
+class MissingnessCurve(Curve):
+    """How a network copes with a growing share of its input.
+
+    Attributes
+    ----------
+    sizes : Tensor
+        Shares of the positions that were asked to be present, float64, shape (K,), growing.
+    values : Tensor
+        Accuracy: share of the images whose target is still the answer, float64, shape (K,).
+    confidences : Tensor
+        Mean confidence of the targets, float64, shape (K,).
+    kept : Tensor
+        Whether each image's target is still the answer, bool, shape (images, K).
+    confidence : Tensor
+        Of each image's target, shape (images, K).
+    """
+
+    confidences: Tensor
+    kept: Tensor
+    confidence: Tensor
+
+
+def missingness_curve(
+    forward: nn.Module,
+    images: Sequence[Tensor] | Tensor,
+    targets: Sequence[int] | Tensor,
+    shares: Sequence[float] = (0.25, 0.5, 0.75, 1.0),
+    pattern: str = "patches",
+    *,
+    baseline: Baseline | None = None,
+    patch: int = 16,
+    segments: int = 100,
+    seed: int = 0,
+    activation: Activation = "softmax",
+    batch_size: int | None = None,
+    show_progress: bool = False,
+) -> MissingnessCurve:
+    """Accuracy and confidence over the share of the image that is present.
+
+    What is present has nothing to do with the class, so a loss of accuracy beyond what the missing
+    content explains is the masking's own doing: its missingness bias. The same seed gives every
+    masking the same masks, and a larger share contains the smaller one.
+
+    Parameters
+    ----------
+    forward : nn.Module
+        An ADForward, or the plain model together with `baseline`; in eval mode.
+    images : Tensor or sequence of Tensor
+        The model's inputs, shape (C, H, W) or (1, C, H, W) each.
+    targets : sequence of int
+        The class of each image.
+    shares : sequence of float
+        Shares of the image that are present, 0 to 1; rounded to whole patches or positions.
+    pattern : {"patches", "centre", "superpixels"}
+        Random patches of a grid; one centred rectangle of the image's shape; random superpixels
+        (SLIC) until at least the share is present.
+    baseline : str, float, Tensor or callable, optional
+        As for :func:`sufficient_explanation`.
+    patch : int
+        Side of a patch in pixels; the last row and column of the grid may be narrower.
+    segments : int
+        Superpixels per image, about.
+    seed : int
+        Of the random choice; each image has its own.
+    activation, batch_size, show_progress
+        As for :func:`sufficient_explanation`; a batch is of several shares of one image.
+
+    Returns
+    -------
+    MissingnessCurve
+        At the shares in growing order.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a shape or value does not fit.
+
+    Examples
+    --------
+    >>> from captum_ad import ADForward
+    >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Flatten(), torch.nn.Linear(144, 2)).eval()
+    >>> images = torch.rand(5, 3, 8, 8)
+    >>> targets = model(images).argmax(1)
+    >>> curve = missingness_curve(ADForward(model), images, targets, (0.5, 1.0), patch=2)
+    >>> curve.at(1.0)
+    1.0
+    """
+    if len(images) != len(targets) or len(images) == 0:
+        raise ValueError(f"expected one target per image, got {len(images)} images and {len(targets)} targets")
+    _check(shares, pattern, patch)
+    runner = masked(forward, baseline)
+    wanted = sorted({float(share) for share in shares})
+    kept, confidence = [], []
+    for i, image in enumerate(tqdm(images, desc="Missingness", unit="image", disable=not show_progress)):
+        x = image[None] if image.dim() == 3 else image
+        one_input(x)
+        masks = present_masks(x, wanted, pattern, patch=patch, segments=segments, seed=(seed, i))
+
+        def run(start: int, stop: int, x: Tensor = x, masks: Tensor = masks) -> Tensor:
+            output: Tensor = runner(x.expand(stop - start, *x.shape[1:]), mask=masks[start:stop])
+            return output
+
+        scores = scored(run, len(masks), Judge(int(targets[i]), activation), batch_of(batch_size, x.device))
+        confidence.append(scores[0])
+        kept.append(scores[1])
+    each_kept, each_confidence = torch.stack(kept), torch.stack(confidence)
+    sizes = torch.tensor(wanted, dtype=torch.float64, device=each_kept.device)
+    means = each_kept.double().mean(0), each_confidence.double().mean(0)
+    return MissingnessCurve(sizes, *means, each_kept, each_confidence)
+
+
+def present_masks(
+    x: Tensor,
+    shares: Sequence[float],
+    pattern: str = "patches",
+    *,
+    patch: int = 16,
+    segments: int = 100,
+    seed: int | tuple[int, ...] = 0,
+) -> Tensor:
+    """Masks that keep shares of an image, each containing the next smaller one.
+
+    Parameters
+    ----------
+    x : Tensor
+        The image, shape (1, C, H, W).
+    shares, pattern, patch, segments
+        As for :func:`missingness_curve`.
+    seed : int or tuple of int
+        Of the random choice.
+
+    Returns
+    -------
+    Tensor
+        bool, shape (shares, H, W), on `x`'s device.
+    """
+    _check(shares, pattern, patch)
+    if x.dim() != 4:
+        raise ValueError(f"expected an image of shape (1, C, H, W), got {tuple(x.shape)}")
+    height, width = x.shape[2:]
+    if pattern == "centre":
+        return torch.stack([_centre(height, width, share) for share in shares]).to(x.device)
+    if pattern == "patches":
+        rows, columns = torch.arange(height) // patch, torch.arange(width) // patch
+        labels = rows[:, None] * int(columns[-1] + 1) + columns
+    else:
+        labels = superpixels(x[0], n_segments=segments)[0, 0]
+    groups = int(labels.max()) + 1
+    order = torch.from_numpy(np.random.default_rng(seed).permutation(groups))
+    areas = torch.bincount(labels.flatten(), minlength=groups)[order].cumsum(0)
+    place = torch.empty_like(order)
+    place[order] = torch.arange(groups)
+    if pattern == "patches":
+        counts = [round(share * groups) for share in shares]
+    else:
+        counts = [int((areas < math.ceil(share * labels.numel() - 1e-9)).sum()) + (share > 0) for share in shares]
+    return torch.stack([place[labels] < count for count in counts]).to(x.device)
+
+
+def _centre(height: int, width: int, share: float) -> Tensor:
+    """A rectangle in the middle, of the image's own shape."""
+    mask = torch.zeros(height, width, dtype=torch.bool)
+    rows, columns = round(height * share**0.5), round(width * share**0.5)
+    top, left = (height - rows) // 2, (width - columns) // 2
+    mask[top : top + rows, left : left + columns] = True
+    return mask
+
+
+def _check(shares: Sequence[float], pattern: str, patch: int) -> None:
+    if pattern not in PATTERNS:
+        raise ValueError(f"pattern must be one of {', '.join(PATTERNS)}, got {pattern!r}")
+    if isinstance(patch, bool) or not isinstance(patch, int) or patch < 1:
+        raise ValueError(f"patch must be a positive number of pixels, got {patch!r}")
+    if not shares:
+        raise ValueError("shares is empty: give one at least")
+    for share in shares:
+        if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 <= share <= 1:
+            raise ValueError(f"shares are of the image, 0 to 1, got {share!r}")

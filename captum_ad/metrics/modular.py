@@ -1,0 +1,239 @@
+"""The metrics as torchmetrics' ``Metric``: means over explanations, reduced across processes.
+
+The model is an argument of ``update`` and never part of a metric's state: it is neither moved,
+switched to another mode nor saved with it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from captum_ad.extras import needed
+from captum_ad.metrics.confidence import confidence_drop_off, confidence_kept, explanation_size
+from captum_ad.metrics.contexts import Backgrounds, Contexts
+from captum_ad.metrics.explanation import SufficientExplanation
+from captum_ad.metrics.insertion import deletion_curve, insertion_curve
+from captum_ad.metrics.robustness import rho_robustness
+from captum_ad.metrics.scoring import Activation
+from captum_ad.painted import Baseline
+
+if TYPE_CHECKING:
+    from torchmetrics import Metric
+else:
+    Metric = needed("torchmetrics", "torchmetrics", "metrics").Metric
+
+
+class _Mean(Metric):
+    """The mean of one number per update, NaN before the first."""
+
+    is_differentiable = False
+    full_state_update = False
+    total: Tensor
+    count: Tensor
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.add_state("total", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("count", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+
+    def _add(self, value: float) -> None:
+        self.total += value
+        self.count += 1
+
+    def compute(self) -> Tensor:
+        """The mean over all updates, a scalar, float64."""
+        return self.total / self.count
+
+
+class RhoRobustness(_Mean):
+    """Mean ρ-robustness of explanations: :func:`captum_ad.metrics.rho_robustness`.
+
+    Parameters
+    ----------
+    contexts : Contexts
+        The backgrounds.
+    activation, batch_size
+        As for the function.
+    **kwargs
+        Of ``torchmetrics.Metric``.
+
+    Examples
+    --------
+    >>> from captum_ad.metrics import SolidColors
+    >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2)).eval()
+    >>> metric = RhoRobustness(SolidColors(n=10))
+    >>> x, whole = torch.rand(1, 1, 2, 2), torch.ones(2, 2, dtype=torch.bool)
+    >>> metric.update(model, x, whole, int(model(x).argmax()))
+    >>> metric.compute()
+    tensor(1., dtype=torch.float64)
+    """
+
+    higher_is_better = True
+
+    def __init__(
+        self,
+        contexts: Contexts,
+        *,
+        activation: Activation = "softmax",
+        batch_size: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.contexts, self.activation, self.batch_size = contexts, activation, batch_size
+
+    def update(
+        self,
+        model: nn.Module,
+        x: Tensor,
+        explanation: SufficientExplanation | Tensor,
+        target: int,
+        backgrounds: Backgrounds | None = None,
+    ) -> None:
+        """Add one explanation.
+
+        Parameters
+        ----------
+        model, x, explanation, target
+            As for :func:`captum_ad.metrics.rho_robustness`.
+        backgrounds : Backgrounds, optional
+            Drawn from the contexts for this input already.
+        """
+        drawn = self.contexts if backgrounds is None else backgrounds
+        measured = rho_robustness(
+            model, x, explanation, target, drawn, activation=self.activation, batch_size=self.batch_size
+        )
+        self._add(measured.rho)
+
+
+class ConfidenceOnBackgrounds(RhoRobustness):
+    """Mean confidence of the target with the explanation planted on backgrounds."""
+
+    def update(
+        self,
+        model: nn.Module,
+        x: Tensor,
+        explanation: SufficientExplanation | Tensor,
+        target: int,
+        backgrounds: Backgrounds | None = None,
+    ) -> None:
+        """Add one explanation; arguments as of :class:`RhoRobustness`."""
+        drawn = self.contexts if backgrounds is None else backgrounds
+        measured = rho_robustness(
+            model, x, explanation, target, drawn, activation=self.activation, batch_size=self.batch_size
+        )
+        self._add(measured.confidence)
+
+
+class ExplanationSize(_Mean):
+    """Mean size of explanations, as share of the positions."""
+
+    higher_is_better = False
+
+    def update(self, x: Tensor, explanation: SufficientExplanation | Tensor) -> None:
+        """Add one explanation; arguments as of :func:`captum_ad.metrics.explanation_size`."""
+        self._add(explanation_size(x, explanation))
+
+
+class _OfForward(_Mean):
+    """What is measured with an ADForward, or a plain model and a baseline."""
+
+    def __init__(self, *, baseline: Baseline | None = None, activation: Activation = "softmax", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.baseline, self.activation = baseline, activation
+
+
+class ConfidenceKept(_OfForward):
+    """Mean confidence of the target with the explanation alone.
+
+    Parameters
+    ----------
+    baseline, activation
+        As for :func:`captum_ad.metrics.confidence_kept`.
+    **kwargs
+        Of ``torchmetrics.Metric``.
+    """
+
+    higher_is_better = True
+
+    def update(self, forward: nn.Module, x: Tensor, explanation: SufficientExplanation | Tensor, target: int) -> None:
+        """Add one explanation; arguments as of :func:`captum_ad.metrics.confidence_kept`."""
+        settings = {"baseline": self.baseline, "activation": self.activation}
+        self._add(confidence_kept(forward, x, explanation, target, **settings))  # type: ignore[arg-type]
+
+
+class ConfidenceDropOff(_OfForward):
+    """Mean share of the original confidence that is lost when only the explanation is left.
+
+    Parameters
+    ----------
+    baseline, activation
+        As for :func:`captum_ad.metrics.confidence_drop_off`.
+    **kwargs
+        Of ``torchmetrics.Metric``.
+    """
+
+    higher_is_better = False
+
+    def update(self, forward: nn.Module, x: Tensor, explanation: SufficientExplanation | Tensor, target: int) -> None:
+        """Add one explanation; arguments as of :func:`captum_ad.metrics.confidence_drop_off`."""
+        settings = {"baseline": self.baseline, "activation": self.activation}
+        self._add(confidence_drop_off(forward, x, explanation, target, **settings))  # type: ignore[arg-type]
+
+
+class _OfCurve(_OfForward):
+    """The area below a curve along an attribution's ranking."""
+
+    def __init__(
+        self,
+        *,
+        baseline: Baseline | None = None,
+        activation: Activation = "softmax",
+        step: int | None = None,
+        batch_size: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(baseline=baseline, activation=activation, **kwargs)
+        self.step, self.batch_size = step, batch_size
+
+    def _settings(self) -> dict[str, Any]:
+        names = ("baseline", "activation", "step", "batch_size")
+        return {name: getattr(self, name) for name in names}
+
+
+class Insertion(_OfCurve):
+    """Mean area below insertion curves.
+
+    Parameters
+    ----------
+    baseline, activation, step, batch_size
+        As for :func:`captum_ad.metrics.insertion_curve`.
+    **kwargs
+        Of ``torchmetrics.Metric``.
+    """
+
+    higher_is_better = True
+
+    def update(self, forward: nn.Module, x: Tensor, attribution: Tensor, target: int) -> None:
+        """Add one attribution; arguments as of :func:`captum_ad.metrics.insertion_curve`."""
+        self._add(insertion_curve(forward, x, attribution, target, **self._settings()).area)
+
+
+class Deletion(_OfCurve):
+    """Mean area below deletion curves.
+
+    Parameters
+    ----------
+    baseline, activation, step, batch_size
+        As for :func:`captum_ad.metrics.deletion_curve`.
+    **kwargs
+        Of ``torchmetrics.Metric``.
+    """
+
+    higher_is_better = False
+
+    def update(self, forward: nn.Module, x: Tensor, attribution: Tensor, target: int) -> None:
+        """Add one attribution; arguments as of :func:`captum_ad.metrics.deletion_curve`."""
+        self._add(deletion_curve(forward, x, attribution, target, **self._settings()).area)

@@ -1,0 +1,299 @@
+"""Figures of explanations and of their robustness, with the conventions of Captum's visualisation.
+
+All of them raise an ImportError if matplotlib is missing, or pandas for those of records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from captum_ad.extras import needed
+from captum_ad.metrics.statistics import is_ad, summarise
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Image = npt.NDArray[np.float64]
+
+PANEL = 2.4  # inches
+COLUMNS = 5  # panels side by side
+WHITENED = 0.65  # how far the pixels outside an explanation go from grey to white
+OUTLINE = "#e6007e"
+_OVERSHOOT = 1e-6  # of resizing, or of undoing a normalisation
+_AD_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc0066", "#5b2a86")
+_BASELINE_COLOURS = ("#8c8c8c", "#b59a6d", "#7f9f94", "#a68bab", "#8fa3bf", "#b98c84")
+_BASELINE_MARKERS = "s^vDPX<>"
+
+
+def plot_rho_over_gamma(
+    records: pd.DataFrame,
+    method: str,
+    context: str,
+    *,
+    plt_fig_axis: tuple[Figure, Axes] | None = None,
+    use_pyplot: bool = True,
+) -> tuple[Figure, Axes]:
+    """ρ-robustness at each confidence threshold, one line per masking.
+
+    Parameters
+    ----------
+    records : DataFrame
+        One row per explanation, see :mod:`captum_ad.metrics.statistics`; those with a gamma are shown.
+    method, context : str
+        Which of them.
+    plt_fig_axis : (Figure, Axes), optional
+        Where to draw; otherwise on a new figure.
+    use_pyplot : bool
+        Whether to make the figure with pyplot and show it, as in Captum.
+
+    Returns
+    -------
+    figure : Figure
+    axis : Axes
+        Means over the images that have an explanation, with their standard errors. Activation-Deactivation
+        is solid, baselines are dashed. Larger explanations are the more robust ones, so the legend says
+        how large each masking's are: the mean over the thresholds of their mean sizes.
+
+    Raises
+    ------
+    ValueError
+        If records have no such method, no such context of it, or none of their rows has a gamma, and
+        for all that :func:`~captum_ad.metrics.statistics.summarise` refuses.
+    """
+    return _plot_rho(records, method, context, True, plt_fig_axis, use_pyplot)
+
+
+def plot_rho_over_size(
+    records: pd.DataFrame,
+    method: str,
+    context: str,
+    *,
+    plt_fig_axis: tuple[Figure, Axes] | None = None,
+    use_pyplot: bool = True,
+) -> tuple[Figure, Axes]:
+    """ρ-robustness of explanations of equal size, one line per masking.
+
+    Parameters
+    ----------
+    records : DataFrame
+        One row per explanation, see :mod:`captum_ad.metrics.statistics`; those without gamma are shown.
+    method, context, plt_fig_axis, use_pyplot
+        As in :func:`plot_rho_over_gamma`.
+
+    Returns
+    -------
+    figure : Figure
+    axis : Axes
+        As of :func:`plot_rho_over_gamma`; sizes are on the axis instead of in the legend.
+
+    Raises
+    ------
+    ValueError
+        As by :func:`plot_rho_over_gamma`, or if all of the rows have a gamma.
+    """
+    return _plot_rho(records, method, context, False, plt_fig_axis, use_pyplot)
+
+
+def plot_explanation(
+    image: Any,
+    mask: Any,
+    *,
+    title: str | None = None,
+    plt_fig_axis: tuple[Figure, Axes] | None = None,
+    use_pyplot: bool = True,
+) -> tuple[Figure, Axes]:
+    """An explanation: its pixels as they are and outlined, all others grey and faded.
+
+    Parameters
+    ----------
+    image : array or Tensor
+        As displayed, not as normalised for a model: floating point in [0, 1], an array of shape
+        (H, W, 3) or a tensor of shape (3, H, W) or (1, 3, H, W).
+    mask : array or Tensor
+        Which pixels explain, bool, shape (H, W).
+    title : str, optional
+        Above the image.
+    plt_fig_axis, use_pyplot
+        As in :func:`plot_rho_over_gamma`.
+
+    Returns
+    -------
+    figure : Figure
+    axis : Axes
+
+    Raises
+    ------
+    ValueError
+        If `image` or `mask` has another shape, dtype or range.
+    """
+    pixels = _displayed(image, "image")
+    explains = _explaining(mask, pixels)
+    faded = WHITENED + (1 - WHITENED) * pixels.mean(2, keepdims=True)
+    height, width = explains.shape
+    figure, axis = plt_fig_axis or _new_figure(use_pyplot, (2 * PANEL, 2 * PANEL * height / width))
+    axis.imshow(np.where(explains[..., None], pixels, faded), interpolation="nearest")
+    if explains.any():
+        # With a rim of False the outline is closed also where the explanation meets the image's edge.
+        x, y, rimmed = np.arange(-1, width + 1), np.arange(-1, height + 1), np.pad(explains, 1).astype(float)
+        axis.contour(x, y, rimmed, levels=[0.5], colors=[OUTLINE]).set_clip_on(False)
+        axis.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
+    axis.axis("off")
+    axis.set_title(title or "")
+    _show(use_pyplot)
+    return figure, axis
+
+
+def plot_planted(
+    image: Any,
+    mask: Any,
+    backgrounds: Any,
+    *,
+    titles: Sequence[str] | None = None,
+    plt_fig_axis: tuple[Figure, Sequence[Axes]] | None = None,
+    use_pyplot: bool = True,
+) -> tuple[Figure, npt.NDArray[np.object_]]:
+    """An explanation's pixels planted on other backgrounds, one panel each.
+
+    Parameters
+    ----------
+    image, mask
+        As in :func:`plot_explanation`.
+    backgrounds : sequence of array or Tensor
+        n of them, each like `image` and as large, e.g. a tensor of shape (n, 3, H, W).
+    titles : sequence of str, optional
+        One per panel, e.g. the class that the model sees there.
+    plt_fig_axis : (Figure, sequence of Axes), optional
+        Where to draw, one axis per background; otherwise on a new figure.
+    use_pyplot : bool
+        As in :func:`plot_rho_over_gamma`.
+
+    Returns
+    -------
+    figure : Figure
+    axes : array of Axes
+        Shape (n,).
+
+    Raises
+    ------
+    ValueError
+        If `image`, `mask` or a background has another shape, dtype or range, or there are not as many
+        titles or axes as backgrounds, or none.
+    """
+    pixels = _displayed(image, "image")
+    explains = _explaining(mask, pixels)
+    behind = [_displayed(background, f"background {index}") for index, background in enumerate(backgrounds)]
+    if not behind:
+        raise ValueError("expected at least one background, got none")
+    sizes = {background.shape[:2] for background in behind}
+    if sizes - {explains.shape}:
+        raise ValueError(f"expected backgrounds of the image's size {explains.shape}, got {sorted(sizes)}; resize them")
+    if titles is not None and (isinstance(titles, str) or len(titles) != len(behind)):
+        raise ValueError(f"expected {len(behind)} titles, one per background, got {titles!r}")
+    figure, given = plt_fig_axis or _new_panels(len(behind), pixels.shape[0] / pixels.shape[1], use_pyplot)
+    axes = np.asarray(given, dtype=object).ravel()
+    if len(axes) != len(behind):
+        raise ValueError(f"plt_fig_axis: expected {len(behind)} axes, one per background, got {len(axes)}")
+    for axis, background, title in zip(axes, behind, titles or [""] * len(behind), strict=True):
+        axis.imshow(np.where(explains[..., None], pixels, background), interpolation="nearest")
+        axis.axis("off")
+        axis.set_title(title)
+    _show(use_pyplot)
+    return figure, axes
+
+
+def _plot_rho(
+    records: pd.DataFrame, method: str, context: str, thresholds: bool, on: tuple[Figure, Axes] | None, use_pyplot: bool
+) -> tuple[Figure, Axes]:
+    summary = _selected(summarise(records), method, context, thresholds)
+    level = "gamma" if thresholds else "size_mean"
+    styles = _styles(records["masking"].unique())  # of all records: the same in every figure of them
+    figure, axis = on or _new_figure(use_pyplot, (7.0, 4.0))
+    for masking in summary["masking"].unique():
+        line = summary[summary["masking"] == masking].sort_values(level)
+        label = f"{masking} (mean size {line['size_mean'].mean():.2f})" if thresholds else masking
+        axis.errorbar(line[level], line["rho_mean"], yerr=line["rho_sem"], label=label, capsize=3, **styles[masking])
+    axis.set_xlabel("confidence threshold γ" if thresholds else "size of the explanation (share of the pixels)")
+    axis.set(ylabel="ρ-robustness (mean ± standard error)", ylim=(0, 1), title=f"{method}, {context}")
+    axis.legend(loc="upper left", bbox_to_anchor=(1.02, 1), borderaxespad=0)
+    _show(use_pyplot)
+    return figure, axis
+
+
+def _selected(summary: pd.DataFrame, method: str, context: str, thresholds: bool) -> pd.DataFrame:
+    """The rows of one method in one context, at one sort of level."""
+    for name, given, where in (("method", method, ""), ("context", context, f" of method {method!r}")):
+        known = summary[name].unique()
+        summary = summary[summary[name] == given]
+        if summary.empty:
+            raise ValueError(f"no {name} {given!r}{where} in records: expected one of {', '.join(map(repr, known))}")
+    selected = summary[summary["gamma"].notna() == thresholds]
+    if selected.empty:
+        wanted, other = ("a gamma", "plot_rho_over_size") if thresholds else ("an equal size", "plot_rho_over_gamma")
+        raise ValueError(f"{method!r}, {context!r}: expected rows at {wanted}, got none; {other} shows the others")
+    return selected
+
+
+def _styles(maskings: Iterable[str]) -> dict[str, dict[str, Any]]:
+    styles: dict[str, dict[str, Any]] = {}
+    for masking in maskings:
+        ad = is_ad(masking)
+        colours, markers, line = (_AD_COLOURS, "o", "-") if ad else (_BASELINE_COLOURS, _BASELINE_MARKERS, "--")
+        index = sum(is_ad(earlier) == ad for earlier in styles)
+        marker = markers[index % len(markers)]
+        styles[masking] = {"color": colours[index % len(colours)], "marker": marker, "linestyle": line}
+    return styles
+
+
+def _displayed(image: Any, what: str) -> Image:
+    """Any accepted image as floats in [0, 1], shape (H, W, 3)."""
+    if isinstance(image, Tensor):
+        shape, floating = tuple(image.shape), image.is_floating_point()
+        one = image.detach().cpu().double().numpy()
+        one = one[0] if one.ndim == 4 and len(one) == 1 else one
+        array = one.transpose(1, 2, 0) if one.ndim == 3 else one
+    else:
+        array = np.asarray(image)
+        shape, floating = array.shape, np.issubdtype(array.dtype, np.floating)
+    if array.ndim != 3 or array.shape[2] != 3 or array.size == 0:
+        expected = "an array of shape (H, W, 3) or a tensor of shape (3, H, W) or (1, 3, H, W)"
+        raise ValueError(f"{what}: expected {expected}, got {type(image).__name__} {shape}")
+    if not floating:
+        raise ValueError(f"{what}: expected floats in [0, 1], got integers; divide 0 to 255 by 255")
+    if not ((array >= -_OVERSHOOT) & (array <= 1 + _OVERSHOOT)).all():
+        got = f"{array.min():g} to {array.max():g}"
+        raise ValueError(f"{what}: expected values in [0, 1], got {got}; undo the model's normalisation")
+    return np.clip(array.astype(np.float64), 0, 1)
+
+
+def _explaining(mask: Any, pixels: Image) -> npt.NDArray[np.bool_]:
+    array = mask.detach().cpu().numpy() if isinstance(mask, Tensor) else np.asarray(mask)
+    if array.dtype != np.bool_ or array.shape != pixels.shape[:2]:
+        raise ValueError(f"mask: expected bool of the image's size {pixels.shape[:2]}, got {array.dtype} {array.shape}")
+    return array
+
+
+def _new_panels(n: int, aspect: float, use_pyplot: bool) -> tuple[Figure, Sequence[Axes]]:
+    columns = min(n, COLUMNS)
+    rows = -(-n // columns)
+    figure, axes = _new_figure(use_pyplot, (columns * PANEL, rows * (PANEL * aspect + 0.3)), rows, columns)
+    for unused in np.ravel(axes)[n:]:
+        unused.axis("off")
+    return figure, np.ravel(axes)[:n].tolist()
+
+
+def _new_figure(use_pyplot: bool, size: tuple[float, float], rows: int = 1, columns: int = 1) -> tuple[Figure, Any]:
+    module, maker = ("matplotlib.pyplot", "figure") if use_pyplot else ("matplotlib.figure", "Figure")
+    figure = getattr(needed(module, "matplotlib", "metrics"), maker)(figsize=size, layout="constrained")
+    return figure, figure.subplots(rows, columns)
+
+
+def _show(use_pyplot: bool) -> None:
+    if use_pyplot:
+        needed("matplotlib.pyplot", "matplotlib", "metrics").show()

@@ -1,0 +1,77 @@
+"""Records of a comparison in a file: written whole or not at all, and read back exactly."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from captum_ad.extras import needed
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FORMATS = (".csv", ".parquet")
+
+
+def read_records(path: Path) -> pd.DataFrame | None:
+    """The records in a file, or None if there is no such file.
+
+    Parameters
+    ----------
+    path : Path
+        Ends in .csv or .parquet.
+
+    Raises
+    ------
+    ValueError
+        If the name ends otherwise, or the file holds no table.
+    """
+    pandas = needed("pandas", "pandas", "metrics")
+    if path.suffix not in FORMATS:
+        raise ValueError(f"records go into a file that ends in {' or '.join(FORMATS)}, got {str(path)!r}")
+    if path.suffix == ".parquet":
+        needed("pyarrow", "pyarrow", "metrics")
+    if not path.exists():
+        return None
+    text = {"image": str, "method": str, "masking": str, "context": str, "run": str, "input": str}
+    try:
+        if path.suffix == ".csv":
+            found: pd.DataFrame = pandas.read_csv(
+                path, dtype=text, float_precision="round_trip", keep_default_na=False, na_values=[""]
+            )
+        else:
+            found = pandas.read_parquet(path)
+    except (ValueError, OSError) as error:
+        raise ValueError(f"{str(path)!r} holds no records: {error}") from error
+    return found
+
+
+def write_records(records: pd.DataFrame, path: Path) -> None:
+    """Replace a file by these records, all at once.
+
+    Parameters
+    ----------
+    records : pandas.DataFrame
+        Tidy records.
+    path : Path
+        Ends in .csv or .parquet; its directory exists.
+    """
+    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    try:
+        if path.suffix == ".csv":
+            records.to_csv(name, index=False)
+        else:
+            records.to_parquet(name, index=False)
+        os.chmod(name, 0o666 & ~_umask())
+        os.replace(name, path)
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,306 @@
+"""ρ-robustness: how often an explanation, planted on other backgrounds, still gets its class (Definition 2)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from captum_ad.metrics.contexts import Backgrounds, Contexts
+from captum_ad.metrics.curve import Curve
+from captum_ad.metrics.explanation import SufficientExplanation
+from captum_ad.metrics.ranking import ranked
+from captum_ad.metrics.scoring import Activation, Judge, batch_of, in_eval_mode, one_input, scored
+
+EQUAL_SIZES = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+"""The sizes at which a curve of ρ is measured, if no others are asked for."""
+
+
+@dataclass(frozen=True)
+class Robustness:
+    """What the plain model makes of one explanation on many backgrounds.
+
+    Attributes
+    ----------
+    rho : float
+        ρ: share of the backgrounds on which the target is the answer, 0 to 1.
+    confidence : float
+        Of the target, mean over the backgrounds.
+    kept : Tensor
+        Whether the target is the answer, bool, shape (n,), one per background.
+    n : int
+        Backgrounds.
+    excluded : int
+        Candidates left out because the model calls them the target without any explanation.
+    """
+
+    rho: float
+    confidence: float
+    kept: Tensor
+    n: int
+    excluded: int
+
+
+@dataclass(frozen=True)
+class RhoCurve(Curve):
+    """ρ over the size of an explanation, along a ranking.
+
+    Attributes
+    ----------
+    sizes, values : Tensor
+        As of a :class:`Curve`; the values are ρ.
+    confidences : Tensor
+        Mean confidence of the target on the backgrounds, float64, shape (K,).
+    n, excluded : int
+        As of :class:`Robustness`.
+    """
+
+    confidences: Tensor
+    n: int
+    excluded: int
+
+
+def rho_robustness(
+    model: nn.Module,
+    x: Tensor,
+    explanation: SufficientExplanation | Tensor,
+    target: int,
+    contexts: Contexts | Backgrounds,
+    *,
+    activation: Activation = "softmax",
+    batch_size: int | None = None,
+    show_progress: bool = False,
+) -> Robustness:
+    """ρ-robustness of an explanation (arXiv 2510.01038, Definition 2).
+
+    The explanation's pixels are planted on each background and the plain model classifies the
+    composite: ρ is the share that is the target's. Nothing is masked here, an ADForward runs as the
+    plain model.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The plain model, in eval mode.
+    x : Tensor
+        The input that the explanation is of, shape (1, C, *spatial).
+    explanation : SufficientExplanation or Tensor
+        Or a mask, bool, True = in the explanation, shape (*spatial) or with leading dimensions of 1.
+    target : int
+        The class.
+    contexts : Contexts or Backgrounds
+        E.g. :class:`SolidColors`; or what its ``draw`` gave, to plant several on the same.
+    activation : str or callable
+        As for :func:`sufficient_explanation`.
+    batch_size : int, optional
+        Composites per forward, which bounds the memory. Default: 4 on the CPU, else 32.
+    show_progress : bool
+        Show a progress bar.
+
+    Returns
+    -------
+    Robustness
+        ρ and more; report the explanation's size beside it.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a shape does not fit, no background is left, or the explanation was not found.
+
+    Examples
+    --------
+    >>> from captum_ad.metrics import SolidColors
+    >>> darkness = torch.nn.Linear(4, 2).eval()  # class 1 if the first pixel is below a half
+    >>> _ = darkness.weight.data.copy_(torch.tensor([[1., 0, 0, 0], [-1, 0, 0, 0]]))
+    >>> _ = darkness.bias.data.copy_(torch.tensor([-0.5, 0.5]))
+    >>> model, x = torch.nn.Sequential(torch.nn.Flatten(), darkness).eval(), torch.zeros(1, 1, 2, 2)
+    >>> mask = torch.tensor([[True, False], [False, False]])
+    >>> rho_robustness(model, x, mask, 1, SolidColors(n=20)).rho
+    1.0
+    """
+    mask = explanation_mask(explanation, x)
+    backgrounds, judge = _prepared(model, x, target, contexts, activation, batch_size)
+    progress = "ρ-robustness" if show_progress else None
+    kept, confidence = planted_scores(model, x, mask[None], backgrounds, judge, batch_size, progress)
+    rho, mean = float(kept.double().mean()), float(confidence.double().mean())
+    return Robustness(rho, mean, kept[0], backgrounds.n, backgrounds.excluded)
+
+
+def rho_curve(
+    model: nn.Module,
+    x: Tensor,
+    attribution: Tensor,
+    target: int,
+    contexts: Contexts | Backgrounds,
+    sizes: Sequence[float] = EQUAL_SIZES,
+    *,
+    activation: Activation = "softmax",
+    batch_size: int | None = None,
+    show_progress: bool = False,
+) -> RhoCurve:
+    """ρ over the size of the explanation: the best positions of an attribution, so many of them.
+
+    Attributions differ in the size of what suffices under their own masking; at equal size they
+    can be compared.
+
+    Parameters
+    ----------
+    model, x, target, contexts, activation, batch_size, show_progress
+        As for :func:`rho_robustness`.
+    attribution : Tensor
+        Of `x`; ranked as for :func:`sufficient_explanation`, to the position.
+    sizes : sequence of float
+        Shares of the positions, 0 to 1, rounded to whole positions.
+
+    Returns
+    -------
+    RhoCurve
+        At the sizes given, in growing order: ``curve.at(0.3)``, ``curve.area``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a shape does not fit, a size is outside of 0 to 1, or no background is left.
+    """
+    masks = equal_size_masks(attribution, x, sizes := sorted(set(sizes)))
+    backgrounds, judge = _prepared(model, x, target, contexts, activation, batch_size)
+    progress = "ρ over size" if show_progress else None
+    kept, confidence = planted_scores(model, x, masks, backgrounds, judge, batch_size, progress)
+    measured = torch.tensor(sizes, dtype=torch.float64, device=x.device)
+    means = kept.double().mean(1), confidence.double().mean(1)
+    return RhoCurve(measured, *means, backgrounds.n, backgrounds.excluded)
+
+
+def equal_size_masks(attribution: Tensor, x: Tensor, sizes: Sequence[float]) -> Tensor:
+    """The highest positions of an attribution, as many as each share of all positions, to the position.
+
+    Parameters
+    ----------
+    attribution, x : Tensor
+        As for :func:`sufficient_explanation`.
+    sizes : sequence of float
+        Shares, 0 to 1.
+
+    Returns
+    -------
+    Tensor
+        bool, shape (sizes, *spatial).
+
+    Raises
+    ------
+    ValueError
+        If a shape does not fit or a size is outside of 0 to 1.
+    """
+    for size in sizes:
+        if isinstance(size, bool) or not isinstance(size, (int, float)) or not 0 <= size <= 1:
+            raise ValueError(f"sizes are shares of the positions, 0 to 1, got {size!r}")
+    if not sizes:
+        raise ValueError("sizes is an empty sequence: give one share at least")
+    ranking = ranked(attribution, x, step=1)
+    counts = [round(size * len(ranking)) for size in sizes]
+    return ranking.prefixes(torch.tensor(counts, device=x.device))
+
+
+def planted(x: Tensor, mask: Tensor, backgrounds: Tensor) -> Tensor:
+    """An explanation's pixels on backgrounds.
+
+    Parameters
+    ----------
+    x : Tensor
+        The input that the explanation is of, shape (1, C, *spatial).
+    mask : Tensor
+        bool, True = in the explanation, shape (*spatial) or (n, 1, *spatial).
+    backgrounds : Tensor
+        Shape (n, C, *spatial).
+
+    Returns
+    -------
+    Tensor
+        Shape (n, C, *spatial).
+    """
+    return torch.where(mask, x, backgrounds)
+
+
+def planted_scores(
+    model: nn.Module,
+    x: Tensor,
+    masks: Tensor,
+    backgrounds: Backgrounds,
+    judge: Judge,
+    batch_size: int | None = None,
+    progress: str | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Every explanation on every background, in full batches; composites live for one batch.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The plain model.
+    x : Tensor
+        Shape (1, C, *spatial).
+    masks : Tensor
+        bool, shape (M, *spatial); equal ones are run once.
+    backgrounds : Backgrounds
+        n of them.
+    judge : Judge
+        Of the outputs.
+    batch_size : int, optional
+        Composites per forward.
+    progress : str, optional
+        Title of a progress bar.
+
+    Returns
+    -------
+    kept : Tensor
+        bool, shape (M, n).
+    confidence : Tensor
+        Shape (M, n).
+    """
+    distinct, which = torch.unique(masks, dim=0, return_inverse=True)
+    count, mask_of = len(distinct), torch.arange(len(distinct), device=x.device)
+
+    def run(start: int, stop: int) -> Tensor:
+        first = start // count
+        some = backgrounds.batch(first, (stop - 1) // count + 1)
+        pairs = torch.arange(start, stop, device=x.device)
+        mask = distinct[mask_of[pairs % count], None]
+        output: Tensor = model(planted(x, mask, some[pairs // count - first]))
+        return output
+
+    size = batch_of(batch_size, x.device)
+    confidence, kept = scored(run, count * backgrounds.n, judge, size, progress)
+    return kept.reshape(-1, count).T[which], confidence.reshape(-1, count).T[which]
+
+
+def _prepared(
+    model: nn.Module,
+    x: Tensor,
+    target: int,
+    contexts: Contexts | Backgrounds,
+    activation: Activation,
+    batch_size: int | None,
+) -> tuple[Backgrounds, Judge]:
+    in_eval_mode(model)
+    one_input(x)
+    drawn = contexts if isinstance(contexts, Backgrounds) else contexts.draw(model, x, target, batch_size=batch_size)
+    if drawn.n < 1:
+        raise ValueError("there is no background to plant the explanation on")
+    return drawn, Judge(target, activation)
+
+
+def explanation_mask(explanation: SufficientExplanation | Tensor, x: Tensor) -> Tensor:
+    """The explanation's mask, bool, shape (*spatial), on `x`'s device."""
+    one_input(x)
+    if isinstance(explanation, SufficientExplanation):
+        if not explanation.found:
+            raise ValueError("no sufficient explanation was found, so there is nothing to plant: check .found first")
+        explanation = explanation.mask
+    spatial = tuple(x.shape[2:])
+    if not isinstance(explanation, Tensor) or explanation.dtype != torch.bool:
+        what = explanation.dtype if isinstance(explanation, Tensor) else type(explanation).__name__
+        raise TypeError(f"expected a SufficientExplanation or a bool mask, True = in the explanation, got {what}")
+    shape = tuple(explanation.shape)
+    if shape[-len(spatial) :] != spatial or any(n != 1 for n in shape[: -len(spatial)]):
+        raise ValueError(f"the explanation's mask has shape {shape}, expected {spatial}")
+    return explanation.to(x.device).reshape(spatial)

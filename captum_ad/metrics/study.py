@@ -1,0 +1,328 @@
+"""Compare ways of hiding features: explanations of many images by several methods, each under every masking."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from captum_ad.attributions import METHODS, Task, explain
+from captum_ad.errors import UnknownNameError
+from captum_ad.extras import needed
+from captum_ad.metrics.contexts import Backgrounds, Contexts
+from captum_ad.metrics.explanation import PAPER_GAMMAS, SufficientExplanation, sufficient_explanation
+from captum_ad.metrics.records import read_records, write_records
+from captum_ad.metrics.robustness import equal_size_masks, planted_scores
+from captum_ad.metrics.scoring import Activation, Judge, batch_of, in_eval_mode, one_input
+from captum_ad.painted import MaskedForward, Masking, masked_forward
+from captum_ad.superpixels import superpixels
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Method = str | Callable[[MaskedForward, Tensor, int], Tensor]
+"""A name of :data:`captum_ad.attributions.METHODS`, or a function of (forward, x, target)."""
+
+COLUMNS = (
+    "image method masking target gamma context found size confidence rho confidence_planted backgrounds seconds "
+    "run input"
+).split()
+"""The columns of the records."""
+
+
+def compare(
+    model: nn.Module,
+    images: Mapping[str, Tensor] | Sequence[Tensor] | Tensor,
+    methods: Sequence[str] | Mapping[str, Method] = ("occlusion", "lime"),
+    maskings: Sequence[str] | Mapping[str, Masking] = ("ad:paper", "zero", "min", "max", "avg"),
+    gammas: Sequence[float] = PAPER_GAMMAS,
+    contexts: Mapping[str, Contexts] | None = None,
+    *,
+    sizes: Sequence[float] = (0.1, 0.3, 0.5),
+    samples: int = 150,
+    segments: int = 40,
+    window: int = 32,
+    step: int | None = None,
+    activation: Activation = "softmax",
+    seed: int = 0,
+    batch_size: int | None = None,
+    path: str | Path | None = None,
+    show_progress: bool = True,
+) -> pd.DataFrame:
+    """Explain every image by every method under every masking, and measure the explanations.
+
+    What is explained is the class that the model gives to the image. The attribution is turned into
+    sufficient explanations under the same masking; these, and the highest positions at equal sizes,
+    are planted on the backgrounds of each context and classified by the plain model.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The plain model, in eval mode.
+    images : mapping, sequence or Tensor
+        Inputs of shape (1, C, H, W) or (C, H, W), by name; without names they are "0", "1", …
+    methods : sequence of str, or mapping
+        Of :data:`captum_ad.attributions.METHODS`; or names to functions of (forward, x, target) that
+        return an attribution, ``forward`` being an ADForward or BaselineForward.
+    maskings : sequence of str, or mapping
+        ``"ad:PRESET"`` and baselines' names; or names to rules and baselines. A name that begins with
+        "ad:" counts as AD in the statistics.
+    gammas : sequence of float
+        Thresholds; by default the paper's.
+    contexts : mapping
+        Names to contexts, e.g. ``{"K1": SolidColors(mean=mean, std=std)}``.
+    sizes : sequence of float
+        The equal sizes at which ρ is measured too.
+    samples : int
+        Perturbations per attribution by Lime or KernelShap.
+    segments : int
+        Superpixels, about, for all named methods but Occlusion.
+    window : int
+        Side of Occlusion's window; it moves by half of that.
+    step : int, optional
+        Positions per step of the scan; by default one per cent of them.
+    activation : str or callable
+        As for :func:`sufficient_explanation`.
+    seed : int
+        Of the perturbations; every image and masking gets the same ones.
+    batch_size : int, optional
+        Inputs per forward. Default: 4 on the CPU, else 32.
+    path : str or Path, optional
+        A file, .csv or .parquet, that the records are added to after every attribution; what it has
+        already is not computed again.
+    show_progress : bool
+        Show a progress bar.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per image, method, masking, context and threshold, or equal size (where `gamma` is
+        NaN), in that order: found, size, confidence (of the explanation alone, under its masking),
+        rho, confidence_planted (mean over the backgrounds), backgrounds (how many), seconds (of the
+        attribution and the scan), and digests of the run's settings and of the input. What was not
+        found has NaN for size, confidence and ρ.
+
+    Raises
+    ------
+    ValueError, TypeError, UnknownNameError
+        If something given does not fit; also if the file has records of other settings or another
+        model.
+    ImportError
+        If an extra is missing.
+    """
+    pandas = needed("pandas", "pandas", "metrics")
+    in_eval_mode(model)
+    if not contexts:
+        raise ValueError('give one context at least, e.g. contexts={"K1": SolidColors(mean=mean, std=std)}')
+    inputs = _named(images)
+    functions = _methods(methods)
+    how: dict[str, Masking] = _by_name(maskings, "masking")
+    forwards = {name: masked_forward(model, masking) for name, masking in how.items()}
+    study = _Study(model, tuple(gammas), tuple(sizes), contexts, step, activation, batch_size)
+    settings = [_described(value) for value in (study.gammas, study.sizes, contexts, step, activation, seed)]
+    run = _digest(_fingerprint(model), *settings, str((samples, segments, window)))
+    destination = None if path is None else Path(path)
+    known = _known_records(destination, run)
+    done = {} if known is None else dict(iter(known.groupby(list(_CELL), sort=False)))
+    everything = [] if known is None else [known]
+    result: list[pd.DataFrame] = []
+    with tqdm(total=len(inputs) * len(functions) * len(forwards), unit="attribution", disable=not show_progress) as bar:
+        for image, x in inputs.items():
+            digest = _digest(x)
+            prepared: _Image | None = None
+            for method, function in functions.items():
+                for masking, forward in forwards.items():
+                    bar.set_description(f"{image}: {method} {masking}")
+                    rows = done.get((image, method, masking, digest))
+                    if rows is None:
+                        prepared = prepared or study.prepared(x)
+                        task = (samples, segments, window, seed)
+                        start = time.perf_counter()
+                        attribution = _attributed(function, model, forward, how[masking], prepared, task, batch_size)
+                        found = study.measured(prepared, forward, attribution, start)
+                        cell = {"image": image, "method": method, "masking": masking, "run": run, "input": digest}
+                        rows = pandas.DataFrame([{**cell, **row} for row in found], columns=COLUMNS)
+                        if destination is not None:
+                            everything.append(rows)
+                            write_records(pandas.concat(everything, ignore_index=True), destination)
+                    result.append(rows)
+                    bar.update()
+    records: pd.DataFrame = pandas.concat(result, ignore_index=True)
+    return records
+
+
+_CELL = ("image", "method", "masking", "input")
+
+
+@dataclass(frozen=True)
+class _Image:
+    """One input, ready to be explained."""
+
+    x: Tensor
+    target: int
+    backgrounds: Mapping[str, Backgrounds]
+
+
+@dataclass(frozen=True)
+class _Study:
+    """What is measured of each attribution."""
+
+    model: nn.Module
+    gammas: tuple[float, ...]
+    sizes: tuple[float, ...]
+    contexts: Mapping[str, Contexts]
+    step: int | None
+    activation: Activation
+    batch_size: int | None
+
+    def prepared(self, x: Tensor) -> _Image:
+        with torch.no_grad():
+            target = int(self.model(x).argmax(1))
+        drawn = {
+            name: context.draw(self.model, x, target, batch_size=self.batch_size)
+            for name, context in self.contexts.items()
+        }
+        return _Image(x, target, drawn)
+
+    def measured(
+        self, image: _Image, forward: MaskedForward, attribution: Tensor, start: float
+    ) -> list[dict[str, Any]]:
+        """The rows of one attribution; `start` is when it was begun."""
+        explanations = sufficient_explanation(
+            forward,
+            image.x,
+            attribution,
+            image.target,
+            self.gammas,
+            step=self.step,
+            activation=self.activation,
+            batch_size=self.batch_size,
+        )
+        seconds = time.perf_counter() - start
+        masks = torch.stack([one.mask for one in explanations])
+        masks = torch.cat([masks, equal_size_masks(attribution, image.x, self.sizes)]) if self.sizes else masks
+        rows: list[dict[str, Any]] = []
+        for context, backgrounds in image.backgrounds.items():
+            judge = Judge(image.target, self.activation)
+            scores = planted_scores(self.model, image.x, masks, backgrounds, judge, self.batch_size)
+            kept, confidence = (values.double().mean(1).tolist() for values in scores)
+            fixed = {"target": image.target, "context": context, "backgrounds": backgrounds.n, "seconds": seconds}
+            levels: list[SufficientExplanation | float] = [*explanations, *self.sizes]
+            for i, level in enumerate(levels):
+                planted = {"rho": kept[i], "confidence_planted": confidence[i]}
+                rows.append({**fixed, **planted, **_alone(level)})
+        return rows
+
+
+def _alone(level: SufficientExplanation | float) -> dict[str, Any]:
+    """The columns of a row that do not depend on its context."""
+    if not isinstance(level, SufficientExplanation):
+        return {"gamma": math.nan, "found": True, "size": level, "confidence": math.nan}
+    row: dict[str, Any] = {
+        "gamma": level.gamma,
+        "found": level.found,
+        "size": level.size,
+        "confidence": level.confidence,
+    }
+    return row if level.found else {**row, "rho": math.nan, "confidence_planted": math.nan}
+
+
+def _attributed(
+    method: Method,
+    model: nn.Module,
+    forward: MaskedForward,
+    masking: Masking,
+    image: _Image,
+    effort: tuple[int, int, int, int],
+    batch_size: int | None,
+) -> Tensor:
+    if not isinstance(method, str):
+        return method(forward, image.x, image.target)
+    samples, segments, window, seed = effort
+    x = image.x
+    labels = torch.zeros(1, dtype=torch.int64) if method == "occlusion" else superpixels(x[0], n_segments=segments)
+    task = Task(x, image.target, labels.to(x.device), samples, batch_of(batch_size, x.device), seed, window)
+    return explain(model, method, masking, task).attribution
+
+
+def _named(images: Mapping[str, Tensor] | Sequence[Tensor] | Tensor) -> dict[str, Tensor]:
+    named = dict(images) if isinstance(images, Mapping) else {str(i): image for i, image in enumerate(images)}
+    if not named:
+        raise ValueError("there are no images to compare on")
+    shaped = {}
+    for name, image in named.items():
+        if not isinstance(image, Tensor):
+            raise TypeError(f"image {name!r} is {type(image).__name__}, expected a tensor, the model's input")
+        shaped[str(name)] = image[None] if image.dim() == 3 else image
+        one_input(shaped[str(name)])
+    return shaped
+
+
+def _by_name(given: Sequence[Any] | Mapping[str, Any], what: str) -> dict[str, Any]:
+    if isinstance(given, str):
+        raise TypeError(f"expected a list of {what}s, got the string {given!r}: write [{given!r}]")
+    named = dict(given) if isinstance(given, Mapping) else {str(name): name for name in given}
+    if not named:
+        raise ValueError(f"name one {what} at least")
+    return named
+
+
+def _methods(given: Sequence[str] | Mapping[str, Method]) -> dict[str, Method]:
+    named = _by_name(given, "method")
+    for method in named.values():
+        if isinstance(method, str) and method not in METHODS:
+            raise UnknownNameError("method", method, METHODS)
+        if not isinstance(method, str) and not callable(method):
+            raise TypeError(f"a method is a name or a function of (forward, x, target), got {type(method).__name__}")
+    return named
+
+
+def _known_records(path: Path | None, run: str) -> pd.DataFrame | None:
+    """What the file holds already, if it is of these settings."""
+    if path is None:
+        return None
+    if not path.parent.is_dir():
+        raise ValueError(f"there is no directory {str(path.parent)!r} for the records: make it first")
+    known = read_records(path)
+    if known is None:
+        return None
+    if set(COLUMNS) - set(known.columns) or set(known["run"]) != {run}:
+        raise ValueError(
+            f"{str(path)!r} has records of other settings, contexts or weights: choose another file, or delete it"
+        )
+    return known
+
+
+def _described(value: Any) -> str:
+    """The same text for the same settings, in any process."""
+    if isinstance(value, Mapping):
+        return str({name: _described(one) for name, one in value.items()})
+    if callable(value) and hasattr(value, "__qualname__"):
+        return f"{value.__module__}.{value.__qualname__}"
+    return repr(value)
+
+
+def _fingerprint(model: nn.Module) -> str:
+    """Digest of a model's class and weights."""
+    named = sorted(model.state_dict().items())
+    return _digest(type(model).__qualname__, *(part for item in named for part in item))
+
+
+def _digest(*parts: str | Tensor | Any) -> str:
+    """Twelve hexadecimal digits of SHA-256."""
+    sha = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, Tensor):
+            sha.update(f"{part.dtype}{tuple(part.shape)}".encode())
+            sha.update(part.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+        else:
+            sha.update(repr(part).encode())
+    return sha.hexdigest()[:12]

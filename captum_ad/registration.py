@@ -82,13 +82,13 @@ def _replace(kind: type, name: str, wrap: Callable[[Callable[..., Any]], Callabl
 
 def _masked(original: Callable[..., Any]) -> Callable[..., Any]:
     def attribute(self: Attribution, *args: Any, **kwargs: Any) -> Any:
-        if _masked_forward(self.forward_func) is None:
+        if masked_forward_name(self.forward_func) is None:
             return original(self, *args, **kwargs)
         call = inspect.signature(original).bind(self, *args, **kwargs).arguments
         call.update(call.pop("kwargs", {}))
         if call.pop("baselines", None) is not None:
             raise ValueError(
-                f"{type(self).__name__} got baselines together with {_masked_forward(self.forward_func)}, which needs "
+                f"{type(self).__name__} got baselines together with {masked_forward_name(self.forward_func)}, which needs "
                 "none: AD switches activations off and paints nothing, a BaselineForward has its own. Leave baselines "
                 "out, or pass the plain model."
             )
@@ -113,7 +113,7 @@ def _masked(original: Callable[..., Any]) -> Callable[..., Any]:
 
 def _refused(original: Callable[..., Any]) -> Callable[..., Any]:
     def attribute(self: Attribution, *args: Any, **kwargs: Any) -> Any:
-        kind = _masked_forward(self.forward_func)
+        kind = masked_forward_name(self.forward_func)
         if kind is not None:
             names = ", ".join(kind.__name__ for kind in MASKING)
             raise ValueError(
@@ -146,7 +146,7 @@ class _MaskForward:
         return self.forward(*rest, mask=tuple(masks) + (None,) * (len(rest) - self.count))
 
 
-def _masked_forward(forward: Any) -> str | None:
+def masked_forward_name(forward: Any) -> str | None:
     """What a forward function is, in words, if it takes masks: itself, a bound method, a partial call, parallel copies.
 
     Raises

@@ -1,0 +1,6 @@
+"""Attributors that Captum does not have, on Captum's own interface."""
+
+from captum_ad.attr.responsibility import CausalResponsibility
+from captum_ad.attr.rise import Rise
+
+__all__ = ["CausalResponsibility", "Rise"]

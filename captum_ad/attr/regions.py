@@ -1,0 +1,151 @@
+"""Regions of an input, cut at random into four: what causal responsibility is searched through."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+Path = tuple[int, ...]
+"""Where a region is in the tree of cuts: the number of the part taken at each level."""
+
+
+@dataclass(frozen=True)
+class Units:
+    """The smallest pieces that a region is made of.
+
+    Attributes
+    ----------
+    labels : Ints
+        The unit of each position, shape (positions).
+    sizes : Ints
+        Positions of each unit.
+    centres : Floats
+        Mean coordinates of each unit, shape (units, dimensions).
+    superpixels : Ints
+        The superpixel of each unit, or 0 for all.
+    superpixel_centres : Floats
+        Shape (superpixels, dimensions).
+    """
+
+    labels: Ints
+    sizes: Ints
+    centres: Floats
+    superpixels: Ints
+    superpixel_centres: Floats
+
+
+def units_of(spatial: Sequence[int], feature_mask: Tensor | None, superpixels: Tensor | None) -> Units:
+    """The units of an input: its positions, or the groups of a feature mask.
+
+    Parameters
+    ----------
+    spatial : sequence of int
+        Shape of the input's positions.
+    feature_mask, superpixels : Tensor, optional
+        Integer labels that broadcast to that shape: the finest units, and the regions to start from.
+
+    Raises
+    ------
+    ValueError
+        If labels do not fit.
+    """
+    grid = np.stack(np.meshgrid(*(np.arange(n) for n in spatial), indexing="ij"), -1)
+    coordinates: Floats = grid.reshape(-1, len(spatial)).astype(np.float64)
+    positions = len(coordinates)
+    labels = np.arange(positions) if feature_mask is None else _labels(feature_mask, spatial, "feature_mask")
+    coarse = np.zeros(positions, np.int64) if superpixels is None else _labels(superpixels, spatial, "superpixels")
+    sizes, centres = _centres(labels, coordinates)
+    first_of_unit = np.unique(labels, return_index=True)[1]
+    return Units(labels, sizes, centres, coarse[first_of_unit], _centres(coarse, coordinates)[1])
+
+
+def _labels(given: Tensor, spatial: Sequence[int], what: str) -> Ints:
+    shape = tuple(given.shape)
+    if given.is_floating_point() or given.dtype == torch.bool:
+        raise ValueError(f"{what} is {given.dtype}, expected integer labels")
+    if shape[len(shape) - len(spatial) :] != tuple(spatial) or given.numel() != int(np.prod(spatial)):
+        raise ValueError(f"{what} has shape {shape}, expected {tuple(spatial)} or that with leading dimensions of 1")
+    return np.unique(given.cpu().numpy().reshape(-1), return_inverse=True)[1].reshape(-1).astype(np.int64)
+
+
+def _centres(labels: Ints, coordinates: Floats) -> tuple[Ints, Floats]:
+    sizes = np.bincount(labels)
+    sums = [np.bincount(labels, weights=column) for column in coordinates.T]
+    return sizes.astype(np.int64), np.stack(sums, -1) / sizes[:, None]
+
+
+class RegionTree:
+    """The regions of one iteration: each is cut once, at a place that depends on the seed and its path alone.
+
+    Parameters
+    ----------
+    units : Units
+        What regions are made of.
+    min_region : int
+        Regions of at most that many positions are not cut.
+    seed : tuple of int
+        Of the cuts.
+    """
+
+    def __init__(self, units: Units, min_region: int, seed: tuple[int, ...]) -> None:
+        self.units, self.min_region, self.seed = units, min_region, seed
+        self.members: dict[Path, Ints] = {(): np.arange(len(units.sizes))}
+        self.parts = functools.cache(self._parts)
+
+    def area(self, path: Path) -> int:
+        """Positions of a region."""
+        return int(self.units.sizes[self.members[path]].sum())
+
+    def positions(self, path: Path) -> npt.NDArray[np.bool_]:
+        """Which positions a region covers, bool, shape (positions)."""
+        inside = np.zeros(len(self.units.sizes), bool)
+        inside[self.members[path]] = True
+        covered: npt.NDArray[np.bool_] = inside[self.units.labels]
+        return covered
+
+    def _parts(self, path: Path) -> tuple[Path, ...]:
+        """The two to four parts of a region, in order; none if it is not cut."""
+        members = self.members[path]
+        if self.area(path) <= self.min_region or len(members) < 2:
+            return ()
+        whole = np.unique(self.units.superpixels[members])
+        if len(whole) > 1:  # several superpixels: they stay whole
+            part_of_superpixel = np.zeros(whole.max() + 1, np.int64)
+            part_of_superpixel[whole] = self._cut(self.units.superpixel_centres[whole], path)
+            part = part_of_superpixel[self.units.superpixels[members]]
+        else:
+            part = self._cut(self.units.centres[members], path)
+        found = []
+        for number in np.unique(part).tolist():
+            child = (*path, number)
+            self.members[child] = members[part == number]
+            found.append(child)
+        return tuple(found) if len(found) > 1 else ()
+
+    def _cut(self, centres: Floats, path: Path) -> Ints:
+        """The part, 0 to 3, of each point: two halves along each of two axes, or quarters along the only one."""
+        generator = np.random.default_rng((*self.seed, len(path), *path))
+        extents = centres.max(0) - centres.min(0)
+        axes = np.sort(np.argsort(-extents, kind="stable")[:2])
+        if centres.shape[1] == 1 or not extents[axes].all():
+            axis = int(np.argmax(extents))
+            return np.searchsorted(self._places(centres[:, axis], 3, generator), centres[:, axis], "right")
+        part = np.zeros(len(centres), np.int64)
+        for axis in axes:
+            place = self._places(centres[:, axis], 1, generator)
+            part = 2 * part + (centres[:, axis] >= place[0])
+        return part
+
+    @staticmethod
+    def _places(values: Floats, count: int, generator: np.random.Generator) -> Floats:
+        """Random places between the least and the largest value, each with values on both sides."""
+        candidates = np.unique(values)[1:]
+        return np.sort(generator.choice(candidates, min(count, len(candidates)), replace=False))

@@ -1,0 +1,144 @@
+"""RISE (Petsiuk, Das and Saenko 2018), for deactivated features as well as for painted ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from captum.attr import PerturbationAttribution
+from torch import Tensor
+from tqdm import tqdm
+
+from captum_ad.attr.runner import Baselines, MaskRunner, Target, positive, targets_of
+
+
+class Rise(PerturbationAttribution):  # type: ignore[misc]
+    """RISE: *Randomized Input Sampling for Explanation of Black-box Models* (BMVC 2018, arXiv 1806.07421).
+
+    Random grids decide what is kept; a position's attribution is the mean output over the masks
+    that keep it: Σ output · mask / (n · p), the source's equation 6.
+
+    Parameters
+    ----------
+    forward_func : callable
+        An ADForward: the masks are hard, and what they hide is deactivated. Or any forward function,
+        as of Captum's attributors, with ``baselines``. The source explains probabilities: let the
+        model end in a softmax for that.
+
+    Examples
+    --------
+    >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 2)).eval()
+    >>> x = torch.rand(1, 1, 8, 8)
+    >>> Rise(model).attribute(x, target=1, n_samples=20, grid=4).shape
+    torch.Size([1, 1, 8, 8])
+    """
+
+    def __init__(self, forward_func: Callable[..., Any]) -> None:
+        super().__init__(forward_func)
+
+    @torch.no_grad()
+    def attribute(
+        self,
+        inputs: Tensor | tuple[Tensor, ...],
+        baselines: Baselines = None,
+        target: Target = None,
+        additional_forward_args: Any = None,
+        n_samples: int = 1000,
+        grid: int = 8,
+        probability: float = 0.5,
+        soft: bool | None = None,
+        perturbations_per_eval: int = 1,
+        seed: int = 0,
+        show_progress: bool = False,
+    ) -> Tensor | tuple[Tensor, ...]:
+        """Attributions of a batch.
+
+        Parameters
+        ----------
+        inputs : Tensor or tuple of one Tensor
+            Shape (N, C, *spatial), one, two or three spatial dimensions.
+        baselines : Tensor, int, float or tuple of one, optional
+            What hidden features are painted with; 0 if not given, as in the source. None with an ADForward.
+        target : int, or one int per sample
+            Whose output is explained.
+        additional_forward_args : Any
+            Passed to the forward function.
+        n_samples : int
+            Masks, the same ones for every sample of the batch.
+        grid : int
+            Cells of the coarse grid along each spatial dimension.
+        probability : float
+            p, the probability that a cell is kept, in (0, 1).
+        soft : bool, optional
+            Bilinear masks as in the source, or hard ones (nearest neighbour). Default: soft where
+            features are painted, hard where they are deactivated; soft is refused there.
+        perturbations_per_eval : int
+            Masks per forward.
+        seed : int
+            The same seed gives the same masks, whatever `perturbations_per_eval`.
+        show_progress : bool
+            Show a progress bar.
+
+        Returns
+        -------
+        Tensor or tuple of one Tensor
+            Shape of the input, the same in every channel.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If an argument does not fit.
+        """
+        runner = MaskRunner(self.forward_func, inputs, baselines, additional_forward_args, "Rise")
+        x, spatial = runner.x, tuple(runner.x.shape[2:])
+        classes = targets_of(target, x, "Rise")
+        positive(n_samples, "n_samples")
+        batch = positive(perturbations_per_eval, "perturbations_per_eval")
+        if positive(grid, "grid") > min(spatial):
+            raise ValueError(f"grid={grid} has more cells than the input has positions, {spatial}")
+        if not 0 < probability < 1:
+            raise ValueError(f"probability must be between 0 and 1, got {probability!r}")
+        soft = not runner.takes_masks if soft is None else soft
+        if soft and runner.takes_masks:
+            raise ValueError("soft masks cannot be deactivated by halves: leave soft out, or explain the plain model")
+
+        weights_of = torch.zeros(len(x), *spatial, dtype=torch.float64, device=x.device)
+        generator = np.random.default_rng(seed)
+        starts = tqdm(range(0, n_samples, batch), desc="Rise", disable=not show_progress)
+        for start in starts:
+            count = min(batch, n_samples - start)
+            masks = torch.stack([_mask(generator, grid, probability, spatial, soft) for _ in range(count)]).to(x.device)
+            given = masks.to(x.dtype) if soft else masks > 0.5
+            for i, one in enumerate(classes):
+                scores = _scores(runner(i, given), one)
+                weights_of[i] += torch.tensordot(scores.double(), masks.double(), 1)
+        found = (weights_of / (n_samples * probability)).to(x.dtype).unsqueeze(1).expand_as(x).contiguous()
+        return (found,) if isinstance(inputs, tuple) else found
+
+
+def _mask(
+    generator: np.random.Generator, grid: int, probability: float, spatial: tuple[int, ...], soft: bool
+) -> Tensor:
+    """One random grid, enlarged to a cell more than the input and cut at a random place; float32, shape (*spatial)."""
+    coarse = torch.from_numpy((generator.random((grid,) * len(spatial)) < probability).astype(np.float32))
+    cells = [-(-side // grid) for side in spatial]
+    shift = [int(generator.integers(cell)) for cell in cells]
+    size = [(grid + 1) * cell for cell in cells]
+    mode = {1: "linear", 2: "bilinear", 3: "trilinear"}[len(spatial)] if soft else "nearest"
+    fine = F.interpolate(coarse[None, None], size, mode=mode, **({"align_corners": False} if soft else {}))[0, 0]
+    for dim, (first, side) in enumerate(zip(shift, spatial)):
+        fine = fine.narrow(dim, first, side)
+    return fine
+
+
+def _scores(output: Any, target: int) -> Tensor:
+    """The target's output, shape (B,)."""
+    if not isinstance(output, Tensor) or output.dim() != 2:
+        what = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+        raise ValueError(f"Rise needs a forward function that returns (N, classes), got {what}")
+    if not 0 <= target < output.shape[1]:
+        raise ValueError(f"target {target} is out of range: the model has classes 0 to {output.shape[1] - 1}")
+    return output[:, target]

@@ -1,0 +1,141 @@
+"""One input under many masks: what the attributors of this package run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from captum_ad.registration import masked_forward_name
+
+Baselines = Tensor | int | float | tuple[Tensor | int | float, ...] | None
+Target = int | Tensor | Sequence[int] | None
+
+
+class MaskRunner:
+    """Runs the samples of a batch under masks, by a forward that takes masks or by painting a baseline.
+
+    Parameters
+    ----------
+    forward_func : callable
+        An ADForward or BaselineForward, or any other forward function.
+    inputs : Tensor or tuple of one Tensor
+        Shape (N, C, *spatial), floating point.
+    baselines : Tensor, int, float or tuple of one, optional
+        What another forward function's missing features are painted with; 0 if not given.
+    additional_forward_args : Any
+        As of Captum: passed to the forward; of tensors as long as the batch each sample gets its own row.
+    who : str
+        The attributor, for messages.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the input is something else, or baselines come with a forward that takes masks.
+    """
+
+    def __init__(
+        self,
+        forward_func: Callable[..., Any],
+        inputs: Tensor | tuple[Tensor, ...],
+        baselines: Baselines,
+        additional_forward_args: Any,
+        who: str,
+    ) -> None:
+        if isinstance(inputs, tuple) and len(inputs) != 1:
+            raise ValueError(f"{who} explains one input tensor, got a tuple of {len(inputs)}")
+        x = inputs[0] if isinstance(inputs, tuple) else inputs
+        if not isinstance(x, Tensor) or not x.is_floating_point():
+            raise TypeError(
+                f"{who}: expected a floating-point tensor, got {x.dtype if isinstance(x, Tensor) else type(x).__name__}"
+            )
+        if x.dim() < 3 or x.numel() == 0:
+            raise ValueError(f"{who} needs an input with spatial dimensions, (N, C, *spatial), got {tuple(x.shape)}")
+        kind = masked_forward_name(forward_func)
+        if kind is not None and baselines is not None:
+            raise ValueError(f"{who} got baselines together with {kind}, which needs none: leave them out")
+        self.forward_func, self.x, self.takes_masks = forward_func, x, kind is not None
+        given = baselines[0] if isinstance(baselines, tuple) else baselines
+        self.baseline = _painted(given, x, who)
+        more = additional_forward_args
+        self.more = () if more is None else more if isinstance(more, tuple) else (more,)
+
+    def __call__(self, sample: int, masks: Tensor) -> Any:
+        """The forward's output for one sample under masks.
+
+        Parameters
+        ----------
+        sample : int
+            Its index in the batch.
+        masks : Tensor
+            bool (True = keep), or for painting also weights in [0, 1] of the input's dtype, shape (B, *spatial).
+
+        Returns
+        -------
+        Any
+            What the forward returns for a batch of B.
+        """
+        count = len(masks)
+        x = self.x[sample : sample + 1].expand(count, *self.x.shape[1:])
+        more = [self._row(arg, sample, count) for arg in self.more]
+        if self.takes_masks:
+            # Registration wraps Captum's attributors only: here the mask is passed on by hand.
+            return self.forward_func(x, *more, mask=(masks.unsqueeze(1), *(None for _ in more)))
+        paint = self.baseline[sample : sample + 1] if len(self.baseline) > 1 else self.baseline
+        kept = masks.unsqueeze(1)
+        painted = torch.where(kept, x, paint) if masks.dtype == torch.bool else x * kept + paint * (1 - kept)
+        return self.forward_func(painted, *more)
+
+    def _row(self, arg: Any, sample: int, count: int) -> Any:
+        if isinstance(arg, Tensor) and arg.dim() > 0 and len(arg) == len(self.x):
+            return arg[sample : sample + 1].expand(count, *arg.shape[1:])
+        return arg
+
+
+def targets_of(target: Target, x: Tensor, who: str) -> list[int]:
+    """One class index per sample, from an int or one int for each.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If there is no target, or not one per sample.
+    """
+    if isinstance(target, Tensor):
+        target = target.tolist() if target.dim() else int(target)
+    if isinstance(target, int) and not isinstance(target, bool):
+        return [target] * len(x)
+    if not isinstance(target, (list, tuple)) or not all(isinstance(one, int) for one in target):
+        raise TypeError(f"{who}: target must be a class index or one for each sample, got {target!r}")
+    if len(target) == 1:
+        return [int(target[0])] * len(x)
+    if len(target) != len(x):
+        raise ValueError(f"{who}: got {len(target)} targets for {len(x)} samples")
+    return [int(one) for one in target]
+
+
+def positive(value: Any, name: str, least: int = 1) -> int:
+    """An integer setting, if it is one of at least that size.
+
+    Raises
+    ------
+    ValueError
+        If not.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")
+    return value
+
+
+def _painted(baseline: Any, x: Tensor, who: str) -> Tensor:
+    """A baseline as a tensor that broadcasts to the input."""
+    value = 0 if baseline is None else baseline
+    if not isinstance(value, (int, float, Tensor)):
+        raise TypeError(f"{who}: baselines must be a number or a tensor, got {type(value).__name__}")
+    paint = torch.as_tensor(value, dtype=x.dtype, device=x.device)
+    if paint.dim() == 0:
+        return paint.reshape((1,) * x.dim())
+    if paint.dim() != x.dim() or any(n not in (1, m) for n, m in zip(paint.shape, x.shape)):
+        raise ValueError(f"{who}: baselines of shape {tuple(paint.shape)} do not broadcast to {tuple(x.shape)}")
+    return paint

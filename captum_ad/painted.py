@@ -171,6 +171,8 @@ def masked_forward(model: nn.Module, masking: Masking) -> MaskedForward:
     >>> masked_forward(torch.nn.Flatten(), "ad:no-growth").rule == PRESETS["no-growth"]
     True
     """
+    if isinstance(model, MaskedForward):
+        raise TypeError(f"the model is a {type(model).__name__} already, with a masking of its own: give its .model")
     if isinstance(masking, MaskRule):
         return ADForward(model, masking)
     if isinstance(masking, str) and masking.startswith("ad:"):

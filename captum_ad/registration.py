@@ -82,15 +82,15 @@ def _replace(kind: type, name: str, wrap: Callable[[Callable[..., Any]], Callabl
 
 def _masked(original: Callable[..., Any]) -> Callable[..., Any]:
     def attribute(self: Attribution, *args: Any, **kwargs: Any) -> Any:
-        if masked_forward_name(self.forward_func) is None:
+        kind = masked_forward_name(self.forward_func)
+        if kind is None:
             return original(self, *args, **kwargs)
         call = inspect.signature(original).bind(self, *args, **kwargs).arguments
         call.update(call.pop("kwargs", {}))
         if call.pop("baselines", None) is not None:
             raise ValueError(
-                f"{type(self).__name__} got baselines together with {masked_forward_name(self.forward_func)}, which needs "
-                "none: AD switches activations off and paints nothing, a BaselineForward has its own. Leave baselines "
-                "out, or pass the plain model."
+                f"{type(self).__name__} got baselines together with {kind}, which needs none: AD switches activations "
+                "off and paints nothing, a BaselineForward has its own. Leave baselines out, or pass the plain model."
             )
         inputs = call.pop("inputs")
         images = inputs if isinstance(inputs, tuple) else (inputs,)

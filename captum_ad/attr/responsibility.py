@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from captum_ad.attr.regions import Path, RegionTree, Units, units_of
 from captum_ad.attr.runner import Baselines, MaskRunner, Target, positive, targets_of
-from captum_ad.metrics.scoring import Activation, Judge
+from captum_ad.scoring import Activation, Judge
 
 Bools = npt.NDArray[np.bool_]
 State = tuple[Path, ...]

@@ -13,8 +13,8 @@ from captum_ad.cli.models import Classifier
 from captum_ad.metrics import SolidColors, sufficient_explanation
 from captum_ad.metrics.contexts import Backgrounds
 from captum_ad.metrics.robustness import equal_size_masks, planted_scores
-from captum_ad.metrics.scoring import Judge
 from captum_ad.painted import masked_forward
+from captum_ad.scoring import Judge
 
 STEPS = 40
 """Steps of the scan over positions: each adds 2.5 per cent of them."""

@@ -88,3 +88,7 @@ def __getattr__(name: str) -> Any:
     from captum_ad.metrics import modular
 
     return getattr(modular, name)
+
+
+def __dir__() -> list[str]:
+    return __all__

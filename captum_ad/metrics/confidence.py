@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from captum_ad.metrics.contexts import Backgrounds, Contexts
 from captum_ad.metrics.explanation import SufficientExplanation
 from captum_ad.metrics.robustness import explanation_mask, rho_robustness
-from captum_ad.metrics.scoring import Activation, Judge, masked, one_input, scored
 from captum_ad.painted import Baseline
+from captum_ad.scoring import Activation, Judge, masked, one_input, scored
 
 
 def explanation_size(x: Tensor, explanation: SufficientExplanation | Tensor) -> float:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from captum_ad.metrics.scoring import Activation, Judge, batch_of, one_input, scored
+from captum_ad.scoring import Activation, Judge, batch_of, one_input, scored
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,8 @@ class SolidColors:
 
     def __post_init__(self) -> None:
         _positive(self.n)
+        if not bool((torch.as_tensor(self.std) > 0).all()):
+            raise ValueError(f"std must be positive, got {self.std!r}")
         if not self.low < self.high:
             raise ValueError(f"low must be less than high, got {self.low} and {self.high}")
 
@@ -103,7 +105,7 @@ class SolidColors:
         one_input(x)
         channels = x.shape[1]
         mean, std = (_per_channel(value, x) for value in (self.mean, self.std))
-        pixels = x.double() * std.to(x.device) + mean.to(x.device)
+        pixels = x.detach().double() * std.to(x.device) + mean.to(x.device)
         slack = 0.02 * (self.high - self.low)  # half precision, resampling beyond the range
         lowest, highest = float(pixels.min()), float(pixels.max())
         if not self.low - slack <= lowest <= highest <= self.high + slack:

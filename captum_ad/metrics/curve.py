@@ -44,7 +44,10 @@ class Curve:
         low, high = float(self.sizes[0]), float(self.sizes[-1])
         if not low <= size <= high:
             raise ValueError(f"size {size} is outside of the measured sizes, {low:g} to {high:g}")
-        right = min(int(torch.searchsorted(self.sizes, torch.tensor(size).to(self.sizes))), len(self.sizes) - 1)
+        right = min(
+            int(torch.searchsorted(self.sizes, torch.tensor(size, dtype=self.sizes.dtype, device=self.sizes.device))),
+            len(self.sizes) - 1,
+        )
         left = max(right - 1, 0)
         span = float(self.sizes[right] - self.sizes[left])
         weight = (size - float(self.sizes[left])) / span if span else 1.0

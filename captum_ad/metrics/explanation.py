@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import overload
+from typing import TypeGuard, overload
 
 import torch
 from torch import Tensor, nn
 
 from captum_ad.metrics.curve import Curve
 from captum_ad.metrics.ranking import Ranking, ranked
-from captum_ad.metrics.scoring import Activation, Judge, batch_of, masked, scored
 from captum_ad.painted import Baseline, MaskedForward
+from captum_ad.scoring import Activation, Judge, batch_of, masked, scored, share
 
 PAPER_GAMMAS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)
 """The confidence thresholds of the paper's experiments."""
@@ -204,7 +204,7 @@ def sufficient_explanation(
             scan.bisect(one)
     curve = scan.curve()
     explanations = tuple(scan.explanation(one, curve, minimise) for one in gammas)
-    return explanations if isinstance(gamma, Sequence) else explanations[0]
+    return explanations if _several(gamma) else explanations[0]
 
 
 class _Scan:
@@ -214,6 +214,11 @@ class _Scan:
         self.forward, self.x, self.ranking, self.judge, self.batch_size = forward, x, ranking, judge, batch_size
         confidence, kept = scored(lambda start, stop: forward(x), 1, judge, 1)
         self.original = confidence[0]
+        if float(self.original) < 0:
+            raise ValueError(
+                f"the confidence of class {judge.target} is {float(self.original):.3g} for the whole input: a share of "
+                "a negative number is no threshold. Pass the activation that makes probabilities of the outputs"
+            )
         self.whole_kept = kept[0]
         self.counts = torch.tensor([len(ranking)], device=x.device)
         self.confidences, self.kept = confidence, kept  # of these counts: the whole input is the original
@@ -309,10 +314,11 @@ class _Scan:
 
 
 def _checked_gammas(gamma: float | Sequence[float]) -> list[float]:
-    gammas = list(gamma) if isinstance(gamma, Sequence) else [gamma]
+    gammas = list(gamma) if _several(gamma) else [gamma]
     if not gammas:
         raise ValueError("gamma is an empty sequence: give one threshold at least")
-    for one in gammas:
-        if isinstance(one, bool) or not isinstance(one, (int, float)) or not 0 <= one <= 1:
-            raise ValueError(f"gamma must be a number from 0 to 1, got {one!r}")
-    return [float(one) for one in gammas]
+    return [share(one, "gamma") for one in gammas]
+
+
+def _several(gamma: float | Sequence[float]) -> TypeGuard[Sequence[float]]:
+    return isinstance(gamma, Sequence) or getattr(gamma, "ndim", 0) == 1

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from captum_ad.metrics.explanation import ConfidenceCurve
 from captum_ad.metrics.ranking import Ranking, ranked
-from captum_ad.metrics.scoring import Activation, Judge, batch_of, masked, scored
 from captum_ad.painted import Baseline
+from captum_ad.scoring import Activation, Judge, batch_of, masked, scored
 
 
 def insertion_curve(

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from captum_ad.metrics.curve import Curve
-from captum_ad.metrics.scoring import Activation, Judge, batch_of, masked, one_input, scored
 from captum_ad.painted import Baseline
+from captum_ad.scoring import Activation, Judge, batch_of, masked, one_input, scored, share
 from captum_ad.superpixels import superpixels
 
 PATTERNS = ("patches", "centre", "superpixels")
@@ -80,11 +80,12 @@ def missingness_curve(
     baseline : str, float, Tensor or callable, optional
         As for :func:`sufficient_explanation`.
     patch : int
-        Side of a patch in pixels; the last row and column of the grid may be narrower.
+        Side of a patch in pixels; the last row and column of the grid may be narrower. Small against the
+        image: a share is rounded to whole patches.
     segments : int
         Superpixels per image, about.
     seed : int
-        Of the random choice; each image has its own.
+        Of the random choice; image i has the masks of ``present_masks(..., seed=(seed, i))``.
     activation, batch_size, show_progress
         As for :func:`sufficient_explanation`; a batch is of several shares of one image.
 
@@ -108,14 +109,15 @@ def missingness_curve(
     >>> curve.at(1.0)
     1.0
     """
-    if len(images) != len(targets) or len(images) == 0:
+    if len(images) == 0:
+        raise ValueError("there are no images to measure on")
+    if len(images) != len(targets):
         raise ValueError(f"expected one target per image, got {len(images)} images and {len(targets)} targets")
-    _check(shares, pattern, patch)
+    wanted = sorted(set(_checked(shares, pattern, patch)))
     runner = masked(forward, baseline)
-    wanted = sorted({float(share) for share in shares})
     kept, confidence = [], []
     for i, image in enumerate(tqdm(images, desc="Missingness", unit="image", disable=not show_progress)):
-        x = image[None] if image.dim() == 3 else image
+        x = image[None] if isinstance(image, Tensor) and image.dim() == 3 else image
         one_input(x)
         masks = present_masks(x, wanted, pattern, patch=patch, segments=segments, seed=(seed, i))
 
@@ -123,7 +125,7 @@ def missingness_curve(
             output: Tensor = runner(x.expand(stop - start, *x.shape[1:]), mask=masks[start:stop])
             return output
 
-        scores = scored(run, len(masks), Judge(int(targets[i]), activation), batch_of(batch_size, x.device))
+        scores = scored(run, len(masks), Judge(targets[i], activation), batch_of(batch_size, x.device))
         confidence.append(scores[0])
         kept.append(scores[1])
     each_kept, each_confidence = torch.stack(kept), torch.stack(confidence)
@@ -157,12 +159,13 @@ def present_masks(
     Tensor
         bool, shape (shares, H, W), on `x`'s device.
     """
-    _check(shares, pattern, patch)
+    shares = _checked(shares, pattern, patch)
+    one_input(x)
     if x.dim() != 4:
         raise ValueError(f"expected an image of shape (1, C, H, W), got {tuple(x.shape)}")
     height, width = x.shape[2:]
     if pattern == "centre":
-        return torch.stack([_centre(height, width, share) for share in shares]).to(x.device)
+        return torch.stack([_centre(height, width, present) for present in shares]).to(x.device)
     if pattern == "patches":
         rows, columns = torch.arange(height) // patch, torch.arange(width) // patch
         labels = rows[:, None] * int(columns[-1] + 1) + columns
@@ -174,28 +177,27 @@ def present_masks(
     place = torch.empty_like(order)
     place[order] = torch.arange(groups)
     if pattern == "patches":
-        counts = [round(share * groups) for share in shares]
+        counts = [round(present * groups) for present in shares]
     else:
-        counts = [int((areas < math.ceil(share * labels.numel() - 1e-9)).sum()) + (share > 0) for share in shares]
+        least = [math.ceil(present * labels.numel() - 1e-9) for present in shares]
+        counts = [int((areas < n).sum()) + (n > 0) for n in least]
     return torch.stack([place[labels] < count for count in counts]).to(x.device)
 
 
-def _centre(height: int, width: int, share: float) -> Tensor:
+def _centre(height: int, width: int, present: float) -> Tensor:
     """A rectangle in the middle, of the image's own shape."""
     mask = torch.zeros(height, width, dtype=torch.bool)
-    rows, columns = round(height * share**0.5), round(width * share**0.5)
+    rows, columns = round(height * present**0.5), round(width * present**0.5)
     top, left = (height - rows) // 2, (width - columns) // 2
     mask[top : top + rows, left : left + columns] = True
     return mask
 
 
-def _check(shares: Sequence[float], pattern: str, patch: int) -> None:
+def _checked(shares: Sequence[float], pattern: str, patch: int) -> list[float]:
     if pattern not in PATTERNS:
         raise ValueError(f"pattern must be one of {', '.join(PATTERNS)}, got {pattern!r}")
     if isinstance(patch, bool) or not isinstance(patch, int) or patch < 1:
         raise ValueError(f"patch must be a positive number of pixels, got {patch!r}")
-    if not shares:
+    if len(shares) == 0:
         raise ValueError("shares is empty: give one at least")
-    for share in shares:
-        if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 <= share <= 1:
-            raise ValueError(f"shares are of the image, 0 to 1, got {share!r}")
+    return [share(value, "a share of the image") for value in shares]

@@ -6,6 +6,7 @@ switched to another mode nor saved with it.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,9 +17,9 @@ from captum_ad.metrics.confidence import confidence_drop_off, confidence_kept, e
 from captum_ad.metrics.contexts import Backgrounds, Contexts
 from captum_ad.metrics.explanation import SufficientExplanation
 from captum_ad.metrics.insertion import deletion_curve, insertion_curve
-from captum_ad.metrics.robustness import rho_robustness
-from captum_ad.metrics.scoring import Activation
+from captum_ad.metrics.robustness import Robustness, rho_robustness
 from captum_ad.painted import Baseline
+from captum_ad.scoring import Activation, Judge, batch_of
 
 if TYPE_CHECKING:
     from torchmetrics import Metric
@@ -38,23 +39,67 @@ class _Mean(Metric):
         super().__init__(**kwargs)
         self.add_state("total", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("count", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+        # A MetricCollection updates metrics of equal states once for all: NaN equals nothing.
+        self.add_state("apart", torch.tensor(math.nan, dtype=torch.float64), dist_reduce_fx="max")
+        self._latest = math.nan
+
+    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
+        """Update, and return what was measured; a call that is refused leaves the metric as it was."""
+        self.update(*args, **kwargs)
+        return torch.tensor(self._latest, dtype=torch.float64, device=self.device)
 
     def _add(self, value: float) -> None:
         self.total += value
         self.count += 1
+        self._latest = value
 
     def compute(self) -> Tensor:
         """The mean over all updates, a scalar, float64."""
         return self.total / self.count
 
 
-class RhoRobustness(_Mean):
+class _OnBackgrounds(_Mean):
+    """What is measured by planting explanations on backgrounds."""
+
+    higher_is_better = True
+
+    def __init__(
+        self,
+        contexts: Contexts | None = None,
+        *,
+        activation: Activation = "softmax",
+        batch_size: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if contexts is not None and not hasattr(contexts, "draw"):
+            raise TypeError(f"expected contexts such as SolidColors(), got {type(contexts).__name__}")
+        _check(activation, batch_size)
+        self.contexts, self.activation, self.batch_size = contexts, activation, batch_size
+
+    def _planted(
+        self,
+        model: nn.Module,
+        x: Tensor,
+        explanation: SufficientExplanation | Tensor,
+        target: int,
+        backgrounds: Backgrounds | None,
+    ) -> Robustness:
+        drawn = self.contexts if backgrounds is None else backgrounds
+        if drawn is None:
+            raise ValueError(f"{type(self).__name__} has no contexts: give it some, or each update its backgrounds")
+        return rho_robustness(
+            model, x, explanation, target, drawn, activation=self.activation, batch_size=self.batch_size
+        )
+
+
+class RhoRobustness(_OnBackgrounds):
     """Mean ρ-robustness of explanations: :func:`captum_ad.metrics.rho_robustness`.
 
     Parameters
     ----------
-    contexts : Contexts
-        The backgrounds.
+    contexts : Contexts, optional
+        Where backgrounds come from, if an update brings none.
     activation, batch_size
         As for the function.
     **kwargs
@@ -70,19 +115,6 @@ class RhoRobustness(_Mean):
     >>> metric.compute()
     tensor(1., dtype=torch.float64)
     """
-
-    higher_is_better = True
-
-    def __init__(
-        self,
-        contexts: Contexts,
-        *,
-        activation: Activation = "softmax",
-        batch_size: int | None = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        self.contexts, self.activation, self.batch_size = contexts, activation, batch_size
 
     def update(
         self,
@@ -101,15 +133,17 @@ class RhoRobustness(_Mean):
         backgrounds : Backgrounds, optional
             Drawn from the contexts for this input already.
         """
-        drawn = self.contexts if backgrounds is None else backgrounds
-        measured = rho_robustness(
-            model, x, explanation, target, drawn, activation=self.activation, batch_size=self.batch_size
-        )
-        self._add(measured.rho)
+        self._add(self._planted(model, x, explanation, target, backgrounds).rho)
 
 
-class ConfidenceOnBackgrounds(RhoRobustness):
-    """Mean confidence of the target with the explanation planted on backgrounds."""
+class ConfidenceOnBackgrounds(_OnBackgrounds):
+    """Mean confidence of the target with the explanation planted on backgrounds.
+
+    Parameters
+    ----------
+    contexts, activation, batch_size, **kwargs
+        As for :class:`RhoRobustness`.
+    """
 
     def update(
         self,
@@ -119,12 +153,8 @@ class ConfidenceOnBackgrounds(RhoRobustness):
         target: int,
         backgrounds: Backgrounds | None = None,
     ) -> None:
-        """Add one explanation; arguments as of :class:`RhoRobustness`."""
-        drawn = self.contexts if backgrounds is None else backgrounds
-        measured = rho_robustness(
-            model, x, explanation, target, drawn, activation=self.activation, batch_size=self.batch_size
-        )
-        self._add(measured.confidence)
+        """Add one explanation; arguments as of :meth:`RhoRobustness.update`."""
+        self._add(self._planted(model, x, explanation, target, backgrounds).confidence)
 
 
 class ExplanationSize(_Mean):
@@ -142,7 +172,16 @@ class _OfForward(_Mean):
 
     def __init__(self, *, baseline: Baseline | None = None, activation: Activation = "softmax", **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.baseline, self.activation = baseline, activation
+        _check(activation, None)
+        self._baseline, self.activation = (
+            (baseline,),
+            activation,
+        )  # in a tuple: a module would become a part of this one
+
+    @property
+    def baseline(self) -> Baseline | None:
+        """What missing features of a plain model are painted with."""
+        return self._baseline[0]
 
 
 class ConfidenceKept(_OfForward):
@@ -196,6 +235,7 @@ class _OfCurve(_OfForward):
         **kwargs: Any,
     ) -> None:
         super().__init__(baseline=baseline, activation=activation, **kwargs)
+        _check(activation, batch_size)
         self.step, self.batch_size = step, batch_size
 
     def _settings(self) -> dict[str, Any]:
@@ -216,9 +256,17 @@ class Insertion(_OfCurve):
 
     higher_is_better = True
 
-    def update(self, forward: nn.Module, x: Tensor, attribution: Tensor, target: int) -> None:
+    def update(
+        self,
+        forward: nn.Module,
+        x: Tensor,
+        attribution: Tensor,
+        target: int,
+        feature_mask: Tensor | None = None,
+    ) -> None:
         """Add one attribution; arguments as of :func:`captum_ad.metrics.insertion_curve`."""
-        self._add(insertion_curve(forward, x, attribution, target, **self._settings()).area)
+        settings = {**self._settings(), "feature_mask": feature_mask}
+        self._add(insertion_curve(forward, x, attribution, target, **settings).area)
 
 
 class Deletion(_OfCurve):
@@ -234,6 +282,20 @@ class Deletion(_OfCurve):
 
     higher_is_better = False
 
-    def update(self, forward: nn.Module, x: Tensor, attribution: Tensor, target: int) -> None:
+    def update(
+        self,
+        forward: nn.Module,
+        x: Tensor,
+        attribution: Tensor,
+        target: int,
+        feature_mask: Tensor | None = None,
+    ) -> None:
         """Add one attribution; arguments as of :func:`captum_ad.metrics.deletion_curve`."""
-        self._add(deletion_curve(forward, x, attribution, target, **self._settings()).area)
+        settings = {**self._settings(), "feature_mask": feature_mask}
+        self._add(deletion_curve(forward, x, attribution, target, **settings).area)
+
+
+def _check(activation: Activation, batch_size: int | None) -> None:
+    """Refuse settings when a metric is made, not at its first update."""
+    Judge(0, activation)
+    batch_of(batch_size, torch.device("cpu"))

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from captum_ad.scoring import one_input
+
 SCAN_STEPS = 100
 """Steps of a scan if nothing else is asked for: one per cent of the positions each."""
 
@@ -74,8 +76,7 @@ def ranked(attribution: Tensor, x: Tensor, *, feature_mask: Tensor | None = None
     ValueError
         If a shape does not fit, `step` is no positive integer, or the attribution holds NaN or Inf.
     """
-    if x.dim() < 3 or x.shape[0] != 1:
-        raise ValueError(f"expected one input of shape (1, C, *spatial), got {tuple(x.shape)}: explain one at a time")
+    one_input(x)
     if step is not None and (isinstance(step, bool) or not isinstance(step, int) or step < 1):
         raise ValueError(f"step must be a positive integer, got {step!r}")
     values = _of_positions(attribution, x)
@@ -86,7 +87,11 @@ def ranked(attribution: Tensor, x: Tensor, *, feature_mask: Tensor | None = None
         labels = _labels(feature_mask, x)
         unit_of_position, counts = torch.unique(labels, return_inverse=True, return_counts=True)[1:]
         units = len(counts)
-        values = values.new_zeros(units).index_add_(0, unit_of_position, values) / counts
+        means = values.new_zeros(units).index_add_(0, unit_of_position, values) / counts
+        least, most = (
+            means.scatter_reduce(0, unit_of_position, values, how, include_self=False) for how in ("amin", "amax")
+        )
+        values = means.clamp(least, most)  # the mean of equal values is that value, to the last bit
         step = step or 1
     order = values.argsort(descending=True, stable=True)
     step_of_unit = torch.empty_like(order)
@@ -116,6 +121,8 @@ def _of_positions(attribution: Tensor, x: Tensor) -> Tensor:
 
 def _labels(feature_mask: Tensor, x: Tensor) -> Tensor:
     """Integer labels, shape (positions)."""
+    if not isinstance(feature_mask, Tensor):
+        raise TypeError(f"the feature mask must be a Tensor, got {type(feature_mask).__name__}")
     spatial = tuple(x.shape[2:])
     shape = tuple(feature_mask.shape)
     if shape[len(shape) - len(spatial) :] != spatial or any(n != 1 for n in shape[: len(shape) - len(spatial)]):

@@ -12,7 +12,7 @@ from captum_ad.metrics.contexts import Backgrounds, Contexts
 from captum_ad.metrics.curve import Curve
 from captum_ad.metrics.explanation import SufficientExplanation
 from captum_ad.metrics.ranking import ranked
-from captum_ad.metrics.scoring import Activation, Judge, batch_of, in_eval_mode, one_input, scored
+from captum_ad.scoring import Activation, Judge, batch_of, in_eval_mode, one_input, scored, share
 
 EQUAL_SIZES = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 """The sizes at which a curve of ρ is measured, if no others are asked for."""
@@ -163,7 +163,8 @@ def rho_curve(
     ValueError, TypeError
         If a shape does not fit, a size is outside of 0 to 1, or no background is left.
     """
-    masks = equal_size_masks(attribution, x, sizes := sorted(set(sizes)))
+    sizes = sorted({share(size, "a size") for size in sizes})
+    masks = equal_size_masks(attribution, x, sizes)
     backgrounds, judge = _prepared(model, x, target, contexts, activation, batch_size)
     progress = "ρ over size" if show_progress else None
     kept, confidence = planted_scores(model, x, masks, backgrounds, judge, batch_size, progress)
@@ -192,13 +193,11 @@ def equal_size_masks(attribution: Tensor, x: Tensor, sizes: Sequence[float]) -> 
     ValueError
         If a shape does not fit or a size is outside of 0 to 1.
     """
-    for size in sizes:
-        if isinstance(size, bool) or not isinstance(size, (int, float)) or not 0 <= size <= 1:
-            raise ValueError(f"sizes are shares of the positions, 0 to 1, got {size!r}")
-    if not sizes:
+    if len(sizes) == 0:
         raise ValueError("sizes is an empty sequence: give one share at least")
+    shares = [share(size, "a size") for size in sizes]
     ranking = ranked(attribution, x, step=1)
-    counts = [round(size * len(ranking)) for size in sizes]
+    counts = [round(size * len(ranking)) for size in shares]
     return ranking.prefixes(torch.tensor(counts, device=x.device))
 
 

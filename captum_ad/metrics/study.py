@@ -14,15 +14,15 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from captum_ad.attributions import METHODS, Task, explain
+from captum_ad.attributions import METHODS, Task, explain, seeded
 from captum_ad.errors import UnknownNameError
 from captum_ad.extras import needed
-from captum_ad.metrics.contexts import Backgrounds, Contexts
+from captum_ad.metrics.contexts import Backgrounds, Contexts, OtherClassImages
 from captum_ad.metrics.explanation import PAPER_GAMMAS, SufficientExplanation, sufficient_explanation
 from captum_ad.metrics.records import read_records, write_records
 from captum_ad.metrics.robustness import equal_size_masks, planted_scores
-from captum_ad.metrics.scoring import Activation, Judge, batch_of, in_eval_mode, one_input
 from captum_ad.painted import MaskedForward, Masking, masked_forward
+from captum_ad.scoring import Activation, Judge, batch_of, in_eval_mode, one_input
 from captum_ad.superpixels import superpixels
 
 if TYPE_CHECKING:
@@ -107,7 +107,8 @@ def compare(
         One row per image, method, masking, context and threshold, or equal size (where `gamma` is
         NaN), in that order: found, size, confidence (of the explanation alone, under its masking),
         rho, confidence_planted (mean over the backgrounds), backgrounds (how many), seconds (of the
-        attribution and the scan), and digests of the run's settings and of the input. What was not
+        attribution and the scan), and digests: `run` of the settings, contexts and weights, `input` of the
+        image, method and masking. What was not
         found has NaN for size, confidence and ρ.
 
     Raises
@@ -131,15 +132,17 @@ def compare(
     run = _digest(_fingerprint(model), *settings, str((samples, segments, window)))
     destination = None if path is None else Path(path)
     known = _known_records(destination, run)
+    rows_of_cell = len(contexts) * (len(study.gammas) + len(study.sizes))
     done = {} if known is None else dict(iter(known.groupby(list(_CELL), sort=False)))
-    everything = [] if known is None else [known]
+    done = {key: rows for key, rows in done.items() if len(rows) == rows_of_cell}
+    everything = list(done.values())
     result: list[pd.DataFrame] = []
     with tqdm(total=len(inputs) * len(functions) * len(forwards), unit="attribution", disable=not show_progress) as bar:
         for image, x in inputs.items():
-            digest = _digest(x)
             prepared: _Image | None = None
             for method, function in functions.items():
                 for masking, forward in forwards.items():
+                    digest = _digest(x, _described(function), _described(how[masking]))
                     bar.set_description(f"{image}: {method} {masking}")
                     rows = done.get((image, method, masking, digest))
                     if rows is None:
@@ -244,11 +247,13 @@ def _attributed(
     effort: tuple[int, int, int, int],
     batch_size: int | None,
 ) -> Tensor:
-    if not isinstance(method, str):
-        return method(forward, image.x, image.target)
     samples, segments, window, seed = effort
     x = image.x
-    labels = torch.zeros(1, dtype=torch.int64) if method == "occlusion" else superpixels(x[0], n_segments=segments)
+    if not isinstance(method, str):
+        with seeded(seed, x.device):
+            return method(forward, x, image.target)
+    shown = x[0] if x.shape[1] == 3 else x[0].mean(0).expand(3, *x.shape[2:])
+    labels = torch.zeros(1, dtype=torch.int64) if method == "occlusion" else superpixels(shown, n_segments=segments)
     task = Task(x, image.target, labels.to(x.device), samples, batch_of(batch_size, x.device), seed, window)
     return explain(model, method, masking, task).attribution
 
@@ -303,17 +308,24 @@ def _known_records(path: Path | None, run: str) -> pd.DataFrame | None:
 
 def _described(value: Any) -> str:
     """The same text for the same settings, in any process."""
+    if isinstance(value, Tensor):
+        return _digest(value)
     if isinstance(value, Mapping):
         return str({name: _described(one) for name, one in value.items()})
+    if isinstance(value, OtherClassImages):
+        return f"{value!r} of {len(value.dataset)}"
     if callable(value) and hasattr(value, "__qualname__"):
         return f"{value.__module__}.{value.__qualname__}"
+    kind: Any = type(value)
+    if kind.__repr__ is object.__repr__:  # shows an address
+        return f"{kind.__module__}.{kind.__qualname__}{_described(vars(value))}"
     return repr(value)
 
 
 def _fingerprint(model: nn.Module) -> str:
-    """Digest of a model's class and weights."""
+    """Digest of a model's structure and weights."""
     named = sorted(model.state_dict().items())
-    return _digest(type(model).__qualname__, *(part for item in named for part in item))
+    return _digest(repr(model), *(part for item in named for part in item))
 
 
 def _digest(*parts: str | Tensor | Any) -> str:

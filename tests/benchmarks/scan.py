@@ -50,7 +50,7 @@ def main(names: Sequence[str]) -> None:
             mask = torch.rand(224, 224) > 0.5
             rho_robustness(model, x, mask, target, SolidColors(COLORS), batch_size=BATCH)
 
-        row = [rate(lambda: bare(COLORS), planting)]  # noqa: B023
+        row = [rate(lambda: bare(COLORS), planting)]
         for masking in MASKINGS:
             forward = masked_forward(model, masking)
 
@@ -58,7 +58,7 @@ def main(names: Sequence[str]) -> None:
                 step = -(-x[0, 0].numel() // STEPS)
                 sufficient_explanation(f, x, a, target, PAPER_GAMMAS, step=step, batch_size=BATCH)  # noqa: B023
 
-            row.append(rate(lambda: bare(STEPS + 1), scan))  # noqa: B023
+            row.append(rate(lambda: bare(STEPS + 1), scan))
         print(f"{name:16}" + "".join(f"{value:18.2f}" for value in row), flush=True)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numbers
+import operator
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -14,11 +16,12 @@ from captum_ad.painted import Baseline, BaselineForward, MaskedForward
 Activation = str | Callable[[Tensor], Tensor]
 """How a model's output becomes confidences: ``"softmax"``, ``"sigmoid"``, ``"none"``, or a function of (N, classes)."""
 
-_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "softmax": lambda output: output.softmax(1),
     "sigmoid": torch.sigmoid,
     "none": lambda output: output,
 }
+"""The activations that have a name."""
 
 
 class Judge:
@@ -26,8 +29,8 @@ class Judge:
 
     Parameters
     ----------
-    target : int
-        The class.
+    target : int or Tensor
+        The class, a whole number.
     activation : str or callable
         From the model's output (N, classes) to confidences.
 
@@ -37,15 +40,21 @@ class Judge:
         If there is no such activation.
     """
 
-    def __init__(self, target: int, activation: Activation = "softmax") -> None:
-        if isinstance(target, Tensor):
-            target = int(target)
-        if isinstance(target, bool) or not isinstance(target, int):
+    def __init__(self, target: int | Tensor, activation: Activation = "softmax") -> None:
+        index: int | None
+        try:
+            index = operator.index(target)
+        except TypeError:
+            index = None
+        if index is None or isinstance(target, bool) or (isinstance(target, Tensor) and target.dtype == torch.bool):
             raise TypeError(f"target must be a class index, got {target!r}")
-        if isinstance(activation, str) and activation not in _ACTIVATIONS:
-            raise ValueError(f"activation must be one of {', '.join(_ACTIVATIONS)} or a function, got {activation!r}")
-        self.target = target
-        self.activate = _ACTIVATIONS[activation] if isinstance(activation, str) else activation
+        if isinstance(activation, str) and activation not in ACTIVATIONS:
+            raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)} or a function, got {activation!r}")
+        if not isinstance(activation, str) and not callable(activation):
+            raise TypeError(f"activation must be one of {', '.join(ACTIVATIONS)} or a function, got {activation!r}")
+        self.target = index
+        self.activate = ACTIVATIONS[activation] if isinstance(activation, str) else activation
+        self.keeps_order = isinstance(activation, str)
 
     def __call__(self, output: Any) -> tuple[Tensor, Tensor]:
         """Judge a batch.
@@ -58,10 +67,9 @@ class Judge:
         Returns
         -------
         confidence : Tensor
-            Of the target, at least float32, shape (N,).
+            Of the target, at least float32, shape (N,); NaN if any class's is.
         kept : Tensor
-            Whether the target's confidence is above every other class's, bool, shape (N,). A tie is
-            nobody's.
+            Whether the target's output is above every other class's, bool, shape (N,). A tie is nobody's.
 
         Raises
         ------
@@ -76,8 +84,10 @@ class Judge:
             raise ValueError(f"target {self.target} is out of range: the model has classes 0 to {output.shape[1] - 1}")
         confidences = self.activate(output.float() if output.dtype in (torch.float16, torch.bfloat16) else output)
         confidence = confidences[:, self.target]
-        others = torch.cat([confidences[:, : self.target], confidences[:, self.target + 1 :]], 1)
-        return confidence, confidence > others.amax(1)
+        compared = output if self.keeps_order else confidences  # sigmoids of 20 and 30 are both 1.0
+        others = torch.cat([compared[:, : self.target], compared[:, self.target + 1 :]], 1).amax(1)
+        confidence = confidence.where(~others.isnan(), torch.nan)  # of another class: no answer to compare with
+        return confidence, compared[:, self.target] > others
 
 
 def scored(
@@ -148,13 +158,20 @@ def in_eval_mode(model: nn.Module) -> None:
 
     Raises
     ------
+    TypeError
+        If it is no module.
     ValueError
-        If it is: BatchNorm would mix the variants of a batch and learn from them.
+        If it is in train mode: BatchNorm would mix the variants of a batch and learn from them.
     """
-    if model.training:
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"expected a torch.nn.Module, got {type(model).__name__}: wrap your function in a module")
+    plain = model.model if isinstance(model, MaskedForward) else model
+    path = next((path for path, module in plain.named_modules() if module.training), None)
+    if path is not None:
+        who = f"module {path!r} of {type(plain).__name__}" if path else type(plain).__name__
         raise ValueError(
-            f"{type(model).__name__} is in train mode: BatchNorm and Dropout then mix the inputs of a batch and change "
-            "the model. Call model.eval() first"
+            f"{who} is in train mode: BatchNorm and Dropout then mix the inputs of a batch and change the model. Call "
+            "model.eval() first"
         )
 
 
@@ -170,6 +187,19 @@ def one_input(x: Tensor) -> None:
         raise TypeError(f"the input must be a Tensor, got {type(x).__name__}")
     if x.dim() < 3 or x.shape[0] != 1:
         raise ValueError(f"expected one input of shape (1, C, *spatial), got {tuple(x.shape)}: explain one at a time")
+
+
+def share(value: Any, name: str) -> float:
+    """A number from 0 to 1.
+
+    Raises
+    ------
+    ValueError
+        If it is none.
+    """
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 <= float(value) <= 1:
+        raise ValueError(f"{name} must be a number from 0 to 1, got {value!r}")
+    return float(value)
 
 
 def batch_of(batch_size: int | None, device: torch.device) -> int:

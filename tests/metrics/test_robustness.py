@@ -1,0 +1,392 @@
+"""ρ-robustness: models worked out by hand, planting in loops, and what it costs."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from captum_ad import ADForward, BaselineForward
+from captum_ad.metrics import (
+    Backgrounds,
+    OtherClassImages,
+    SolidColors,
+    planted,
+    rho_curve,
+    rho_robustness,
+    sufficient_explanation,
+)
+from tests.metrics import reference
+from tests.metrics.models import (
+    CORNERS,
+    answer,
+    batches,
+    border_colour,
+    linear,
+    noise,
+    one_pixel,
+    sigmoid,
+    small_net,
+    two_patches,
+    untouched,
+)
+
+
+def fixed(*images):
+    """Backgrounds that are written down."""
+    stacked = torch.stack(images)
+    return Backgrounds(lambda start, stop: stacked[start:stop], len(images))
+
+
+def wide(n=7, seed=0):
+    """Colours for inputs that are normally distributed."""
+    return SolidColors(n, seed, mean=0.5, std=0.1)
+
+
+@st.composite
+def problems(draw):
+    """A small random network, an input, a mask, and noise for backgrounds."""
+    shape = draw(st.sampled_from([(2, 6, 5), (1, 4, 4), (2, 8), (1, 4, 2, 3)]))
+    model, x = small_net(draw(st.integers(0, 50)), shape), noise(draw(st.integers(0, 50)), (1, *shape))
+    mask = noise(draw(st.integers(0, 50)), shape[1:]) > draw(st.sampled_from([-1.0, 0.0, 1.0]))
+    backgrounds = [noise(100 + draw(st.integers(0, 50)), shape) for _ in range(draw(st.integers(1, 6)))]
+    return model, x, mask, backgrounds
+
+
+class TestProperties:
+    @given(problems())
+    def test_the_whole_input_is_its_class_everywhere(self, problem):
+        model, x, mask, backgrounds = problem
+        found = rho_robustness(model, x, torch.ones_like(mask), answer(model, x), fixed(*backgrounds))
+        assert found.rho == 1
+        assert found.kept.all()
+        with torch.no_grad():
+            assert found.confidence == pytest.approx(float(model(x).softmax(1).max()))
+
+    @given(problems())
+    def test_of_no_explanation_is_what_the_backgrounds_give(self, problem):
+        model, x, mask, backgrounds = problem
+        target = answer(model, x)
+        found = rho_robustness(model, x, torch.zeros_like(mask), target, fixed(*backgrounds))
+        assert found.kept.tolist() == [answer(model, one[None]) == target for one in backgrounds]
+
+    @given(problems(), st.integers(1, 20))
+    def test_equals_planting_one_by_one(self, problem, batch_size):
+        model, x, mask, backgrounds = problem
+        target = answer(model, x)
+        found = rho_robustness(model, x, mask, target, fixed(*backgrounds), batch_size=batch_size)
+        rho, confidence, kept = reference.rho(model, x, reference.as_set(mask), backgrounds, target)
+        assert found.rho == rho
+        assert found.confidence == pytest.approx(confidence)
+        assert found.kept.tolist() == kept
+        assert (found.n, found.excluded) == (len(backgrounds), 0)
+
+    @given(problems(), st.integers(1, 10), st.integers(1, 10), st.integers(0, 5))
+    def test_more_backgrounds_keep_no_fewer(self, problem, few, more, seed):
+        model, x, mask, _ = problem
+        target = answer(model, x)
+        some, all_of_them = (rho_robustness(model, x, mask, target, wide(n, seed)) for n in (few, few + more))
+        assert all_of_them.kept[:few].tolist() == some.kept.tolist()
+        assert all_of_them.kept.sum() >= some.kept.sum()
+        assert all_of_them.rho * (few + more) == pytest.approx(int(all_of_them.kept.sum()))
+
+    @given(problems())
+    def test_what_an_explanation_of_a_prefix_keeps_is_of_its_mask(self, problem):
+        model, x, mask, backgrounds = problem
+        target = answer(model, x)
+        explanation = sufficient_explanation(ADForward(model), x, mask.double(), target, 0.5)
+        given_whole = rho_robustness(model, x, explanation, target, fixed(*backgrounds))
+        given_mask = rho_robustness(model, x, explanation.mask[None, None], target, fixed(*backgrounds))
+        assert torch.equal(given_whole.kept, given_mask.kept)
+        assert given_whole.confidence == given_mask.confidence
+
+
+class TestByHand:
+    def test_one_pixel_that_is_planted_decides(self):
+        """Logits (1, 4 v), v the pixel: of these backgrounds' three are bright enough without it."""
+        model, x = one_pixel((0, 1, 2)), torch.ones(1, 1, 4, 4)
+        backgrounds = fixed(*(torch.full((1, 4, 4), value) for value in (0.0, 0.2, 0.3, 0.5, 1.0)))
+        mask = torch.zeros(4, 4, dtype=torch.bool)
+        mask[0, 0] = mask[3, 3] = True
+        without = rho_robustness(model, x, mask, 1, backgrounds)
+        assert without.kept.tolist() == [False, False, True, True, True]
+        assert without.rho == 0.6
+        assert without.confidence == pytest.approx(sum(sigmoid(4 * v - 1) for v in (0, 0.2, 0.3, 0.5, 1)) / 5)
+        mask[1, 2] = True
+        planted_pixel = rho_robustness(model, x, mask, 1, backgrounds)
+        assert (planted_pixel.rho, planted_pixel.confidence) == (1, pytest.approx(sigmoid(3)))
+
+    def test_one_of_two_patches_needs_a_background_for_the_other(self):
+        """Margin 4 (1 + v) - 6 with one patch planted on v, 2 with both."""
+        model, x = two_patches(), torch.ones(1, 1, 4, 4)
+        backgrounds = fixed(*(torch.full((1, 4, 4), value) for value in (0.0, 0.25, 0.5, 0.75, 1.0)))
+        one = rho_robustness(model, x, CORNERS == 0, 1, backgrounds)
+        assert one.kept.tolist() == [False, False, False, True, True]  # a tie at v = 0.5 is nobody's
+        assert rho_robustness(model, x, CORNERS != 2, 1, backgrounds).rho == 1
+
+    def test_a_class_that_is_its_background_is_as_robust_as_backgrounds_are_of_it(self):
+        model = border_colour()
+        x = torch.zeros(1, 3, 6, 6)
+        x[:, 0] = 1
+        centre = torch.zeros(6, 6, dtype=torch.bool)
+        centre[1:5, 1:5] = True
+        contexts = SolidColors(200, seed=1)
+        found = rho_robustness(model, x, centre, 0, contexts)
+        colours = contexts.draw(model, x, 0).batch(0, 200)[:, :, 0, 0]
+        assert found.kept.tolist() == (colours.argmax(1) == 0).tolist()
+        assert found.rho == pytest.approx(1 / 3, abs=0.1)  # three colours, three standard errors
+        assert rho_robustness(model, x, ~centre, 0, contexts).rho == 1
+
+    def test_images_of_other_classes(self):
+        """The pixel says class 1; images of class 0 have it dark, and the one that is bright is passed over."""
+        model, x = one_pixel((0, 0, 0), (1, 2, 2)), torch.ones(1, 1, 2, 2)
+        dataset = [(torch.zeros(1, 2, 2), 0), (torch.ones(1, 2, 2), 0), (torch.zeros(1, 2, 2), 1)]
+        mask = torch.tensor([[False, True], [True, True]])
+        found = rho_robustness(model, x, mask, 1, OtherClassImages(dataset))
+        assert (found.rho, found.n, found.excluded) == (0, 1, 1)
+        assert rho_robustness(model, x, ~mask, 1, OtherClassImages(dataset)).rho == 1
+
+    def test_a_class_other_than_the_answer_may_be_asked_for(self):
+        model, x = one_pixel((0, 0, 0), (1, 2, 2)), torch.ones(1, 1, 2, 2)
+        assert rho_robustness(model, x, torch.ones(2, 2, dtype=torch.bool), 0, SolidColors(3)).rho == 0
+
+    @pytest.mark.parametrize(("activation", "confidence"), [("sigmoid", sigmoid(4)), ("none", 4.0)])
+    def test_activations(self, activation, confidence):
+        model, x = one_pixel((0, 0, 0), (1, 2, 2)), torch.ones(1, 1, 2, 2)
+        mask = torch.ones(2, 2, dtype=torch.bool)
+        found = rho_robustness(model, x, mask, 1, SolidColors(3), activation=activation)
+        assert found.confidence == pytest.approx(confidence)
+
+
+class TestCurve:
+    @given(problems(), st.lists(st.floats(0, 1), min_size=1, max_size=5), st.integers(1, 9))
+    def test_each_point_is_the_best_positions_planted(self, problem, sizes, batch_size):
+        model, x, _, backgrounds = problem
+        target, attribution = answer(model, x), noise(7, tuple(x.shape))
+        curve = rho_curve(model, x, attribution, target, fixed(*backgrounds), sizes, batch_size=batch_size)
+        positions = reference.count(x)
+        steps = reference.ranking(attribution, positions)
+        assert curve.sizes.tolist() == sorted(set(sizes))
+        assert curve.sizes.dtype == curve.values.dtype == curve.confidences.dtype == torch.float64
+        for size, value, mean in zip(curve.sizes.tolist(), curve.values.tolist(), curve.confidences.tolist()):
+            present = reference.first(steps, round(size * positions))
+            rho, confidence, _ = reference.rho(model, x, present, backgrounds, target)
+            assert value == pytest.approx(rho)
+            assert mean == pytest.approx(confidence)
+        assert (curve.n, curve.excluded) == (len(backgrounds), 0)
+
+    def test_by_hand(self):
+        """Of 16 positions the seventh decides: from 0.44 of them on ρ is 1, before that what the backgrounds give."""
+        order = torch.arange(16.0, 0, -1)
+        order[6], order[0] = 10.5, 1.0  # place 6 is the sixth best, place 0 among the last
+        model, x = one_pixel((0, 1, 2)), torch.ones(1, 1, 4, 4)
+        backgrounds = fixed(*(torch.full((1, 4, 4), value) for value in (0.0, 0.1, 0.2, 1.0)))
+        curve = rho_curve(model, x, order.reshape(4, 4), 1, backgrounds, (1.0, 0.0, 0.25, 0.5, 0.25, 5 / 16, 6 / 16))
+        assert curve.sizes.tolist() == [0, 0.25, 5 / 16, 6 / 16, 0.5, 1]
+        assert curve.values.tolist() == [0.25, 0.25, 0.25, 1, 1, 1]
+        assert curve.at(0.25) == 0.25
+        assert curve.at(11 / 32) == pytest.approx(0.625)  # halfway
+        assert curve.at(0.4) == pytest.approx(1)
+        assert curve.at(1) == 1
+        assert curve.area == pytest.approx(5 / 16 * 0.25 + 1 / 16 * 0.625 + 10 / 16)
+
+    def test_the_ends_are_nothing_and_everything(self):
+        model, x = small_net(2), noise(3, (1, 2, 6, 6))
+        target, contexts = answer(model, x), wide(20)
+        curve = rho_curve(model, x, noise(4, (6, 6)), target, contexts)
+        alone = rho_robustness(model, x, torch.zeros(6, 6, dtype=torch.bool), target, contexts)
+        assert (curve.sizes[0], curve.sizes[-1]) == (0, 1)
+        assert (curve.values[0], curve.values[-1]) == (alone.rho, 1)
+        assert 0 < alone.rho < 1
+
+    def test_one_size_has_a_value_and_no_area(self):
+        model, x = small_net(2), noise(3, (1, 2, 6, 6))
+        curve = rho_curve(model, x, noise(4, (6, 6)), answer(model, x), wide(5), [0.3])
+        assert curve.at(0.3) == curve.values[0]
+        with pytest.raises(ValueError, match="needs two sizes"):
+            _ = curve.area
+        with pytest.raises(ValueError, match=r"size 0.31 is outside of the measured sizes, 0.3 to 0.3"):
+            curve.at(0.31)
+
+    @pytest.mark.parametrize("size", [-0.1, 1.1, math.nan, True, "0.5", None])
+    def test_sizes_that_are_no_shares_are_refused(self, size):
+        with pytest.raises(ValueError, match="0 to 1, got"):
+            rho_curve(two_patches(), torch.ones(1, 1, 4, 4), noise(0, (4, 4)), 1, SolidColors(2), [size])
+
+    def test_no_size_is_refused(self):
+        with pytest.raises(ValueError, match="empty sequence"):
+            rho_curve(two_patches(), torch.ones(1, 1, 4, 4), noise(0, (4, 4)), 1, SolidColors(2), [])
+
+    def test_what_cannot_be_ranked_is_refused(self):
+        with pytest.raises(ValueError, match=r"\(4, 5\)"):
+            rho_curve(two_patches(), torch.ones(1, 1, 4, 4), noise(0, (4, 5)), 1, SolidColors(2))
+
+
+class TestCost:
+    @pytest.mark.parametrize("batch_size", [1, 4, 7, 100])
+    def test_every_background_once_in_full_batches(self, batch_size):
+        model, x = two_patches(), torch.ones(1, 1, 4, 4)
+        with batches(model) as sizes:
+            rho_robustness(model, x, CORNERS == 0, 1, SolidColors(25), batch_size=batch_size)
+        full, rest = divmod(25, batch_size)
+        assert sizes == [batch_size] * full + [rest] * (rest > 0)
+
+    @pytest.mark.parametrize("batch_size", [1, 4, 7, 100])
+    def test_a_curve_plants_each_size_on_each_background_in_full_batches(self, batch_size):
+        """16 positions: 0.5 and 0.51 are the same eight, and run once."""
+        model, x = two_patches(), torch.ones(1, 1, 4, 4)
+        options = {"sizes": (0.0, 0.25, 0.5, 0.51), "batch_size": batch_size}
+        with batches(model) as sizes:
+            curve = rho_curve(model, x, noise(0, (4, 4)), 1, SolidColors(25), **options)
+        full, rest = divmod(75, batch_size)
+        assert sizes == [batch_size] * full + [rest] * (rest > 0)
+        assert len(curve.values) == 4
+        assert curve.values[2] == curve.values[3]
+
+    def test_backgrounds_are_asked_for_a_batch_at_a_time(self):
+        asked = []
+
+        def batch(start, stop):
+            asked.append(stop - start)
+            return torch.zeros(stop - start, 1, 4, 4)
+
+        x = torch.ones(1, 1, 4, 4)
+        rho_robustness(two_patches(), x, CORNERS == 0, 1, Backgrounds(batch, 11), batch_size=4)
+        rho_curve(two_patches(), x, noise(0, (4, 4)), 1, Backgrounds(batch, 11), (0, 0.5, 1), batch_size=4)
+        assert max(asked) <= 4
+
+    @settings(max_examples=20)
+    @given(problems(), st.integers(0, 9))
+    def test_the_batch_size_is_no_matter(self, problem, seed):
+        model, x, mask, _ = problem
+        target, attribution = answer(model, x), noise(seed, tuple(x.shape))
+        found = [rho_robustness(model, x, mask, target, wide(9, seed), batch_size=size) for size in (1, 4, 1000)]
+        curves = [rho_curve(model, x, attribution, target, wide(9, seed), batch_size=size) for size in (1, 4, 1000)]
+        for one, curve in zip(found[1:], curves[1:]):
+            assert torch.equal(one.kept, found[0].kept)
+            assert one.confidence == pytest.approx(found[0].confidence)
+            assert torch.equal(curve.values, curves[0].values)
+            torch.testing.assert_close(curve.confidences, curves[0].confidences)
+
+    def test_a_seed_gives_the_same_again_and_another_seed_something_else(self):
+        model, x = small_net(2), noise(3, (1, 2, 6, 6))
+        mask, target = noise(4, (6, 6)) > 0, answer(model, x)
+        first, again, other = (rho_robustness(model, x, mask, target, wide(30, seed)) for seed in (0, 0, 1))
+        assert torch.equal(first.kept, again.kept)
+        assert first.confidence == again.confidence != other.confidence
+
+    def test_drawn_once_for_several_explanations(self):
+        model, x = small_net(2), noise(3, (1, 2, 6, 6))
+        target, contexts = answer(model, x), wide(10)
+        backgrounds = contexts.draw(model, x, target)
+        for seed in range(3):
+            mask = noise(seed, (6, 6)) > 0
+            drawn, ready = (rho_robustness(model, x, mask, target, given_) for given_ in (contexts, backgrounds))
+            assert torch.equal(drawn.kept, ready.kept)
+
+
+class TestResults:
+    @pytest.mark.parametrize("wrap", [ADForward, lambda model: BaselineForward(model, "avg")])
+    def test_a_wrapped_model_runs_as_the_plain_one(self, wrap):
+        model, x = small_net(2), noise(3, (1, 2, 6, 6))
+        arguments = (x, noise(4, (6, 6)) > 0, answer(model, x), wide(10))
+        plain, wrapped = rho_robustness(model, *arguments), rho_robustness(wrap(model), *arguments)
+        assert torch.equal(plain.kept, wrapped.kept)
+        assert plain.confidence == wrapped.confidence
+
+    def test_nothing_is_changed_and_no_graph_is_kept(self):
+        model, x = small_net(0), noise(0, (1, 2, 6, 6)).requires_grad_()
+        dataset = [(noise(i, (2, 6, 6)), i % 3) for i in range(9)]
+        for contexts in (wide(), OtherClassImages(dataset)):
+            with untouched(model, x):
+                found = rho_robustness(model, x, noise(1, (6, 6)) > 0, answer(model, x), contexts)
+                curve = rho_curve(model, x, noise(1, (6, 6)), answer(model, x), contexts)
+            for tensor in (found.kept, curve.values, curve.confidences):
+                assert not tensor.requires_grad
+
+    @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+    def test_half_precision(self, dtype):
+        model, x = two_patches().to(dtype), torch.ones(1, 1, 4, 4, dtype=dtype)
+        backgrounds = fixed(*(torch.full((1, 4, 4), value, dtype=dtype) for value in (0.0, 0.25, 0.75)))
+        found = rho_robustness(model, x, CORNERS == 0, 1, backgrounds)
+        assert found.kept.tolist() == [False, False, True]
+        assert found.confidence == pytest.approx(sum(sigmoid(m) for m in (-2, -1, 1)) / 3)
+        assert rho_robustness(model, x, CORNERS == 0, 1, SolidColors(5)).n == 5
+
+    def test_progress_is_shown_only_when_asked(self, capsys):
+        arguments = (two_patches(), torch.ones(1, 1, 4, 4), CORNERS == 0, 1, SolidColors(3))
+        rho_robustness(*arguments)
+        assert capsys.readouterr().err == ""
+        rho_robustness(*arguments, show_progress=True)
+        assert "ρ-robustness" in capsys.readouterr().err
+
+    @given(problems())
+    def test_planted_is_the_input_where_the_mask_is_and_the_background_elsewhere(self, problem):
+        _, x, mask, backgrounds = problem
+        composites = planted(x, mask, torch.stack(backgrounds))
+        expected = [reference.planted(x, reference.as_set(mask), one) for one in backgrounds]
+        assert torch.equal(composites, torch.cat(expected))
+
+
+def refused(**changes):
+    good = {
+        "model": two_patches(),
+        "x": torch.ones(1, 1, 4, 4),
+        "explanation": CORNERS == 0,
+        "target": 1,
+        "contexts": SolidColors(2),
+    }
+    rho_robustness(**(good | changes))
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(
+        ("changes", "error", "message"),
+        [
+            ({"explanation": torch.ones(4, 4)}, TypeError, "bool mask, True = in the explanation, got torch.float32"),
+            ({"explanation": torch.ones(4, 4).long()}, TypeError, "got torch.int64"),
+            ({"explanation": (CORNERS == 0).numpy()}, TypeError, "got ndarray"),
+            ({"explanation": (CORNERS == 0)[:3]}, ValueError, r"mask has shape \(3, 4\), expected \(4, 4\)"),
+            ({"explanation": (CORNERS == 0).expand(2, 4, 4)}, ValueError, r"\(2, 4, 4\), expected \(4, 4\)"),
+            ({"explanation": torch.tensor(True)}, ValueError, r"mask has shape \(\), expected \(4, 4\)"),
+            ({"model": two_patches().train()}, ValueError, r"train mode.*model\.eval\(\)"),
+            ({"x": torch.ones(2, 1, 4, 4)}, ValueError, r"one input.*\(2, 1, 4, 4\)"),
+            ({"x": torch.ones(1, 1, 4, 4).numpy()}, TypeError, "must be a Tensor, got ndarray"),
+            ({"x": 3 * torch.ones(1, 1, 4, 4)}, ValueError, "give SolidColors the mean and std"),
+            ({"target": 2}, ValueError, "target 2 is out of range: the model has classes 0 to 1"),
+            ({"target": "cat"}, TypeError, "class index, got 'cat'"),
+            ({"activation": "relu"}, ValueError, "got 'relu'"),
+            ({"batch_size": -1}, ValueError, "batch_size must be a positive integer, got -1"),
+            ({"contexts": Backgrounds(lambda start, stop: torch.zeros(0, 1, 4, 4), 0)}, ValueError, "no background"),
+            ({"model": nn.Flatten().eval(), "target": 16}, ValueError, "target 16 is out of range"),
+            ({"model": nn.Identity().eval()}, ValueError, r"\(2, 1, 4, 4\), expected \(N, classes\)"),
+        ],
+    )
+    def test_bad_arguments(self, changes, error, message):
+        with pytest.raises(error, match=message):
+            refused(**changes)
+
+    def test_a_function_in_place_of_a_model(self):
+        with pytest.raises(TypeError, match=r"torch\.nn\.Module, got function"):
+            refused(model=lambda x: x.flatten(1))
+
+    def test_an_explanation_that_was_not_found(self):
+        model = linear(torch.zeros(2, 1, 4, 4), (1.0, 0.0))
+        x = torch.ones(1, 1, 4, 4)
+        none = sufficient_explanation(model, x, noise(0, (4, 4)), 1, baseline=0, allow_other_target=True)
+        with pytest.raises(ValueError, match=r"no sufficient explanation was found.*check \.found"):
+            rho_robustness(model, x, none, 1, SolidColors(2))
+
+    def test_no_background_of_another_class(self):
+        with pytest.raises(ValueError, match="no background is left"):
+            refused(contexts=OtherClassImages([(torch.zeros(1, 4, 4), 1)]))
+
+    @pytest.mark.parametrize("activation", ["softmax", "sigmoid", "none"])
+    @pytest.mark.parametrize("nan_class", [0, 1])
+    def test_outputs_that_are_nan(self, activation, nan_class):
+        bias = [0.0, 0.0]
+        bias[nan_class] = torch.nan
+        with pytest.raises(ValueError, match="NaN"):
+            refused(model=linear(torch.zeros(2, 1, 4, 4), bias), activation=activation)

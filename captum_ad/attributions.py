@@ -14,12 +14,20 @@ from captum._utils.models.linear_model import SkLearnRidge
 from captum.attr import FeatureAblation, KernelShap, Lime, Occlusion
 from torch import Tensor, nn
 
+from captum_ad.attr import CausalResponsibility, Rise
+from captum_ad.attr.responsibility import MUTANTS
 from captum_ad.baselines import BASELINES, baseline
 from captum_ad.errors import UnknownNameError
-from captum_ad.painted import Masking, masked_forward
+from captum_ad.forward import ADForward
+from captum_ad.painted import BaselineForward, MaskedForward, Masking, masked_forward
+from captum_ad.scoring import Activation, Judge
 
 WINDOW = 32
 """Side of Occlusion's square window unless a task says otherwise, in pixels."""
+
+
+SEARCHED = 4
+"""CausalResponsibility and Rise run that many inputs for each of a task's samples."""
 
 
 @dataclass(frozen=True)
@@ -35,13 +43,15 @@ class Task:
     superpixels : Tensor
         Feature mask of all methods but Occlusion, int64, shape (1, 1, H, W).
     samples : int
-        Perturbations that KernelShap and Lime draw.
+        Perturbations that KernelShap and Lime draw; CausalResponsibility and Rise run four times as many.
     batch_size : int
         Perturbed inputs per forward.
     seed : int
         Of the random perturbations; every masking gets the same ones.
     window : int
         Side of Occlusion's square window, in pixels; it moves by half of that.
+    activation : str or callable
+        From the model's output to confidences, which CausalResponsibility and Rise look at.
     """
 
     x: Tensor
@@ -51,6 +61,7 @@ class Task:
     batch_size: int
     seed: int
     window: int = WINDOW
+    activation: Activation = "softmax"
 
 
 @dataclass(frozen=True)
@@ -159,15 +170,66 @@ def _lime(forward: nn.Module, task: Task, painted: Mapping[str, Any]) -> Any:
     return attributor.attribute(task.x, **_over_superpixels(task), n_samples=task.samples, **painted)
 
 
+def _responsibility(forward: nn.Module, task: Task, painted: Mapping[str, Any]) -> Any:
+    return CausalResponsibility(forward, task.activation).attribute(
+        task.x,
+        target=task.target,
+        n_iterations=10,
+        max_forwards=max(10 * MUTANTS, SEARCHED * task.samples),
+        min_region=min(64, task.x[0, 0].numel() // 4),
+        allow_other_target=True,
+        perturbations_per_eval=task.batch_size,
+        seed=task.seed,
+        **painted,
+    )
+
+
+def _rise(forward: nn.Module, task: Task, painted: Mapping[str, Any]) -> Any:
+    sides = task.x.shape[2:]
+    return Rise(_confident(forward, task.activation)).attribute(
+        task.x,
+        target=task.target,
+        n_samples=SEARCHED * task.samples,
+        grid=min(8, *sides),
+        perturbations_per_eval=task.batch_size,
+        seed=task.seed,
+        **painted,
+    )
+
+
+def _confident(forward: nn.Module, activation: Activation) -> nn.Module:
+    """The forward, ending in confidences: RISE adds outputs up, and a logit's zero means nothing."""
+    judge = Judge(0, activation)
+    plain = forward.model if isinstance(forward, MaskedForward) else forward
+    ending = nn.Sequential(plain, _Activation(judge.activate)).eval()
+    if isinstance(forward, ADForward):
+        return ADForward(ending, forward.rule, tau=forward.tau)
+    return BaselineForward(ending, forward.baseline) if isinstance(forward, BaselineForward) else ending
+
+
+class _Activation(nn.Module):
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, output: Tensor) -> Tensor:
+        return self.function(output)
+
+
 METHODS: Mapping[str, Callable[[nn.Module, Task, Mapping[str, Any]], Any]] = MappingProxyType(
     {
         "occlusion": _occlusion,
         "feature_ablation": _feature_ablation,
         "kernel_shap": _kernel_shap,
         "lime": _lime,
+        "responsibility": _responsibility,
+        "rise": _rise,
     }
 )
 """The attributors that can be compared, by name."""
+
+OVER_SUPERPIXELS = ("feature_ablation", "kernel_shap", "lime")
+"""Those whose features are the task's superpixels; the others' are positions."""
 
 
 @contextmanager

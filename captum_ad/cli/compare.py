@@ -113,7 +113,7 @@ def _prediction(classifier: Classifier, photograph: Photograph, arguments: argpa
     labels = superpixels(classifier.displayed(x), n_segments=arguments.segments).to(x.device)
     if int(labels.max()) == 0:
         raise InputError(f"{photograph.source!r} has one superpixel only: raise --segments")
-    task = Task(x, target, labels, arguments.samples, arguments.batch_size, arguments.seed)
+    task = Task(x, target, labels, arguments.samples, arguments.batch_size, arguments.seed, activation=activation)
     colors = solid_colors(classifier, x, arguments.backgrounds, arguments.seed)
     scale = Scale(arguments.gamma, colors, activation, arguments.batch_size)
     return Comparison(photograph, task, scale, float(probabilities[target]), predicted)

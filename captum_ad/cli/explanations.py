@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from captum_ad.attributions import Task
+from captum_ad.attributions import OVER_SUPERPIXELS, Task
 from captum_ad.cli.models import Classifier
 from captum_ad.metrics import SolidColors, sufficient_explanation
 from captum_ad.metrics.contexts import Backgrounds
@@ -97,7 +97,7 @@ def measure(
     classifier : Classifier
         Of the input.
     method : str
-        Occlusion's explanations grow by positions, the others' by superpixels.
+        Whose features are superpixels, its explanation grows by those; else by positions.
     column : str
         ``ad:PRESET`` or a baseline.
     task : Task
@@ -107,7 +107,7 @@ def measure(
     scale : Scale
         How to measure.
     """
-    x, over_superpixels = task.x, method != "occlusion"
+    x, over_superpixels = task.x, method in OVER_SUPERPIXELS
     found = sufficient_explanation(
         masked_forward(classifier.model, column),
         x,

@@ -13,6 +13,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
+from captum_ad.attributions import OVER_SUPERPIXELS
 from captum_ad.cli.explanations import Explanation
 
 Image = npt.NDArray[np.float64]
@@ -32,6 +33,8 @@ _METHOD_TITLES = {
     "feature_ablation": "Feature ablation",
     "kernel_shap": "KernelShap",
     "lime": "Lime",
+    "responsibility": "Responsibility",
+    "rise": "RISE",
 }
 
 
@@ -68,7 +71,7 @@ def save_figure(
     figure, panels, below = _layout(title, len(methods), len(columns) + 1, photograph.shape[0] / photograph.shape[1])
     for method, row in zip(methods, panels, strict=True):
         row[0].set_ylabel(_METHOD_TITLES.get(method, method), fontsize=11)
-        _draw_photograph(row[0], photograph, None if method == "occlusion" else superpixels)
+        _draw_photograph(row[0], photograph, superpixels if method in OVER_SUPERPIXELS else None)
         for column, panel in zip(columns, row[1:], strict=True):
             _draw_heat_map(panel, photograph, attributions[method, column])
             _draw_explanation(panel, explanations[method, column])

@@ -14,7 +14,7 @@ from typing import NoReturn
 import torch
 
 from captum_ad import PRESETS, __version__
-from captum_ad.attributions import METHODS
+from captum_ad.attributions import METHODS, SEARCHED
 from captum_ad.baselines import BASELINES
 from captum_ad.cli.errors import InputError
 from captum_ad.errors import UnknownNameError, UnsupportedOperationError
@@ -106,7 +106,14 @@ def _add_inputs(add: Callable[..., object]) -> None:
 
 def _add_columns(add: Callable[..., object]) -> None:
     presets, painted = ["paper", "no-growth"], ["zero", "min", "max", "avg"]
-    add("--methods", nargs="+", default=list(METHODS), metavar="METHOD", help=f"of {_listed(METHODS)} (default: all)")
+    methods = ["occlusion", "feature_ablation", "kernel_shap", "lime"]
+    add(
+        "--methods",
+        nargs="+",
+        default=methods,
+        metavar="METHOD",
+        help=f"of {_listed(METHODS)} (default: {' '.join(methods)})",
+    )
     add(
         "--ad",
         nargs="*",
@@ -130,7 +137,8 @@ def _add_effort(add: Callable[..., object]) -> None:
         type=_at_least(2),
         default=150,
         metavar="N",
-        help=f"perturbations for KernelShap and Lime, better several per superpixel {_DEFAULT}",
+        help="perturbations for KernelShap and Lime, better several per superpixel; responsibility and rise run "
+        f"{SEARCHED} times as many {_DEFAULT}",
     )
     add(
         "--gamma",

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from captum_ad.attributions import METHODS, Task, explain, seeded
+from captum_ad.attributions import METHODS, OVER_SUPERPIXELS, Task, explain, seeded
 from captum_ad.errors import UnknownNameError
 from captum_ad.extras import needed
 from captum_ad.metrics.contexts import Backgrounds, Contexts, OtherClassImages
@@ -149,7 +149,7 @@ def compare(
                         prepared = prepared or study.prepared(x)
                         task = (samples, segments, window, seed)
                         start = time.perf_counter()
-                        attribution = _attributed(function, model, forward, how[masking], prepared, task, batch_size)
+                        attribution = _attributed(function, model, forward, how[masking], prepared, task, study)
                         found = study.measured(prepared, forward, attribution, start)
                         cell = {"image": image, "method": method, "masking": masking, "run": run, "input": digest}
                         rows = pandas.DataFrame([{**cell, **row} for row in found], columns=COLUMNS)
@@ -245,7 +245,7 @@ def _attributed(
     masking: Masking,
     image: _Image,
     effort: tuple[int, int, int, int],
-    batch_size: int | None,
+    study: _Study,
 ) -> Tensor:
     samples, segments, window, seed = effort
     x = image.x
@@ -253,8 +253,10 @@ def _attributed(
         with seeded(seed, x.device):
             return method(forward, x, image.target)
     shown = x[0] if x.shape[1] == 3 else x[0].mean(0).expand(3, *x.shape[2:])
-    labels = torch.zeros(1, dtype=torch.int64) if method == "occlusion" else superpixels(shown, n_segments=segments)
-    task = Task(x, image.target, labels.to(x.device), samples, batch_of(batch_size, x.device), seed, window)
+    used = method in OVER_SUPERPIXELS
+    labels = superpixels(shown, n_segments=segments) if used else torch.zeros(1, dtype=torch.int64)
+    batch = batch_of(study.batch_size, x.device)
+    task = Task(x, image.target, labels.to(x.device), samples, batch, seed, window, study.activation)
     return explain(model, method, masking, task).attribution
 
 

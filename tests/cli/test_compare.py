@@ -18,6 +18,7 @@ from captum_ad.metrics import SolidColors, rho_curve, rho_robustness, sufficient
 from captum_ad.painted import masked_forward
 from captum_ad.superpixels import superpixels
 
+DEFAULT = ["occlusion", "feature_ablation", "kernel_shap", "lime"]
 COLUMNS = ["ad:paper", "ad:no-growth", "zero", "min", "max", "avg"]
 
 
@@ -44,7 +45,7 @@ def test_default_columns_give_a_figure_an_archive_and_a_summary(compare, here):
     assert not [p for p in here.iterdir() if p.name.startswith(".captum-ad")]
 
     arrays = archive(report / "photo.npz")
-    assert set(arrays) == {f"{m}/{c}" for m in METHODS for c in COLUMNS} | {"superpixels", "target"}
+    assert set(arrays) == {f"{m}/{c}" for m in DEFAULT for c in COLUMNS} | {"superpixels", "target"}
     for name, array in arrays.items():
         if "/" in name:
             assert array.shape == (3, 24, 24), name
@@ -71,7 +72,7 @@ def test_default_columns_give_a_figure_an_archive_and_a_summary(compare, here):
         entry["target"] == entry["predicted"] == {"index": int(arrays["target"]), "name": f"class {arrays['target']}"}
     )
     assert 0.2 <= entry["confidence"] <= 1
-    for method in METHODS:
+    for method in DEFAULT:
         assert list(entry["methods"][method]) == COLUMNS
         assert all(cost["seconds"] >= 0 for cost in entry["methods"][method].values())
         assert len({cost["forwards"] for cost in entry["methods"][method].values()}) == 1
@@ -240,6 +241,18 @@ def test_photographs_of_scikit_image_by_name(compare):
 def test_without_an_image_it_takes_one_of_scikit_image(compare):
     assert compare("--methods", "occlusion", "--ad", "paper", "--baselines", "--out", "out", images=()).code == 0
     assert archive("out/coffee.npz")
+
+
+@pytest.mark.parametrize("method", ["responsibility", "rise"])
+def test_methods_that_search(compare, method):
+    given = ("--methods", method, "--ad", "no-growth", "--baselines", "avg", "--samples", 20, "--out", "out")
+    assert compare(*given).code == 0
+    (entry,) = entries("out")
+    found = archive("out/photo.npz")
+    for column in ("ad:no-growth", "avg"):
+        assert found[f"{method}/{column}"].min() >= 0
+        forwards = entry["methods"][method][column]["forwards"]
+        assert forwards == 80 if method == "rise" else 15 <= forwards <= 152
 
 
 def test_names_given_twice_count_once(compare):

@@ -252,7 +252,7 @@ def test_methods_that_search(compare, method):
     for column in ("ad:no-growth", "avg"):
         assert found[f"{method}/{column}"].min() >= 0
         forwards = entry["methods"][method][column]["forwards"]
-        assert forwards == 80 if method == "rise" else 15 <= forwards <= 152
+        assert forwards == 80 if method == "rise" else 2 <= forwards <= 152
 
 
 def test_names_given_twice_count_once(compare):

@@ -23,7 +23,8 @@ class BaselineForward(nn.Module):
 
     What occlusion has always done, with the interface of an :class:`~captum_ad.ADForward`: whatever
     takes one takes the other. Captum's masking attributors too; for a baseline that Captum can take
-    itself the result is what the plain model with ``baselines=`` gives.
+    itself the result is what the plain model with ``baselines=`` gives (but for Lime with its default
+    kernel, which there compares painted images, and here masks).
 
     Parameters
     ----------

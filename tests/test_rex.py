@@ -399,7 +399,7 @@ def test_command_line(tmp_path):
         env={**os.environ, "PYTHONPATH": str(REPOSITORY), "MPLBACKEND": "Agg", "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=1200,
     )
     assert run.returncode == 0, run.stdout + run.stderr
     assert "image classified as 967" in run.stdout  # espresso

@@ -110,7 +110,7 @@ def missingness_curve(
     1.0
     """
     if len(images) == 0:
-        raise ValueError("there are no images to measure on")
+        raise ValueError("got 0 images: there is nothing to measure on")
     if len(images) != len(targets):
         raise ValueError(f"expected one target per image, got {len(images)} images and {len(targets)} targets")
     wanted = sorted(set(_checked(shares, pattern, patch)))
@@ -160,8 +160,7 @@ def present_masks(
         bool, shape (shares, H, W), on `x`'s device.
     """
     shares = _checked(shares, pattern, patch)
-    one_input(x)
-    if x.dim() != 4:
+    if x.dim() != 4 or len(x) != 1:
         raise ValueError(f"expected an image of shape (1, C, H, W), got {tuple(x.shape)}")
     height, width = x.shape[2:]
     if pattern == "centre":

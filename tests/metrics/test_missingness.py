@@ -516,9 +516,9 @@ class TestBadInput:
     @pytest.mark.parametrize("share", [-0.1, 1.01, 50, float("nan"), "half", True, None])
     @pytest.mark.parametrize("pattern", PATTERNS)
     def test_shares_that_are_none(self, ad, share, pattern):
-        with pytest.raises(ValueError, match=r"shares are of the image, 0 to 1, got"):
+        with pytest.raises(ValueError, match=r"must be a number from 0 to 1, got"):
             missingness_curve(ad, photographs(), [0] * 4, [0.5, share], pattern)
-        with pytest.raises(ValueError, match=r"shares are of the image, 0 to 1, got"):
+        with pytest.raises(ValueError, match=r"must be a number from 0 to 1, got"):
             present_masks(photographs(1), [0.5, share], pattern)
 
     def test_no_shares(self, ad):

@@ -1,5 +1,6 @@
 """Whole comparisons: the records of the single functions, and a file that a run can be taken up from."""
 
+import functools
 import math
 import os
 import tempfile
@@ -64,12 +65,13 @@ def cells(records):
 
 
 class Counting:
-    """Methods that note what they are called for."""
+    """The same methods, noting what they are called for."""
 
     def __init__(self, fail_at=None, error=RuntimeError):
         self.calls, self.fail_at, self.error = [], fail_at, error
 
     def __getitem__(self, name):
+        @functools.wraps(METHODS[name])
         def method(forward, x, target):
             self.calls.append((name, type(forward).__name__, target))
             if len(self.calls) == self.fail_at:
@@ -502,6 +504,11 @@ class TestFile:
         run(maskings={"ad:mine": MaskRule(growth="none")}, path=path)
         self.assert_not_taken_over(path, maskings={"ad:mine": MaskRule(growth="window")})
 
+    def test_of_another_method_is_not_taken_for_this_one(self, suffix, tmp_path):
+        path = tmp_path / f"records{suffix}"
+        run(methods={"mine": first_channel}, path=path)
+        self.assert_not_taken_over(path, methods={"mine": second_channel})
+
     def test_of_another_data_set_is_not_taken_for_this_one(self, suffix, tmp_path):
         path = tmp_path / f"records{suffix}"
         run(contexts={"K2": OtherClassImages(DATASET)}, path=path)
@@ -513,7 +520,7 @@ class TestFile:
         self.write(full, path)
         other = small_net(5, (3, 8, 8), classes=4)
         assert isinstance(other[2], nn.SiLU)
-        other[2] = nn.Tanh()
+        other[2] = nn.Tanh().eval()
         self.assert_not_taken_over(path, model=other)
 
     def test_of_contexts_of_ones_own_is_taken_up(self, suffix, tmp_path):
@@ -547,13 +554,16 @@ class TestFile:
 
     def assert_not_taken_over(self, path, **changes):
         """Refused, or computed again."""
-        before = path.read_bytes()
+        before, refusal = path.read_bytes(), None
         try:
             records = run(path=path, **changes)
-        except ValueError:
-            assert path.read_bytes() == before
-        else:
+        except ValueError as error:
+            refusal = str(error)
+        if refusal is None:
             assert_same(records, run(**changes))
+        else:
+            assert "has records of other settings" in refusal
+            assert path.read_bytes() == before
 
     @staticmethod
     def read(path):

@@ -212,9 +212,8 @@ class _Scan:
 
     def __init__(self, forward: MaskedForward, x: Tensor, ranking: Ranking, judge: Judge, batch_size: int) -> None:
         self.forward, self.x, self.ranking, self.judge, self.batch_size = forward, x, ranking, judge, batch_size
-        confidence, kept = scored(
-            lambda start, stop: forward(x.clone()), 1, judge, 1
-        )  # some models write into their input
+        # A copy: some models write into their input.
+        confidence, kept = scored(lambda start, stop: forward(x.clone()), 1, judge, 1)
         self.original = confidence[0]
         if float(self.original) < 0:
             raise ValueError(

@@ -22,7 +22,7 @@ from captum_ad.metrics.explanation import PAPER_GAMMAS, SufficientExplanation, s
 from captum_ad.metrics.records import read_records, write_records
 from captum_ad.metrics.robustness import equal_size_masks, planted_scores
 from captum_ad.painted import MaskedForward, Masking, masked_forward
-from captum_ad.scoring import Activation, Judge, batch_of, in_eval_mode, one_input
+from captum_ad.scoring import Activation, Judge, batch_of, in_eval_mode, one_input, share
 from captum_ad.superpixels import superpixels
 
 if TYPE_CHECKING:
@@ -127,7 +127,9 @@ def compare(
     functions = _methods(methods)
     how: dict[str, Masking] = _by_name(maskings, "masking")
     forwards = {name: masked_forward(model, masking) for name, masking in how.items()}
-    study = _Study(model, tuple(gammas), tuple(sizes), contexts, step, activation, batch_size)
+    thresholds = tuple(share(gamma, "gamma") for gamma in gammas)
+    levels = tuple(share(size, "a size") for size in sizes)
+    study = _Study(model, thresholds, levels, contexts, step, activation, batch_size)
     settings = [_described(value) for value in (study.gammas, study.sizes, contexts, step, activation, seed)]
     run = _digest(_fingerprint(model), *settings, str((samples, segments, window)))
     destination = None if path is None else Path(path)
@@ -276,7 +278,9 @@ def _named(images: Mapping[str, Tensor] | Sequence[Tensor] | Tensor) -> dict[str
 def _by_name(given: Sequence[Any] | Mapping[str, Any], what: str) -> dict[str, Any]:
     if isinstance(given, str):
         raise TypeError(f"expected a list of {what}s, got the string {given!r}: write [{given!r}]")
-    named = dict(given) if isinstance(given, Mapping) else {str(name): name for name in given}
+    if not isinstance(given, Mapping) and not all(isinstance(name, str) for name in given):
+        raise TypeError(f"{what}s that are no names need some: give a mapping, e.g. {{'mine': …}}")
+    named = dict(given) if isinstance(given, Mapping) else {name: name for name in given}
     if not named:
         raise ValueError(f"name one {what} at least")
     return named

@@ -262,7 +262,7 @@ def test_names_given_twice_count_once(compare):
 
 @pytest.mark.slow
 def test_the_demo_end_to_end(cli, tmp_path):
-    ran = cli("compare", "--out", tmp_path / "out")
+    ran = cli("compare", "--methods", "occlusion", "--backgrounds", 10, "--out", tmp_path / "out")
     assert ran.code == 0, ran.err
     (entry,) = entries(tmp_path / "out")
     assert entry["target"] == {"index": 967, "name": "espresso"}

@@ -7,6 +7,7 @@ switched to another mode nor saved with it.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from captum_ad.extras import needed
 from captum_ad.metrics.confidence import confidence_drop_off, confidence_kept, explanation_size
 from captum_ad.metrics.contexts import Backgrounds, Contexts
-from captum_ad.metrics.explanation import SufficientExplanation
+from captum_ad.metrics.explanation import ConfidenceCurve, SufficientExplanation
 from captum_ad.metrics.insertion import deletion_curve, insertion_curve
 from captum_ad.metrics.robustness import Robustness, rho_robustness
 from captum_ad.painted import Baseline
@@ -199,8 +200,8 @@ class ConfidenceKept(_OfForward):
 
     def update(self, forward: nn.Module, x: Tensor, explanation: SufficientExplanation | Tensor, target: int) -> None:
         """Add one explanation; arguments as of :func:`captum_ad.metrics.confidence_kept`."""
-        settings = {"baseline": self.baseline, "activation": self.activation}
-        self._add(confidence_kept(forward, x, explanation, target, **settings))  # type: ignore[arg-type]
+        value = confidence_kept(forward, x, explanation, target, baseline=self.baseline, activation=self.activation)
+        self._add(value)
 
 
 class ConfidenceDropOff(_OfForward):
@@ -218,12 +219,14 @@ class ConfidenceDropOff(_OfForward):
 
     def update(self, forward: nn.Module, x: Tensor, explanation: SufficientExplanation | Tensor, target: int) -> None:
         """Add one explanation; arguments as of :func:`captum_ad.metrics.confidence_drop_off`."""
-        settings = {"baseline": self.baseline, "activation": self.activation}
-        self._add(confidence_drop_off(forward, x, explanation, target, **settings))  # type: ignore[arg-type]
+        value = confidence_drop_off(forward, x, explanation, target, baseline=self.baseline, activation=self.activation)
+        self._add(value)
 
 
 class _OfCurve(_OfForward):
     """The area below a curve along an attribution's ranking."""
+
+    _curve: Callable[..., ConfidenceCurve]
 
     def __init__(
         self,
@@ -238,9 +241,27 @@ class _OfCurve(_OfForward):
         _check(activation, batch_size)
         self.step, self.batch_size = step, batch_size
 
-    def _settings(self) -> dict[str, Any]:
-        names = ("baseline", "activation", "step", "batch_size")
-        return {name: getattr(self, name) for name in names}
+    def update(
+        self,
+        forward: nn.Module,
+        x: Tensor,
+        attribution: Tensor,
+        target: int,
+        feature_mask: Tensor | None = None,
+    ) -> None:
+        """Add one attribution; arguments as of the function."""
+        curve = self._curve(
+            forward,
+            x,
+            attribution,
+            target,
+            baseline=self.baseline,
+            feature_mask=feature_mask,
+            step=self.step,
+            activation=self.activation,
+            batch_size=self.batch_size,
+        )
+        self._add(curve.area)
 
 
 class Insertion(_OfCurve):
@@ -255,18 +276,7 @@ class Insertion(_OfCurve):
     """
 
     higher_is_better = True
-
-    def update(
-        self,
-        forward: nn.Module,
-        x: Tensor,
-        attribution: Tensor,
-        target: int,
-        feature_mask: Tensor | None = None,
-    ) -> None:
-        """Add one attribution; arguments as of :func:`captum_ad.metrics.insertion_curve`."""
-        settings = {**self._settings(), "feature_mask": feature_mask}
-        self._add(insertion_curve(forward, x, attribution, target, **settings).area)
+    _curve = staticmethod(insertion_curve)
 
 
 class Deletion(_OfCurve):
@@ -281,18 +291,7 @@ class Deletion(_OfCurve):
     """
 
     higher_is_better = False
-
-    def update(
-        self,
-        forward: nn.Module,
-        x: Tensor,
-        attribution: Tensor,
-        target: int,
-        feature_mask: Tensor | None = None,
-    ) -> None:
-        """Add one attribution; arguments as of :func:`captum_ad.metrics.deletion_curve`."""
-        settings = {**self._settings(), "feature_mask": feature_mask}
-        self._add(deletion_curve(forward, x, attribution, target, **settings).area)
+    _curve = staticmethod(deletion_curve)
 
 
 def _check(activation: Activation, batch_size: int | None) -> None:

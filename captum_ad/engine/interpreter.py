@@ -181,6 +181,11 @@ class Interpreter(TorchFunctionMode):
             if operand is not x and self.mask(operand) is not None:
                 self.refuse("has a rule for one masked operand, and was given several")
 
+    def follow(self, function: Callable[..., _T], *args: Any, **kwargs: Any) -> _T:
+        """Run a function with every operation in it intercepted: the rule of what is made of others that have one."""
+        with self:
+            return function(*args, **kwargs)
+
     # The two ends of a forward
 
     def start(self, x: Tensor, mask: FeatureMask | None) -> Tensor:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode, resolve_name
 
 from captum_ad.engine.border import fill_border
+from captum_ad.engine.layout import Samples
 from captum_ad.engine.masks import FeatureMask
 from captum_ad.engine.origins import call_depth, is_outer_constant, module_path, tensors_of
 from captum_ad.engine.registry import OperationRule, rule_for
@@ -48,6 +49,7 @@ _METADATA = frozenset(
 )
 
 
+INHERITED: Any = object()
 _TORCH_SPELLING = {"axis": "dim", "keepdims": "keepdim"}  # of arguments that torch also takes by numpy's names
 
 
@@ -97,6 +99,17 @@ class Interpreter(TorchFunctionMode):
         tag = self._tag(x)
         return tag is None or tag.mask is None or (tag.clean and tag.writes == tag.storage.writes)
 
+    def samples(self, x: Tensor) -> Samples | None:
+        """Where the samples of the batch are in an operand; None if they cannot be told from positions."""
+        tag = self._tag(x)
+        return tag.samples if tag else None
+
+    def positions(self, x: Tensor) -> list[int]:
+        """The dimensions of an operand that may hold positions or channels: all but that of the samples."""
+        samples = self.samples(x)
+        alone = samples is not None and samples.alone_in(x.shape)
+        return [dim for dim in range(x.dim()) if not (alone and samples and dim == samples.dim)]
+
     def deactivate(self, x: Tensor) -> Tensor:
         """`x`, zero at its deactivated positions: a checkpoint (Definition 5).
 
@@ -129,7 +142,9 @@ class Interpreter(TorchFunctionMode):
             return x
         return fill_border(x, mask, reach)
 
-    def emit(self, out: _T, mask: FeatureMask | None, *, clean: bool = False) -> _T:
+    def emit(
+        self, out: _T, mask: FeatureMask | None, *, clean: bool = False, samples: Samples | None = INHERITED
+    ) -> _T:
         """Mark a result with its mask and return it.
 
         Parameters
@@ -140,6 +155,8 @@ class Interpreter(TorchFunctionMode):
             Broadcasts to `out`, with as many dimensions; None: everything is kept.
         clean : bool
             Whether `out` is zero at its deactivated positions already.
+        samples : Samples, optional
+            Where the samples are in `out`, None if unknown. If not given: where they are in an operand.
         """
         if not isinstance(out, Tensor):
             raise TypeError(f"a rule emits tensors, not {type(out).__name__}: emit each tensor of a tuple")
@@ -148,6 +165,8 @@ class Interpreter(TorchFunctionMode):
                 raise ValueError(f"mask of {mask.kept.dim()} dimensions emitted for a tensor of {out.dim()}")
             if not any(mask is self.mask(operand) for operand in self._operands) and mask.is_full():
                 mask = None
+        if samples is INHERITED:
+            samples = self._inherited_samples(out)
         storage, old = self._storage_of(out)
         if any(out is operand for operand in self._operands):
             storage.writes += 1
@@ -155,7 +174,7 @@ class Interpreter(TorchFunctionMode):
                 if storage.external:
                     self.refuse("writes features into a tensor of the model")
                 storage.mask_writes += 1
-        self._mark(out, Tag(self._run, True, mask, clean, storage))
+        self._mark(out, Tag(self._run, True, mask, clean, storage, samples))
         return out
 
     def constant(self, out: Tensor) -> Tensor:
@@ -193,7 +212,7 @@ class Interpreter(TorchFunctionMode):
         start = x.view_as(x) if mask is None else _zeroed(x, mask)
         storage = Storage(pointer_of(start))
         storage.shared = mask is None
-        self._mark(start, Tag(self._run, True, mask, True, storage))
+        self._mark(start, Tag(self._run, True, mask, True, storage, Samples(0, 1, len(x)) if x.dim() else None))
         return start
 
     def finish(self, out: Tensor) -> Tensor:
@@ -244,7 +263,7 @@ class Interpreter(TorchFunctionMode):
     ) -> Any:
         """By its rule, if any operand has a mask; as usual otherwise."""
         if not tags:
-            return self._follow(func(*args, **kwargs), data=False)
+            return self._tagged(func(*args, **kwargs), data=False)
         if func in _METADATA:
             return func(*args, **kwargs)
         masked = [tag.mask for tag in tags if tag.mask is not None]
@@ -255,7 +274,7 @@ class Interpreter(TorchFunctionMode):
             return out  # a property such as x.shape
         if any(bool(mask.dead.any()) for mask in masked):
             self.refuse("has no rule that carries a mask through it")
-        return self._follow(func(*args, **kwargs), data=True)
+        return self._tagged(func(*args, **kwargs), data=True)
 
     def _call_by_name(
         self, rule: OperationRule, func: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]
@@ -270,7 +289,7 @@ class Interpreter(TorchFunctionMode):
             self.refuse(f"is called in a way that its rule does not know ({error})")
         return rule(self, func, *args, **kwargs)
 
-    def _follow(self, out: Any, data: bool) -> Any:
+    def _tagged(self, out: Any, data: bool) -> Any:
         """Tag the results of an operation that ran as usual."""
         for tensor in tensors_in(out):
             if data:
@@ -305,6 +324,15 @@ class Interpreter(TorchFunctionMode):
     def _check_version(self, x: Tensor, tag: Tag) -> None:
         if version_of(x) != tag.storage.version:
             self.refuse("got a tensor that was written to by code that could not be followed (compiled, or numpy)")
+
+    def _inherited_samples(self, out: Tensor) -> Samples | None:
+        """Where the samples are in an operand of as many dimensions, if they can be there in the result."""
+        for operand in self._operands:
+            tag = tag_of(operand)
+            if tag is not None and tag.samples is not None and operand.dim() == out.dim():
+                dim = tag.samples.dim
+                return tag.samples if operand.shape[dim] == out.shape[dim] else None
+        return None
 
     def _storage_of(self, out: Tensor) -> tuple[Storage, Tag | None]:
         """The storage record of a result, shared with the operand whose memory it is."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
+from captum_ad.engine.layout import Samples
 from captum_ad.engine.masks import FeatureMask
 
 _ATTRIBUTE = "_captum_ad_tag"
@@ -32,14 +33,23 @@ class Storage:
 class Tag:
     """What is known of one tensor: whether it comes from inputs with features, and its mask."""
 
-    __slots__ = ("clean", "data", "mask", "mask_writes", "run", "storage", "writes")
+    __slots__ = ("clean", "data", "mask", "mask_writes", "run", "samples", "storage", "writes")
 
-    def __init__(self, run: int, data: bool, mask: FeatureMask | None, clean: bool, storage: Storage) -> None:
+    def __init__(
+        self,
+        run: int,
+        data: bool,
+        mask: FeatureMask | None,
+        clean: bool,
+        storage: Storage,
+        samples: Samples | None = None,
+    ) -> None:
         self.run = run  # the forward that made it
         self.data = data
         self.mask = mask  # None: all of it is kept
         self.clean = clean  # zero at deactivated positions, as of `writes`
         self.storage = storage
+        self.samples = samples  # None: not known, or spread over several dimensions
         self.writes = storage.writes
         self.mask_writes = storage.mask_writes
 

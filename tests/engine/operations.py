@@ -231,12 +231,16 @@ class Move(Applied):
 
 
 class Linear(Layer):
-    """A linear map over the last dimension; of a vector, it ends the mask."""
+    """A linear map over the last dimension; of a vector, it ends the mask (unless `ends` is False)."""
+
+    def __init__(self, layer: nn.Module, ends: bool = True) -> None:
+        super().__init__(layer)
+        self.ends = ends
 
     def masked(self, knobs: Knobs, *maps: Map) -> Map:
         (x,) = maps
         values = self.layer(x.checkpoint())
-        if x.values.dim() == 2:
+        if x.values.dim() == 2 and self.ends:
             everything = frozenset(indices(values.shape))
             return Map(values, everything, everything)
 

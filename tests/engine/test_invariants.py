@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -37,8 +38,8 @@ class Recorder(Interpreter):
         super().__init__(*args)
         self.recorded: list[Tensor] = []
 
-    def emit(self, out: Tensor, mask: FeatureMask | None, *, clean: bool = False) -> Tensor:
-        emitted = super().emit(out, mask, clean=clean)
+    def emit(self, out: Tensor, mask: FeatureMask | None, **kwargs: Any) -> Tensor:
+        emitted = super().emit(out, mask, **kwargs)
         dead = torch.zeros((), dtype=torch.bool) if mask is None else mask.dead
         self.recorded.append(dead.expand(out.shape))
         return emitted

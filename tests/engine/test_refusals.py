@@ -51,10 +51,6 @@ UNKNOWN: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
     "sort": (lambda x: x.sort(3).values, "sort"),
     "fft": (lambda x: torch.fft.fft2(x).abs(), "fft2"),
     "unfold": (lambda x: x + F.unfold(x, 3, padding=1).sum(1).mean(), "unfold"),
-    "einsum": (lambda x: torch.einsum("nchw,nchw->nchw", x, x), "einsum"),
-    "attention": (lambda x: F.scaled_dot_product_attention(x, x, x), "scaled_dot_product_attention"),
-    "product of maps": (lambda x: x @ x.transpose(2, 3), "matmul"),
-    "softmax over space": (lambda x: x.softmax(3), "softmax"),
     "aten": (lambda x: torch.ops.aten.cumsum(x, 2), "cumsum"),
     "in-place aten": (lambda x: torch.ops.aten.cumsum_(x, 2), "cumsum_"),
     "dispatched inside": (lambda x: torch.vmap(lambda row: row.cumsum(0))(x), "cumsum"),
@@ -83,7 +79,7 @@ def test_unknown_operations_are_refused(name: str) -> None:
     assert "register_rule" in message
 
 
-@pytest.mark.parametrize("name", ["cumsum", "cummax", "fft", "einsum", "comparison"])
+@pytest.mark.parametrize("name", ["cumsum", "cummax", "fft", "comparison"])
 def test_nothing_is_refused_where_nothing_is_missing(name: str) -> None:
     function, _ = UNKNOWN[name]
     torch.manual_seed(0)
@@ -279,7 +275,7 @@ def test_registering_a_rule_is_the_way_out() -> None:
 
 def test_calls_that_a_rule_does_not_know_are_refused() -> None:
     with pytest.raises(UnsupportedOperationError, match="in a way that its rule does not know"):
-        run(lambda x: x.view(size=(2, -1)))
+        run(lambda x: torch.matmul(x, torch.ones(6, 6), out=torch.empty(X.shape)))
 
 
 @pytest.mark.parametrize("norm", [F.layer_norm, F.group_norm, F.instance_norm, F.batch_norm])

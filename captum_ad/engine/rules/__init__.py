@@ -1,7 +1,9 @@
 """How masks pass through operations: one module per family, each registers its rules on import."""
 
 from captum_ad.engine.rules import (
+    attention,
     combination,
+    contraction,
     convolution,
     elementwise,
     linear,
@@ -12,7 +14,9 @@ from captum_ad.engine.rules import (
 )
 
 __all__ = [
+    "attention",
     "combination",
+    "contraction",
     "convolution",
     "elementwise",
     "linear",

@@ -39,7 +39,7 @@ def product_of_maps(ad: Interpreter, op: Callable[..., Tensor], x: Any, other: A
     """Active where every factor is: a dead factor is zero."""
     factors = [x, other]
     if (statistic := _statistic(ad, x, other)) is not None and ad.mask(statistic) is not None:
-        masks = [_own_mask(ad, factor) or full_mask(factor) for factor in factors]
+        masks = [written_mask(ad, factor) for factor in factors]
     else:
         masks = _masks(ad, *factors)
     out = op(x, other, **kwargs)
@@ -80,7 +80,7 @@ def _masks(ad: Interpreter, *operands: Any) -> list[FeatureMask]:
     """Masks of the operands that hold features at positions."""
     statistic = _statistic(ad, *operands)
     holders = [operand for operand in operands if ad.is_data(operand) and operand is not statistic]
-    return [_own_mask(ad, operand) or full_mask(operand) for operand in holders]
+    return [written_mask(ad, operand) for operand in holders]
 
 
 def _statistic(ad: Interpreter, *operands: Any) -> Tensor | None:
@@ -93,16 +93,21 @@ def _statistic(ad: Interpreter, *operands: Any) -> Tensor | None:
     if len(data) != 2 or data[0].dim() != data[1].dim():
         return None
     for x, other in (data, reversed(data)):
-        wide = [d for d in range(1, x.dim()) if other.shape[d] > 1]
-        spread = [d for d in range(1, x.dim()) if x.shape[d] > other.shape[d]]
+        dims = ad.positions(x)
+        wide = [d for d in dims if other.shape[d] > 1]
+        spread = [d for d in dims if x.shape[d] > other.shape[d]]
         if spread and (not wide or wide in ([1], [x.dim() - 1])):
             found: Tensor = other
             return found
     return None
 
 
+def written_mask(ad: Interpreter, x: Tensor) -> FeatureMask:
+    """Like `ad.mask`, but what is kept whole has a mask too, and so have constants: they hold no features."""
+    return _own_mask(ad, x) or full_mask(x)
+
+
 def _own_mask(ad: Interpreter, x: Tensor) -> FeatureMask | None:
-    """Like `ad.mask`, but constants have a mask too: they hold no features."""
     return ad.mask(x) if ad.is_data(x) else constant_mask(x)
 
 

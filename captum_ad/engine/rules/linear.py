@@ -17,23 +17,16 @@ def linear(
     ad: Interpreter, op: Callable[..., Tensor], input: Tensor, weight: Tensor, bias: Tensor | None = None
 ) -> Tensor:
     """Checkpoint before; a position stays active if any of its channels is. Without positions left, no mask."""
-    return _over_last(ad, op, input, weight, bias)
+    return over_last(ad, op, input, weight, bias)
 
 
-@register_rule("matmul")
-def matmul(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, other: Tensor) -> Tensor:
-    """Masked maps times a constant matrix; products of two maps (attention) have no rule."""
-    if ad.is_data(other) or other.dim() != 2:
-        ad.refuse("multiplies by something else than a constant matrix")
-    return _over_last(ad, op, x, other)
-
-
-def _over_last(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *constants: Tensor | None) -> Tensor:
+def over_last(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *constants: Tensor | None) -> Tensor:
+    """A linear map over the last dimension of `x`."""
     ad.only(x)
     mask = ad.mask(x)
     out: Tensor = op(ad.deactivate(x), *constants)
     if mask is not None:
         mask = reduce_positions(mask, x.shape, [x.dim() - 1], tau=0.0).mask
-        if all(size == 1 for size in mask.kept.shape[1:]):
-            mask = None  # nothing but the batch is left: no position to deactivate
+        if all(x.shape[dim] == 1 for dim in ad.positions(x) if dim != x.dim() - 1):
+            mask = None  # nothing but the samples is left: no position to deactivate
     return ad.emit(out, mask)

@@ -55,7 +55,7 @@ def layer_norm(
     mask = ad.mask(input)
     assert mask is not None
     dims = list(range(input.dim() - len(normalized_shape), input.dim()))
-    if all(mask.kept.shape[d] == 1 for d in dims) and mask.feature is None:
+    if all(mask.kept.shape[d] == 1 for d in dims):
         return ad.emit(op(input, normalized_shape, weight, bias, eps), mask)
     x = ad.deactivate(input)
     if ad.rule.average == "all":
@@ -63,6 +63,25 @@ def layer_norm(
     out = _standardized(x, (~mask.dead).expand(x.shape), dims, eps)
     out = out if weight is None else out * weight
     return ad.emit(out if bias is None else out + bias, mask)
+
+
+@register_rule(F.normalize)
+def normalize(
+    ad: Interpreter,
+    op: Callable[..., Tensor],
+    input: Tensor,
+    p: float = 2.0,
+    dim: int = 1,
+    eps: float = 1e-12,
+    out: Tensor | None = None,
+) -> Tensor:
+    """Divided by a norm over channels, per position; over positions, after a checkpoint."""
+    if out is not None:
+        ad.refuse("writes into out=")
+    mask = ad.mask(input)
+    assert mask is not None
+    x = input if mask.kept.shape[dim] == 1 else ad.deactivate(input)
+    return ad.emit(op(x, p, dim, eps), mask, clean=ad.is_clean(input))
 
 
 @register_rule(F.group_norm)

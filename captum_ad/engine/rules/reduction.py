@@ -1,4 +1,4 @@
-"""Reductions over whole dimensions, and softmax along one."""
+"""Reductions over whole dimensions."""
 
 from __future__ import annotations
 
@@ -39,19 +39,6 @@ def reduction(
     return _reduced(ad, op, input, dim, keepdim, kwargs, average=False)
 
 
-@register_rule("softmax", "log_softmax")
-def softmax(
-    ad: Interpreter, op: Callable[..., Tensor], input: Tensor, dim: int | None = None, *args: Any, **kwargs: Any
-) -> Tensor:
-    """Along the channels every position is by itself; along positions there is no rule."""
-    mask = ad.mask(input)
-    if dim is None:
-        ad.refuse("is called without dim")
-    if mask is None or mask.kept.shape[dim] > 1:
-        ad.refuse("runs along positions of which some are deactivated")
-    return ad.emit(op(input, dim, *args, **kwargs), mask)
-
-
 def _reduced(
     ad: Interpreter,
     op: Callable[..., Tensor],
@@ -66,7 +53,7 @@ def _reduced(
     given = range(x.dim()) if dim is None or dim == () else [dim] if isinstance(dim, int) else dim
     dims = [d % x.dim() for d in given]
     out: Tensor = op(ad.deactivate(x), dims, keepdim=True, **kwargs)
-    remaining = [d for d in range(1, x.dim()) if d not in dims]
+    remaining = [d for d in ad.positions(x) if d not in dims]
     channel = 1 if 1 in remaining else x.dim() - 1
     positions = [d for d in remaining if d != channel and x.shape[d] > 1]
     # A statistic of the whole map (a vector per sample) has no position of its own: active if anything is.
@@ -77,4 +64,10 @@ def _reduced(
     def shaped(part: Tensor) -> Tensor:
         return part if keepdim else part.squeeze(dims)
 
-    return ad.emit(shaped(out), found.mask.map(shaped))
+    samples = ad.samples(x)
+    if samples and not keepdim:
+        gone = [d for d in dims if d < samples.dim]
+        samples = None if samples.dim in dims else samples._replace(dim=samples.dim - len(gone))
+    elif samples and samples.dim in dims:
+        samples = None
+    return ad.emit(shaped(out), found.mask.map(shaped), samples=samples)

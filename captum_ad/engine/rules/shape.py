@@ -9,28 +9,66 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from captum_ad.engine.interpreter import Interpreter
+from captum_ad.engine.interpreter import INHERITED, Interpreter
+from captum_ad.engine.layout import permutation, reshaped, samples_after_reshape, samples_in_views
 from captum_ad.engine.masks import FeatureMask, compress, full_mask
 from captum_ad.engine.registry import register_rule
-from captum_ad.engine.rules.combination import _own_mask
-
-_MOVES = (
-    "reshape reshape_as flatten ravel unflatten permute transpose t swapaxes swapdims movedim moveaxis squeeze "
-    "unsqueeze expand expand_as broadcast_to narrow select getitem index_select chunk split tensor_split unbind "
-    "flip roll repeat tile repeat_interleave pixel_shuffle pixel_unshuffle"
-).split()
+from captum_ad.engine.rules.combination import written_mask
 
 
-@register_rule(*_MOVES, Tensor.T.__get__, Tensor.mT.__get__, Tensor.H.__get__)  # type: ignore[attr-defined]
-def move(ad: Interpreter, op: Callable[..., Any], x: Tensor, *args: Any, **kwargs: Any) -> Any:
-    """The mask goes through the same operation as its tensor."""
-    mask, clean = ad.mask(x), ad.is_clean(x)
-    if op.__name__ not in ("reshape_as", "expand_as"):  # these only look at the other's shape
+@register_rule("reshape", "reshape_as", "view", "view_as", "flatten", "ravel", "unflatten", "squeeze", "unsqueeze")
+def reshape(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    """The mask is reshaped alike."""
+    if op is Tensor.view and isinstance((*args, *kwargs.values())[0], torch.dtype):
+        ad.refuse("reinterprets memory")
+    if not op.__name__.endswith("_as"):  # these only look at the other's shape
         ad.only(x)
-    if mask is None:
-        return ad.emit(op(x, *args, **kwargs), None)
-    shape = x.shape  # before squeeze_() and its like change it
-    return _moved(ad, op(x, *args, **kwargs), mask, clean, lambda part: op(part.expand(shape), *args, **kwargs))
+    mask, clean, samples, old = ad.mask(x), ad.is_clean(x), ad.samples(x), x.shape  # before squeeze_() changes it
+    out = op(x, *args, **kwargs)
+    samples = samples and samples_after_reshape(samples, old, out.shape)
+    mask = mask and mask.map(lambda part: reshaped(part, old, out.shape))
+    return ad.emit(out, mask, clean=clean, samples=samples)
+
+
+_PERMUTE = ("permute", "transpose", "t", "swapaxes", "swapdims", "movedim", "moveaxis", "adjoint")
+
+
+@register_rule(*_PERMUTE, Tensor.T.__get__, Tensor.mT.__get__, Tensor.H.__get__)  # type: ignore[attr-defined]
+def permute(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    """The mask's dimensions change places alike."""
+    mask, clean, samples = ad.mask(x), ad.is_clean(x), ad.samples(x)
+    order = permutation(op, x.dim(), *args, **kwargs)
+    samples = samples and samples._replace(dim=order.index(samples.dim))
+    out = op(x, *args, **kwargs)
+    return ad.emit(out, mask and mask.map(lambda part: part.permute(order)), clean=clean, samples=samples)
+
+
+@register_rule(
+    "narrow", "select", "getitem", "chunk", "split", "tensor_split", "unbind", "expand", "expand_as", "broadcast_to"
+)
+def select(ad: Interpreter, op: Callable[..., Any], x: Tensor, *args: Any, **kwargs: Any) -> Any:
+    """The mask goes through the same operation as its tensor."""
+    if op.__name__ != "expand_as":  # it only looks at the other's shape
+        ad.only(x)
+    mask, clean, samples = ad.mask(x), ad.is_clean(x), ad.samples(x)
+    if op.__name__ == "__getitem__" and not _is_basic(args[0]):
+        samples = None
+    where = samples and samples_in_views(samples, op, x.shape, *_shapes_only(args), **kwargs)
+    out = op(x, *args, **kwargs)
+    return _moved(ad, out, mask, clean, lambda part: op(part.expand(x.shape), *args, **kwargs), where)
+
+
+@register_rule(
+    "flip", "roll", "index_select", "repeat", "tile", "repeat_interleave", "pixel_shuffle", "pixel_unshuffle"
+)
+def move(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *args: Any, **kwargs: Any) -> Any:
+    """The mask goes through the same operation as its tensor."""
+    ad.only(x)
+    mask, clean = ad.mask(x), ad.is_clean(x)
+    out = op(x, *args, **kwargs)
+    # flip and roll along given dimensions do nothing to one of size 1
+    small = op.__name__.startswith("flip") or (op.__name__.startswith("roll") and (len(args) > 1 or "dims" in kwargs))
+    return _moved(ad, out, mask, clean, lambda part: op(part if small else part.expand(x.shape), *args, **kwargs))
 
 
 @register_rule(
@@ -48,19 +86,6 @@ def overwriting(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *args: An
     """A tensor filled with a number holds no features any more."""
     ad.only(x)
     return ad.constant(op(x, *args))
-
-
-@register_rule("view", "view_as")
-def view(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *shape: Any) -> Tensor:
-    """As :func:`move`; an expanded mask cannot always be viewed, so it is reshaped."""
-    if isinstance(shape[0], torch.dtype):
-        ad.refuse("reinterprets memory")
-    mask, clean = ad.mask(x), ad.is_clean(x)
-    out: Tensor = op(x, *shape)
-    if mask is None:
-        return ad.emit(out, None)
-    _moved(ad, out, mask, clean, lambda part: part.expand(x.shape).reshape(out.shape))
-    return out
 
 
 @register_rule("channel_shuffle", "native_channel_shuffle")
@@ -106,9 +131,9 @@ def pad(
 @register_rule(Tensor.__setitem__, always=True)
 def assignment(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, index: Any, value: Any) -> None:
     """x[index] = value: the mask of the value replaces that part of the mask."""
-    mask = _own_mask(ad, x) or full_mask(x)
+    mask = written_mask(ad, x)
     if isinstance(value, Tensor):
-        new = _own_mask(ad, value) or full_mask(value)
+        new = written_mask(ad, value)
     else:
         new = FeatureMask(*(torch.zeros((), dtype=torch.bool, device=x.device),) * 2)
 
@@ -123,12 +148,37 @@ def assignment(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, index: Any
     ad.emit(x, result if not bool(result.everywhere.all()) else FeatureMask(result.kept))
 
 
-def _moved(ad: Interpreter, out: Any, mask: FeatureMask, clean: bool, move: Callable[[Tensor], Any]) -> Any:
-    kept = move(mask.kept)
-    feature = None if mask.feature is None else move(mask.feature)
+def _moved(
+    ad: Interpreter,
+    out: Any,
+    mask: FeatureMask | None,
+    clean: bool,
+    move: Callable[[Tensor], Any],
+    samples: Any = INHERITED,
+) -> Any:
+    """Emit one result, or several, whose masks are what `move` makes of the mask's parts."""
+    kept = None if mask is None else move(mask.kept)
+    feature = None if mask is None or mask.feature is None else move(mask.feature)
     if isinstance(out, Tensor):
-        return ad.emit(out, FeatureMask(compress(kept), None if feature is None else compress(feature)), clean=clean)
+        return ad.emit(out, _compressed(kept, feature), clean=clean, samples=samples)
     for i, part in enumerate(out):
-        there = None if feature is None else compress(feature[i])
-        ad.emit(part, FeatureMask(compress(kept[i]), there), clean=clean)
+        there = _compressed(None if kept is None else kept[i], None if feature is None else feature[i])
+        ad.emit(part, there, clean=clean, samples=samples[i] if isinstance(samples, list) else samples)
     return out
+
+
+def _compressed(kept: Tensor | None, feature: Tensor | None) -> FeatureMask | None:
+    if kept is None:
+        return None
+    return FeatureMask(compress(kept), None if feature is None else compress(feature))
+
+
+def _is_basic(index: Any) -> bool:
+    """Whether indexing gives a view."""
+    parts = index if isinstance(index, tuple) else (index,)
+    return all(part is None or part is Ellipsis or isinstance(part, (int, slice)) for part in parts)
+
+
+def _shapes_only(args: Any) -> Any:
+    """Tensors among arguments as tensors without memory, for an operation that is run for shapes alone."""
+    return [torch.empty_like(arg, device="meta") if isinstance(arg, Tensor) else arg for arg in args]

@@ -1,0 +1,97 @@
+"""Where samples and positions lie in a tensor, and where a reshape or a permutation moves them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Samples(NamedTuple):
+    """Where the samples of a batch are: sample i has the indices j of dimension `dim` with i = j // inner % size.
+
+    What is not the sample in that dimension is positions, e.g. windows that were merged into the batch.
+    """
+
+    dim: int
+    inner: int
+    size: int
+
+    def alone_in(self, shape: Sequence[int]) -> bool:
+        """Whether the dimension holds the samples and nothing else."""
+        return self.inner == 1 and shape[self.dim] == self.size
+
+
+def reshaped(part: Tensor, old: Sequence[int], new: Sequence[int]) -> Tensor:
+    """What broadcasts to `old`, after a reshape from `old` to `new`; dimensions of size 1 stay so if they can."""
+    before, after = list(part.shape), list(new)
+    for ins, outs in _groups(old, new):
+        if all(part.shape[dim] == 1 for dim in ins):
+            for dim in outs:
+                after[dim] = 1
+        else:
+            for dim in ins:
+                before[dim] = old[dim]
+    return part.expand(before).reshape(after)
+
+
+def samples_after_reshape(samples: Samples, old: Sequence[int], new: Sequence[int]) -> Samples | None:
+    """Where the samples are after a reshape; None: spread over several dimensions."""
+    found = None
+    for ins, outs in _groups(old, new):
+        if samples.dim not in ins:
+            continue
+        step = samples.inner * math.prod(old[dim] for dim in ins if dim > samples.dim)
+        inner = 1
+        for dim in reversed(outs):
+            if step % inner == 0 and inner * new[dim] % (step * samples.size) == 0:
+                found = Samples(dim, step // inner, samples.size)
+                if found.alone_in(new):  # one sample is everywhere: prefer a dimension of its own
+                    return found
+            inner *= new[dim]
+    return found
+
+
+def permutation(op: Callable[..., Tensor], dims: int, *args: Any, **kwargs: Any) -> list[int]:
+    """Which dimension each one of the result was, for an operation that makes them change places."""
+    probe = torch.empty(list(range(2, 2 + dims)), device="meta")
+    return [size - 2 for size in op(probe, *args, **kwargs).shape]
+
+
+def samples_in_views(samples: Samples, op: Callable[..., Any], shape: Sequence[int], *args: Any, **kwargs: Any) -> Any:
+    """Where the samples are in the result(s) of an operation that gives views; None where a view has no such place."""
+    strides = [math.prod(size + 1 for size in shape[dim + 1 :]) for dim in range(len(shape))]  # each its own
+    probe = torch.empty_strided(tuple(shape), strides, device="meta")
+
+    def located(view: Tensor) -> Samples | None:
+        for dim, (size, stride) in enumerate(zip(view.shape, view.stride())):
+            if stride == strides[samples.dim] and size == shape[samples.dim]:
+                return samples._replace(dim=dim)
+        return None
+
+    views = op(probe, *args, **kwargs)
+    return located(views) if isinstance(views, Tensor) else [located(view) for view in views]
+
+
+def _groups(old: Sequence[int], new: Sequence[int]) -> Iterator[tuple[range, range]]:
+    """Runs of dimensions that a reshape turns into one another: the shortest ones with as many elements."""
+    if math.prod(old) == 0:
+        yield range(len(old)), range(len(new))
+        return
+    i = j = 0
+    while i < len(old) or j < len(new):
+        first, onto = i, j
+        size = goal = 1
+        if i < len(old):
+            size, i = old[i], i + 1
+        if j < len(new):
+            goal, j = new[j], j + 1
+        while size != goal:
+            if size < goal:
+                size, i = size * old[i], i + 1
+            else:
+                goal, j = goal * new[j], j + 1
+        yield range(first, i), range(onto, j)

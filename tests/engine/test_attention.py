@@ -1,0 +1,148 @@
+"""Attention equals the oracle's, keeps the invariants of SPEC, and gives finite answers where no key is left."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from captum_ad import PRESETS, ADForward, UnsupportedOperationError
+from tests.engine.attention import CHANNELS, GRAPHS, HEIGHT, WIDTH
+from tests.engine.test_oracle import RULES, TAUS, _compare, _masks
+from tests.networks import Apply
+from tests.oracle import Knobs
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_attention_is_the_oracle(name: str) -> None:
+    torch.manual_seed(0)
+    graph, masks = GRAPHS[name](), _masks(HEIGHT, WIDTH)
+    for (kind, tau), rule in zip(itertools.product(masks, TAUS), itertools.cycle(RULES)):
+        _compare(graph, (HEIGHT, WIDTH), masks[kind], Knobs(rule, tau))
+
+
+class Everything(nn.Module):
+    """Tokens of an image, a class token before them, and blocks that take them."""
+
+    def __init__(self, *blocks: nn.Module, class_token: bool = True) -> None:
+        super().__init__()
+        self.token = nn.Parameter(torch.randn(1, 1, CHANNELS))
+        self.blocks = nn.Sequential(*blocks)
+        self.class_token = class_token
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.flatten(2).transpose(1, 2)
+        if self.class_token:
+            x = torch.cat([self.token.expand(len(x), -1, -1), x], 1)
+        return self.blocks(x)
+
+
+def encoder(**options: object) -> nn.Module:
+    """torch's own; without gradients it would take a fused path of one operation."""
+    return nn.TransformerEncoderLayer(CHANNELS, 2, 8, batch_first=True, **options)
+
+
+def causal(q: Tensor) -> Tensor:
+    return F.scaled_dot_product_attention(q, q, q, is_causal=True)
+
+
+def boolean(q: Tensor) -> Tensor:
+    near = torch.ones(q.shape[1], q.shape[1], dtype=torch.bool).triu(-1)
+    return F.scaled_dot_product_attention(q, q, q, attn_mask=near)
+
+
+def with_weights(layer: nn.MultiheadAttention) -> nn.Module:
+    return Apply(lambda x, layer: torch.cat([*layer(x, x, x)], 2), layer)
+
+
+def padded(layer: nn.MultiheadAttention) -> nn.Module:
+    def forward(x: Tensor, layer: nn.MultiheadAttention) -> Tensor:
+        last = torch.zeros(x.shape[:2], dtype=torch.bool)
+        last[:, -1] = True
+        return layer(x, x, x, key_padding_mask=last, need_weights=False)[0]
+
+    return Apply(forward, layer)
+
+
+BLOCKS: dict[str, Callable[[], nn.Module]] = {
+    "encoder": lambda: encoder(),
+    "encoder, norm first": lambda: encoder(norm_first=True, activation="gelu"),
+    "two encoders": lambda: nn.TransformerEncoder(encoder(), 2),
+    "decoder": lambda: Apply(
+        lambda x, layer: layer(x, x[:, :5]), nn.TransformerDecoderLayer(CHANNELS, 2, 8, batch_first=True)
+    ),
+    "tokens first": lambda: Apply(
+        lambda x, layer: layer(x.transpose(0, 1)).transpose(0, 1), nn.TransformerEncoderLayer(CHANNELS, 2, 8)
+    ),
+    "causal": lambda: Apply(causal),
+    "boolean mask": lambda: Apply(boolean),
+    "weights": lambda: with_weights(nn.MultiheadAttention(CHANNELS, 2, batch_first=True)),
+    "padding": lambda: padded(nn.MultiheadAttention(CHANNELS, 2, batch_first=True)),
+    "other widths": lambda: Apply(
+        lambda x, layer: layer(x, x[..., :2], x[..., 1:])[0],
+        nn.MultiheadAttention(CHANNELS, 2, kdim=2, vdim=3, batch_first=True),
+    ),
+}
+
+
+@pytest.mark.parametrize("class_token", [True, False])
+@pytest.mark.parametrize("name", BLOCKS)
+@torch.no_grad()
+def test_invariants(name: str, class_token: bool) -> None:
+    """Whole samples beside masked ones, junk behind the mask, everything off."""
+    torch.manual_seed(0)
+    model = Everything(BLOCKS[name](), class_token=class_token).double().eval()
+    x, part = torch.randn(3, CHANNELS, HEIGHT, WIDTH).double(), torch.rand(HEIGHT, WIDTH) < 0.5
+    mask = torch.stack([torch.ones_like(part), part, torch.zeros_like(part)])
+    for rule in PRESETS:
+        ad = ADForward(model, rule)
+        assert torch.equal(ad(x), model(x))
+        out = ad(x, mask=mask)
+        torch.testing.assert_close(out[0], model(x)[0])
+        assert not torch.allclose(out[1], model(x)[1])
+        assert bool(out.isfinite().all())
+        for junk in (math.nan, math.inf, 1e30):
+            assert torch.equal(ad(torch.where(mask[:, None], x, junk), mask=mask), out)
+        for i in range(3):
+            torch.testing.assert_close(ad(x[i : i + 1], mask=mask[i : i + 1]), out[i : i + 1])
+
+
+@torch.no_grad()
+def test_dead_tokens_might_as_well_not_be_there() -> None:
+    """Attention has no order of its own, so that leaving tokens out is the same as masking them."""
+    torch.manual_seed(0)
+    model = Everything(nn.TransformerEncoder(encoder(), 3)).double().eval()
+    x, mask = torch.randn(2, CHANNELS, 1, 12).double(), torch.arange(12) % 3 == 0
+    out = ADForward(model)(x, mask=mask[None].expand(2, 1, 12))
+    shorter = model(x[..., mask])
+    torch.testing.assert_close(out[:, 0], shorter[:, 0])
+    torch.testing.assert_close(out[:, 1:][:, mask], shorter[:, 1:])
+    assert bool((out[:, 1:][:, ~mask] == 0).all())
+
+
+REFUSED: dict[str, Callable[[Tensor], Tensor]] = {
+    "softmax without dim": lambda x: F.softmax(x),
+    "a map as attention mask": lambda x: F.scaled_dot_product_attention(x, x, x, attn_mask=x @ x.transpose(1, 2)),
+    "diagonal": lambda x: torch.einsum("nij,njj->ni", x[:, :4], x[:, :4]),
+    "three operands": lambda x: torch.einsum("nij,nij,nij->nij", x, x, x),
+    "no result": lambda x: torch.einsum("nij,nij", x, x),
+    "a vector": lambda x: x @ x[0, 0],
+    "unbatched": lambda x: nn.MultiheadAttention(CHANNELS, 2).double()(x[0], x[0], x[0])[0],
+    "learned key": lambda x: nn.MultiheadAttention(CHANNELS, 2, add_bias_kv=True).double()(x, x, x)[0],
+}
+
+
+@pytest.mark.filterwarnings("ignore:Implicit dimension choice")
+@pytest.mark.parametrize("name", REFUSED)
+@torch.no_grad()
+def test_what_has_no_rule_is_refused(name: str) -> None:
+    model = Everything(Apply(REFUSED[name])).double().eval()
+    x = torch.randn(2, CHANNELS, HEIGHT, WIDTH).double()
+    assert torch.isfinite(model(x)).all()
+    with pytest.raises(UnsupportedOperationError):
+        ADForward(model)(x, mask=torch.eye(HEIGHT, WIDTH, dtype=torch.bool))

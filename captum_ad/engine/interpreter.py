@@ -23,6 +23,7 @@ from captum_ad.engine.layout import Samples
 from captum_ad.engine.masks import FeatureMask
 from captum_ad.engine.origins import call_depth, is_outer_constant, module_path, tensors_of
 from captum_ad.engine.registry import OperationRule, rule_for
+from captum_ad.engine.select import zero_, zeroed
 from captum_ad.engine.tags import (
     Storage,
     Tag,
@@ -121,8 +122,8 @@ class Interpreter(TorchFunctionMode):
             return x
         gradients = self._gradients or torch.is_grad_enabled()  # backward may need what x holds now
         if gradients or tag.storage.shared or 0 in x.stride():
-            return _zeroed(x, tag.mask)
-        x.masked_fill_(tag.mask.dead, 0)
+            return zeroed(x, tag.mask)
+        zero_(x, tag.mask)
         tag.clean, tag.writes = True, tag.storage.writes
         return x
 
@@ -130,7 +131,7 @@ class Interpreter(TorchFunctionMode):
         """Like :meth:`deactivate`, into `x` itself, for operations that write into `x`."""
         tag = self._tag(x)
         if tag is not None and tag.mask is not None and not self.is_clean(x):
-            x.masked_fill_(tag.mask.dead, 0)
+            zero_(x, tag.mask)
 
     def window_input(self, x: Tensor, reach: Sequence[int]) -> Tensor:
         """`x` as active windows read it: deactivated, or with averaged borders (knob ``border``).
@@ -209,7 +210,7 @@ class Interpreter(TorchFunctionMode):
 
     def start(self, x: Tensor, mask: FeatureMask | None) -> Tensor:
         """An input with its mask: the first checkpoint. The caller's tensor is not touched."""
-        start = x.view_as(x) if mask is None else _zeroed(x, mask)
+        start = x.view_as(x) if mask is None else zeroed(x, mask)
         storage = Storage(pointer_of(start))
         storage.shared = mask is None
         self._mark(start, Tag(self._run, True, mask, True, storage, Samples(0, 1, len(x)) if x.dim() else None))
@@ -227,7 +228,7 @@ class Interpreter(TorchFunctionMode):
         self._tag(out)
         self._check_version(out, tag)
         if tag.mask is not None:
-            out = _zeroed(out, tag.mask)
+            out = zeroed(out, tag.mask)
         return out
 
     def forget(self) -> None:
@@ -352,11 +353,6 @@ class Interpreter(TorchFunctionMode):
     def _mark(self, x: Tensor, tag: Tag) -> None:
         put_tag(x, tag)
         self._marked.append(weakref.ref(x))
-
-
-def _zeroed(x: Tensor, mask: FeatureMask) -> Tensor:
-    """A copy, zero where dead. Its strides are those of `x`, on which the choice of kernels (and so bits) depends."""
-    return x.clone().masked_fill_(mask.dead, 0)
 
 
 def _name_of(operation: Callable[..., Any] | None) -> str:

@@ -41,6 +41,17 @@ class FeatureMask:
         """The deactivated positions: features that are not kept."""
         return ~self.kept if self.feature is None else self.feature & ~self.kept
 
+    def bits(self, dtype: torch.dtype) -> Tensor:
+        """All ones where not deactivated, zeros where it is, as integers of a type."""
+        found = self._bits.get(dtype)
+        if found is None:
+            found = self._bits[dtype] = self.dead.to(dtype) - 1
+        return found
+
+    @cached_property
+    def _bits(self) -> dict[torch.dtype, Tensor]:
+        return {}
+
     @property
     def everywhere(self) -> Tensor:
         """`feature`, written out."""

@@ -1,0 +1,39 @@
+"""Setting positions to zero, exactly and at the speed of memory.
+
+A value is kept or zeroed by a bitwise and with all ones or all zeros. That selects like
+``masked_fill`` (NaN and Inf vanish, what is kept keeps its bits), and is many times faster on a CPU,
+where ``masked_fill`` is not vectorised.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from captum_ad.engine.masks import FeatureMask
+
+_INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+
+
+def zeroed(x: Tensor, mask: FeatureMask) -> Tensor:
+    """A copy, zero where dead. Its strides are those of `x`, on which the choice of kernels (and so bits) depends."""
+    if _has_bits(x) and not (torch.is_grad_enabled() and x.requires_grad):
+        out = torch.empty_like(x)
+        integers = _INTEGERS[x.itemsize]
+        torch.bitwise_and(x.detach().view(integers), mask.bits(integers), out=out.view(integers))
+        return out
+    return x.clone().masked_fill_(mask.dead, 0)
+
+
+def zero_(x: Tensor, mask: FeatureMask) -> None:
+    """Zero where dead, written into `x`."""
+    if _has_bits(x) and not (torch.is_grad_enabled() and x.requires_grad):
+        integers = _INTEGERS[x.itemsize]
+        x.view(integers).bitwise_and_(mask.bits(integers))
+    else:
+        x.masked_fill_(mask.dead, 0)
+
+
+def _has_bits(x: Tensor) -> bool:
+    """Whether the elements of `x` may be taken for integers (complex numbers have a bit for their conjugate)."""
+    return (x.is_floating_point() or not x.is_complex()) and x.itemsize in _INTEGERS and x.layout == torch.strided

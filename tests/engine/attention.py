@@ -148,6 +148,7 @@ SPELLINGS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "bmm": torch.bmm,
     "einsum": lambda a, b: torch.einsum("nik,nkj->nij", a, b),
     "einsum, by name": lambda a, b: torch.einsum("B i k, B j k -> B i j", a, b.transpose(1, 2)),
+    "einsum, ellipsis": lambda a, b: torch.einsum("...ik, ...kj -> ...ij", a, b),
     "baddbmm": lambda a, b: torch.baddbmm(torch.zeros(1, dtype=a.dtype), a, b, beta=0),
 }
 BIAS = torch.randn(TOKENS, TOKENS, generator=torch.Generator().manual_seed(0), dtype=torch.double)

@@ -132,6 +132,8 @@ REFUSED: dict[str, Callable[[Tensor], Tensor]] = {
     "three operands": lambda x: torch.einsum("nij,nij,nij->nij", x, x, x),
     "no result": lambda x: torch.einsum("nij,nij", x, x),
     "a vector": lambda x: x @ x[0, 0],
+    "samples against samples": lambda x: x[:, 2] @ x[:, 2].transpose(0, 1),
+    "summed over samples": lambda x: torch.einsum("nij,nij->ij", x, x),
     "unbatched": lambda x: nn.MultiheadAttention(CHANNELS, 2).double()(x[0], x[0], x[0])[0],
     "learned key": lambda x: nn.MultiheadAttention(CHANNELS, 2, add_bias_kv=True).double()(x, x, x)[0],
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import string
 from collections.abc import Callable
 from typing import Any
 
@@ -25,7 +26,9 @@ def matmul(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, other: Tensor)
     if min(x.dim(), other.dim()) < 2:
         ad.refuse("multiplies by a vector (give it two dimensions)")
     out = op(ad.deactivate(x), ad.deactivate(other))
-    return ad.emit(out, contracted("...ik,...kj->...ij", written_mask(ad, x), written_mask(ad, other)))
+    lead = _LABELS[: out.dim() - 2]
+    left, right = (lead[len(lead) - operand.dim() + 2 :] for operand in (x, other))
+    return _emitted(ad, out, f"{left}yz,{right}zx->{lead}yx", x, other)
 
 
 @register_rule("einsum")
@@ -37,21 +40,10 @@ def einsum(ad: Interpreter, op: Callable[..., Tensor], equation: str, *operands:
     equation = equation.replace(" ", "")
     if "->" not in equation or len(tensors) > 2:
         ad.refuse("has a rule for one or two operands, and for equations with '->'")
-    ins, result = equation.split("->")
-    if any(len(set(labels)) < len(labels) for labels in (*ins.replace("...", "").split(","), result)):
+    explicit = _without_ellipsis(equation, [x.dim() for x in tensors])
+    if any(len(set(labels)) < len(labels) for labels in explicit.replace("->", ",").split(",")):
         ad.refuse("takes a diagonal")
-    out = op(equation, *(ad.deactivate(x) for x in tensors))
-    if len(tensors) == 1:  # as a product with 1, which is no feature
-        masks, equation = [written_mask(ad, tensors[0]), constant(tensors[0])], f"{ins},->{result}"
-    else:
-        masks = [written_mask(ad, x) for x in tensors]
-    samples = None
-    for labels, x in zip(ins.split(","), tensors):
-        known = ad.samples(x) if ad.is_data(x) else None
-        if known is not None and "..." not in equation and labels[known.dim] in result:
-            samples = known._replace(dim=result.index(labels[known.dim]))
-            break
-    return ad.emit(out, contracted(equation, *masks), samples=samples)
+    return _emitted(ad, op(equation, *(ad.deactivate(x) for x in tensors)), explicit, *tensors)
 
 
 @register_rule("baddbmm")
@@ -65,10 +57,32 @@ def baddbmm(
     return ad.follow(lambda: beta * input + alpha * torch.bmm(batch1, batch2))
 
 
-def constant(x: Tensor) -> FeatureMask:
-    """The mask of a number that is no feature."""
-    nothing = torch.zeros((), dtype=torch.bool, device=x.device)
-    return FeatureMask(nothing, nothing)
+_LABELS = "abcdefghijklmnopqrstuvw"
+
+
+def _emitted(ad: Interpreter, out: Tensor, equation: str, *operands: Tensor) -> Tensor:
+    """The result of a contraction with its mask; `equation` names every dimension."""
+    ins, result = equation.split("->")
+    known = [(labels, ad.samples(x)) for labels, x in zip(ins.split(","), operands) if ad.is_data(x)]
+    label = [labels[samples.dim] for labels, samples in known if samples and samples.size > 1]
+    if any(name not in result or name != label[0] for name in label):
+        ad.refuse("mixes the samples of a batch (pass them one by one)")
+    masks = [written_mask(ad, x) for x in operands]
+    if len(masks) == 1:  # as a product with 1, which is no feature
+        equation, nothing = f"{ins},->{result}", torch.zeros((), dtype=torch.bool, device=out.device)
+        masks.append(FeatureMask(nothing, nothing))
+    places = [s._replace(dim=result.index(labels[s.dim])) for labels, s in known if s and labels[s.dim] in result]
+    return ad.emit(out, contracted(equation, *masks), samples=places[0] if places else None)
+
+
+def _without_ellipsis(equation: str, dims: list[int]) -> str:
+    """An equation whose "..." is written out, for operands of that many dimensions."""
+    ins, result = equation.split("->")
+    free = [label for label in string.ascii_letters if label not in equation]
+    hidden = {labels: n - len(labels) + 3 for labels, n in zip(ins.split(","), dims) if "..." in labels}
+    lead = "".join(free[: max(hidden.values(), default=0)])
+    written = [labels.replace("...", lead[len(lead) - hidden.get(labels, 0) :]) for labels in ins.split(",")]
+    return ",".join(written) + "->" + result.replace("...", lead)
 
 
 def contracted(equation: str, a: FeatureMask, b: FeatureMask) -> FeatureMask:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from captum_ad.engine.masks import FeatureMask
+from captum_ad.engine.select import fill_, zeroed
 
 
 def fill_border(x: Tensor, mask: FeatureMask, reach: Sequence[int]) -> Tensor:
@@ -30,18 +31,46 @@ def fill_border(x: Tensor, mask: FeatureMask, reach: Sequence[int]) -> Tensor:
     if steps == 0:
         return x
     windowed = [dim for dim, r in zip(range(-rank, 0), reach) if r]
-    kept = mask.kept.expand(*mask.kept.shape[:-rank], *x.shape[-rank:])
-    dead = mask.dead.expand(torch.broadcast_shapes(mask.dead.shape, kept.shape))
-    values, known = x if mask.feature is None else x.masked_fill(~kept, 0), kept.expand(dead.shape)
+    known = mask.kept.expand(*mask.kept.shape[:-rank], *x.shape[-rank:])
+    dead = mask.dead.expand(torch.broadcast_shapes(mask.dead.shape, known.shape))
+    known = known.expand(dead.shape)
+    fresh = []  # of each step: what is filled, and from how many positions
     for _ in range(steps):
-        count = _sum_around(known.to(x.dtype), windowed)
-        fresh = dead & ~known & (count > 0)
-        values = torch.where(fresh, _sum_around(values, windowed) / count.where(fresh, 1), values)
-        known = known | fresh
-        if not bool((dead & ~known).any()):
-            break
-    filled = values if mask.feature is None else torch.where(dead, values, x)
-    return filled if filled.stride() == x.stride() else torch.empty_like(x).copy_(filled)  # keeps x's memory format
+        count = _sum_around(known.to(torch.float32), windowed)
+        fresh.append((dead & ~known & (count > 0), count))
+        known = known | fresh[-1][0]
+    box = _box(known & dead, windowed, x.shape)
+    if box is None:
+        return x
+    filled = x.clone()
+    around = _crop(filled, box)
+    values = around if mask.feature is None else zeroed(around, FeatureMask(_crop(mask.kept, box)))
+    for where, count in fresh:
+        where, count = _crop(where, box), _crop(count, box)
+        mean = _sum_around(values, windowed) / count.where(where, 1).to(x.dtype)
+        fill_(around, mean, where)
+        if values is not around:
+            fill_(values, mean, where)
+    return filled
+
+
+def _box(where: Tensor, dims: Sequence[int], shape: Sequence[int]) -> dict[int, tuple[int, int]] | None:
+    """Start and length, in each of these dimensions, of what holds all of `where` and the neighbours; None if empty."""
+    box = {}
+    for dim in dims:
+        others = [d for d in range(-where.dim(), 0) if d != dim]
+        there = where.sum(others).nonzero()
+        if len(there) == 0:
+            return None
+        start, end = max(int(there[0]) - 1, 0), min(int(there[-1]) + 2, shape[dim])
+        box[dim] = start, end - start
+    return box
+
+
+def _crop(x: Tensor, box: dict[int, tuple[int, int]]) -> Tensor:
+    for dim, (start, length) in box.items():
+        x = x.narrow(dim, start, length) if x.shape[dim] > 1 else x
+    return x
 
 
 def _sum_around(values: Tensor, dims: Sequence[int]) -> Tensor:

@@ -17,7 +17,7 @@ _INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 def zeroed(x: Tensor, mask: FeatureMask) -> Tensor:
     """A copy, zero where dead. Its strides are those of `x`, on which the choice of kernels (and so bits) depends."""
-    if _has_bits(x) and not (torch.is_grad_enabled() and x.requires_grad):
+    if _has_bits(x):
         out = torch.empty_like(x)
         integers = _INTEGERS[x.itemsize]
         torch.bitwise_and(x.detach().view(integers), mask.bits(integers), out=out.view(integers))
@@ -27,13 +27,25 @@ def zeroed(x: Tensor, mask: FeatureMask) -> Tensor:
 
 def zero_(x: Tensor, mask: FeatureMask) -> None:
     """Zero where dead, written into `x`."""
-    if _has_bits(x) and not (torch.is_grad_enabled() and x.requires_grad):
+    if _has_bits(x):
         integers = _INTEGERS[x.itemsize]
         x.view(integers).bitwise_and_(mask.bits(integers))
     else:
         x.masked_fill_(mask.dead, 0)
 
 
+def fill_(x: Tensor, y: Tensor, where: Tensor) -> None:
+    """Write `y` into `x` where it is said to (a mask that broadcasts to both)."""
+    if _has_bits(x) and x.dtype == y.dtype:
+        integers = _INTEGERS[x.itemsize]
+        chosen = -where.to(integers)
+        x.view(integers).bitwise_and_(~chosen).bitwise_or_(y.view(integers).bitwise_and_(chosen))
+    else:
+        x.copy_(torch.where(where, y, x))
+
+
 def _has_bits(x: Tensor) -> bool:
     """Whether the elements of `x` may be taken for integers (complex numbers have a bit for their conjugate)."""
+    if torch.is_grad_enabled() and x.requires_grad:
+        return False
     return (x.is_floating_point() or not x.is_complex()) and x.itemsize in _INTEGERS and x.layout == torch.strided

@@ -8,7 +8,10 @@ from captum_ad.engine.rules import (
     normalization,
     pooling,
     reduction,
+    sampling,
+    selection,
     shape,
+    statistics,
 )
 
 __all__ = [
@@ -19,5 +22,8 @@ __all__ = [
     "normalization",
     "pooling",
     "reduction",
+    "sampling",
+    "selection",
     "shape",
+    "statistics",
 ]

@@ -65,6 +65,32 @@ def layer_norm(
     return ad.emit(out if bias is None else out + bias, mask)
 
 
+@register_rule("rms_norm")
+def rms_norm(
+    ad: Interpreter,
+    op: Callable[..., Tensor],
+    input: Tensor,
+    normalized_shape: Sequence[int],
+    weight: Tensor | None = None,
+    eps: float | None = None,
+) -> Tensor:
+    """As :func:`layer_norm`, without a mean."""
+    ad.only(input)
+    mask = ad.mask(input)
+    assert mask is not None
+    dims = list(range(input.dim() - len(normalized_shape), input.dim()))
+    if all(mask.kept.shape[d] == 1 for d in dims) and mask.feature is None:
+        return ad.emit(op(input, normalized_shape, weight, eps), mask)
+    x = ad.deactivate(input)
+    if ad.rule.average == "all":
+        return ad.emit(op(x, normalized_shape, weight, eps), mask)
+    wide = x.to(torch.promote_types(x.dtype, torch.float32))
+    count = (~mask.dead).expand(x.shape).sum(dims, keepdim=True, dtype=torch.float32).clamp(min=1)
+    smallest = torch.finfo(x.dtype).eps if eps is None else eps
+    out = (wide * (wide.square().sum(dims, keepdim=True) / count + smallest).rsqrt()).to(x.dtype)
+    return ad.emit(out if weight is None else out * weight, mask)
+
+
 @register_rule(F.group_norm)
 def group_norm(
     ad: Interpreter,

@@ -75,11 +75,12 @@ def norm(
     dim: _Dims = None,
     keepdim: bool = False,
     *,
+    out: Tensor | None = None,
     dtype: torch.dtype | None = None,
 ) -> Tensor:
     """The norm of what is active: a dead position contributes nothing."""
-    if p == "nuc":
-        ad.refuse("is a norm of matrices")
+    if p == "nuc" or out is not None:
+        ad.refuse("is a norm of matrices" if out is None else "writes into out=")
     return _reduced(ad, input, dim, keepdim, lambda x: op(x, p, dim, keepdim, dtype=dtype))
 
 
@@ -130,7 +131,10 @@ def spread(
     """Checkpoint before; of what is not deactivated only, if ``average="active"``."""
     dims, correction = _over(ad, input, dim, unbiased, correction)
     found, shaped = reduced_mask(ad, input, dims, keepdim)
-    return ad.emit(shaped(_spread(ad, op, input, dims, correction)), found.mask.map(shaped))
+    out = op(ad.deactivate(input), dims, correction=correction, keepdim=True)
+    if ad.rule.average == "active":
+        out = _over_active(ad, op, out, input, dims, correction)
+    return ad.emit(shaped(out), found.mask.map(shaped))
 
 
 @register_rule("var_mean", "std_mean")
@@ -144,13 +148,12 @@ def spread_and_mean(
     *,
     correction: float | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """What ``var`` (``std``) and ``mean`` give."""
+    """As :func:`spread`, and what ``mean`` gives."""
     dims, correction = _over(ad, input, dim, unbiased, correction)
     found, shaped = reduced_mask(ad, input, dims, keepdim)
-    mean = ad.deactivate(input).mean(dims, keepdim=True)
+    spread, mean = op(ad.deactivate(input), dims, correction=correction, keepdim=True)
     if ad.rule.average == "active":
-        mean = over_active(mean, found)
-    spread = _spread(ad, torch.var if op is torch.var_mean else torch.std, input, dims, correction)
+        spread, mean = _over_active(ad, op, spread, input, dims, correction), over_active(mean, found)
     mask = found.mask.map(shaped)
     return ad.emit(shaped(spread), mask), ad.emit(shaped(mean), mask)
 
@@ -175,13 +178,12 @@ def _over(ad: Interpreter, x: Tensor, dim: Any, unbiased: Any, correction: float
     return dims_of(x, dim), correction
 
 
-def _spread(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, dims: list[int], correction: float) -> Tensor:
-    """The variance or standard deviation, with the dimensions kept."""
+def _over_active(
+    ad: Interpreter, op: Callable[..., Any], spread: Tensor, x: Tensor, dims: list[int], correction: float
+) -> Tensor:
+    """A variance or deviation over everything turned into one over what is not deactivated."""
     mask, x = ad.mask(x), ad.deactivate(x)
     assert mask is not None
-    out = op(x, dims, correction=correction, keepdim=True)
-    if ad.rule.average == "all":
-        return out
     present = (~mask.dead).expand(x.shape)
     count = present.sum(dims, keepdim=True)
     wide = x.to(torch.promote_types(x.dtype, torch.float32))
@@ -191,4 +193,4 @@ def _spread(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, dims: list[in
     if "std" in op.__name__:
         variance = variance.where(variance > 0, 1).sqrt().where(variance > 0, 0)  # the root has no slope at 0
     whole = count == math.prod(x.shape[d] for d in dims)
-    return out.where(whole, variance.to(out.dtype))
+    return spread.where(whole, variance.to(spread.dtype))

@@ -89,6 +89,40 @@ def channels_last(x: Tensor, norm: nn.Module, mix: nn.Module) -> Tensor:
     return mix(norm(x.permute(0, 2, 3, 1))).permute(0, 3, 1, 2)
 
 
+class Sampled(nn.Module):
+    """A map at the points of a grid, some of them outside."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("grid", (torch.rand(1, 6, 5, 2) - 0.5) * 2.2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        wide = torch.promote_types(x.dtype, torch.float32)  # there are no kernels for half precision
+        grid = self.grid.to(wide).expand(len(x), -1, -1, -1)
+        return F.grid_sample(x.to(wide), grid, align_corners=False).to(x.dtype)
+
+
+def add_spread(x: Tensor, mix: nn.Module) -> Tensor:
+    """A second-order statistic of the whole map, added to every position."""
+    return x + mix(x.std((2, 3), correction=0, keepdim=True))
+
+
+def folded(x: Tensor, mix: nn.Module) -> Tensor:
+    """Windows side by side, mixed, and put back where they came from."""
+    windows = mix(F.unfold(x, 3, padding=1).unsqueeze(3)).squeeze(3)
+    return F.fold(windows, x.shape[2:], 3, padding=1)
+
+
+def gated_linear(x: Tensor, widen: nn.Module) -> Tensor:
+    return F.glu(widen(x), 1)
+
+
+def decided(x: Tensor, other: nn.Module) -> Tensor:
+    """Values of one map or another, by a comparison of both."""
+    y = other(x)
+    return torch.where(x > y, x, y.clamp(min=-1).masked_fill(y < -0.5, 0.25))
+
+
 ACTIVATIONS = [nn.ReLU, nn.SiLU, nn.Sigmoid, nn.GELU, nn.Hardswish]
 
 
@@ -137,7 +171,18 @@ def blocks(draw: st.DrawFn, channels: int, size: tuple[int, int]) -> nn.Module:
         return nn.Sequential(draw(st.sampled_from(norms)), activation())
     if kind == "resize":
         sizes = tuple(draw(st.integers(2, 8)) for _ in size)
-        return nn.Upsample(sizes, mode=draw(st.sampled_from(["nearest", "bilinear"])))
+        modes = ["nearest", "nearest-exact", "bilinear", "bicubic", "area"]
+        return nn.Upsample(sizes, mode=draw(st.sampled_from(modes)))
+    if kind == "sampled":
+        return Sampled()
+    if kind == "spread":
+        return Apply(add_spread, nn.Conv2d(channels, channels, 1))
+    if kind == "folded":
+        return Apply(folded, nn.Conv2d(9 * channels, 9 * channels, 1, groups=channels))
+    if kind == "gated linear":
+        return Apply(gated_linear, nn.Conv2d(channels, 2 * out, 1))
+    if kind == "decided":
+        return Apply(decided, nn.Conv2d(channels, channels, 3, padding=1))
     if kind == "context":
         return Apply(add_context, nn.Conv2d(channels, channels, 1))
     if kind == "transposed":
@@ -152,6 +197,7 @@ def blocks(draw: st.DrawFn, channels: int, size: tuple[int, int]) -> nn.Module:
 BLOCKS = [
     "conv", "conv", "conv", "residual", "residual", "branches", "gated", "max pool", "avg pool", "pad", "norm",
     "resize", "context", "transposed", "shuffled", "option a", "channels last",
+    "sampled", "spread", "folded", "gated linear", "decided",
 ]  # fmt: skip
 
 

@@ -154,23 +154,6 @@ class Window:
 
         return Window.product(sizes, reads, reads)
 
-    @staticmethod
-    def resized(sizes: Sequence[int], outputs: Sequence[int], bilinear: bool) -> Window:
-        def reads(d: int, o: int) -> Iterable[int]:
-            if not bilinear:
-                return [math.floor(Fraction(o * sizes[d], outputs[d]))]
-            source = max(Fraction(2 * o + 1, 2) * Fraction(sizes[d], outputs[d]) - Fraction(1, 2), Fraction(0))
-            first = math.floor(source)
-            beyond = source != first and first + 1 < sizes[d]
-            return [first, first + 1] if beyond else [first]
-
-        def covers(d: int, o: int) -> Iterable[int]:
-            start, end = Fraction(o, outputs[d]), Fraction(o + 1, outputs[d])
-            cells = range(sizes[d])
-            return [i for i in cells if Fraction(i, sizes[d]) < end and Fraction(i + 1, sizes[d]) > start]
-
-        return Window.product(sizes, reads, covers)
-
     def reach(self, shape: Sequence[int]) -> list[int]:
         """How far apart the positions of one window are at most, along each dimension."""
         furthest = [0] * len(shape)

@@ -317,5 +317,7 @@ def test_half_precision_stays_finite() -> None:
     x, mask = torch.full((1, 2, 300, 300), 3.0).half(), torch.zeros(300, 300, dtype=torch.bool)
     mask[0, 0] = True
     rule = MaskRule(average="active")
-    assert ADForward(nn.GroupNorm(1, 2).half().eval(), rule)(x + 100 * torch.eye(300), mask=~mask).isfinite().all()
+    assert (
+        ADForward(nn.GroupNorm(1, 2).half().eval(), rule)(x + 100 * torch.eye(300).half(), mask=~mask).isfinite().all()
+    )
     assert ADForward(Mean().eval(), rule)(x, mask=mask).isfinite().all()

@@ -14,7 +14,7 @@ OperationRule = Callable[..., Any]
 
 _R = TypeVar("_R", bound=OperationRule)
 _NAMESPACES = (torch, torch.nn.functional, torch.Tensor, torch._C._nn, torch.special)
-_CONVERSIONS = ("__float__",)  # to a Python number, which no mask can follow
+_CONVERSIONS = ("__bool__", "__float__", "__int__", "__long__")  # to a Python number, which no mask can follow
 _RULES: dict[Hashable, OperationRule] = {}
 _ALWAYS: set[Hashable] = set()
 

@@ -19,8 +19,8 @@ from tests.engine.operations import (
     Pointwise,
     Pool,
     Reduce,
-    Resize,
 )
+from tests.engine.resampling import Resize
 from tests.oracle import Graph, Operation
 
 CHANNELS, HEIGHT, WIDTH = 4, 6, 5

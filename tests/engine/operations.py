@@ -79,7 +79,8 @@ class Pool(Layer):
     def masked(self, knobs: Knobs, *maps: Map) -> Map:
         (x,), layer = maps, self.layer
         sizes = x.values.shape[2:]
-        written = [layer.kernel_size, layer.stride, layer.padding, getattr(layer, "dilation", 1)]
+        stride = layer.kernel_size if layer.stride is None else layer.stride
+        written = [layer.kernel_size, stride, getattr(layer, "padding", 0), getattr(layer, "dilation", 1)]
         kernel, stride, padding, dilation = ((v,) * len(sizes) if isinstance(v, int) else tuple(v) for v in written)
         window = Window.sliding(sizes, kernel, stride, padding, dilation)
         return _pooled(x, layer, window, self.average, [d * (k - 1) for d, k in zip(dilation, kernel)], knobs)
@@ -112,33 +113,21 @@ def _pooled(x: Map, pool: Function, window: Window, average: bool, reach: Sequen
     return attribute(x, values, window, _same_channel, knobs)
 
 
-class Resize(Operation):
-    """Interpolation to a size."""
-
-    def __init__(self, size: tuple[int, ...], mode: str) -> None:
-        super().__init__()
-        self.size = size
-        self.mode = mode
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.interpolate(x, self.size, mode=self.mode)
-
-    def masked(self, knobs: Knobs, *maps: Map) -> Map:
-        (x,) = maps
-        window = Window.resized(x.values.shape[2:], self.size, self.mode != "nearest")
-        reach = window.reach(self.size)
-        values = self(filled_border(x, reach, knobs) if any(reach) else x.checkpoint())
-        return attribute(x, values, window, _same_channel, knobs)
-
-
 class Reduce(Operation):
     """A mean, sum or maximum over whole dimensions, which the result keeps with size 1."""
 
-    def __init__(self, dims: Sequence[int], whole_map: bool, function: Callable[..., Tensor] = torch.mean) -> None:
+    def __init__(
+        self,
+        dims: Sequence[int],
+        whole_map: bool,
+        function: Callable[..., Tensor] = torch.mean,
+        average: bool | None = None,
+    ) -> None:
         super().__init__()
         self.dims = tuple(dims)
         self.whole_map = whole_map
         self.function = function
+        self.average = function is torch.mean if average is None else average
 
     def forward(self, x: Tensor) -> Tensor:
         return self.function(x, self.dims, keepdim=True)
@@ -146,7 +135,7 @@ class Reduce(Operation):
     def masked(self, knobs: Knobs, *maps: Map) -> Map:
         (x,) = maps
         out, counted = reduced(x, self(x.checkpoint()), self.dims, self.whole_map, knobs)
-        if self.function is torch.mean and knobs.rule.average == "active":
+        if self.average and knobs.rule.average == "active":
             for index, (kept, features) in counted.items():
                 if kept:
                     out.values[index] *= features / kept
@@ -273,11 +262,14 @@ class Norm(Layer):
                 members.setdefault(self.sets(index), []).append(index)
             for live in members.values():
                 found = torch.stack([clean[index] for index in live])
-                scale = (found.var(unbiased=False) + self.layer.eps).rsqrt()
+                mean = 0.0 if isinstance(self.layer, nn.RMSNorm) else found.mean()
+                eps = torch.finfo(values.dtype).eps if self.layer.eps is None else self.layer.eps
+                scale = ((found - mean).square().mean() + eps).rsqrt()
                 for index in live:
-                    values[index] = (clean[index] - found.mean()) * scale
+                    values[index] = (clean[index] - mean) * scale
             weight, bias = getattr(self.layer, "weight", None), getattr(self.layer, "bias", None)
-            if weight is not None:  # LayerNorm: over the last dimension; the others: per channel
-                shape = (-1,) if isinstance(self.layer, nn.LayerNorm) else (1, -1, *(1,) * (values.dim() - 2))
-                values = values * weight.reshape(shape) + bias.reshape(shape)
+            if weight is not None:  # LayerNorm: over the last dimensions; the others: per channel
+                last = isinstance(self.layer, (nn.LayerNorm, nn.RMSNorm))
+                shape = weight.shape if last else (1, -1, *(1,) * (values.dim() - 2))
+                values = values * weight.reshape(shape) + (0 if bias is None else bias.reshape(shape))
         return Map(values, x.kept, x.feature)

@@ -12,7 +12,10 @@ from torch import Tensor, nn
 from captum_ad import FeatureMask, MaskRule
 from captum_ad.engine import Interpreter
 from tests.engine.graphs import CHANNELS, GRAPHS, HEIGHT, WIDTH
-from tests.engine.operations import AdaptivePool, Convolution, Pool, Resize
+from tests.engine.operations import AdaptivePool, Convolution, Pool
+from tests.engine.resampling import Resize
+from tests.engine.spatial_graphs import OTHER_RANKS as MORE_RANKS
+from tests.engine.spatial_graphs import SPATIAL_GRAPHS
 from tests.oracle import Graph, Knobs, Map, Operation, first_map, indices, put
 
 RULES = [
@@ -75,11 +78,14 @@ def _dead_in_engine(ad: Interpreter, out: Tensor) -> Tensor:
     return torch.zeros(out.shape, dtype=torch.bool) if mask is None else mask.dead.expand(out.shape)
 
 
-@pytest.mark.parametrize("name", GRAPHS)
+ALL_GRAPHS = GRAPHS | SPATIAL_GRAPHS
+
+
+@pytest.mark.parametrize("name", ALL_GRAPHS)
 def test_engine_is_the_oracle(name: str) -> None:
     """All rules, with each τ and each set of masks in turn (every pair of them comes up)."""
     torch.manual_seed(0)
-    graph = GRAPHS[name]()
+    graph = ALL_GRAPHS[name]()
     masks = _masks(HEIGHT, WIDTH)
     pairs = itertools.cycle(itertools.product(masks, TAUS))
     for rule in RULES:
@@ -113,10 +119,13 @@ def _mean(layer: nn.Module) -> Operation:
     return AdaptivePool(layer, average=True)
 
 
-@pytest.mark.parametrize("name", OTHER_RANKS)
+ALL_RANKS = OTHER_RANKS | MORE_RANKS
+
+
+@pytest.mark.parametrize("name", ALL_RANKS)
 def test_other_ranks(name: str) -> None:
     torch.manual_seed(0)
-    shape, build = OTHER_RANKS[name]
+    shape, build = ALL_RANKS[name]
     graph, masks = build(), _masks(*shape)
     for rule, (kind, tau) in zip(RULES, itertools.cycle(itertools.product(masks, TAUS))):
         _compare(graph, shape, masks[kind], Knobs(rule, tau))

@@ -10,7 +10,10 @@ from captum_ad.engine.rules import (
     normalization,
     pooling,
     reduction,
+    sampling,
+    selection,
     shape,
+    statistics,
 )
 
 __all__ = [
@@ -23,5 +26,8 @@ __all__ = [
     "normalization",
     "pooling",
     "reduction",
+    "sampling",
+    "selection",
     "shape",
+    "statistics",
 ]

@@ -13,41 +13,81 @@ from captum_ad.engine.masks import FeatureMask, constant_mask, exceeds, full_mas
 from captum_ad.engine.registry import is_in_place, register_rule
 
 
-@register_rule("add", "sub", "subtract", "rsub", "maximum", "minimum")
+@register_rule(
+    "add", "sub", "subtract", "rsub", "maximum", "minimum", "fmax", "fmin", "hypot", "gt", "greater", "lt", "less",
+    "ne", "not_equal", "logical_or", "logical_xor", "bitwise_or", "bitwise_xor", "or", "xor",
+)  # fmt: skip
 def sum_of_maps(ad: Interpreter, op: Callable[..., Tensor], x: Any, other: Any, **kwargs: Any) -> Tensor:
-    """Φ over the contributions; a dead contribution is zero. Constants contribute no features."""
-    masks = _masks(ad, x, other)
-    same = all(mask is masks[0] for mask in masks)
-    clean = len(masks) == 2 and all(ad.is_clean(operand) for operand in (x, other))
-    statistic = _statistic(ad, x, other)
-    if statistic is not None:
-        x, other = (ad.deactivate(operand) if operand is statistic else operand for operand in (x, other))
-    elif not same and ad.rule.sum == "union":
-        x, other = _deactivated(ad, op, x), ad.deactivate(other) if isinstance(other, Tensor) else other
-        clean = ad.tau < 0.5  # from then on a live contribution may stand at a dead position
-    out = op(x, other, **kwargs)
-    masks = [_aligned(mask, out.dim()) for mask in masks]
-    if same:
-        return ad.emit(out, masks[0], clean=clean)
-    kept, features = _contributions(*masks)
-    alive = exceeds(kept, features, ad.tau) if ad.rule.sum == "union" else kept == features
-    return ad.emit(out, renewed(alive, features), clean=clean and ad.rule.sum == "union")
+    """Φ over the contributions; a dead contribution is zero. Constants contribute no features.
+
+    A comparison is of the kind of a difference, "or" of the kind of a maximum.
+    """
+    return sum_of(ad, op, (x, other), lambda *operands: op(*operands, **kwargs), zero_stays_zero=True)
 
 
-@register_rule("mul", "multiply", "div", "divide", "true_divide", "truediv")
+@register_rule("eq", "ge", "greater_equal", "le", "less_equal", "logaddexp", "logaddexp2")
+def sum_of_maps_not_zero(ad: Interpreter, op: Callable[..., Tensor], x: Any, other: Any, **kwargs: Any) -> Tensor:
+    """As :func:`sum_of_maps`, of those that are not zero where both operands are."""
+    return sum_of(ad, op, (x, other), lambda *operands: op(*operands, **kwargs), zero_stays_zero=False)
+
+
+@register_rule("clamp", "clip", "clamp_min", "clamp_max")
+def clamp(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *bounds: Any, **named: Any) -> Tensor:
+    """A maximum and a minimum: a bound that is a map contributes; numbers and constants do not."""
+    if not named.keys() <= {"min", "max"}:
+        ad.refuse("is called with something else than bounds")
+
+    def run(x: Tensor, *values: Any) -> Tensor:
+        return op(x, *values[: len(bounds)], **dict(zip(named, values[len(bounds) :])))
+
+    return sum_of(ad, op, (x, *bounds, *named.values()), run, zero_stays_zero=False)
+
+
+@register_rule(
+    "mul", "multiply", "div", "divide", "true_divide", "truediv", "floor_divide", "floordiv", "fmod", "remainder",
+    "mod", "atan2", "arctan2", "copysign", "heaviside", "xlogy", "logical_and", "bitwise_and", "and",
+)  # fmt: skip
 def product_of_maps(ad: Interpreter, op: Callable[..., Tensor], x: Any, other: Any, **kwargs: Any) -> Tensor:
-    """Active where every factor is: a dead factor is zero."""
+    """Active where every factor is: a dead factor is zero. Quotients, and what is made of them, likewise."""
     factors = [x, other]
-    if (statistic := _statistic(ad, x, other)) is not None and ad.mask(statistic) is not None:
+    if any(ad.mask(statistic) is not None for statistic in _statistics(ad, x, other)):
         masks = [written_mask(ad, factor) for factor in factors]
     else:
-        masks = _masks(ad, *factors)
+        masks = masks_of(ad, *factors)
     out = op(x, other, **kwargs)
-    masks = [_aligned(mask, out.dim()) for mask in masks]
-    if all(mask is masks[0] for mask in masks):
-        return ad.emit(out, masks[0])
-    kept, features = _contributions(*masks)
-    return ad.emit(out, renewed(kept == features, features))
+    return ad.emit(out, intersection([aligned(mask, out.dim()) for mask in masks]))
+
+
+@register_rule("pow", "float_power")
+def power(ad: Interpreter, op: Callable[..., Tensor], x: Any, exponent: Any, **kwargs: Any) -> Tensor:
+    """As :func:`product_of_maps`."""
+    return product_of_maps(ad, op, x, exponent, **kwargs)
+
+
+@register_rule("lerp")
+def lerp(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, end: Tensor, weight: Any) -> Tensor:
+    """The sum of a map and a product: x + weight · (end − x)."""
+    return ad.follow(lambda: _add(op)(x, weight * (end - x)))
+
+
+@register_rule("addcmul")
+def addcmul(
+    ad: Interpreter, op: Callable[..., Tensor], x: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: float = 1
+) -> Tensor:
+    """The sum of a map and a product."""
+    return ad.follow(lambda: _add(op)(x, tensor1 * tensor2, alpha=value))
+
+
+@register_rule("addcdiv")
+def addcdiv(
+    ad: Interpreter, op: Callable[..., Tensor], x: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: float = 1
+) -> Tensor:
+    """The sum of a map and a quotient."""
+    return ad.follow(lambda: _add(op)(x, tensor1 / tensor2, alpha=value))
+
+
+def _add(op: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    return Tensor.add_ if is_in_place(op) else Tensor.add
 
 
 @register_rule("cat", "concat", "concatenate", always=True)
@@ -76,30 +116,83 @@ def stacking(
     return ad.emit(out, _side_by_side(masks, [1] * len(tensors), dim), clean=clean)
 
 
-def _masks(ad: Interpreter, *operands: Any) -> list[FeatureMask]:
+def sum_of(
+    ad: Interpreter,
+    op: Callable[..., Any],
+    operands: Sequence[Any],
+    run: Callable[..., Tensor],
+    zero_stays_zero: bool,
+) -> Tensor:
+    """`run` of these operands (maps, constants and numbers), with the mask of their sum."""
+    clean = zero_stays_zero and all(isinstance(o, Tensor) and ad.is_data(o) and ad.is_clean(o) for o in operands)
+    operands, masks = contributions(ad, op, operands)
+    out = run(*operands)
+    if len(masks) < len(operands):
+        clean = False
+    elif any(mask is not masks[0] for mask in masks):  # a live contribution may stand at a dead position
+        clean = zero_stays_zero and ad.rule.sum == "union" and ad.tau < 1 / len(operands)
+    return ad.emit(out, sum_mask(ad, [aligned(mask, out.dim()) for mask in masks]), clean=clean)
+
+
+def contributions(
+    ad: Interpreter, op: Callable[..., Any], operands: Sequence[Any]
+) -> tuple[Sequence[Any], list[FeatureMask]]:
+    """The operands of a sum, zero where a dead one would be seen, and the masks of those that have positions."""
+    masks, statistics = masks_of(ad, *operands), _statistics(ad, *operands)
+    if ad.rule.sum == "union" and any(mask is not masks[0] for mask in masks):
+        return [_deactivated(ad, op if i == 0 else None, x) for i, x in enumerate(operands)], masks
+    return [ad.deactivate(x) if any(x is s for s in statistics) else x for x in operands], masks
+
+
+def sum_mask(ad: Interpreter, masks: Sequence[FeatureMask]) -> FeatureMask:
+    """The mask of a sum of maps."""
+    return masks[0] if all(mask is masks[0] for mask in masks) else summed(ad, *_counts(masks))
+
+
+def summed(ad: Interpreter, kept: Tensor, features: Tensor) -> FeatureMask:
+    """Where sums of that many features are active, of which some are kept (knob ``sum``)."""
+    alive = exceeds(kept, features, ad.tau) if ad.rule.sum == "union" else kept == features
+    return renewed(alive, features)
+
+
+def intersection(masks: Sequence[FeatureMask]) -> FeatureMask:
+    """Active where every feature is."""
+    if all(mask is masks[0] for mask in masks):
+        return masks[0]
+    kept, features = _counts(masks)
+    return renewed(kept == features, features)
+
+
+def masks_of(ad: Interpreter, *operands: Any) -> list[FeatureMask]:
     """Masks of the operands that hold features at positions."""
-    statistic = _statistic(ad, *operands)
-    holders = [operand for operand in operands if ad.is_data(operand) and operand is not statistic]
+    statistics = _statistics(ad, *operands)
+    data = [operand for operand in operands if ad.is_data(operand)]
+    holders = [operand for operand in data if not any(operand is statistic for statistic in statistics)]
     return [written_mask(ad, operand) for operand in holders]
 
 
-def _statistic(ad: Interpreter, *operands: Any) -> Tensor | None:
-    """The operand, if any, that has one value (or one vector of channels) for all positions of the other.
+def _statistics(ad: Interpreter, *operands: Any) -> list[Tensor]:
+    """The operands, if any, that have one value (or one vector of channels) for all positions of another.
 
     A gate or a pooled vector has no position of its own: it neither revives a dead position of the
     other operand nor counts as a contribution there.
     """
-    data = [operand for operand in operands if ad.is_data(operand)]
-    if len(data) != 2 or data[0].dim() != data[1].dim():
-        return None
-    for x, other in (data, reversed(data)):
-        dims = ad.positions(x)
-        wide = [d for d in dims if other.shape[d] > 1]
-        spread = [d for d in dims if x.shape[d] > other.shape[d]]
-        if spread and (not wide or wide in ([1], [x.dim() - 1])):
-            found: Tensor = other
-            return found
-    return None
+    maps = [operand for operand in operands if ad.is_data(operand)]
+    found: list[Tensor] = []
+    for x in reversed(maps):
+        if any(_is_statistic_of(ad, x, other) for other in maps):
+            found.append(x)
+            maps = [other for other in maps if other is not x]
+    return found
+
+
+def _is_statistic_of(ad: Interpreter, x: Tensor, other: Tensor) -> bool:
+    if x.dim() != other.dim():
+        return False
+    dims = ad.positions(other)
+    wide = [d for d in dims if x.shape[d] > 1]
+    spread = [d for d in dims if other.shape[d] > x.shape[d]]
+    return bool(spread) and (not wide or wide in ([1], [x.dim() - 1]))
 
 
 def written_mask(ad: Interpreter, x: Tensor) -> FeatureMask:
@@ -111,7 +204,7 @@ def _own_mask(ad: Interpreter, x: Tensor) -> FeatureMask | None:
     return ad.mask(x) if ad.is_data(x) else constant_mask(x)
 
 
-def _deactivated(ad: Interpreter, op: Callable[..., Tensor], x: Any) -> Any:
+def _deactivated(ad: Interpreter, op: Callable[..., Any] | None, x: Any) -> Any:
     if not isinstance(x, Tensor):
         return x
     if not is_in_place(op):
@@ -120,7 +213,7 @@ def _deactivated(ad: Interpreter, op: Callable[..., Tensor], x: Any) -> Any:
     return x
 
 
-def _contributions(*masks: FeatureMask) -> tuple[Tensor, Tensor]:
+def _counts(masks: Sequence[FeatureMask]) -> tuple[Tensor, Tensor]:
     """How many operands are kept features, and features, at each position."""
     kept = torch.stack(torch.broadcast_tensors(*(mask.kept for mask in masks))).sum(0, dtype=torch.float32)
     there = torch.stack(torch.broadcast_tensors(*(mask.everywhere for mask in masks))).sum(0, dtype=torch.float32)
@@ -152,7 +245,7 @@ def _joined(parts: Sequence[Tensor], lengths: Sequence[int], dim: int) -> Tensor
     return torch.cat([grown(part, length) for part, length in zip(parts, lengths)], dim)
 
 
-def _aligned(mask: FeatureMask, dims: int) -> FeatureMask:
+def aligned(mask: FeatureMask, dims: int) -> FeatureMask:
     """Leading dimensions added, as broadcasting does; the same object if there are none to add."""
     missing = dims - mask.kept.dim()
     return mask if missing == 0 else mask.map(lambda part: part[(None,) * missing])

@@ -14,11 +14,12 @@ _ZERO_STAYS_ZERO = (
     "relu relu6 leaky_relu rrelu prelu elu selu celu gelu silu mish hardswish tanh hardshrink softshrink tanhshrink "
     "softsign dropout feature_dropout dropout1d dropout2d dropout3d abs neg "
     "positive sqrt square sign sin floor ceil round trunc expm1 log1p erf clone contiguous detach to float double "
-    "half bfloat16 cpu cuda type_as nan_to_num sinh asinh tan atan asin sgn frac"
+    "half bfloat16 cpu cuda type_as nan_to_num sinh asinh tan atan atanh asin erfinv deg2rad rad2deg sgn frac bool int "
+    "long isnan isinf signbit"
 ).split()
 _ZERO_BECOMES_SOMETHING = (
-    "sigmoid hardsigmoid softplus logsigmoid exp exp2 log log2 log10 logit cos cosh acos erfc reciprocal rsqrt clamp "
-    "clip clamp_min clamp_max pow hardtanh threshold alpha_dropout feature_alpha_dropout"
+    "sigmoid hardsigmoid softplus logsigmoid exp exp2 log log2 log10 logit cos cosh acos acosh erfc reciprocal rsqrt "
+    "hardtanh threshold alpha_dropout feature_alpha_dropout logical_not bitwise_not invert isfinite"
 ).split()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -58,11 +59,39 @@ def layer_norm(
     if all(mask.kept.shape[d] == 1 for d in dims):
         return ad.emit(op(input, normalized_shape, weight, bias, eps), mask)
     x = ad.deactivate(input)
+    over_all = op(x, normalized_shape, weight, bias, eps)
     if ad.rule.average == "all":
-        return ad.emit(op(x, normalized_shape, weight, bias, eps), mask)
-    out = _standardized(x, (~mask.dead).expand(x.shape), dims, eps)
+        return ad.emit(over_all, mask)
+    present = (~mask.dead).expand(x.shape)
+    out = _standardized(x, present, dims, eps)
     out = out if weight is None else out * weight
-    return ad.emit(out if bias is None else out + bias, mask)
+    out = out if bias is None else out + bias
+    return ad.emit(over_all.where(_is_whole(present, dims), out), mask)
+
+
+@register_rule("rms_norm")
+def rms_norm(
+    ad: Interpreter,
+    op: Callable[..., Tensor],
+    input: Tensor,
+    normalized_shape: Sequence[int],
+    weight: Tensor | None = None,
+    eps: float | None = None,
+) -> Tensor:
+    """As :func:`layer_norm`, without a mean."""
+    ad.only(input)
+    mask = ad.mask(input)
+    assert mask is not None
+    dims = list(range(input.dim() - len(normalized_shape), input.dim()))
+    if all(mask.kept.shape[d] == 1 for d in dims) and mask.feature is None:
+        return ad.emit(op(input, normalized_shape, weight, eps), mask)
+    x = ad.deactivate(input)
+    if ad.rule.average == "all":
+        return ad.emit(op(x, normalized_shape, weight, eps), mask)
+    present = (~mask.dead).expand(x.shape)
+    size, count = math.prod(normalized_shape), present.sum(dims, keepdim=True, dtype=torch.float32).clamp(min=1)
+    scale = (size / count).sqrt().to(x.dtype)  # turns the mean over all into one over what is active
+    return ad.emit(op(x * scale, normalized_shape, weight, eps) / scale, mask)
 
 
 @register_rule(F.normalize)
@@ -98,12 +127,15 @@ def group_norm(
     ad.only(input)
     mask, x = ad.mask(input), ad.deactivate(input)
     assert mask is not None
+    over_all = op(x, num_groups, weight, bias, eps)
     if ad.rule.average == "all":
-        return ad.emit(op(x, num_groups, weight, bias, eps), mask)
+        return ad.emit(over_all, mask)
     grouped = x.unflatten(1, (num_groups, -1))
-    kept = (~mask.dead).expand(x.shape).unflatten(1, (num_groups, -1))
-    out = _standardized(grouped, kept, list(range(2, grouped.dim())), eps).flatten(1, 2)
-    return ad.emit(_affine(out, weight, bias), mask)
+    present = (~mask.dead).expand(x.shape).unflatten(1, (num_groups, -1))
+    dims = list(range(2, grouped.dim()))
+    out = _affine(_standardized(grouped, present, dims, eps).flatten(1, 2), weight, bias)
+    whole = _is_whole(present, dims).expand(grouped.shape).flatten(1, 2)
+    return ad.emit(over_all.where(whole, out), mask)
 
 
 @register_rule(F.instance_norm)
@@ -123,19 +155,26 @@ def instance_norm(
     ad.only(input)
     mask, x = ad.mask(input), ad.deactivate(input)
     assert mask is not None
+    over_all = op(x, running_mean, running_var, weight, bias, use_input_stats, momentum, eps)
     if ad.rule.average == "all" or not use_input_stats:
-        out = op(x, running_mean, running_var, weight, bias, use_input_stats, momentum, eps)
-        return ad.emit(out, mask)
-    out = _standardized(x, (~mask.dead).expand(x.shape), list(range(2, x.dim())), eps)
-    return ad.emit(_affine(out, weight, bias), mask)
+        return ad.emit(over_all, mask)
+    present, dims = (~mask.dead).expand(x.shape), list(range(2, x.dim()))
+    out = _affine(_standardized(x, present, dims, eps), weight, bias)
+    return ad.emit(over_all.where(_is_whole(present, dims), out), mask)
 
 
-def _standardized(x: Tensor, kept: Tensor, dims: list[int], eps: float) -> Tensor:
+def _is_whole(present: Tensor, dims: list[int]) -> Tensor:
+    """Where nothing is deactivated, so that the model's own kernel gives the answer, bit for bit."""
+    absent: Tensor = ~present
+    return ~absent.sum(dims, keepdim=True).bool()
+
+
+def _standardized(x: Tensor, present: Tensor, dims: list[int], eps: float) -> Tensor:
     """(x - mean) / std over the elements that are not deactivated; computed in float32 at least."""
     dtype, x = x.dtype, x.to(torch.promote_types(x.dtype, torch.float32))
-    count = kept.sum(dims, keepdim=True, dtype=torch.float32).clamp(min=1)
-    centred = x - x.masked_fill(~kept, 0).sum(dims, keepdim=True) / count
-    variance = centred.masked_fill(~kept, 0).square().sum(dims, keepdim=True) / count
+    count = present.sum(dims, keepdim=True, dtype=torch.float32).clamp(min=1)
+    centred = x - x.masked_fill(~present, 0).sum(dims, keepdim=True) / count
+    variance = centred.masked_fill(~present, 0).square().sum(dims, keepdim=True) / count
     standardized: Tensor = centred / (variance + eps).sqrt()
     return standardized.to(dtype)
 

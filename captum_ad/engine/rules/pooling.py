@@ -1,17 +1,16 @@
-"""Pooling, adaptive and global pooling, and interpolation."""
+"""Pooling, adaptive and global pooling."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from captum_ad.engine.interpreter import Interpreter
 from captum_ad.engine.masks import Attribution, Windows, attribute_positions, reduce_positions
-from captum_ad.engine.positions import Geometry, adaptive_windows, resized_windows, sliding_windows
+from captum_ad.engine.positions import Geometry, adaptive_windows, sliding_windows
 from captum_ad.engine.registry import register_rule
 from captum_ad.engine.rules.convolution import geometry, per_dim
 
@@ -85,16 +84,27 @@ def adaptive_max_pool(
     return _adaptive(ad, op, input, output_size, average=False)
 
 
-@register_rule("interpolate", "upsample")
-def interpolate(ad: Interpreter, op: Callable[..., Tensor], input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    """Checkpoint before; an output position is computed from the inputs that have a weight in it."""
-    rank = input.dim() - 2
-    reads = [_taps(op, input, dim, args, kwargs) for dim in range(2, 2 + rank)]
-    out = op(ad.window_input(input, [int(m.sum(1).max()) - 1 for m in reads]), *args, **kwargs)
-    mask = ad.mask(input)
-    if mask is not None:
-        mask = attribute_positions(mask, resized_windows(reads, input.device), ad.rule, ad.tau).mask
-    return ad.emit(out, mask)
+@register_rule("lp_pool1d", "lp_pool2d", "lp_pool3d")
+def lp_pool(
+    ad: Interpreter,
+    op: Callable[..., Tensor],
+    input: Tensor,
+    norm_type: float,
+    kernel_size: _Setting,
+    stride: _Setting | None = None,
+    ceil_mode: bool = False,
+) -> Tensor:
+    """The p-norm of each window, which is a sum: a dead position contributes nothing."""
+    if norm_type <= 0:
+        ad.refuse("has a norm to which zeros contribute")
+    rank = _rank(op)
+    kernel = per_dim(kernel_size, rank)
+
+    def run(x: Tensor) -> Tensor:
+        return op(x, norm_type, kernel_size, stride, ceil_mode)
+
+    reach = [k - 1 for k in kernel]
+    return _pooled(ad, run, input, reach, lambda out: _sliding(input, out, kernel, stride, 0, [1] * rank))
 
 
 def _adaptive(ad: Interpreter, op: Callable[..., Tensor], input: Tensor, output_size: Any, average: bool) -> Tensor:
@@ -148,15 +158,6 @@ def over_active(average: Tensor, found: Attribution) -> Tensor:
     """An average over all features turned into one over the kept ones."""
     scale = (found.features / found.kept.clamp(min=1)).where(found.kept > 0, 1)  # may exceed what float16 holds
     return (average * scale).to(average.dtype)
-
-
-def _taps(op: Callable[..., Tensor], input: Tensor, dim: int, args: Any, kwargs: Any) -> Tensor:
-    """Which positions along one dimension an interpolation reads, found by resizing unit impulses."""
-    size = input.shape[dim]
-    line = [size if d == dim else 1 for d in range(2, input.dim())]
-    impulses = torch.eye(size, device=input.device).reshape(1, size, *line).expand(1, size, *input.shape[2:])
-    elsewhere = [slice(None) if d == dim else 0 for d in range(2, input.dim())]
-    return (op(impulses, *args, **kwargs)[(0, slice(None), *elsewhere)] != 0).float().T.contiguous()
 
 
 def _rank(op: Callable[..., Tensor]) -> int:

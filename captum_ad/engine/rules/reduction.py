@@ -8,7 +8,8 @@ from typing import Any
 from torch import Tensor
 
 from captum_ad.engine.interpreter import Interpreter
-from captum_ad.engine.masks import reduce_positions
+from captum_ad.engine.layout import Samples
+from captum_ad.engine.masks import Attribution, reduce_positions
 from captum_ad.engine.registry import register_rule
 from captum_ad.engine.rules.pooling import over_active
 
@@ -26,7 +27,7 @@ def mean(
     return _reduced(ad, op, input, dim, keepdim, kwargs, average=True)
 
 
-@register_rule("sum", "amax", "amin")
+@register_rule("sum", "amax", "amin", "any")
 def reduction(
     ad: Interpreter,
     op: Callable[..., Tensor],
@@ -48,26 +49,43 @@ def _reduced(
     kwargs: dict[str, Any],
     average: bool,
 ) -> Tensor:
+    if kwargs.get("out") is not None:
+        ad.refuse("writes into out=")
+    dims = dims_of(x, dim)
+    found, shaped, samples = reduced_mask(ad, x, dims, keepdim)
+    out: Tensor = op(ad.deactivate(x), dims, keepdim=True, **kwargs)
+    if average and ad.rule.average == "active":
+        out = over_active(out, found)
+    return ad.emit(shaped(out), found.mask.map(shaped), samples=samples)
+
+
+def dims_of(x: Tensor, dim: int | Sequence[int] | None) -> list[int]:
+    """The dimensions that are reduced, counted from the first one."""
+    given = range(x.dim()) if dim is None or dim == () else [dim] if isinstance(dim, int) else dim
+    return [d % x.dim() for d in given]
+
+
+def reduced_mask(
+    ad: Interpreter, x: Tensor, dims: Sequence[int], keepdim: bool
+) -> tuple[Attribution, Callable[[Tensor], Tensor], Samples | None]:
+    """Φ of what is reduced over these dimensions, what squeezes them out, and where the samples are then."""
     mask = ad.mask(x)
     assert mask is not None
-    given = range(x.dim()) if dim is None or dim == () else [dim] if isinstance(dim, int) else dim
-    dims = [d % x.dim() for d in given]
-    out: Tensor = op(ad.deactivate(x), dims, keepdim=True, **kwargs)
     remaining = [d for d in ad.positions(x) if d not in dims]
     channel = 1 if 1 in remaining else x.dim() - 1
     positions = [d for d in remaining if d != channel and x.shape[d] > 1]
     # A statistic of the whole map (a vector per sample) has no position of its own: active if anything is.
     found = reduce_positions(mask, x.shape, dims, ad.tau if positions else 0.0)
-    if average and ad.rule.average == "active":
-        out = over_active(out, found)
 
     def shaped(part: Tensor) -> Tensor:
-        return part if keepdim else part.squeeze(dims)
+        return part if keepdim else part.squeeze(list(dims))
 
+    return found, shaped, _samples(ad, x, dims, keepdim)
+
+
+def _samples(ad: Interpreter, x: Tensor, dims: Sequence[int], keepdim: bool) -> Samples | None:
+    """Where the samples are in what is reduced over these dimensions."""
     samples = ad.samples(x)
-    if samples and not keepdim:
-        gone = [d for d in dims if d < samples.dim]
-        samples = None if samples.dim in dims else samples._replace(dim=samples.dim - len(gone))
-    elif samples and samples.dim in dims:
-        samples = None
-    return ad.emit(shaped(out), found.mask.map(shaped), samples=samples)
+    if samples is None or samples.dim in dims:
+        return None
+    return samples if keepdim else samples._replace(dim=samples.dim - sum(d < samples.dim for d in dims))

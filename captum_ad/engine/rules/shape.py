@@ -64,6 +64,8 @@ def select(ad: Interpreter, op: Callable[..., Any], x: Tensor, *args: Any, **kwa
 def move(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *args: Any, **kwargs: Any) -> Any:
     """The mask goes through the same operation as its tensor."""
     ad.only(x)
+    if kwargs.get("out") is not None:
+        ad.refuse("writes into out=")
     mask, clean = ad.mask(x), ad.is_clean(x)
     out = op(x, *args, **kwargs)
     # flip and roll along given dimensions do nothing to one of size 1

@@ -1,0 +1,118 @@
+"""Operations that choose elements: by a condition, by constant indices, through windows that are laid side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from captum_ad.engine.interpreter import Interpreter
+from captum_ad.engine.masks import FeatureMask, constant_mask
+from captum_ad.engine.registry import register_rule
+from captum_ad.engine.rules.combination import aligned, contributions, intersection, sum_mask, summed, written_mask
+from captum_ad.engine.rules.shape import move
+
+register_rule(Tensor.unfold, "rot90", "fliplr", "flipud", "diagonal")(move)
+
+
+@register_rule("where")
+def where(ad: Interpreter, op: Callable[..., Any], *operands: Any) -> Any:
+    """A constant condition selects from the masks. One that is made of data is a factor of what it selects from."""
+    if len(operands) == 1:
+        ad.refuse("returns indices, which no mask can follow")
+    x, condition, other = operands if op is Tensor.where else (operands[1], operands[0], operands[2])
+    return _chosen(ad, condition, x, other, lambda x, other: torch.where(condition, x, other))
+
+
+@register_rule("masked_fill")
+def masked_fill(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, mask: Tensor, value: Any) -> Tensor:
+    """As :func:`where`; the value is no feature."""
+    if ad.is_data(value):
+        ad.refuse("fills in a value that is computed from features")
+    return _chosen(ad, mask, value, x, lambda value, x: op(x, mask, value))
+
+
+@register_rule("gather", "take_along_dim")
+def gather(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *where: Any, **named: Any) -> Tensor:
+    """The mask is gathered alike; indices must be constants."""
+    if any(ad.is_data(index) for index in (*where, *named.values())):
+        ad.refuse("picks by indices that are computed from features")
+    if "out" in named or "sparse_grad" in named:
+        ad.refuse("is called with out= or sparse_grad=")
+    moved: Tensor = move(ad, op, x, *where, **named)
+    return moved
+
+
+@register_rule("diff")
+def diff(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, n: int = 1, dim: int = -1) -> Tensor:
+    """Differences of maps, n times."""
+
+    def run(x: Tensor) -> Tensor:
+        for _ in range(n):
+            x = x.narrow(dim, 1, x.shape[dim] - 1) - x.narrow(dim, 0, x.shape[dim] - 1)
+        return x
+
+    return ad.follow(run, x)
+
+
+@register_rule(F.unfold)
+def unfold(ad: Interpreter, op: Callable[..., Tensor], input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    """Windows side by side (im2col): the mask is laid out alike; padding is no feature."""
+    mask, x = ad.mask(input), ad.deactivate(input)
+    assert mask is not None
+
+    def laid_out(part: Tensor) -> Tensor:
+        return op(part.expand(x.shape).float(), *args, **kwargs).bool()
+
+    laid = FeatureMask(laid_out(mask.kept), laid_out(mask.everywhere))
+    return ad.emit(
+        op(x, *args, **kwargs), laid if not bool(laid.everywhere.all()) else FeatureMask(laid.kept), clean=True
+    )
+
+
+@register_rule(F.fold)
+def fold(ad: Interpreter, op: Callable[..., Tensor], input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    """Overlapping windows are summed (col2im): Φ over the contributions, as in a sum of maps."""
+    mask, x = ad.mask(input), ad.deactivate(input)
+    assert mask is not None
+    kept, features = (op(part.expand(x.shape).float(), *args, **kwargs) for part in (mask.kept, mask.everywhere))
+    return ad.emit(op(x, *args, **kwargs), summed(ad, kept, features))
+
+
+@register_rule("glu")
+def glu(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, dim: int = -1) -> Tensor:
+    """The product of one half of the channels and a function of the other."""
+    mask = ad.mask(x)
+    assert mask is not None
+    out = op(x, dim)
+    if mask.kept.shape[dim] == 1:
+        return ad.emit(out, mask)
+    half = x.shape[dim] // 2
+    halves = [mask.map(lambda part, start=start: part.narrow(dim, start, half)) for start in (0, half)]  # type: ignore[misc]
+    return ad.emit(out, intersection(halves))
+
+
+def _chosen(ad: Interpreter, condition: Tensor, x: Any, other: Any, run: Callable[[Any, Any], Tensor]) -> Tensor:
+    """`x` where the condition holds, `other` elsewhere."""
+    if not ad.is_data(condition):
+        clean = all(ad.is_clean(part) for part in (x, other) if isinstance(part, Tensor))
+        out = run(x, other)
+        kept, feature = (
+            torch.where(condition, one, two) for one, two in zip(_parts(ad, x, out), _parts(ad, other, out))
+        )
+        mask = FeatureMask(kept, None if bool(feature.all()) else feature)
+        return ad.emit(out, aligned(mask, out.dim()), clean=clean)
+    factor = written_mask(ad, condition)
+    (x, other), masks = contributions(ad, torch.where, (x, other))
+    out = run(x, other)
+    chosen = [sum_mask(ad, [aligned(mask, out.dim()) for mask in masks])] if masks else []
+    return ad.emit(out, intersection([aligned(factor, out.dim()), *chosen]))
+
+
+def _parts(ad: Interpreter, x: Any, out: Tensor) -> Sequence[Tensor]:
+    """Where an operand has kept features, and features at all; a number has none."""
+    mask = written_mask(ad, x) if isinstance(x, Tensor) else constant_mask(out.new_empty(()))
+    return mask.kept, mask.everywhere

@@ -1,0 +1,196 @@
+"""Statistics over dimensions: extremes with their indices, products, norms, variances."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from captum_ad.engine.interpreter import Interpreter
+from captum_ad.engine.masks import renewed
+from captum_ad.engine.registry import register_rule
+from captum_ad.engine.rules.combination import sum_of_maps
+from captum_ad.engine.rules.pooling import over_active
+from captum_ad.engine.rules.reduction import dims_of, reduced_mask
+
+_Dims = int | Sequence[int] | None
+
+
+@register_rule("max", "min")
+def extreme(
+    ad: Interpreter, op: Callable[..., Any], input: Tensor, dim: Any = None, keepdim: bool = False, other: Any = None
+) -> Any:
+    """Of two maps, a sum of maps. Over a dimension, a checkpoint before; values and indices wear the reduced mask."""
+    if isinstance(dim, Tensor) or other is not None:
+        return sum_of_maps(ad, op, input, dim if other is None else other)
+    if dim is None:
+        return _reduced(ad, input, dim, False, op)
+    found, shaped, samples = reduced_mask(ad, input, dims_of(input, dim), keepdim)
+    both = op(ad.deactivate(input), dim, keepdim)
+    for part in both:
+        ad.emit(part, found.mask.map(shaped), samples=samples)
+    return both
+
+
+@register_rule("logsumexp")
+def logsumexp(ad: Interpreter, op: Callable[..., Tensor], input: Tensor, dim: _Dims, keepdim: bool = False) -> Tensor:
+    """The logarithm of a sum to which a dead position contributes nothing."""
+    return _reduced(ad, input, dim, keepdim, lambda x: op(x, dim, keepdim), dead=-math.inf)
+
+
+@register_rule("all")
+def everywhere(
+    ad: Interpreter, op: Callable[..., Tensor], input: Tensor, dim: _Dims = None, keepdim: bool = False
+) -> Tensor:
+    """Whether all that is not deactivated is true."""
+    return _reduced(ad, input, dim, keepdim, lambda x: op(x) if dim is None else op(x, dim, keepdim), dead=True)
+
+
+@register_rule("prod")
+def product(
+    ad: Interpreter,
+    op: Callable[..., Tensor],
+    input: Tensor,
+    dim: int | None = None,
+    keepdim: bool = False,
+    *,
+    dtype: torch.dtype | None = None,
+) -> Tensor:
+    """Active where every factor is: a dead factor is zero."""
+    found, shaped, samples = reduced_mask(ad, input, dims_of(input, dim), keepdim and dim is not None)
+    over = () if dim is None else (dim, keepdim)
+    mask = renewed(found.kept == found.features, found.features)
+    return ad.emit(op(ad.deactivate(input), *over, dtype=dtype), mask.map(shaped), samples=samples)
+
+
+@register_rule("norm")
+def norm(
+    ad: Interpreter,
+    op: Callable[..., Tensor],
+    input: Tensor,
+    p: float | str | None = "fro",
+    dim: _Dims = None,
+    keepdim: bool = False,
+    *,
+    out: Tensor | None = None,
+    dtype: torch.dtype | None = None,
+) -> Tensor:
+    """The norm of what is active: a dead position contributes nothing."""
+    if p == "nuc" or out is not None:
+        ad.refuse("is a norm of matrices" if out is None else "writes into out=")
+    return _reduced(ad, input, dim, keepdim, lambda x: op(x, p, dim, keepdim, dtype=dtype))
+
+
+@register_rule(torch.linalg.vector_norm)
+def vector_norm(
+    ad: Interpreter,
+    op: Callable[..., Tensor],
+    input: Tensor,
+    ord: float = 2,
+    dim: _Dims = None,
+    keepdim: bool = False,
+    *,
+    dtype: torch.dtype | None = None,
+) -> Tensor:
+    """As :func:`norm`."""
+    return _reduced(ad, input, dim, keepdim, lambda x: op(x, ord, dim, keepdim, dtype=dtype))
+
+
+@register_rule(torch.linalg.norm)
+def linalg_norm(
+    ad: Interpreter,
+    op: Callable[..., Tensor],
+    input: Tensor,
+    ord: float | str | None = None,
+    dim: _Dims = None,
+    keepdim: bool = False,
+    *,
+    dtype: torch.dtype | None = None,
+) -> Tensor:
+    """As :func:`norm`; norms of matrices, but Frobenius', have no rule."""
+    over = input.dim() if dim is None else len(dims_of(input, dim))
+    if ord not in (None, "fro") and over > 1:
+        ad.refuse("is a norm of matrices")
+    return _reduced(ad, input, dim, keepdim, lambda x: op(x, ord, dim, keepdim, dtype=dtype))
+
+
+@register_rule("var", "std")
+def spread(
+    ad: Interpreter,
+    op: Callable[..., Tensor],
+    input: Tensor,
+    dim: Any = None,
+    unbiased: Any = None,
+    keepdim: bool = False,
+    *,
+    correction: float | None = None,
+) -> Tensor:
+    """Checkpoint before; of what is not deactivated only, if ``average="active"``."""
+    dims, correction = _over(ad, input, dim, unbiased, correction)
+    found, shaped, samples = reduced_mask(ad, input, dims, keepdim)
+    out = op(ad.deactivate(input), dims, correction=correction, keepdim=True)
+    if ad.rule.average == "active":
+        out = _over_active(ad, op, out, input, dims, correction)
+    return ad.emit(shaped(out), found.mask.map(shaped), samples=samples)
+
+
+@register_rule("var_mean", "std_mean")
+def spread_and_mean(
+    ad: Interpreter,
+    op: Callable[..., tuple[Tensor, Tensor]],
+    input: Tensor,
+    dim: Any = None,
+    unbiased: Any = None,
+    keepdim: bool = False,
+    *,
+    correction: float | None = None,
+) -> tuple[Tensor, Tensor]:
+    """As :func:`spread`, and what ``mean`` gives."""
+    dims, correction = _over(ad, input, dim, unbiased, correction)
+    found, shaped, samples = reduced_mask(ad, input, dims, keepdim)
+    spread, mean = op(ad.deactivate(input), dims, correction=correction, keepdim=True)
+    if ad.rule.average == "active":
+        spread, mean = _over_active(ad, op, spread, input, dims, correction), over_active(mean, found)
+    mask = found.mask.map(shaped)
+    return ad.emit(shaped(spread), mask, samples=samples), ad.emit(shaped(mean), mask, samples=samples)
+
+
+def _reduced(
+    ad: Interpreter, x: Tensor, dim: _Dims, keepdim: bool, run: Callable[[Tensor], Tensor], dead: float | None = None
+) -> Tensor:
+    """`run` after a checkpoint, or with `dead` at deactivated positions."""
+    found, shaped, samples = reduced_mask(ad, x, dims_of(x, dim), keepdim)
+    mask = ad.mask(x)
+    assert mask is not None
+    out = run(ad.deactivate(x) if dead is None else x.masked_fill(mask.dead, dead))
+    return ad.emit(out, found.mask.map(shaped), samples=samples)
+
+
+def _over(ad: Interpreter, x: Tensor, dim: Any, unbiased: Any, correction: float | None) -> tuple[list[int], float]:
+    """The dimensions and the correction, in torch's several spellings."""
+    if isinstance(dim, bool):  # x.var(False)
+        dim, unbiased = None, dim
+    if correction is None:
+        correction = 1 if unbiased is None else int(unbiased)
+    return dims_of(x, dim), correction
+
+
+def _over_active(
+    ad: Interpreter, op: Callable[..., Any], spread: Tensor, x: Tensor, dims: list[int], correction: float
+) -> Tensor:
+    """A variance or deviation over everything turned into one over what is not deactivated."""
+    mask, x = ad.mask(x), ad.deactivate(x)
+    assert mask is not None
+    present = (~mask.dead).expand(x.shape)
+    count = present.sum(dims, keepdim=True)
+    wide = x.to(torch.promote_types(x.dtype, torch.float32))
+    mean = wide.sum(dims, keepdim=True) / count.clamp(min=1)
+    squares = (wide - mean).masked_fill(~present, 0).square().sum(dims, keepdim=True)
+    variance = squares / (count - correction).clamp(min=1)
+    if "std" in op.__name__:
+        variance = variance.where(variance > 0, 1).sqrt().where(variance > 0, 0)  # the root has no slope at 0
+    whole = count == math.prod(x.shape[d] for d in dims)
+    return spread.where(whole, variance.to(spread.dtype))

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from captum_ad.engine import FeatureMask, Interpreter
-from captum_ad.engine.masks import compress
 from captum_ad.engine.origins import running_module
 from captum_ad.engine.tags import tag_of, tensors_in
 from captum_ad.trace import Checkpoint
@@ -61,7 +60,7 @@ class Record:
     def _copied(self, mask: FeatureMask) -> FeatureMask:
         """On the CPU; the same copy for the same mask."""
         if id(mask) not in self._copies:
-            copy = mask.map(lambda part: compress(part.detach()).to("cpu", copy=True))
+            copy = mask.map(lambda part: part.detach().to("cpu", copy=True))
             self._copies[id(mask)] = mask, copy  # the mask too, so that no other one gets its id
         return self._copies[id(mask)][1]
 

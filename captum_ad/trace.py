@@ -25,7 +25,7 @@ class Checkpoint:
     module_type : str
         The module's type; empty for an input.
     operation : str
-        Torch's name of it, e.g. ``"conv2d"``; ``"input"`` (or ``"input 1"`` …) for an input.
+        Torch's name of it, e.g. ``"conv2d"``; ``"input"`` (or ``"input 1"`` …) of an input.
     number : int
         The how-manieth operation on features it is, from 1; 0 for an input.
     shape : tuple of int
@@ -128,6 +128,8 @@ class Trace(Sequence[Checkpoint]):
     def at(self, module: str) -> Checkpoint:
         """What a module handed on: the mask behind the last operation that ran within it.
 
+        Of an operation with several results, such as ``chunk``, it is the last of them.
+
         Parameters
         ----------
         module : str
@@ -148,7 +150,8 @@ class Trace(Sequence[Checkpoint]):
         inputs, full = [c for c in self if not c.number], self.full_at
         if all(c.full for c in inputs):
             return f"{rule_name(self.rule, self.tau)}: nothing is masked, everything is active"
-        words = [f"{percent(c.share)} of {'the input' if len(inputs) == 1 else c.operation} active" for c in inputs]
+        names = ["the input" if c.operation == "input" else c.operation for c in inputs]
+        words = [f"{percent(c.share)} of {name} active" for name, c in zip(names, inputs)]
         last = self.operations[-1]
         if full is None:
             words.append(f"not full by the end: {percent(last.share)} after {last.place} ({last.operation})")

@@ -26,7 +26,7 @@ class Record:
         self.operations: list[Checkpoint] = []
         self._copies: dict[int, tuple[FeatureMask, FeatureMask]] = {}
         for i, x, mask in features:
-            operation = "input" if len(features) == 1 else f"input {i}"
+            operation = "input" if len(features) == 1 and i == 0 else f"input {i}"
             self.add(("", ""), operation, 0, x.shape, mask, before=torch.ones(self.samples).double(), renewed=True)
 
     def add(
@@ -55,7 +55,7 @@ class Record:
         copy = self._copied(mask)
         rows = len(copy.kept) if len(shape) and shape[0] == self.samples else 1
         dead, there = (part.reshape(rows, -1).sum(1).double() for part in (copy.dead, copy.everywhere))
-        return (1 - dead / there.clamp(min=1)).expand(self.samples).clone()
+        return ((there - dead) / there).where(there > 0, 1).expand(self.samples).clone()
 
     def _copied(self, mask: FeatureMask) -> FeatureMask:
         """On the CPU; the same copy for the same mask."""

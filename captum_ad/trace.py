@@ -133,17 +133,20 @@ class Trace(Sequence[Checkpoint]):
         Parameters
         ----------
         module : str
-            Its path, as ``model.named_modules()`` spells it.
+            Its path, as ``model.named_modules()`` spells it; or ``"input"`` (``"input 1"`` …) for an input, if no
+            module is called that.
 
         Raises
         ------
         UnknownNameError
             If no operation on features ran within such a module, or was seen, as nothing is masked.
         """
-        for checkpoint in reversed(self.operations):
-            if f"{checkpoint.module}.".startswith(f"{module}.") and checkpoint.number:
-                return checkpoint
-        raise UnknownNameError("module with features in this trace", module, {c.module for c in self.operations} - {""})
+        within = [c for c in self.operations if c.number and f"{c.module}.".startswith(f"{module}.")]
+        found = within or [c for c in self.operations if not c.number and c.operation == module]
+        if not found:
+            known = {c.module or c.operation for c in self.operations if c.module or not c.number}
+            raise UnknownNameError("module with features in this trace", module, known)
+        return found[-1]
 
     def summary(self) -> str:
         """One line: the rule, how much of the input is active, and where the mask has filled up."""

@@ -109,6 +109,7 @@ def test_a_line_fills_where_counting_says_so() -> None:
     assert len(trace.operations) == 7  # the input and six convolutions
     assert all(c.full and not c.renewed for c in trace.operations[5:])
     assert trace.at("5").full
+    assert trace.at("input") is trace[0]
     assert trace.summary() == "paper: 11.1 % of the input active, full after 3 (conv1d, operation 4 of 6)"
     assert str(trace).splitlines()[-2:] == ["4  3       Conv1d  conv1d     1×1×9   100 %", "full from here on"]
 
@@ -293,7 +294,9 @@ def test_errors_are_those_of_a_forward() -> None:
         ADForward(sorts).trace(x, mask=only(4))
     assert_unchanged(sorts, before)
     assert not vars(x)
-    with pytest.raises(UnknownNameError, match="unknown module with features in this trace '2': expected one of 0, 1"):
+    with pytest.raises(
+        UnknownNameError, match="unknown module with features in this trace '2': expected one of 0, 1, input"
+    ):
         ad.trace(torch.randn(1, 1, 9), mask=only(4)).at("2")
     with pytest.raises(UnknownNameError, match="unknown module"):
         ad.trace(torch.randn(1, 1, 9)).at("0")

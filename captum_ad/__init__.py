@@ -10,6 +10,7 @@ from captum_ad.forward import ADForward
 from captum_ad.painted import BaselineForward
 from captum_ad.registration import register, unregister
 from captum_ad.rule import PRESETS, MaskRule
+from captum_ad.trace import Checkpoint, Trace
 
 register()
 
@@ -17,8 +18,10 @@ __all__ = [
     "PRESETS",
     "ADForward",
     "BaselineForward",
+    "Checkpoint",
     "FeatureMask",
     "MaskRule",
+    "Trace",
     "UnknownNameError",
     "UnsupportedOperationError",
     "__version__",

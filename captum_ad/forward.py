@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,6 +15,8 @@ from captum_ad.engine import FeatureMask, Interpreter
 from captum_ad.errors import UnsupportedOperationError
 from captum_ad.features import kept_features
 from captum_ad.rule import MaskRule
+from captum_ad.trace import Trace
+from captum_ad.tracer import Record, Tracer
 
 Masks = Tensor | tuple[Tensor | None, ...] | None
 
@@ -116,14 +119,64 @@ class ADForward(nn.Module):
         UnsupportedOperationError
             If the model does something through which a mask cannot be followed.
         """
+        return self._run(Interpreter, inputs, self._masks(inputs, mask), kwargs)
+
+    def trace(self, *inputs: Any, mask: Masks = None, **kwargs: Any) -> Trace:
+        """What the masks do in the network: run it once as ``ad(x, mask=mask)`` does, and write down every mask.
+
+        Parameters
+        ----------
+        *inputs, mask, **kwargs
+            As of :meth:`forward`.
+
+        Returns
+        -------
+        Trace
+            The mask at each place where it is renewed, where it has filled up, and the output, which
+            is that of ``ad(x, mask=mask)`` bit for bit. With nothing masked: that all is active.
+
+        Raises
+        ------
+        ValueError, TypeError, UnsupportedOperationError
+            As by :meth:`forward`.
+
+        Examples
+        --------
+        >>> import torch
+        >>> from captum_ad import ADForward
+        >>> model = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3, padding=1), torch.nn.Conv2d(2, 2, 3)).eval()
+        >>> mask = torch.arange(6).expand(6, 6) < 3
+        >>> print(ADForward(model).trace(torch.rand(1, 1, 6, 6), mask=mask))
+        paper: 50 % of the input active, full after 1 (conv2d, operation 2 of 2)
+           module  type    operation  shape    active
+        0  input                      1×1×6×6    50 %
+        1  0       Conv2d  conv2d     1×2×6×6  66.7 %
+        2  1       Conv2d  conv2d     1×2×4×4   100 %
+        full from here on
+        """
+        masks = self._masks(inputs, mask)
+        record = Record(inputs, masks)
+        output = self._run(partial(Tracer, record), inputs, masks, kwargs)
+        return Trace(record.operations, output, self.rule, self.tau)
+
+    def extra_repr(self) -> str:
+        """The rule and τ, for ``repr``."""
+        return f"rule={self.rule}, tau={self.tau:g}"
+
+    def _run(
+        self,
+        engine: Callable[..., Interpreter],
+        inputs: tuple[Any, ...],
+        masks: list[FeatureMask | None],
+        kwargs: dict[str, Any],
+    ) -> Tensor:
         if self.model.training and not self._warned:
             self._warned = True
             warnings.warn(
                 f"{type(self.model).__name__} is in train mode: BatchNorm and Dropout then mix samples, change the "
                 "model and break Theorem 1. Call model.eval() first.",
-                stacklevel=2,
+                stacklevel=3,
             )
-        masks = self._masks(inputs, mask)
         for name, value in kwargs.items():
             if isinstance(value, Tensor) and _holds_nan(value):
                 raise ValueError(f"{name} holds NaN, which masks a feature; pass features by position, not by name")
@@ -132,7 +185,7 @@ class ADForward(nn.Module):
         _refuse_compiled(self.model)
         constants = [x for x, m in zip(inputs, masks) if m is None and isinstance(x, Tensor)]
         constants += [x for x in kwargs.values() if isinstance(x, Tensor)]
-        ad = Interpreter(self.model, self.rule, self.tau, constants)
+        ad = engine(self.model, self.rule, self.tau, constants)
         features = [x if m is None else ad.start(x, None if m.is_full() else m) for x, m in zip(inputs, masks)]
         try:
             with ad:
@@ -140,10 +193,6 @@ class ADForward(nn.Module):
             return ad.finish(output)
         finally:
             ad.forget()
-
-    def extra_repr(self) -> str:
-        """The rule and τ, for ``repr``."""
-        return f"rule={self.rule}, tau={self.tau:g}"
 
     def _selected(self, output: Any) -> Tensor:
         picked = output if self.select is None else self.select(output)

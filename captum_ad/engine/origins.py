@@ -26,13 +26,18 @@ def call_depth() -> int:
 
 def module_path(model: nn.Module) -> str:
     """The innermost module of `model` whose code is running, as a readable path."""
+    name, kind = running_module(model)
+    return f"module {name!r} ({kind})" if name else f"the model itself ({kind})"
+
+
+def running_module(model: nn.Module) -> tuple[str, str]:
+    """The path and the type of the innermost module of `model` whose code is running; the model's own path is ""."""
     paths = {id(module): path for path, module in model.named_modules()}
     for frame in _frames():
         owner = frame.f_locals.get("self")
         if isinstance(owner, nn.Module) and id(owner) in paths:
-            name, kind = paths[id(owner)], type(owner).__name__
-            return f"module {name!r} ({kind})" if name else f"the model itself ({kind})"
-    return f"the model itself ({type(model).__name__})"
+            return paths[id(owner)], type(owner).__name__
+    return "", type(model).__name__
 
 
 def is_outer_constant(x: Tensor, depth: int) -> bool:

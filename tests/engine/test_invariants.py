@@ -49,7 +49,7 @@ def dead_everywhere(model: nn.Module, rule: MaskRule, tau: float, x: Tensor, mas
     """Which elements are deactivated in the result of every operation on x's data."""
     ad = Recorder(model, rule, tau)
     # A mark of "not full" on everything makes both runs take the same rules, operation by operation.
-    start = ad.start(x, FeatureMask(mask.expand(len(x), -1, -1, -1)))
+    start = ad.start(x, FeatureMask(mask.expand(len(x), *mask.shape[1:])))
     with torch.no_grad(), ad:
         model(start)
     return ad.recorded

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from captum_ad.engine.blocks import is_block
+from captum_ad.engine.registry import has_rule
 from captum_ad.errors import UnsupportedOperationError
 
 _CAN_RUN_EAGERLY = hasattr(torch.compiler, "set_stance")  # torch 2.6
@@ -45,23 +45,16 @@ class Eager:
                     Eager._stance.__exit__(kind, error, trace)
 
 
-def refuse_compiled(model: nn.Module, path: str = "") -> None:
+def refuse_compiled(model: nn.Module, path: str = "", around: tuple[nn.Module, ...] = ()) -> None:
     """Refuse what a mask cannot be followed into, unless it is inside of a module that has a rule of its own."""
-    if is_block(model):
-        return
-    compiler = _compiler(model)
-    if compiler is not None:
+    scripted = isinstance(model, torch.jit.ScriptModule)
+    compiled = getattr(model, "_compiled_call_impl", None) is not None or "_orig_mod" in model._modules
+    if (scripted or (compiled and not _CAN_RUN_EAGERLY)) and not any(has_rule(module) for module in around):
         raise UnsupportedOperationError(
-            f"{f'module {path!r}' if path else 'the model'} is compiled by {compiler}, and a mask cannot be followed "
-            "into it: wrap the Python model that it was made from, or put it into a module of your own that has a rule "
-            "(help(captum_ad.register_rule))"
+            f"{f'module {path!r}' if path else 'the model'} is compiled by "
+            f"{'TorchScript' if scripted else 'torch.compile'}, and a mask cannot be followed into it: "
+            f"{'' if scripted else 'use torch 2.6 or newer, '}wrap the Python model that it was made from, or call it "
+            "in a module of your own for which you register a rule (help(captum_ad.register_rule))"
         )
     for name, module in model.named_children():
-        refuse_compiled(module, f"{path}.{name}" if path else name)
-
-
-def _compiler(module: nn.Module) -> str | None:
-    if isinstance(module, torch.jit.ScriptModule):
-        return "TorchScript"
-    compiled = getattr(module, "_compiled_call_impl", None) is not None or "_orig_mod" in module._modules
-    return "torch.compile (before torch 2.6)" if compiled and not _CAN_RUN_EAGERLY else None
+        refuse_compiled(module, f"{path}.{name}" if path else name, (*around, model))

@@ -128,12 +128,16 @@ class ADForward(nn.Module):
                 "ADForward cannot run inside the transforms of torch.func (vmap, grad, jvp): pass a batch with one "
                 "mask per sample instead of vmap, and differentiate with torch.autograd"
             )
-        if getattr(self.model, "training", False) and not self._warned:
+        if torch._C._is_tracing():
+            raise UnsupportedOperationError(
+                "ADForward cannot be traced by torch.jit: what it does depends on the mask. Trace its .model"
+            )
+        if getattr(getattr(self.model, "_orig_mod", self.model), "training", False) and not self._warned:
             self._warned = True
             warnings.warn(
                 f"{type(self.model).__name__} is in train mode: BatchNorm and Dropout then mix samples, change the "
                 "model and break Theorem 1. Call model.eval() first.",
-                stacklevel=2,
+                stacklevel=5,  # past torch's own calls
             )
         masks = self._masks(inputs, mask)
         for name, value in kwargs.items():

@@ -38,10 +38,10 @@ class Block:
         self.dispatch = dispatch
 
     def __get__(self, instance: Any, owner: type) -> Any:
-        if issubclass(self.kind, Function):
+        if self.name == "apply":
             inherited = owner.forward is self.kind.forward  # type: ignore[attr-defined]
             return MethodType(self.dispatch, owner) if inherited else self._original(None, owner)
-        if instance is None or not _carries_masks():
+        if instance is None or torch.compiler.is_compiling() or not _carries_masks():
             return self._original(instance, owner)
         return MethodType(self.dispatch, instance)
 
@@ -61,12 +61,11 @@ def block_of(kind: type) -> Block:
     return found
 
 
-def is_block(module: nn.Module) -> bool:
-    """Whether masked forwards see a module's calls as a whole."""
-    if "forward" in vars(module):
-        return False
-    methods = (vars(base)["forward"] for base in type(module).__mro__ if "forward" in vars(base))
-    return isinstance(next(methods), Block)
+def block_in(module: nn.Module) -> Block | None:
+    """What stands for a module's ``forward``, if masked forwards see its calls."""
+    holders = [module, *type(module).__mro__]
+    forward = next(vars(holder)["forward"] for holder in holders if "forward" in vars(holder))
+    return forward if isinstance(forward, Block) else None
 
 
 def _method_of(kind: type) -> str:

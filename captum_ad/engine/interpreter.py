@@ -267,7 +267,8 @@ class Interpreter(TorchFunctionMode):
         if getattr(func, "__name__", "") == "__get__" and not isinstance(out := func(*args, **kwargs), Tensor):
             return out  # a property such as x.shape
         if any(bool(mask.dead.any()) for mask in masked):
-            self.refuse("has no rule that carries a mask through it")
+            exported = " (if the model was exported, wrap the Python model)" if "aten." in str(func) else ""
+            self.refuse(f"has no rule that carries a mask through it{exported}")
         return self._follow(func(*args, **kwargs), data=True)
 
     def _call_by_name(

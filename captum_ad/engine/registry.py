@@ -7,10 +7,11 @@ from types import MethodType
 from typing import Any, TypeVar, cast
 
 import torch
+from torch import nn
 from torch._library.custom_ops import CustomOpDef
 from torch._ops import OpOverload
 
-from captum_ad.engine.blocks import block_of
+from captum_ad.engine.blocks import block_in, block_of
 from captum_ad.errors import UnknownNameError
 
 OperationRule = Callable[..., Any]
@@ -114,12 +115,12 @@ def register_rule(*operations: str | type | Callable[..., Any], always: bool = F
     >>> torch.equal(ad(x, mask=mask), ad.model(x * mask))
     True
     """
+    keys = [key for op in operations for key in (_forms(op) if isinstance(op, str) else [_key(op)])]
 
     def decorate(rule: _R) -> _R:
-        for operation in operations:
-            for function in _forms(operation) if isinstance(operation, str) else [_key(operation)]:
-                _RULES[function] = rule
-                (_ALWAYS.add if always else _ALWAYS.discard)(function)
+        for key in keys:
+            _RULES[key] = rule
+            (_ALWAYS.add if always else _ALWAYS.discard)(key)
         return rule
 
     return decorate
@@ -129,6 +130,12 @@ def rule_for(operation: Any, masked: bool) -> OperationRule | None:
     """The rule to run for an operation on inputs' data; None: run the operation itself."""
     key = operation if operation in _RULES else _key_of_call(operation)
     return _RULES.get(key) if masked or key in _ALWAYS else None
+
+
+def has_rule(module: nn.Module) -> bool:
+    """Whether a module's calls go to a rule for its type."""
+    block = block_in(module)
+    return block is not None and block.dispatch in _RULES
 
 
 def _key(operation: Any) -> Hashable:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from captum_ad import ADForward, FeatureMask, UnsupportedOperationError, register_rule
 from captum_ad.engine import Interpreter
+from tests.networks import Apply
 
 X = torch.linspace(-1, 1, 2 * 3 * 6 * 6).reshape(2, 3, 6, 6)
 HALF = torch.arange(6).expand(6, 6) < 3
@@ -269,18 +270,20 @@ def test_a_rule_may_follow_and_emit() -> None:
 
     @register_rule(Scale)
     def rule(ad: Interpreter, op: Op, x: Tensor) -> Tensor:
-        doubled = ad.follow(lambda: x + x)
-        assert ad.mask(doubled) is ad.mask(x)
-        return ad.emit(x.mul_(2), ad.mask(x))  # in place, of an operand
+        followed = ad.follow(lambda: (x + x).relu())
+        assert ad.mask(followed) is ad.mask(x)
+        return ad.emit(x.exp_(), ad.mask(x))  # in place, of an operand, and no longer zero where it is masked
 
     def use(x: Tensor) -> Tensor:
-        x = x * 1
+        x = x.relu()
         view = x.view(-1)
-        return scale(x) + view.view(x.shape)
+        scale(x)
+        return nn.functional.avg_pool2d(view.view(x.shape), 2)
 
     scale = Scale()
     with torch.no_grad():
-        torch.testing.assert_close(masked(use), masked(lambda x: x * 4))
+        out, apart = (Apply(f).eval() for f in (use, lambda x: nn.functional.avg_pool2d(x.relu().exp(), 2)))
+        assert torch.equal(ADForward(out)(X, mask=HALF), ADForward(apart)(X, mask=HALF))
 
 
 def test_autograd_functions() -> None:

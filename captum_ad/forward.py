@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from captum_ad.compiled import Eager, refuse_compiled
 from captum_ad.engine import FeatureMask, Interpreter
 from captum_ad.errors import UnsupportedOperationError
 from captum_ad.features import kept_features
@@ -87,7 +88,7 @@ class ADForward(nn.Module):
         self.rule = MaskRule.named(rule) if isinstance(rule, str) else rule
         self.tau = float(tau)
         self.select = select
-        self.training = model.training
+        self.training = getattr(model, "training", False)  # a frozen ScriptModule has none
         self._warned = False
 
     def forward(self, *inputs: Any, mask: Masks = None, **kwargs: Any) -> Tensor:
@@ -119,7 +120,10 @@ class ADForward(nn.Module):
         UnsupportedOperationError
             If the model does something through which a mask cannot be followed.
         """
-        return self._run(Interpreter, inputs, self._masks(inputs, mask), kwargs)
+        if torch.compiler.is_compiling():  # into an ADForward no compiler can look: its model may be compiled
+            out: Tensor = torch.compiler.disable(self._forward)(*inputs, mask=mask, **kwargs)
+            return out
+        return self._forward(*inputs, mask=mask, **kwargs)
 
     def trace(self, *inputs: Any, mask: Masks = None, **kwargs: Any) -> Trace:
         """What the masks do in the network: run it once as ``ad(x, mask=mask)`` does, and write down every mask.
@@ -154,6 +158,7 @@ class ADForward(nn.Module):
         2  1       Conv2d  conv2d     1×2×4×4   100 %
         full from here on
         """
+        _refuse_transforms()
         masks = self._masks(inputs, mask)
         record = Record(inputs, masks)
         output = self._run(partial(Tracer, record), inputs, masks, kwargs)
@@ -163,6 +168,10 @@ class ADForward(nn.Module):
         """The rule and τ, for ``repr``."""
         return f"rule={self.rule}, tau={self.tau:g}"
 
+    def _forward(self, *inputs: Any, mask: Masks = None, **kwargs: Any) -> Tensor:
+        _refuse_transforms()
+        return self._run(Interpreter, inputs, self._masks(inputs, mask), kwargs)
+
     def _run(
         self,
         engine: Callable[..., Interpreter],
@@ -170,25 +179,25 @@ class ADForward(nn.Module):
         masks: list[FeatureMask | None],
         kwargs: dict[str, Any],
     ) -> Tensor:
-        if self.model.training and not self._warned:
+        if getattr(getattr(self.model, "_orig_mod", self.model), "training", False) and not self._warned:
             self._warned = True
             warnings.warn(
                 f"{type(self.model).__name__} is in train mode: BatchNorm and Dropout then mix samples, change the "
                 "model and break Theorem 1. Call model.eval() first.",
-                stacklevel=3,
+                stacklevel=6,  # past torch's own calls
             )
         for name, value in kwargs.items():
             if isinstance(value, Tensor) and _holds_nan(value):
                 raise ValueError(f"{name} holds NaN, which masks a feature; pass features by position, not by name")
         if all(m is None or m.is_full() for m in masks):
             return self._selected(self.model(*inputs, **kwargs))
-        _refuse_compiled(self.model)
+        refuse_compiled(self.model)
         constants = [x for x, m in zip(inputs, masks) if m is None and isinstance(x, Tensor)]
         constants += [x for x in kwargs.values() if isinstance(x, Tensor)]
         ad = engine(self.model, self.rule, self.tau, constants)
         features = [x if m is None else ad.start(x, None if m.is_full() else m) for x, m in zip(inputs, masks)]
         try:
-            with ad:
+            with Eager(), ad:
                 output = self._selected(self.model(*features, **kwargs))
             return ad.finish(output)
         finally:
@@ -221,6 +230,18 @@ class ADForward(nn.Module):
         return [_feature_mask(x, m, i) for i, (x, m) in enumerate(zip(inputs, given))]
 
 
+def _refuse_transforms() -> None:
+    if torch._C._are_functorch_transforms_active():
+        raise UnsupportedOperationError(
+            "ADForward cannot run inside the transforms of torch.func (vmap, grad, jvp): pass a batch with one "
+            "mask per sample instead of vmap, and differentiate with torch.autograd"
+        )
+    if torch._C._is_tracing():
+        raise UnsupportedOperationError(
+            "ADForward cannot be traced by torch.jit: what it does depends on the mask. Trace its .model"
+        )
+
+
 def _feature_mask(x: Any, mask: Tensor | None, index: int) -> FeatureMask | None:
     kept = None if mask is None else kept_features(x, mask, f"mask of input {index}")
     if isinstance(x, Tensor) and _holds_nan(x):
@@ -237,14 +258,3 @@ def _holds_nan(x: Tensor) -> bool:
     inexact = x.is_floating_point() or x.is_complex()
     # The sum is quicker than a look at each value, and NaN if any value is (or for Inf - Inf).
     return inexact and bool(x.detach().sum().isnan()) and bool(x.isnan().any())
-
-
-def _refuse_compiled(model: nn.Module) -> None:
-    for path, module in model.named_modules():
-        scripted = isinstance(module, torch.jit.ScriptModule)
-        if scripted or getattr(module, "_compiled_call_impl", None) is not None or "_orig_mod" in module._modules:
-            raise UnsupportedOperationError(
-                f"{f'module {path!r}' if path else 'the model'} is compiled by "
-                f"{'TorchScript' if scripted else 'torch.compile'}, and a mask cannot be followed into it: wrap the "
-                "Python model that it was made from"
-            )

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from hypothesis import HealthCheck, Phase, settings
+
+from captum_ad.engine import registry
 
 torch.set_num_threads(1)
 torch.set_printoptions(threshold=20, edgeitems=1)  # what hypothesis prints of a failure
@@ -16,3 +19,14 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
 )
 settings.load_profile("captum_ad")
+
+_RULES, _ALWAYS = dict(registry._RULES), set(registry._ALWAYS)
+
+
+@pytest.fixture(autouse=True)
+def rules_of_the_package_only() -> None:
+    """Rules that a test or a docstring registers are gone in the next test."""
+    registry._RULES.clear()
+    registry._RULES.update(_RULES)
+    registry._ALWAYS.clear()
+    registry._ALWAYS.update(_ALWAYS)

@@ -12,6 +12,7 @@ import itertools
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from inspect import signature
+from types import MethodType
 from typing import Any, NoReturn, TypeVar
 
 import torch
@@ -21,7 +22,7 @@ from torch.overrides import TorchFunctionMode, resolve_name
 from captum_ad.engine.border import fill_border
 from captum_ad.engine.layout import Samples
 from captum_ad.engine.masks import FeatureMask
-from captum_ad.engine.origins import call_depth, is_outer_constant, module_path, tensors_of
+from captum_ad.engine.origins import call_depth, has_own_backward, is_outer_constant, module_path, tensors_of
 from captum_ad.engine.registry import OperationRule, rule_for
 from captum_ad.engine.select import zero_, zeroed
 from captum_ad.engine.tags import (
@@ -69,6 +70,8 @@ class Interpreter(TorchFunctionMode):
         Arguments of the forward that hold no features.
     """
 
+    carries_masks = True
+
     def __init__(self, model: nn.Module, rule: MaskRule, tau: float, constants: Iterable[Tensor] = ()) -> None:
         super().__init__()
         self.model = model
@@ -82,6 +85,7 @@ class Interpreter(TorchFunctionMode):
         self._gradients = torch.is_grad_enabled()
         self._operation: Callable[..., Any] | None = None
         self._operands: list[Tensor] = []
+        self._results: list[Tensor] = []
 
     # What a rule asks and says
 
@@ -118,7 +122,10 @@ class Interpreter(TorchFunctionMode):
         gradient, view or argument can notice: what a dead position holds is nobody's to read.
         """
         tag = self._tag(x)
-        if tag is None or tag.mask is None or self.is_clean(x):
+        if tag is None or tag.mask is None:
+            return x
+        self._check_backward()
+        if self.is_clean(x):
             return x
         gradients = self._gradients or torch.is_grad_enabled()  # backward may need what x holds now
         if gradients or tag.storage.shared or 0 in x.stride():
@@ -130,8 +137,10 @@ class Interpreter(TorchFunctionMode):
     def deactivate_(self, x: Tensor) -> None:
         """Like :meth:`deactivate`, into `x` itself, for operations that write into `x`."""
         tag = self._tag(x)
-        if tag is not None and tag.mask is not None and not self.is_clean(x):
-            zero_(x, tag.mask)
+        if tag is not None and tag.mask is not None:
+            self._check_backward()
+            if not self.is_clean(x):
+                zero_(x, tag.mask)
 
     def window_input(self, x: Tensor, reach: Sequence[int]) -> Tensor:
         """`x` as active windows read it: deactivated, or with averaged borders (knob ``border``).
@@ -176,6 +185,7 @@ class Interpreter(TorchFunctionMode):
                     self.refuse("writes features into a tensor of the model")
                 storage.mask_writes += 1
         self._mark(out, Tag(self._run, True, mask, clean, storage, samples))
+        self._results.append(out)
         return out
 
     def constant(self, out: Tensor) -> Tensor:
@@ -248,7 +258,8 @@ class Interpreter(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
-        self._operation = func
+        outer = self._operation, self._operands, self._results  # of a rule that follows a function
+        self._operation, self._results = func, []
         self._operands = list(tensors_in((args, kwargs)))
         tags = [(operand, tag) for operand in self._operands if (tag := self._tag(operand)) is not None]
         for operand, tag in tags:
@@ -258,6 +269,7 @@ class Interpreter(TorchFunctionMode):
         finally:
             for operand, tag in tags:
                 tag.storage.version = version_of(operand)
+            self._operation, self._operands, self._results = outer
 
     def _run_operation(
         self, func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], tags: Sequence[Tag]
@@ -270,19 +282,22 @@ class Interpreter(TorchFunctionMode):
         masked = [tag.mask for tag in tags if tag.mask is not None]
         rule = rule_for(func, bool(masked))
         if rule is not None:
-            return rule(self, func, *args) if not kwargs else self._call_by_name(rule, func, args, dict(kwargs))
+            out = rule(self, func, *args) if not kwargs else self._call_by_name(rule, func, args, dict(kwargs))
+            return self._emitted(out)
         if getattr(func, "__name__", "") == "__get__" and not isinstance(out := func(*args, **kwargs), Tensor):
             return out  # a property such as x.shape
         if any(bool(mask.dead.any()) for mask in masked):
-            self.refuse("has no rule that carries a mask through it")
+            exported = " (if the model was exported, wrap the Python model)" if "aten." in str(func) else ""
+            self.refuse(f"has no rule that carries a mask through it{exported}")
         return self._tagged(func(*args, **kwargs), data=True)
 
     def _call_by_name(
         self, rule: OperationRule, func: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]
     ) -> Any:
         """Call a rule with arguments by name, in torch's spelling; the first operand goes by position."""
-        kwargs = {_TORCH_SPELLING.get(name, name): value for name, value in kwargs.items()}
-        if not args:
+        own = isinstance(func, MethodType)  # a module's forward: its names are its own
+        kwargs = {name if own else _TORCH_SPELLING.get(name, name): value for name, value in kwargs.items()}
+        if not args and not own:
             args = [kwargs.pop(name) for name in ("input", "self", "tensors") if name in kwargs]
         try:
             signature(rule).bind(self, func, *args, **kwargs)
@@ -298,6 +313,25 @@ class Interpreter(TorchFunctionMode):
             elif not any(tensor is operand for operand in self._operands):
                 self.constant(tensor)
         return out
+
+    def _emitted(self, out: _T) -> _T:
+        """What a rule returned, if it has marked all of it."""
+        for tensor in tensors_in(out):
+            tag = tag_of(tensor)
+            if tag is None or tag.storage.version != version_of(tensor):
+                raise TypeError(
+                    f"the rule for {_name_of(self._operation)} returned a tensor without saying which of its positions "
+                    "are kept: return ad.emit(out, mask), and for a tuple emit each of its tensors"
+                )
+        return out
+
+    def _check_backward(self) -> None:
+        """Refuse a checkpoint in code whose gradients are computed apart from what is done here."""
+        if self._gradients and has_own_backward(self._depth):
+            self.refuse(
+                "runs inside torch.utils.checkpoint or an autograd function, whose backward knows nothing of masks "
+                "(call it under torch.no_grad(), switch checkpointing off, or register a rule for the function)"
+            )
 
     def _tag(self, x: Tensor) -> Tag | None:
         tag = tag_of(x)
@@ -336,12 +370,12 @@ class Interpreter(TorchFunctionMode):
         return None
 
     def _storage_of(self, out: Tensor) -> tuple[Storage, Tag | None]:
-        """The storage record of a result, shared with the operand whose memory it is."""
+        """The storage record of a result, shared with the operand or other result whose memory it is."""
         old = tag_of(out)
         if old is not None:
             return old.storage, old
         pointer = pointer_of(out)
-        for operand in self._operands if pointer else ():
+        for operand in (*self._operands, *self._results) if pointer else ():
             tag = tag_of(operand)
             if tag is not None and tag.storage.pointer == pointer:
                 tag.storage.shared = True
@@ -359,5 +393,8 @@ def _name_of(operation: Callable[..., Any] | None) -> str:
     if operation is None:
         return "the model's output"
     owner = getattr(operation, "__self__", None)
+    if isinstance(operation, MethodType):
+        kind = owner if isinstance(owner, type) else type(owner)
+        return f"{kind.__name__}.{operation.__name__}"
     name = resolve_name(operation) or getattr(owner, "__name__", "") or getattr(operation, "__name__", repr(operation))
     return f"operation {name}"

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Iterable, Iterator
 from types import FrameType
 
+import torch
 from torch import Tensor, nn
+from torch.autograd import Function
+from torch.utils.checkpoint import checkpoint
 
 _MODULE_INTERNALS = frozenset(vars(nn.Module())) - {"_buffers", "_parameters"}
+_CHECKPOINT = inspect.unwrap(checkpoint).__code__
 
 
 def tensors_of(model: nn.Module) -> Iterator[Tensor]:
@@ -46,13 +51,35 @@ def is_outer_constant(x: Tensor, depth: int) -> bool:
     `depth` is the call depth at which the forward began: a closure over a variable of a function
     that is part of the forward proves nothing.
     """
-    frames = list(_frames())
-    inside = frames[: len(frames) - depth]
+    inside = _frames_inside(depth)
     own = [frame.f_locals.get(name) for frame in inside for name in frame.f_code.co_cellvars]
     if any(value is x for value in own):
         return False
     closures = (frame.f_locals.get(name) for frame in inside for name in frame.f_code.co_freevars)
     return _holds(closures, x) or any(_holds(frame.f_globals.values(), x) for frame in inside)
+
+
+def has_own_backward(depth: int) -> bool:
+    """Whether running code belongs to an autograd function, or to a part that backward runs again.
+
+    `depth` is the call depth at which the forward began. To be asked in a forward with gradients:
+    autograd functions compute theirs with gradients off.
+    """
+    codes = {_CHECKPOINT}
+    if not torch.is_grad_enabled():
+        codes |= {code for kind in _subclasses(Function) if (code := getattr(kind.forward, "__code__", None))}
+    return any(frame.f_code in codes for frame in _frames_inside(depth))
+
+
+def _subclasses(kind: type[Function]) -> Iterator[type[Function]]:
+    for found in kind.__subclasses__():
+        yield found
+        yield from _subclasses(found)
+
+
+def _frames_inside(depth: int) -> list[FrameType]:
+    frames = list(_frames())
+    return frames[: len(frames) - depth]
 
 
 def _frames() -> Iterator[FrameType]:

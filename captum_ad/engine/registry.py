@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator
-from typing import Any, TypeVar
+from types import MethodType
+from typing import Any, TypeVar, cast
 
 import torch
+from torch import nn
+from torch._library.custom_ops import CustomOpDef
+from torch._ops import OpOverload
 
+from captum_ad.engine.blocks import block_in, block_of
 from captum_ad.errors import UnknownNameError
 
 OperationRule = Callable[..., Any]
@@ -19,21 +24,30 @@ _RULES: dict[Hashable, OperationRule] = {}
 _ALWAYS: set[Hashable] = set()
 
 
-def register_rule(*operations: str | Callable[..., Any], always: bool = False) -> Callable[[_R], _R]:
+def register_rule(*operations: str | type | Callable[..., Any], always: bool = False) -> Callable[[_R], _R]:
     """Decorator: carry masks through the given operations by this rule.
 
     A rule is called instead of the operation when an operand has deactivated positions, as
     ``rule(ad, op, *args, **kwargs)``. It computes the result and hands it, with its mask, to ``ad``:
 
-    - ``ad.mask(x)``: the :class:`FeatureMask` of ``x``, None if nothing of it is deactivated;
-    - ``ad.deactivate(x)``: ``x`` with zeros at its deactivated positions (a checkpoint);
-    - ``ad.emit(out, mask)``: ``out``, marked with its mask.
+    - ``ad.mask(x)``: the :class:`~captum_ad.FeatureMask` of ``x``, None if nothing of it is deactivated;
+    - ``ad.deactivate(x)``: ``x`` with zeros at its deactivated positions (a checkpoint), for operations
+      that mix positions; ``ad.window_input(x, reach)`` the same for windows, which knob ``border`` fills;
+    - ``ad.follow(function, *args)``: runs a function of operations that have rules, which carry the masks;
+    - ``ad.refuse(why)``: stops the forward;
+    - ``ad.emit(out, mask)``: ``out``, marked with its mask. Every tensor that a rule returns goes through
+      it, each tensor of a tuple by itself, unless it comes from ``ad.follow``.
+
+    Whatever else is called in a rule, ``op`` included, runs without being intercepted. A mask broadcasts
+    to its tensor and has as many dimensions.
 
     Parameters
     ----------
-    *operations : str or callable
-        A callable that torch dispatches (``torch.cumsum``, ``torch.ops.my.op``), or a name, which
-        stands for the function, the method, its in-place and its operator forms all at once.
+    *operations : str, callable or class
+        A name, which stands for torch's function, method, in-place and operator forms all at once; a
+        callable that torch dispatches (``torch.cumsum``), also one of your own made with torch.library
+        (``torch.ops.my.op`` with all its overloads, or what ``custom_op`` returned); a subclass of
+        ``torch.nn.Module``; or a subclass of ``torch.autograd.Function``.
     always : bool
         Call the rule also when nothing is deactivated yet: for operations whose result may hold
         positions that are no features (padding, concatenation with constants).
@@ -42,32 +56,104 @@ def register_rule(*operations: str | Callable[..., Any], always: bool = False) -
     ------
     UnknownNameError
         If a name is no operation of torch.
+    TypeError
+        If a class is neither a module type nor an autograd function, or is one that no call reveals.
+
+    Notes
+    -----
+    A module type stands for the calls of its ``forward`` on tensors that come from features (also in
+    tuples, lists and dicts): ``op`` is that method, and ``op.__self__`` the module with its parameters.
+    A subclass with a ``forward`` of its own is not concerned. Registering changes the class, never its
+    instances, and outside of masked forwards nothing is different. What is inside need not be Python
+    that can be followed. A ScriptModule, whose type is not the one that was scripted, becomes a block
+    with a rule inside of a module of your own. So does a quantised or exported part.
+
+    An autograd function stands for the calls of its ``apply``.
 
     Examples
     --------
-    An operation on each element by itself leaves the mask as it is. One that mixes positions begins
-    with ``ad.deactivate(x)``, and emits the mask of what it computes from them.
+    An operation on each element by itself leaves the mask as it is:
 
     >>> import torch
-    >>> from captum_ad import register_rule
+    >>> from captum_ad import ADForward, FeatureMask, register_rule
     >>> @register_rule("sinc")
     ... def sinc(ad, op, x):
     ...     return ad.emit(op(x), ad.mask(x))
+
+    One that mixes positions begins with a checkpoint and computes a mask: a prefix sum is kept where
+    anything in the prefix is.
+
+    >>> @register_rule("cumsum")
+    ... def cumsum(ad, op, x, dim):
+    ...     kept = ad.mask(x).kept.expand(x.shape)
+    ...     return ad.emit(op(ad.deactivate(x), dim), FeatureMask(kept.cumsum(dim) > 0))
+
+    An autograd function of your own (here, one by element):
+
+    >>> class Sign(torch.autograd.Function):
+    ...     @staticmethod
+    ...     def forward(ctx, x):
+    ...         return x.sign()
+    ...     @staticmethod
+    ...     def backward(ctx, gradient):
+    ...         return gradient
+    >>> @register_rule(Sign)
+    ... def straight_through(ad, op, x):
+    ...     return ad.emit(op(x), ad.mask(x))
+
+    A module type, whatever runs inside (here, a gate for all channels that sees the whole map):
+
+    >>> class Gate(torch.nn.Module):
+    ...     def forward(self, x):
+    ...         return torch.fft.fft2(x).abs().mean((2, 3), keepdim=True)
+    >>> @register_rule(Gate)
+    ... def gate(ad, op, x):
+    ...     kept = ad.mask(x).kept.any((2, 3), keepdim=True)  # active if anything is
+    ...     return ad.emit(op(ad.deactivate(x)), FeatureMask(kept))
+    >>> x, mask = torch.rand(1, 3, 8, 8), torch.arange(8).expand(8, 8) < 4
+    >>> ad = ADForward(Gate().eval())
+    >>> torch.equal(ad(x, mask=mask), ad.model(x * mask))
+    True
     """
+    keys = [key for op in operations for key in (_forms(op) if isinstance(op, str) else [_key(op)])]
 
     def decorate(rule: _R) -> _R:
-        for operation in operations:
-            for function in _forms(operation) if isinstance(operation, str) else [operation]:
-                _RULES[function] = rule
-                (_ALWAYS.add if always else _ALWAYS.discard)(function)
+        for key in keys:
+            _RULES[key] = rule
+            (_ALWAYS.add if always else _ALWAYS.discard)(key)
         return rule
 
     return decorate
 
 
-def rule_for(operation: Hashable, masked: bool) -> OperationRule | None:
+def rule_for(operation: Any, masked: bool) -> OperationRule | None:
     """The rule to run for an operation on inputs' data; None: run the operation itself."""
-    return _RULES.get(operation) if masked or operation in _ALWAYS else None
+    key = operation if operation in _RULES else _key_of_call(operation)
+    return _RULES.get(key) if masked or key in _ALWAYS else None
+
+
+def has_rule(module: nn.Module) -> bool:
+    """Whether a module's calls go to a rule for its type."""
+    block = block_in(module)
+    return block is not None and block.dispatch in _RULES
+
+
+def _key(operation: Any) -> Hashable:
+    """What an operation that is no name is registered under."""
+    if isinstance(operation, type):
+        return block_of(operation).dispatch
+    if isinstance(operation, CustomOpDef):
+        return cast(Hashable, operation._opoverload.overloadpacket)
+    if not callable(operation):
+        raise TypeError(f"a rule is registered for an operation's name, a callable or a class, not {operation!r}")
+    return cast(Hashable, operation)
+
+
+def _key_of_call(operation: Any) -> Hashable:
+    """What a call is looked up under: a method's function, an overload's operator."""
+    if isinstance(operation, MethodType):
+        return operation.__func__
+    return cast(Hashable, operation.overloadpacket if isinstance(operation, OpOverload) else operation)
 
 
 def _forms(name: str) -> Iterator[Callable[..., Any]]:

@@ -78,8 +78,9 @@ def _subclasses(kind: type[Function]) -> Iterator[type[Function]]:
 
 
 def _frames_inside(depth: int) -> list[FrameType]:
+    """The frames of the forward, but for the one that asks."""
     frames = list(_frames())
-    return frames[: len(frames) - depth]
+    return frames[1 : len(frames) - depth]
 
 
 def _frames() -> Iterator[FrameType]:

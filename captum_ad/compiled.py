@@ -45,11 +45,20 @@ class Eager:
                     Eager._stance.__exit__(kind, error, trace)
 
 
-def refuse_compiled(model: nn.Module, path: str = "", around: tuple[nn.Module, ...] = ()) -> None:
+def refuse_compiled(model: nn.Module) -> None:
     """Refuse what a mask cannot be followed into, unless it is inside of a module that has a rule of its own."""
+    if any(map(_is_compiled, model.modules())):
+        _refuse(model, "", ())
+
+
+def _is_compiled(module: nn.Module) -> bool:
+    scripted = isinstance(module, torch.jit.ScriptModule)
+    return scripted or getattr(module, "_compiled_call_impl", None) is not None or "_orig_mod" in module._modules
+
+
+def _refuse(model: nn.Module, path: str, around: tuple[nn.Module, ...]) -> None:
     scripted = isinstance(model, torch.jit.ScriptModule)
-    compiled = getattr(model, "_compiled_call_impl", None) is not None or "_orig_mod" in model._modules
-    if (scripted or (compiled and not _CAN_RUN_EAGERLY)) and not any(has_rule(module) for module in around):
+    if (scripted or (_is_compiled(model) and not _CAN_RUN_EAGERLY)) and not any(has_rule(m) for m in around):
         raise UnsupportedOperationError(
             f"{f'module {path!r}' if path else 'the model'} is compiled by "
             f"{'TorchScript' if scripted else 'torch.compile'}, and a mask cannot be followed into it: "
@@ -57,4 +66,4 @@ def refuse_compiled(model: nn.Module, path: str = "", around: tuple[nn.Module, .
             "in a module of your own for which you register a rule (help(captum_ad.register_rule))"
         )
     for name, module in model.named_children():
-        refuse_compiled(module, f"{path}.{name}" if path else name, (*around, model))
+        _refuse(module, f"{path}.{name}" if path else name, (*around, model))

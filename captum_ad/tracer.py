@@ -84,7 +84,7 @@ class Tracer(Interpreter):
         """Run the operation, and look at what it has made of the masks."""
         if self._inside:  # a rule's own operations are part of the one that it stands for
             return super().__torch_function__(func, types, args, kwargs)
-        operands = list(tensors_in((args, kwargs or {})))
+        operands = tensors_in(args, kwargs or {})
         before = [(x.shape, tag.mask) for x in operands if (tag := tag_of(x)) is not None and tag.data]
         self._inside = True
         try:

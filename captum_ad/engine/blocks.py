@@ -29,7 +29,7 @@ class Block:
         self.own = vars(kind).get(self.name)  # None: inherited
 
         def dispatch(subject: Any, *args: Any, **kwargs: Any) -> Any:
-            if _carries_masks() and any((tag := tag_of(x)) and tag.data for x in tensors_in((args, kwargs))):
+            if _carries_masks() and any((tag := tag_of(x)) and tag.data for x in tensors_in(args, kwargs)):
                 return handle_torch_function(MethodType(dispatch, subject), (), *args, **kwargs)
             bound = (None, subject) if isinstance(subject, type) else (subject, type(subject))
             return self._original(*bound)(*args, **kwargs)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 from inspect import signature
 from types import MethodType
 from typing import Any, NoReturn, TypeVar
@@ -260,7 +261,7 @@ class Interpreter(TorchFunctionMode):
         kwargs = kwargs or {}
         outer = self._operation, self._operands, self._results  # of a rule that follows a function
         self._operation, self._results = func, []
-        self._operands = list(tensors_in((args, kwargs)))
+        self._operands = tensors_in(args, kwargs)
         tags = [(operand, tag) for operand in self._operands if (tag := self._tag(operand)) is not None]
         for operand, tag in tags:
             self._check_version(operand, tag)
@@ -299,10 +300,9 @@ class Interpreter(TorchFunctionMode):
         kwargs = {name if own else _TORCH_SPELLING.get(name, name): value for name, value in kwargs.items()}
         if not args and not own:
             args = [kwargs.pop(name) for name in ("input", "self", "tensors") if name in kwargs]
-        try:
-            signature(rule).bind(self, func, *args, **kwargs)
-        except TypeError as error:
-            self.refuse(f"is called in a way that its rule does not know ({error})")
+        unknown = _misfit(rule, 2 + len(args), tuple(kwargs))
+        if unknown is not None:
+            self.refuse(f"is called in a way that its rule does not know ({unknown})")
         return rule(self, func, *args, **kwargs)
 
     def _tagged(self, out: Any, data: bool) -> Any:
@@ -387,6 +387,16 @@ class Interpreter(TorchFunctionMode):
     def _mark(self, x: Tensor, tag: Tag) -> None:
         put_tag(x, tag)
         self._marked.append(weakref.ref(x))
+
+
+@lru_cache(maxsize=1024)
+def _misfit(rule: OperationRule, count: int, names: tuple[str, ...]) -> str | None:
+    """Why a rule cannot be called with that many arguments and these names; None if it can."""
+    try:
+        signature(rule).bind(*[None] * count, **dict.fromkeys(names))
+    except TypeError as error:
+        return str(error)
+    return None
 
 
 def _name_of(operation: Callable[..., Any] | None) -> str:

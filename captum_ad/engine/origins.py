@@ -12,15 +12,17 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.utils.checkpoint import checkpoint
 
-_MODULE_INTERNALS = frozenset(vars(nn.Module())) - {"_buffers", "_parameters"}
+_MODULE_INTERNALS = frozenset(vars(nn.Module()))
 _CHECKPOINT = inspect.unwrap(checkpoint).__code__
 
 
 def tensors_of(model: nn.Module) -> Iterator[Tensor]:
     """The tensors that a model's modules hold: parameters, buffers and plain attributes."""
     for module in model.modules():
-        for name, value in vars(module).items():
-            if name not in _MODULE_INTERNALS:
+        for held in (module._buffers, module._parameters):
+            yield from (value for value in held.values() if value is not None)
+        for name in module.__dict__.keys() - _MODULE_INTERNALS:
+            if isinstance(value := module.__dict__[name], (Tensor, tuple, list, dict)):
                 yield from _inside(value)
 
 

@@ -15,8 +15,8 @@ from captum_ad.engine.registry import register_rule
 from captum_ad.engine.rules.combination import _own_mask
 
 _MOVES = (
-    "reshape reshape_as flatten ravel unflatten permute transpose t swapaxes swapdims movedim moveaxis squeeze "
-    "unsqueeze expand expand_as broadcast_to narrow select getitem index_select chunk split tensor_split unbind "
+    "reshape flatten ravel unflatten permute transpose t swapaxes swapdims movedim moveaxis squeeze "
+    "unsqueeze expand broadcast_to narrow select getitem index_select chunk split tensor_split unbind "
     "flip roll repeat tile repeat_interleave pixel_shuffle pixel_unshuffle"
 ).split()
 
@@ -25,8 +25,7 @@ _MOVES = (
 def move(ad: Interpreter, op: Callable[..., Any], x: Tensor, *args: Any, **kwargs: Any) -> Any:
     """The mask goes through the same operation as its tensor."""
     mask, clean = ad.mask(x), ad.is_clean(x)
-    if op.__name__ not in ("reshape_as", "expand_as"):  # these only look at the other's shape
-        ad.only(x)
+    ad.only(x)
     if mask is None:
         return ad.emit(op(x, *args, **kwargs), None)
     shape = x.shape  # before squeeze_() and its like change it
@@ -36,6 +35,7 @@ def move(ad: Interpreter, op: Callable[..., Any], x: Tensor, *args: Any, **kwarg
 @register_rule(
     "zeros_like", "ones_like", "empty_like", "full_like", "rand_like", "randn_like",
     "new_zeros", "new_ones", "new_empty", "new_full", "new_tensor",
+    always=True,
 )  # fmt: skip
 def of_the_same_shape(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     """Constants that only look at a tensor's shape, dtype and device."""
@@ -50,7 +50,20 @@ def overwriting(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *args: An
     return ad.constant(op(x, *args))
 
 
-@register_rule("view", "view_as")
+@register_rule("reshape_as", "expand_as", "view_as", always=True)
+def in_the_shape_of(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, other: Tensor) -> Tensor:
+    """As :func:`move`; a constant in the shape of a map is a constant still."""
+    mask, clean, out = ad.mask(x), ad.is_clean(x), op(x, other)
+    if not ad.is_data(x):
+        return ad.constant(out)
+    if mask is None:
+        return ad.emit(out, None)
+    resized = torch.Tensor.expand if op.__name__ == "expand_as" else torch.Tensor.reshape
+    _moved(ad, out, mask, clean, lambda part: resized(part.expand(x.shape), out.shape))
+    return out
+
+
+@register_rule("view")
 def view(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *shape: Any) -> Tensor:
     """As :func:`move`; an expanded mask cannot always be viewed, so it is reshaped."""
     if isinstance(shape[0], torch.dtype):

@@ -7,6 +7,7 @@ from captum_ad.engine.rules import (
     linear,
     normalization,
     pooling,
+    recurrent,
     reduction,
     shape,
 )
@@ -18,6 +19,7 @@ __all__ = [
     "linear",
     "normalization",
     "pooling",
+    "recurrent",
     "reduction",
     "shape",
 ]

@@ -1,86 +1,136 @@
-"""Every supported architecture, random weights: Theorem 1 and missing means missing, under every preset."""
+"""Networks of torchvision and others: classifiers, segmentation, backbones of detectors, video."""
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
-import torch
 import torchvision
 from torch import Tensor, nn
+from torchvision.models import MaxVit, SwinTransformer, VisionTransformer, detection, list_models, segmentation, video
+from torchvision.models.detection.backbone_utils import mobilenet_backbone, resnet_fpn_backbone
+from torchvision.models.swin_transformer import PatchMergingV2, SwinTransformerBlockV2
 
-from captum_ad import PRESETS, ADForward
+from tests.architectures.checks import Network, check, each
+from tests.architectures.table import Row
 
-FAMILIES = (
-    "alexnet vgg11 vgg11_bn resnet18 resnet50 resnext50_32x4d wide_resnet50_2 regnet_x_400mf regnet_y_400mf "
+QUICK = (
+    "alexnet vgg11 resnet18 resnet50 resnext50_32x4d regnet_x_400mf regnet_y_400mf "
     "efficientnet_b0 efficientnet_v2_s mobilenet_v2 mobilenet_v3_small shufflenet_v2_x0_5 squeezenet1_0 "
     "squeezenet1_1 densenet121 googlenet inception_v3 mnasnet0_5 convnext_tiny"
 ).split()
-NOT_CONVOLUTIONAL = ("vit_", "swin_", "maxvit")
-TOO_LARGE = ("regnet_y_128gf",)  # 645 million parameters
-OTHERS = [
-    name
-    for name in torchvision.models.list_models(module=torchvision.models)
-    if name not in FAMILIES and name not in TOO_LARGE and not name.startswith(NOT_CONVOLUTIONAL)
-]
+TOO_LARGE = ("regnet_y_128gf", "vit_h_14")  # 645 and 633 million parameters
+ATTENTION = ("vit_", "swin", "maxvit", "mvit")
+SIZES = {"vit_": (224, 224), "maxvit": (224, 224), "swin": (64, 64)}
 ZOO = Path(__file__).resolve().parents[3] / "shared" / "zoo"
-ALL = [*FAMILIES, "efficientnet_lite0", "resnet20_cifar10", *(pytest.param(n, marks=pytest.mark.slow) for n in OTHERS)]
 
 
-def build(name: str) -> tuple[nn.Module, int]:
-    """The model with random weights, and its smallest comfortable input size."""
-    torch.manual_seed(0)
-    if name == "efficientnet_lite0":
-        package = pytest.importorskip("efficientnet_lite_pytorch")
-        return package.EfficientNet.from_name("efficientnet-lite0").eval(), 224  # its padding is static
-    if name == "resnet20_cifar10":
-        if not ZOO.exists():
-            pytest.skip("the zoo of trained models is not here")
-        sys.path.insert(0, str(ZOO))
-        import zoo
-
-        return zoo.CifarResNet20().eval(), 32
-    # GoogLeNet and Inception initialise slowly unless told not to, and transform their input when trained
-    options = {"init_weights": False, "transform_input": True} if name in ("googlenet", "inception_v3") else {}
-    return torchvision.models.get_model(name, weights=None, **options).eval(), 96
+def get(name: str) -> nn.Module:
+    """A torchvision model with random weights."""
+    options: dict[str, Any] = {}
+    if name in ("googlenet", "inception_v3"):  # slow to initialise unless told not to; transform their input if trained
+        options = {"init_weights": False, "transform_input": True}
+    if name in (*list_models(module=segmentation), *list_models(module=detection)):
+        options = {"weights_backbone": None}
+    return torchvision.models.get_model(name, weights=None, **options)
 
 
-def half(size: int) -> Tensor:
-    mask = torch.ones(size, size, dtype=torch.bool)
-    mask[:, : size // 2] = False
-    return mask
+def zoo_model() -> nn.Module:
+    if not ZOO.exists():
+        pytest.skip("the zoo of trained models is not here")
+    sys.path.insert(0, str(ZOO))
+    import zoo
+
+    return zoo.CifarResNet20()
 
 
-@pytest.mark.parametrize("name", ALL)
-@torch.inference_mode()
-def test_theorem_1(name: str, found: Callable[[str, str], None]) -> None:
-    """Bit for bit; also for a sample whose mask is full, while its neighbour's is not."""
-    model, size = build(name)
-    x = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(1))
-    plain, masks = model(x), torch.stack([torch.ones(size, size, dtype=torch.bool), half(size)])
-    for rule in PRESETS:
-        for tau in (0.0, 0.3, 0.999999):
-            ad = ADForward(model, rule, tau=tau)
-            assert torch.equal(ad(x), plain)
-            masked = ad(x, mask=masks)
-            assert torch.equal(masked[0], plain[0]), (rule, tau)
-            assert not torch.equal(masked[1], plain[1]), (rule, tau)
-    found(name, "Theorem 1")
+def lite0() -> nn.Module:
+    return pytest.importorskip("efficientnet_lite_pytorch").EfficientNet.from_name("efficientnet-lite0")
 
 
-@pytest.mark.parametrize("name", ALL)
-@torch.inference_mode()
-def test_missing_means_missing(name: str, found: Callable[[str, str], None]) -> None:
-    """Whatever stands behind the mask, and NaN without a mask, gives the same bits."""
-    model, size = build(name)
-    x, mask = torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(1)), half(size)
-    for rule in PRESETS:
-        ad = ADForward(model, rule)
-        expected = ad(x, mask=mask)
-        assert expected.isfinite().all()
-        for junk in (float("nan"), float("inf"), 1e30):
-            assert torch.equal(ad(torch.where(mask, x, junk), mask=mask), expected), (rule, junk)
-        assert torch.equal(ad(torch.where(mask, x, float("nan"))), expected), rule
-        assert not torch.equal(ad(x), expected)
-        assert ad(x, mask=torch.zeros_like(mask)).isfinite().all()
-    found(name, "missing means missing")
+def pick(key: str) -> Callable[[dict[str, Tensor]], Tensor]:
+    return lambda output: output[key]
+
+
+def torchvision_network(name: str, build: Callable[[], nn.Module], **settings: Any) -> Network:
+    return Network(name, "torchvision", build, **settings)
+
+
+CLASSIFIERS = [
+    torchvision_network(
+        name,
+        partial(get, name),
+        size=next((size for start, size in SIZES.items() if name.startswith(start)), (96, 96)),
+        exact=not name.startswith(ATTENTION),
+        slow=name not in QUICK,
+    )
+    for name in list_models(module=torchvision.models)
+    if name not in TOO_LARGE
+]
+
+SMALL_TRANSFORMERS = [  # as the library builds them, with fewer and narrower blocks
+    torchvision_network(name, build, size=(64, 64), exact=False)
+    for name, build in {
+        "VisionTransformer, 2 blocks": lambda: VisionTransformer(64, 16, 2, 2, 32, 64),
+        "SwinTransformer, 4 blocks": lambda: SwinTransformer([4, 4], 16, [2, 2], [2, 4], [4, 4]),
+        "SwinTransformer V2, 4 blocks": lambda: SwinTransformer(
+            [4, 4], 16, [2, 2], [2, 4], [4, 4], block=SwinTransformerBlockV2, downsample_layer=PatchMergingV2
+        ),
+        "MaxVit, 2 blocks": lambda: MaxVit((64, 64), 16, 4, [16, 16], [1, 1], 8, 0.0),
+    }.items()
+]
+
+SEGMENTATION = [
+    torchvision_network(name, partial(get, name), select=pick("out"), slow=name != "lraspp_mobilenet_v3_large")
+    for name in list_models(module=segmentation)
+]
+
+FPN = [
+    torchvision_network(
+        f"resnet18 with FPN, map {key}",
+        lambda: resnet_fpn_backbone(backbone_name="resnet18", weights=None),
+        select=pick(key),
+    )
+    for key in ("0", "pool")
+] + [
+    torchvision_network(
+        f"mobilenet_v3_large with FPN, map {key}",
+        lambda: mobilenet_backbone(backbone_name="mobilenet_v3_large", weights=None, fpn=True),
+        select=pick(key),
+    )
+    for key in ("0", "pool")
+]
+
+DETECTORS = [
+    torchvision_network(
+        f"backbone of {name}",
+        lambda name=name: get(name).backbone,
+        select=lambda maps: next(iter(maps.values())),
+        size=(320, 320) if name == "ssd300_vgg16" else (96, 96),
+        slow=True,
+    )
+    for name in list_models(module=detection)
+]
+
+VIDEO = [
+    torchvision_network(
+        name,
+        partial(get, name),
+        size={"s3d": (16, 64, 64), "mvit": (16, 224, 224)}.get(name[:4].rstrip("_"), (8, 32, 32)),
+        exact=not name.startswith(ATTENTION),
+        slow=name not in ("mc3_18",),
+    )
+    for name in list_models(module=video)
+]
+
+OTHERS = [
+    Network("efficientnet_lite0", "others", lite0, size=(224, 224)),  # its padding is static
+    Network("resnet20_cifar10", "others", zoo_model, size=(32, 32)),
+]
+
+
+@each([*CLASSIFIERS, *SMALL_TRANSFORMERS, *SEGMENTATION, *FPN, *DETECTORS, *VIDEO, *OTHERS])
+def test_network(network: Network, found: Callable[[str, str], Row]) -> None:
+    check(network, found)

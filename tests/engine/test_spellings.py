@@ -36,6 +36,20 @@ PAIRS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] 
         lambda x: x * nn.functional.linear(x.mean((2, 3)), torch.ones(4, 4))[:, :, None, None],
     ),
     "overwritten": (lambda x: x.clone().zero_() + x, lambda x: torch.zeros_like(x) + x),
+    "constant in the shape of a map": (
+        lambda x: x + torch.ones(1, 4, 1, 1).expand_as(x) + torch.ones(2 * 4 * 64).view_as(x),
+        lambda x: x + 1 + 1,
+    ),
+    "constant of a whole map's shape": (
+        lambda x: x + torch.ones_like(x.mean((2, 3), keepdim=True).expand(x.shape)),
+        lambda x: x + 1,
+    ),
+    "constant of a map's dtype": (
+        lambda x: x + torch.ones(1, dtype=torch.int32).type_as(x) + torch.ones(1).to(x),
+        lambda x: x + 1 + 1,
+    ),
+    "dtype of another map": (lambda x: x.type_as(x.relu()).to(x.abs()), lambda x: x),
+    "shape of another map": (lambda x: x.flatten(1).view_as(x.relu()).reshape_as(x), lambda x: x),
     "flattened from the end": (lambda x: x.flatten(-2), lambda x: x.reshape(*x.shape[:2], -1)),
 }
 

@@ -13,8 +13,8 @@ from captum_ad.engine.registry import register_rule
 _ZERO_STAYS_ZERO = (
     "relu relu6 leaky_relu rrelu prelu elu selu celu gelu silu mish hardswish tanh hardshrink softshrink tanhshrink "
     "softsign dropout feature_dropout dropout1d dropout2d dropout3d abs neg "
-    "positive sqrt square sign sin floor ceil round trunc expm1 log1p erf clone contiguous detach to float double "
-    "half bfloat16 cpu cuda type_as nan_to_num sinh asinh tan atan atanh asin erfinv deg2rad rad2deg sgn frac bool int "
+    "positive sqrt square sign sin floor ceil round trunc expm1 log1p erf clone contiguous detach float double "
+    "half bfloat16 cpu cuda nan_to_num sinh asinh tan atan atanh asin erfinv deg2rad rad2deg sgn frac bool int "
     "long isnan isinf signbit"
 ).split()
 _ZERO_BECOMES_SOMETHING = (
@@ -29,6 +29,14 @@ def zero_preserving(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *args
     ad.only(x)
     mask, clean = ad.mask(x), ad.is_clean(x)
     return ad.emit(op(x, *args, **kwargs), mask, clean=clean)
+
+
+@register_rule("to", "type_as", always=True)
+def conversion(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    """As :func:`zero_preserving`; of another tensor it takes the dtype and the device, not the features."""
+    mask, clean = ad.mask(x), ad.is_clean(x)
+    out = op(x, *args, **kwargs)
+    return ad.emit(out, mask, clean=clean) if ad.is_data(x) else ad.constant(out)
 
 
 @register_rule(*_ZERO_BECOMES_SOMETHING)

@@ -16,18 +16,26 @@ from captum_ad.engine.registry import register_rule
 from captum_ad.engine.rules.combination import written_mask
 
 
-@register_rule("reshape", "reshape_as", "view", "view_as", "flatten", "ravel", "unflatten", "squeeze", "unsqueeze")
+@register_rule("reshape", "view", "flatten", "ravel", "unflatten", "squeeze", "unsqueeze")
 def reshape(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     """The mask is reshaped alike."""
     if op is Tensor.view and isinstance((*args, *kwargs.values())[0], torch.dtype):
         ad.refuse("reinterprets memory")
-    if not op.__name__.endswith("_as"):  # these only look at the other's shape
-        ad.only(x)
+    ad.only(x)
     mask, clean, samples, old = ad.mask(x), ad.is_clean(x), ad.samples(x), x.shape  # before squeeze_() changes it
     out = op(x, *args, **kwargs)
     samples = samples and samples_after_reshape(samples, old, out.shape)
     mask = mask and mask.map(lambda part: reshaped(part, old, out.shape))
     return ad.emit(out, mask, clean=clean, samples=samples)
+
+
+@register_rule("reshape_as", "view_as", "expand_as", always=True)
+def in_the_shape_of(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, other: Tensor) -> Any:
+    """As :func:`reshape` and :func:`select`, the other's features do not matter: a constant stays one."""
+    if not ad.is_data(x):
+        return ad.constant(op(x, other))
+    resized = getattr(Tensor, op.__name__.removesuffix("_as"))
+    return ad.follow(resized, x, other.shape)
 
 
 _PERMUTE = ("permute", "transpose", "t", "swapaxes", "swapdims", "movedim", "moveaxis", "adjoint")
@@ -43,13 +51,10 @@ def permute(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *args: Any, *
     return ad.emit(out, mask and mask.map(lambda part: part.permute(order)), clean=clean, samples=samples)
 
 
-@register_rule(
-    "narrow", "select", "getitem", "chunk", "split", "tensor_split", "unbind", "expand", "expand_as", "broadcast_to"
-)
+@register_rule("narrow", "select", "getitem", "chunk", "split", "tensor_split", "unbind", "expand", "broadcast_to")
 def select(ad: Interpreter, op: Callable[..., Any], x: Tensor, *args: Any, **kwargs: Any) -> Any:
     """The mask goes through the same operation as its tensor."""
-    if op.__name__ != "expand_as":  # it only looks at the other's shape
-        ad.only(x)
+    ad.only(x)
     mask, clean, samples = ad.mask(x), ad.is_clean(x), ad.samples(x)
     if op.__name__ == "__getitem__" and not _is_basic(args[0]):
         samples = None
@@ -76,6 +81,7 @@ def move(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *args: Any, **kw
 @register_rule(
     "zeros_like", "ones_like", "empty_like", "full_like", "rand_like", "randn_like",
     "new_zeros", "new_ones", "new_empty", "new_full", "new_tensor",
+    always=True,
 )  # fmt: skip
 def of_the_same_shape(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     """Constants that only look at a tensor's shape, dtype and device."""

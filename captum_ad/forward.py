@@ -43,6 +43,10 @@ class ADForward(nn.Module):
     select : callable, optional
         Picks the tensor to explain from the model's output, for models that return something else.
 
+    skip_dead : bool
+        Do not compute what lies outside of a box that holds all that is active, where no gradients
+        are asked for. The answer is the same but for rounding; False is for debugging.
+
     Raises
     ------
     TypeError
@@ -72,6 +76,7 @@ class ADForward(nn.Module):
         *,
         tau: float = 0.0,
         select: Callable[[Any], Tensor] | None = None,
+        skip_dead: bool = True,
     ) -> None:
         super().__init__()
         if isinstance(model, ADForward):
@@ -87,6 +92,7 @@ class ADForward(nn.Module):
         self.model = model
         self.rule = MaskRule.named(rule) if isinstance(rule, str) else rule
         self.tau = float(tau)
+        self.skip_dead = bool(skip_dead)
         self.select = select
         self.training = getattr(model, "training", False)  # a frozen ScriptModule has none
         self._warned = False
@@ -194,7 +200,7 @@ class ADForward(nn.Module):
         refuse_compiled(self.model)
         constants = [x for x, m in zip(inputs, masks) if m is None and isinstance(x, Tensor)]
         constants += [x for x in kwargs.values() if isinstance(x, Tensor)]
-        ad = engine(self.model, self.rule, self.tau, constants)
+        ad = engine(self.model, self.rule, self.tau, constants, skip_dead=self.skip_dead)
         features = [x if m is None else ad.start(x, None if m.is_full() else m) for x, m in zip(inputs, masks)]
         try:
             with Eager(), ad:

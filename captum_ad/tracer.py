@@ -68,8 +68,8 @@ class Record:
 class Tracer(Interpreter):
     """An interpreter that writes down the mask of every result."""
 
-    def __init__(self, record: Record, *args: Any) -> None:
-        super().__init__(*args)
+    def __init__(self, record: Record, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
         self._record = record
         self._inside = False
         self._number = 0

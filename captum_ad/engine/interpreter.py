@@ -9,6 +9,7 @@ compiled code cannot slip a tensor past its mask.
 from __future__ import annotations
 
 import itertools
+import math
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
@@ -21,10 +22,11 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode, resolve_name
 
 from captum_ad.engine.border import fill_border
+from captum_ad.engine.crop import SMALLEST, WORTHWHILE, Box, Part
 from captum_ad.engine.layout import Samples
 from captum_ad.engine.masks import FeatureMask
 from captum_ad.engine.origins import call_depth, has_own_backward, is_outer_constant, module_path, tensors_of
-from captum_ad.engine.registry import OperationRule, rule_for
+from captum_ad.engine.registry import TAKES_PARTS, OperationRule, rule_for
 from captum_ad.engine.select import zero_, zeroed
 from captum_ad.engine.tags import (
     Storage,
@@ -69,11 +71,15 @@ class Interpreter(TorchFunctionMode):
         The threshold τ.
     constants : iterable of Tensor
         Arguments of the forward that hold no features.
+    skip_dead : bool
+        Do not compute what lies outside of a box that holds all that is active.
     """
 
     carries_masks = True
 
-    def __init__(self, model: nn.Module, rule: MaskRule, tau: float, constants: Iterable[Tensor] = ()) -> None:
+    def __init__(
+        self, model: nn.Module, rule: MaskRule, tau: float, constants: Iterable[Tensor] = (), *, skip_dead: bool = True
+    ) -> None:
         super().__init__()
         self.model = model
         self.rule = rule
@@ -84,6 +90,7 @@ class Interpreter(TorchFunctionMode):
         self._constants |= {id(t): t for t in constants}
         self._depth = call_depth()
         self._gradients = torch.is_grad_enabled()
+        self._skips = skip_dead and not self._gradients
         self._operation: Callable[..., Any] | None = None
         self._operands: list[Tensor] = []
         self._results: list[Tensor] = []
@@ -115,6 +122,41 @@ class Interpreter(TorchFunctionMode):
         samples = self.samples(x)
         alone = samples is not None and samples.alone_in(x.shape)
         return [dim for dim in range(x.dim()) if not (alone and samples and dim == samples.dim)]
+
+    def box(self, mask: FeatureMask | None, shape: Sequence[int]) -> Box | None:
+        """Outside of which nothing of a tensor need be computed; None if that is not worth the effort."""
+        if mask is None or not self._skips or math.prod(shape) < SMALLEST or torch.is_grad_enabled():
+            return None
+        return mask.box if mask.box is not None and mask.box.share(shape) <= WORTHWHILE else None
+
+    def part(self, x: Tensor) -> Part | None:
+        """The part of an operand that has to be computed with; None if that is all of it."""
+        tag = self._tag(x)
+        if tag is None:
+            return None
+        box = self.box(tag.mask, x.shape) if tag.part is None else None
+        return tag.part if box is None else Part(box, box.of(x))
+
+    def clean_part(self, x: Tensor) -> Part | None:
+        """As :meth:`part`, zero at deactivated positions."""
+        tag, part = self._tag(x), self.part(x)
+        if tag is None or part is None or tag.mask is None or self.is_clean(x):
+            return part
+        mask = tag.mask.map(part.box.of)
+        if tag.part is None:
+            return Part(part.box, zeroed(part.values, mask))
+        zero_(part.values, mask)
+        tag.clean, tag.writes = True, tag.storage.writes
+        return part
+
+    def complete(self, *operands: Tensor) -> None:
+        """Write into operands (all of them if none is named) what has been computed of them."""
+        for x in operands or self._operands:
+            tag = tag_of(x)
+            if tag is not None and tag.part is not None:
+                x.zero_()
+                tag.part.box.of(x).copy_(tag.part.values)
+                tag.part, tag.storage.version = None, version_of(x)
 
     def deactivate(self, x: Tensor) -> Tensor:
         """`x`, zero at its deactivated positions: a checkpoint (Definition 5).
@@ -154,7 +196,13 @@ class Interpreter(TorchFunctionMode):
         return fill_border(x, mask, reach)
 
     def emit(
-        self, out: _T, mask: FeatureMask | None, *, clean: bool = False, samples: Samples | None = INHERITED
+        self,
+        out: _T,
+        mask: FeatureMask | None,
+        *,
+        clean: bool = False,
+        samples: Samples | None = INHERITED,
+        part: Part | None = None,
     ) -> _T:
         """Mark a result with its mask and return it.
 
@@ -168,6 +216,8 @@ class Interpreter(TorchFunctionMode):
             Whether `out` is zero at its deactivated positions already.
         samples : Samples, optional
             Where the samples are in `out`, None if unknown. If not given: where they are in an operand.
+        part : Part, optional
+            What has been computed of `out`, for :meth:`complete` to write into it when that is needed.
         """
         if not isinstance(out, Tensor):
             raise TypeError(f"a rule emits tensors, not {type(out).__name__}: emit each tensor of a tuple")
@@ -185,8 +235,21 @@ class Interpreter(TorchFunctionMode):
                 if storage.external:
                     self.refuse("writes features into a tensor of the model")
                 storage.mask_writes += 1
-        self._mark(out, Tag(self._run, True, mask, clean, storage, samples))
+        self._mark(out, Tag(self._run, True, mask, clean, storage, samples, part))
         self._results.append(out)
+        return out
+
+    def emit_part(
+        self, x: Tensor, part: Part, mask: FeatureMask | None, *, clean: bool = False, in_place: bool = False
+    ) -> Tensor:
+        """Mark and return a result that is like `x`, of which a part has been computed; `x` itself, if in place."""
+        tag, held = self._tag(x), self.part(x)
+        if held is not None and held.values.data_ptr() == part.values.data_ptr():
+            return self.emit(x, mask, clean=clean, part=tag.part if tag else None)
+        out = x if in_place else torch.empty_like(x, dtype=part.values.dtype)
+        self.emit(out, mask, clean=clean, part=part)
+        if tag is not None and in_place and tag.storage.shared:
+            self.complete(x)  # others look at the same memory
         return out
 
     def constant(self, out: Tensor) -> Tensor:
@@ -238,6 +301,7 @@ class Interpreter(TorchFunctionMode):
             )
         self._tag(out)
         self._check_version(out, tag)
+        self.complete(out)
         if tag.mask is not None:
             out = zeroed(out, tag.mask)
         return out
@@ -246,6 +310,7 @@ class Interpreter(TorchFunctionMode):
         """Take the tags off tensors that outlive the forward (in hooks, caches of the model, the caller's hands)."""
         for reference in self._marked:
             if (tensor := reference()) is not None:
+                self.complete(tensor)
                 take_tag(tensor)
         self._marked.clear()
 
@@ -282,11 +347,15 @@ class Interpreter(TorchFunctionMode):
             return func(*args, **kwargs)
         masked = [tag.mask for tag in tags if tag.mask is not None]
         rule = rule_for(func, bool(masked))
+        if rule is None and getattr(func, "__name__", "") == "__get__":
+            out = func(*args, **kwargs)
+            if not isinstance(out, Tensor):
+                return out  # a property such as x.shape
+        if rule not in TAKES_PARTS:
+            self.complete()
         if rule is not None:
             out = rule(self, func, *args) if not kwargs else self._call_by_name(rule, func, args, dict(kwargs))
             return self._emitted(out)
-        if getattr(func, "__name__", "") == "__get__" and not isinstance(out := func(*args, **kwargs), Tensor):
-            return out  # a property such as x.shape
         if any(bool(mask.dead.any()) for mask in masked):
             exported = " (if the model was exported, wrap the Python model)" if "aten." in str(func) else ""
             self.refuse(f"has no rule that carries a mask through it{exported}")

@@ -10,6 +10,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from captum_ad.engine.crop import Box, live_box
 from captum_ad.rule import MaskRule
 
 
@@ -51,6 +52,20 @@ class FeatureMask:
     @cached_property
     def _bits(self) -> dict[torch.dtype, Tensor]:
         return {}
+
+    @cached_property
+    def box(self) -> Box | None:
+        """The box of what is not dead; None if nothing is left."""
+        return live_box(self)
+
+    def equals(self, other: FeatureMask) -> bool:
+        """Whether two masks say the same."""
+        if self is other:
+            return True
+        if self.kept.shape != other.kept.shape or (self.feature is None) != (other.feature is None):
+            return False
+        same = torch.equal(self.kept, other.kept)
+        return same and (self.feature is None or other.feature is None or torch.equal(self.feature, other.feature))
 
     @property
     def everywhere(self) -> Tensor:

@@ -126,6 +126,16 @@ def register_rule(*operations: str | type | Callable[..., Any], always: bool = F
     return decorate
 
 
+TAKES_PARTS: set[OperationRule | None] = set()
+"""Rules whose operands may have a part that is not written into them yet (:mod:`captum_ad.engine.crop`)."""
+
+
+def takes_parts(rule: _R) -> _R:
+    """Decorator of a rule that asks ``ad.part(x)`` before it reads an operand."""
+    TAKES_PARTS.add(rule)
+    return rule
+
+
 def rule_for(operation: Any, masked: bool) -> OperationRule | None:
     """The rule to run for an operation on inputs' data; None: run the operation itself."""
     key = operation if operation in _RULES else _key_of_call(operation)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
+from captum_ad.engine.crop import Part
 from captum_ad.engine.layout import Samples
 from captum_ad.engine.masks import FeatureMask
 
@@ -32,7 +33,7 @@ class Storage:
 class Tag:
     """What is known of one tensor: whether it comes from inputs with features, and its mask."""
 
-    __slots__ = ("clean", "data", "mask", "mask_writes", "run", "samples", "storage", "writes")
+    __slots__ = ("clean", "data", "mask", "mask_writes", "part", "run", "samples", "storage", "writes")
 
     def __init__(
         self,
@@ -42,6 +43,7 @@ class Tag:
         clean: bool,
         storage: Storage,
         samples: Samples | None = None,
+        part: Part | None = None,
     ) -> None:
         self.run = run  # the forward that made it
         self.data = data
@@ -49,6 +51,7 @@ class Tag:
         self.clean = clean  # zero at deactivated positions, as of `writes`
         self.storage = storage
         self.samples = samples  # None: not known, or spread over several dimensions
+        self.part = part  # what has been computed of it, and not been written into it yet
         self.writes = storage.writes
         self.mask_writes = storage.mask_writes
 

@@ -57,16 +57,18 @@ def _masks(*shape: int) -> dict[str, Tensor]:
 def _compare(graph: Graph, shape: tuple[int, ...], kept: Tensor, knobs: Knobs) -> None:
     x = torch.randn(3, CHANNELS, *shape, dtype=torch.double)
     expected = graph.masked(knobs, first_map(x, kept))
-    ad = Interpreter(graph, knobs.rule, knobs.tau)
-    start = ad.start(x, FeatureMask(kept))
-    with torch.no_grad(), ad:
-        found = graph.trace(start)
-    for number, (out, ours) in enumerate(zip(found, expected)):
-        where = f"step {number} ({type(graph.operations[number]).__name__}), {knobs}"
-        dead = _dead(ours)
-        assert torch.equal(_dead_in_engine(ad, out), dead), f"mask differs after {where}"
-        torch.testing.assert_close(out[~dead], ours.values[~dead], msg=lambda m, w=where: f"values after {w}: {m}")
-    torch.testing.assert_close(ad.finish(found[-1]), expected[-1].checkpoint())
+    for skip_dead in (False, True):
+        ad = Interpreter(graph, knobs.rule, knobs.tau, skip_dead=skip_dead)
+        start = ad.start(x, FeatureMask(kept))
+        with torch.no_grad(), ad:
+            found = graph.trace(start)
+        ad.complete(*found)
+        for number, (out, ours) in enumerate(zip(found, expected)):
+            where = f"step {number} ({type(graph.operations[number]).__name__}), {knobs}, {skip_dead=}"
+            dead = _dead(ours)
+            assert torch.equal(_dead_in_engine(ad, out), dead), f"mask differs after {where}"
+            torch.testing.assert_close(out[~dead], ours.values[~dead], msg=lambda m, w=where: f"values after {w}: {m}")
+        torch.testing.assert_close(ad.finish(found[-1]), expected[-1].checkpoint())
 
 
 def _dead(ours: Map) -> Tensor:

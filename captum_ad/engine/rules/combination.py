@@ -8,27 +8,31 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from captum_ad.engine.crop import Box, Part, room_for
 from captum_ad.engine.interpreter import Interpreter
 from captum_ad.engine.masks import FeatureMask, constant_mask, exceeds, full_mask, renewed
-from captum_ad.engine.registry import is_in_place, register_rule
+from captum_ad.engine.registry import is_in_place, register_rule, takes_parts
 
 
 @register_rule(
     "add", "sub", "subtract", "rsub", "maximum", "minimum", "fmax", "fmin", "hypot", "gt", "greater", "lt", "less",
     "ne", "not_equal", "logical_or", "logical_xor", "bitwise_or", "bitwise_xor", "or", "xor",
 )  # fmt: skip
+@takes_parts
 def sum_of_maps(ad: Interpreter, op: Callable[..., Tensor], x: Any, other: Any, **kwargs: Any) -> Tensor:
     """Φ over the contributions; a dead contribution is zero. Constants contribute no features.
 
     A comparison is of the kind of a difference, "or" of the kind of a maximum.
     """
-    return sum_of(ad, op, (x, other), lambda *operands: op(*operands, **kwargs), zero_stays_zero=True)
+    whole = kwargs.get("out") is not None
+    return sum_of(ad, op, (x, other), lambda *operands: op(*operands, **kwargs), zero_stays_zero=True, whole=whole)
 
 
 @register_rule("eq", "ge", "greater_equal", "le", "less_equal", "logaddexp", "logaddexp2")
 def sum_of_maps_not_zero(ad: Interpreter, op: Callable[..., Tensor], x: Any, other: Any, **kwargs: Any) -> Tensor:
     """As :func:`sum_of_maps`, of those that are not zero where both operands are."""
-    return sum_of(ad, op, (x, other), lambda *operands: op(*operands, **kwargs), zero_stays_zero=False)
+    whole = kwargs.get("out") is not None
+    return sum_of(ad, op, (x, other), lambda *operands: op(*operands, **kwargs), zero_stays_zero=False, whole=whole)
 
 
 @register_rule("clamp", "clip", "clamp_min", "clamp_max")
@@ -40,13 +44,14 @@ def clamp(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *bounds: Any, *
     def run(x: Tensor, *values: Any) -> Tensor:
         return op(x, *values[: len(bounds)], **dict(zip(named, values[len(bounds) :])))
 
-    return sum_of(ad, op, (x, *bounds, *named.values()), run, zero_stays_zero=False)
+    return sum_of(ad, op, (x, *bounds, *named.values()), run, zero_stays_zero=False, whole=True)
 
 
 @register_rule(
     "mul", "multiply", "div", "divide", "true_divide", "truediv", "floor_divide", "floordiv", "fmod", "remainder",
     "mod", "atan2", "arctan2", "copysign", "heaviside", "xlogy", "logical_and", "bitwise_and", "and",
 )  # fmt: skip
+@takes_parts
 def product_of_maps(ad: Interpreter, op: Callable[..., Tensor], x: Any, other: Any, **kwargs: Any) -> Tensor:
     """Active where every factor is: a dead factor is zero. Quotients, and what is made of them, likewise."""
     factors = [x, other]
@@ -54,8 +59,25 @@ def product_of_maps(ad: Interpreter, op: Callable[..., Tensor], x: Any, other: A
         masks = [written_mask(ad, factor) for factor in factors]
     else:
         masks = masks_of(ad, *factors)
+    for big, small in ((x, other), (other, x)):
+        part = ad.part(big) if isinstance(big, Tensor) and len(masks) == 1 and not kwargs else None
+        if part is not None and masks[0] is ad.mask(big) and _is_the_same_all_over(part.box, small, big):
+            out = op(*(part.values if factor is big else factor for factor in factors))
+            return ad.emit_part(big, Part(part.box, out), masks[0])
+    ad.complete()
     out = op(x, other, **kwargs)
     return ad.emit(out, intersection([aligned(mask, out.dim()) for mask in masks]))
+
+
+def _is_the_same_all_over(box: Box, factor: Any, x: Tensor) -> bool:
+    """Whether a factor has one value along the sides of a box of `x`, and broadcasts to it."""
+    if not isinstance(factor, Tensor):
+        return True
+    missing = x.dim() - factor.dim()
+    sides = [dim - missing for dim in box.sides if dim >= missing]
+    return all(factor.shape[dim] == 1 for dim in sides) and bool(
+        torch.broadcast_shapes(x.shape, factor.shape) == x.shape
+    )
 
 
 @register_rule("pow", "float_power")
@@ -75,7 +97,7 @@ def addcmul(
     ad: Interpreter, op: Callable[..., Tensor], x: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: float = 1
 ) -> Tensor:
     """The sum of a map and a product."""
-    return ad.follow(lambda: _add(op)(x, tensor1 * tensor2, alpha=value))
+    return _fused(ad, op, x, tensor1, tensor2, value, lambda: _add(op)(x, tensor1 * tensor2, alpha=value))
 
 
 @register_rule("addcdiv")
@@ -83,7 +105,24 @@ def addcdiv(
     ad: Interpreter, op: Callable[..., Tensor], x: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: float = 1
 ) -> Tensor:
     """The sum of a map and a quotient."""
-    return ad.follow(lambda: _add(op)(x, tensor1 / tensor2, alpha=value))
+    return _fused(ad, op, x, tensor1, tensor2, value, lambda: _add(op)(x, tensor1 / tensor2, alpha=value))
+
+
+def _fused(
+    ad: Interpreter,
+    op: Callable[..., Tensor],
+    x: Tensor,
+    tensor1: Tensor,
+    tensor2: Tensor,
+    value: float,
+    in_steps: Callable[[], Tensor],
+) -> Tensor:
+    """The mask as in steps, and the values in one, which rounds once."""
+    found = ad.follow(in_steps)
+    if is_in_place(op):
+        return found
+    operands = [ad.deactivate(operand) if ad.is_data(operand) else operand for operand in (x, tensor1, tensor2)]
+    return ad.emit(op(*operands, value=value), ad.mask(found))
 
 
 def _add(op: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -91,16 +130,25 @@ def _add(op: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 
 @register_rule("cat", "concat", "concatenate", always=True)
+@takes_parts
 def concatenation(
     ad: Interpreter, op: Callable[..., Tensor], tensors: Sequence[Tensor], dim: int = 0, **kwargs: Any
 ) -> Tensor:
     """Masks side by side; constants are no features."""
     if kwargs.get("out") is not None:
         ad.refuse("writes into out=")
-    out = op(tensors, dim, **kwargs)
-    joined = [tensor for tensor in tensors if tensor.dim() == out.dim()]  # torch skips tensors of shape (0,)
+    joined = [tensor for tensor in tensors if tensor.dim() == max(t.dim() for t in tensors)]  # torch skips shape (0,)
     masks, clean = [_own_mask(ad, tensor) for tensor in joined], all(ad.is_clean(tensor) for tensor in joined)
-    return ad.emit(out, _side_by_side(masks, [t.shape[dim] for t in joined], dim), clean=clean)
+    mask = _side_by_side(masks, [t.shape[dim] for t in joined], dim)
+    first, dim = joined[0], dim % joined[0].dim()
+    shape = (*first.shape[:dim], sum(t.shape[dim] for t in joined), *first.shape[dim + 1 :])
+    box = ad.box(mask, shape)
+    if box is not None and dim not in box.sides and all(map(ad.is_data, tensors)):
+        parts = [(ad.part(x) or Part(Box({}), x)).in_box(box, x.shape) for x in tensors]
+        values = op(parts, dim)
+        return ad.emit(room_for(values, shape), mask, clean=clean, part=Part(box, values))
+    ad.complete()
+    return ad.emit(op(tensors, dim, **kwargs), mask, clean=clean)
 
 
 @register_rule("stack", always=True)
@@ -122,16 +170,43 @@ def sum_of(
     operands: Sequence[Any],
     run: Callable[..., Tensor],
     zero_stays_zero: bool,
+    whole: bool = False,
 ) -> Tensor:
-    """`run` of these operands (maps, constants and numbers), with the mask of their sum."""
-    clean = zero_stays_zero and all(isinstance(o, Tensor) and ad.is_data(o) and ad.is_clean(o) for o in operands)
+    """`run` of these operands (maps, constants and numbers), with the mask of their sum; `whole`: all of it."""
+    maps = [o for o in operands if isinstance(o, Tensor) and ad.is_data(o)]
+    clean = zero_stays_zero and len(maps) == len(operands) and all(map(ad.is_clean, maps))
+    masks = masks_of(ad, *operands)
+    if len(masks) == len(operands) and len({o.shape for o in operands}) == 1 and not whole:
+        mask = sum_mask(ad, masks)
+        box = ad.box(mask, operands[0].shape)
+        if box is not None:
+            return _sum_of_parts(ad, op, run, operands, mask, box, alike(masks) or ad.rule.sum == "intersection", clean)
+    ad.complete()
     operands, masks = contributions(ad, op, operands)
     out = run(*operands)
     if len(masks) < len(operands):
         clean = False
-    elif any(mask is not masks[0] for mask in masks):  # a live contribution may stand at a dead position
+    elif not alike(masks):  # a live contribution may stand at a dead position
         clean = zero_stays_zero and ad.rule.sum == "union" and ad.tau < 1 / len(operands)
     return ad.emit(out, sum_mask(ad, [aligned(mask, out.dim()) for mask in masks]), clean=clean)
+
+
+def _sum_of_parts(
+    ad: Interpreter,
+    op: Callable[..., Any],
+    run: Callable[..., Tensor],
+    operands: Sequence[Tensor],
+    mask: FeatureMask,
+    box: Box,
+    dirty: bool,
+    clean: bool,
+) -> Tensor:
+    """As the rest of :func:`sum_of`, of what is in a box; `dirty`: what is dead in an operand is dead in the sum."""
+    parts = [
+        (ad.part if dirty else ad.clean_part)(x) or Part(Box({}), x if dirty else ad.deactivate(x)) for x in operands
+    ]
+    out = run(*(part.in_box(box, x.shape) for part, x in zip(parts, operands)))
+    return ad.emit_part(operands[0], Part(box, out), mask, clean=clean and dirty, in_place=is_in_place(op))
 
 
 def contributions(
@@ -139,14 +214,19 @@ def contributions(
 ) -> tuple[Sequence[Any], list[FeatureMask]]:
     """The operands of a sum, zero where a dead one would be seen, and the masks of those that have positions."""
     masks, statistics = masks_of(ad, *operands), _statistics(ad, *operands)
-    if ad.rule.sum == "union" and any(mask is not masks[0] for mask in masks):
+    if ad.rule.sum == "union" and not alike(masks):
         return [_deactivated(ad, op if i == 0 else None, x) for i, x in enumerate(operands)], masks
     return [ad.deactivate(x) if any(x is s for s in statistics) else x for x in operands], masks
 
 
+def alike(masks: Sequence[FeatureMask]) -> bool:
+    """Whether all masks say the same."""
+    return all(mask.equals(masks[0]) for mask in masks)
+
+
 def sum_mask(ad: Interpreter, masks: Sequence[FeatureMask]) -> FeatureMask:
     """The mask of a sum of maps."""
-    return masks[0] if all(mask is masks[0] for mask in masks) else summed(ad, *_counts(masks))
+    return masks[0] if alike(masks) else summed(ad, *_counts(masks))
 
 
 def summed(ad: Interpreter, kept: Tensor, features: Tensor) -> FeatureMask:
@@ -157,7 +237,7 @@ def summed(ad: Interpreter, kept: Tensor, features: Tensor) -> FeatureMask:
 
 def intersection(masks: Sequence[FeatureMask]) -> FeatureMask:
     """Active where every feature is."""
-    if all(mask is masks[0] for mask in masks):
+    if alike(masks):
         return masks[0]
     kept, features = _counts(masks)
     return renewed(kept == features, features)
@@ -224,7 +304,11 @@ def _side_by_side(masks: Sequence[FeatureMask | None], lengths: Sequence[int], d
     if all(mask is None for mask in masks):
         return None
     known = next(mask for mask in masks if mask is not None)
-    if all(mask is known for mask in masks) and known.kept.shape[dim] == 1 and known.feature is None:
+    if (
+        all(mask is not None and mask.equals(known) for mask in masks)
+        and known.kept.shape[dim] == 1
+        and known.feature is None
+    ):
         return known
     full = FeatureMask(torch.ones_like(known.kept).narrow(dim, 0, 1))
     written = [mask or full for mask in masks]

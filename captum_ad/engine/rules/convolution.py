@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import torch.nn.functional as F
 from torch import Tensor
 
+from captum_ad.engine.border import fill_border
+from captum_ad.engine.crop import Box, Part, room_for
 from captum_ad.engine.interpreter import Interpreter
 from captum_ad.engine.masks import FeatureMask, Windows, attribute_positions
 from captum_ad.engine.positions import Geometry, sliding_windows, transposed_windows
-from captum_ad.engine.registry import register_rule
+from captum_ad.engine.registry import register_rule, takes_parts
 
 
 @register_rule("conv1d", "conv2d", "conv3d")
+@takes_parts
 def convolution(
     ad: Interpreter,
     op: Callable[..., Tensor],
@@ -29,16 +33,60 @@ def convolution(
     rank = weight.dim() - 2
     kernel, steps, gaps = weight.shape[2:], per_dim(stride, rank), per_dim(dilation, rank)
     extent = [gap * (k - 1) for k, gap in zip(kernel, gaps)]
-    out = op(ad.window_input(input, extent), weight, bias, stride, padding, dilation, groups)
     if padding == "same":
-        before = [e // 2 for e in extent]
+        before, after = [e // 2 for e in extent], [e - e // 2 for e in extent]
     else:
-        before = [0] * rank if isinstance(padding, str) else per_dim(padding, rank)
+        before = after = [0] * rank if isinstance(padding, str) else per_dim(padding, rank)
+    sizes = [
+        (size + first + last - e - 1) // step + 1
+        for size, first, last, e, step in zip(input.shape[-rank:], before, after, extent, steps)
+    ]
+    if min(sizes) < 1:
+        return op(input, weight, bias, stride, padding, dilation, groups)  # torch says what is wrong
+    shape = (*input.shape[: -rank - 1], weight.shape[0], *sizes)
     if all(k == 1 and step == 1 and margin == 0 for k, step, margin in zip(kernel, steps, before)):
         windows = None
     else:
-        windows = sliding_windows(geometry(input, out, kernel, steps, before, gaps), input.device)
-    return ad.emit(out, _behind(ad, input, out, rank, windows, groups))
+        lines = geometry(input.shape[-rank:], sizes, kernel, steps, before, gaps)
+        windows = sliding_windows(lines, input.device)
+    mask = _behind(ad, input, shape, rank, windows, groups)
+    box = ad.box(mask, shape)
+    if box is None:
+        ad.complete()
+        return ad.emit(op(ad.window_input(input, extent), weight, bias, stride, padding, dilation, groups), mask)
+    box = box.along(range(input.dim() - rank, input.dim()))
+    x, margins = _window_input_for(ad, input, box, sizes, extent, steps, before)
+    values = op(x, weight, bias, stride, margins, dilation, groups)
+    return ad.emit(room_for(values, shape), mask, part=Part(box, values))
+
+
+def _window_input_for(
+    ad: Interpreter,
+    x: Tensor,
+    box: Box,
+    sizes: Sequence[int],
+    extent: Sequence[int],
+    steps: Sequence[int],
+    padding: Sequence[int],
+) -> tuple[Tensor, list[int]]:
+    """What a box of the output reads of the input, and the padding that is left for the operation to do."""
+    rank, mask = len(extent), ad.mask(x)
+    assert mask is not None
+    dims = range(x.dim() - rank, x.dim())
+    reads = {}
+    for dim, outputs, e, step, before in zip(dims, sizes, extent, steps, padding):
+        start, end = box.sides.get(dim, (0, outputs))
+        reads[dim] = start * step - before, (end - 1) * step - before + e + 1
+    part = ad.clean_part(x) or Part(Box({}), ad.deactivate(x))
+    if ad.rule.border == "mean":
+        grow = max(extent)
+        around = Box({d: (max(0, low - grow), min(x.shape[d], high + grow)) for d, (low, high) in reads.items()})
+        part = Part(around, fill_border(part.in_box(around, x.shape), mask.map(around.of), extent))
+    have = [part.box.sides.get(dim, (0, x.shape[dim])) for dim in dims]
+    margins = [(first - low, high - last) for (first, last), (low, high) in zip(have, reads.values())]
+    if all(low == high >= 0 for low, high in margins):
+        return part.values, [low for low, _ in margins]
+    return F.pad(part.values, [margin for pair in reversed(margins) for margin in pair]), [0] * rank
 
 
 @register_rule("conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
@@ -61,8 +109,10 @@ def transposed_convolution(
     reach = [gap * (k - 1) // step for k, gap, step in zip(kernel, gaps, steps)]
     x = ad.window_input(input, reach)
     out = op(x, weight, bias, stride, padding, output_padding, groups, dilation)
-    windows = transposed_windows(geometry(input, out, kernel, steps, per_dim(padding, rank), gaps), input.device)
-    return ad.emit(out, _behind(ad, input, out, rank, windows, groups))
+    windows = transposed_windows(
+        geometry(input.shape[-rank:], out.shape[-rank:], kernel, steps, per_dim(padding, rank), gaps), input.device
+    )
+    return ad.emit(out, _behind(ad, input, out.shape, rank, windows, groups))
 
 
 def per_dim(value: int | Sequence[int], rank: int) -> list[int]:
@@ -71,14 +121,13 @@ def per_dim(value: int | Sequence[int], rank: int) -> list[int]:
     return values * rank if len(values) == 1 else values
 
 
-def geometry(x: Tensor, out: Tensor, *settings: Sequence[int]) -> list[Geometry]:
-    """The geometry along each windowed dimension, from settings per dimension."""
-    rank = len(settings[0])
-    return [Geometry(*line) for line in zip(x.shape[-rank:], out.shape[-rank:], *settings)]
+def geometry(inputs: Sequence[int], outputs: Sequence[int], *settings: Sequence[int]) -> list[Geometry]:
+    """The geometry along each windowed dimension, from sizes and settings per dimension."""
+    return [Geometry(*line) for line in zip(inputs, outputs, *settings)]
 
 
 def _behind(
-    ad: Interpreter, x: Tensor, out: Tensor, rank: int, windows: Windows | None, groups: int
+    ad: Interpreter, x: Tensor, shape: Sequence[int], rank: int, windows: Windows | None, groups: int
 ) -> FeatureMask | None:
     """The mask of a convolution's output; `windows` None: each position is computed from itself."""
     mask = ad.mask(x)
@@ -88,7 +137,7 @@ def _behind(
     mask = _grouped(mask, channel, groups)
     if windows is not None:
         mask = attribute_positions(mask, windows, ad.rule, ad.tau).mask
-    return _spread(mask, channel, out.shape[channel] // groups)
+    return _spread(mask, channel, shape[channel] // groups)
 
 
 def _grouped(mask: FeatureMask, channel: int, groups: int) -> FeatureMask:

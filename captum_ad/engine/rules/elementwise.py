@@ -7,8 +7,10 @@ from typing import Any
 
 from torch import Tensor
 
+from captum_ad.engine.crop import Part
 from captum_ad.engine.interpreter import Interpreter
-from captum_ad.engine.registry import register_rule
+from captum_ad.engine.registry import register_rule, takes_parts
+from captum_ad.engine.tags import tensors_in
 
 _ZERO_STAYS_ZERO = (
     "relu relu6 leaky_relu rrelu prelu elu selu celu gelu silu mish hardswish tanh hardshrink softshrink tanhshrink "
@@ -24,11 +26,11 @@ _ZERO_BECOMES_SOMETHING = (
 
 
 @register_rule(*_ZERO_STAYS_ZERO, Tensor.data.__get__)  # type: ignore[attr-defined]
+@takes_parts
 def zero_preserving(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     """f(0) = 0: a tensor that is zero at dead positions stays so."""
     ad.only(x)
-    mask, clean = ad.mask(x), ad.is_clean(x)
-    return ad.emit(op(x, *args, **kwargs), mask, clean=clean)
+    return _applied(ad, op, x, args, kwargs, clean=ad.is_clean(x))
 
 
 @register_rule("to", "type_as", always=True)
@@ -40,8 +42,16 @@ def conversion(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *args: Any
 
 
 @register_rule(*_ZERO_BECOMES_SOMETHING)
+@takes_parts
 def elementwise(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     """f(0) ≠ 0 makes dead positions non-zero, until the next checkpoint."""
     ad.only(x)
-    mask = ad.mask(x)
-    return ad.emit(op(x, *args, **kwargs), mask)
+    return _applied(ad, op, x, args, kwargs, clean=False)
+
+
+def _applied(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, args: Any, kwargs: Any, clean: bool) -> Tensor:
+    mask, part = ad.mask(x), ad.part(x)
+    if part is None or tensors_in(args, kwargs):
+        ad.complete()
+        return ad.emit(op(x, *args, **kwargs), mask, clean=clean and ad.is_clean(x))
+    return ad.emit_part(x, Part(part.box, op(part.values, *args, **kwargs)), mask, clean=clean)

@@ -7,12 +7,14 @@ from collections.abc import Callable
 import torch.nn.functional as F
 from torch import Tensor
 
+from captum_ad.engine.crop import Part, room_for
 from captum_ad.engine.interpreter import Interpreter
 from captum_ad.engine.masks import reduce_positions
-from captum_ad.engine.registry import register_rule
+from captum_ad.engine.registry import register_rule, takes_parts
 
 
 @register_rule(F.linear)
+@takes_parts
 def linear(
     ad: Interpreter, op: Callable[..., Tensor], input: Tensor, weight: Tensor, bias: Tensor | None = None
 ) -> Tensor:
@@ -23,10 +25,14 @@ def linear(
 def over_last(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *constants: Tensor | None) -> Tensor:
     """A linear map over the last dimension of `x`."""
     ad.only(x)
-    mask = ad.mask(x)
-    out: Tensor = op(ad.deactivate(x), *constants)
+    mask, last = ad.mask(x), x.dim() - 1
     if mask is not None:
-        mask = reduce_positions(mask, x.shape, [x.dim() - 1], tau=0.0).mask
-        if all(x.shape[dim] == 1 for dim in ad.positions(x) if dim != x.dim() - 1):
+        mask = reduce_positions(mask, x.shape, [last], tau=0.0).mask
+        if all(x.shape[dim] == 1 for dim in ad.positions(x) if dim != last):
             mask = None  # nothing but the samples is left: no position to deactivate
-    return ad.emit(out, mask)
+    part = ad.clean_part(x) if mask is not None else None
+    if part is not None and last not in part.box.sides:
+        values = op(part.values, *constants)
+        return ad.emit(room_for(values, (*x.shape[:last], values.shape[last])), mask, part=Part(part.box, values))
+    ad.complete()
+    return ad.emit(op(ad.deactivate(x), *constants), mask)

@@ -10,11 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from captum_ad.engine.crop import Part
 from captum_ad.engine.interpreter import Interpreter
-from captum_ad.engine.registry import register_rule
+from captum_ad.engine.registry import register_rule, takes_parts
 
 
 @register_rule(F.batch_norm)
+@takes_parts
 def batch_norm(
     ad: Interpreter,
     op: Callable[..., Tensor],
@@ -29,9 +31,17 @@ def batch_norm(
 ) -> Tensor:
     """With stored statistics, an affine map per channel; in training, statistics of a checkpoint."""
     ad.only(input)
-    x = ad.deactivate(input) if training or running_mean is None else input
     mask = ad.mask(input)
-    return ad.emit(op(x, running_mean, running_var, weight, bias, training, *args, **kwargs), mask)
+
+    def run(x: Tensor) -> Tensor:
+        return op(x, running_mean, running_var, weight, bias, training, *args, **kwargs)
+
+    stored = running_mean is not None and not training
+    part = ad.part(input) if stored else None
+    if part is None or 1 in part.box.sides:
+        ad.complete()
+        return ad.emit(run(input if stored else ad.deactivate(input)), mask)
+    return ad.emit_part(input, Part(part.box, run(part.values)), mask)
 
 
 @register_rule(F.local_response_norm)
@@ -42,6 +52,7 @@ def local_response_norm(ad: Interpreter, op: Callable[..., Tensor], input: Tenso
 
 
 @register_rule(F.layer_norm)
+@takes_parts
 def layer_norm(
     ad: Interpreter,
     op: Callable[..., Tensor],
@@ -57,7 +68,11 @@ def layer_norm(
     assert mask is not None
     dims = list(range(input.dim() - len(normalized_shape), input.dim()))
     if all(mask.kept.shape[d] == 1 for d in dims):
+        part = ad.part(input)
+        if part is not None:
+            return ad.emit_part(input, Part(part.box, op(part.values, normalized_shape, weight, bias, eps)), mask)
         return ad.emit(op(input, normalized_shape, weight, bias, eps), mask)
+    ad.complete()
     x = ad.deactivate(input)
     over_all = op(x, normalized_shape, weight, bias, eps)
     if ad.rule.average == "all":
@@ -83,7 +98,7 @@ def rms_norm(
     mask = ad.mask(input)
     assert mask is not None
     dims = list(range(input.dim() - len(normalized_shape), input.dim()))
-    if all(mask.kept.shape[d] == 1 for d in dims) and mask.feature is None:
+    if all(mask.kept.shape[d] == 1 for d in dims):
         return ad.emit(op(input, normalized_shape, weight, eps), mask)
     x = ad.deactivate(input)
     if ad.rule.average == "all":

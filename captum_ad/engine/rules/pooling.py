@@ -123,7 +123,9 @@ def _sliding(
 ) -> Windows:
     rank = len(kernel)
     steps = per_dim(stride, rank) if stride else list(kernel)
-    return sliding_windows(geometry(input, out, kernel, steps, per_dim(padding, rank), gaps), input.device)
+    return sliding_windows(
+        geometry(input.shape[-rank:], out.shape[-rank:], kernel, steps, per_dim(padding, rank), gaps), input.device
+    )
 
 
 def _pooled(

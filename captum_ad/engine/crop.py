@@ -1,0 +1,87 @@
+"""What is dead need not be computed: operations on a part of a tensor, the box that holds everything else.
+
+A result whose part is known is memory that nobody has written yet. Rules that take parts read and
+write parts alone; for every other operation the part is written into its tensor first, with zeros
+around it: outside of the box all positions are dead.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from captum_ad.engine.masks import FeatureMask
+
+WORTHWHILE = 0.6
+"""The largest share of a tensor that a box may hold for the rest to be skipped."""
+
+SMALLEST = 2**16
+"""The number of elements from which on a tensor is worth the effort."""
+
+
+@dataclass(frozen=True)
+class Box:
+    """Start and end along some dimensions, the first of all counted as 0; all of the others."""
+
+    sides: Mapping[int, tuple[int, int]]
+
+    def of(self, x: Tensor) -> Tensor:
+        """That part of a tensor, or of what broadcasts to it."""
+        for dim, (start, end) in self.sides.items():
+            if x.shape[dim] > 1:
+                x = x.narrow(dim, start, end - start)
+        return x
+
+    def share(self, shape: Sequence[int]) -> float:
+        """How much of a tensor it holds."""
+        return math.prod((end - start) / shape[dim] for dim, (start, end) in self.sides.items())
+
+    def along(self, dims: Iterable[int]) -> Box:
+        """The box that has these of its sides alone."""
+        return Box({dim: side for dim, side in self.sides.items() if dim in dims})
+
+
+class Part(NamedTuple):
+    """The values of a tensor in a box."""
+
+    box: Box
+    values: Tensor
+
+    def in_box(self, box: Box, shape: Sequence[int]) -> Tensor:
+        """The values in another box of the tensor, which has that shape; zero where they are not known."""
+        margins = []
+        for dim in reversed(range(self.values.dim())):
+            have, want = (b.sides.get(dim, (0, shape[dim])) for b in (self.box, box))
+            margins += [have[0] - want[0], want[1] - have[1]]
+        return F.pad(self.values, margins) if any(margins) else self.values
+
+
+def live_box(mask: FeatureMask) -> Box | None:
+    """The box of what is not dead in any sample; None if nothing is left."""
+    live, sides = ~mask.dead, {}
+    for dim in range(1, live.dim()):
+        if live.shape[dim] == 1:
+            continue
+        there = (live.sum([d for d in range(live.dim()) if d != dim]) > 0).nonzero()
+        if len(there) == 0:
+            return None
+        side = int(there[0]), int(there[-1]) + 1
+        if side != (0, live.shape[dim]):
+            sides[dim] = side
+    return Box(sides)
+
+
+def room_for(part: Tensor, shape: Sequence[int]) -> Tensor:
+    """Memory for a tensor of that shape, in the memory format of a part of it."""
+    formats = {4: torch.channels_last, 5: torch.channels_last_3d}
+    last = formats.get(part.dim())
+    if last is None or part.is_contiguous() or not part.is_contiguous(memory_format=last):
+        last = torch.contiguous_format
+    return torch.empty(tuple(shape), dtype=part.dtype, device=part.device, memory_format=last)

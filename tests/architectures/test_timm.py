@@ -1,6 +1,6 @@
 """A small member of every family of timm.
 
-Opt-in: ``pip install ".[test-timm]"``, then ``pytest tests/architectures/test_timm.py -m slow`` (about half an hour).
+Opt-in: ``pip install ".[test-timm]"``, then ``pytest tests/architectures/test_timm.py -m slow`` (a quarter of an hour).
 ``--table tutorials/networks.md`` puts the results into the table of networks; ``-k NAME`` runs one network.
 """
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -13,12 +12,6 @@ from torch import Tensor, nn
 
 from captum_ad import PRESETS, ADForward, UnsupportedOperationError
 from tests.architectures.table import Row
-
-AWAITED = (
-    "scaled_dot_product_attention|multi_head_attention_forward|matmul|einsum|softmax|normalize|rms_norm|"
-    r"\.var,|Tensor\.norm,|addcmul|[uU]nfold|\.fold,"
-)
-"""Operations whose rules are under way: networks that need them are expected to fail until then."""
 
 
 @dataclass(frozen=True)
@@ -82,8 +75,6 @@ def check(network: Network, found: Callable[[str, str], Row]) -> None:
         row.missing = _missing_means_missing(network, model, x[:1])
     except UnsupportedOperationError as error:
         row.refused = str(error).partition(": the feature mask would be lost")[0]
-        if re.search(AWAITED, row.refused):
-            pytest.xfail(row.refused)
         raise
 
 

@@ -96,8 +96,12 @@ def lerp(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, end: Tensor, wei
 def addcmul(
     ad: Interpreter, op: Callable[..., Tensor], x: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: float = 1
 ) -> Tensor:
-    """The sum of a map and a product."""
-    return _fused(ad, op, x, tensor1, tensor2, value, lambda: _add(op)(x, tensor1 * tensor2, alpha=value))
+    """The sum of a map and a product: the mask as in two steps, and the values in one, which rounds once."""
+    found = ad.follow(lambda: _add(op)(x, tensor1 * tensor2, alpha=value))
+    if is_in_place(op):
+        return found
+    operands = [ad.deactivate(operand) if ad.is_data(operand) else operand for operand in (x, tensor1, tensor2)]
+    return ad.emit(op(*operands, value=value), ad.mask(found))
 
 
 @register_rule("addcdiv")
@@ -105,24 +109,7 @@ def addcdiv(
     ad: Interpreter, op: Callable[..., Tensor], x: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: float = 1
 ) -> Tensor:
     """The sum of a map and a quotient."""
-    return _fused(ad, op, x, tensor1, tensor2, value, lambda: _add(op)(x, tensor1 / tensor2, alpha=value))
-
-
-def _fused(
-    ad: Interpreter,
-    op: Callable[..., Tensor],
-    x: Tensor,
-    tensor1: Tensor,
-    tensor2: Tensor,
-    value: float,
-    in_steps: Callable[[], Tensor],
-) -> Tensor:
-    """The mask as in steps, and the values in one, which rounds once."""
-    found = ad.follow(in_steps)
-    if is_in_place(op):
-        return found
-    operands = [ad.deactivate(operand) if ad.is_data(operand) else operand for operand in (x, tensor1, tensor2)]
-    return ad.emit(op(*operands, value=value), ad.mask(found))
+    return ad.follow(lambda: _add(op)(x, tensor1 / tensor2, alpha=value))
 
 
 def _add(op: Callable[..., Tensor]) -> Callable[..., Tensor]:

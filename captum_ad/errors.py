@@ -19,7 +19,7 @@ class UnknownNameError(ValueError):
 
     def __init__(self, what: str, given: str, known: Iterable[str]) -> None:
         names = sorted(known)
-        near = difflib.get_close_matches(given, names, n=3, cutoff=0.5)
+        near = difflib.get_close_matches(str(given), names, n=3, cutoff=0.5)
         if near:
             hint = "did you mean " + " or ".join(repr(name) for name in near) + "?"
         else:

@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from captum_ad.metrics import PAPER_GAMMAS, SolidColors, rho_robustness, sufficient_explanation
 from captum_ad.painted import masked_forward
 from tests.architectures.test_architectures import build
-from tests.benchmarks.ratios import seconds
+from tests.benchmarks.speed import seconds
 
 BATCH, THREADS, PAIRS, STEPS, COLORS = 8, 2, 3, 100, 100
 MASKINGS = ("zero", "avg", "blur", "ad:paper", "ad:no-growth", "ad:no-growth-mean")

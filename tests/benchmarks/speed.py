@@ -1,0 +1,197 @@
+"""What AD costs, as a multiple of the plain forward or of the same task with a painted baseline.
+
+    python tests/benchmarks/speed.py [NETWORK ...] [--tasks] [--memory] [--json FILE] [--help]
+
+Plain and AD forwards alternate in one process; a figure is the median of the ratios of the pairs. Random
+weights, inference mode. ``--tasks`` measures whole tasks (Occlusion, FeatureAblation, KernelShap, the scan for a
+sufficient explanation), on AD and with baseline 0; ``--memory`` the growth of the peak memory of a process of its own
+for each forward.
+"""
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+import torchvision
+from captum.attr import FeatureAblation, KernelShap, Occlusion
+from torch import Tensor, nn
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from captum_ad import PRESETS, ADForward
+from captum_ad.metrics import sufficient_explanation
+from captum_ad.painted import BaselineForward
+from captum_ad.superpixels import superpixels
+
+NETWORKS = (
+    "resnet50 regnet_y_3_2gf efficientnet_v2_s mobilenet_v2 densenet121 googlenet vgg16_bn convnext_tiny "
+    "efficientnet_lite0"
+).split()
+SIZE = 224
+GAMMAS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)
+
+
+def network(name: str) -> nn.Module:
+    torch.manual_seed(0)
+    if name == "efficientnet_lite0":
+        from efficientnet_lite_pytorch import EfficientNet
+
+        lite: nn.Module = EfficientNet.from_name("efficientnet-lite0").eval()
+        return lite
+    options = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
+    built: nn.Module = torchvision.models.get_model(name, weights=None, **options).eval()
+    return built
+
+
+def masks() -> dict[str, Tensor]:
+    """True = keep, shape (SIZE, SIZE)."""
+    everything, nothing = torch.ones(SIZE, SIZE, dtype=torch.bool), torch.zeros(SIZE, SIZE, dtype=torch.bool)
+    half, window, quarter, tenth = everything.clone(), everything.clone(), nothing.clone(), nothing.clone()
+    half[:, : SIZE // 2] = False
+    window[96:128, 96:128] = False
+    quarter[56:168, 56:168] = True
+    tenth[76:147, 76:147] = True
+    coarse = torch.rand(SIZE // 16, SIZE // 16, generator=torch.Generator().manual_seed(0)) < 0.5
+    patches = coarse.repeat_interleave(16, 0).repeat_interleave(16, 1)
+    return {"half": half, "patches 50 %": patches, "window off": window, "centre 25 %": quarter, "centre 10 %": tenth}
+
+
+def seconds(run: Callable[[], Any], device: str = "cpu") -> float:
+    if device != "cpu":
+        torch.cuda.synchronize()
+    start = time.perf_counter()
+    run()
+    if device != "cpu":
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def ratio(before: Callable[[], Any], after: Callable[[], Any], options: argparse.Namespace) -> float:
+    """Median over pairs, after one pair to warm up."""
+    pairs = [(seconds(before, options.device), seconds(after, options.device)) for _ in range(options.pairs + 1)][1:]
+    return statistics.median(b / a for a, b in pairs)
+
+
+def forwards(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """AD / plain, per network, mask and rule."""
+    rows = []
+    for name in options.networks:
+        model = network(name).to(options.device)
+        x = torch.randn(options.batch, 3, SIZE, SIZE, device=options.device)
+        for kind, mask in masks().items():
+            if kind not in options.masks:
+                continue
+            row: dict[str, Any] = {"network": name, "mask": kind}
+            for rule in options.rules:
+                masked = partial(ADForward(model, rule), x, mask=mask.to(options.device))
+                row[rule] = ratio(partial(model, x), masked, options)
+            rows.append(row)
+            print(f"{name:20}{kind:14}" + "".join(f"{row[rule]:16.2f}" for rule in options.rules), flush=True)
+    return rows
+
+
+def tasks(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """A task on AD / the same on the plain model with baseline 0."""
+    rows = []
+    for name in options.networks:
+        model, x = network(name), torch.rand(1, 3, SIZE, SIZE)
+        target, segments = int(model(x).argmax()), superpixels(x[0], n_segments=50)
+        map_ = torch.rand(1, 1, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
+        smooth = nn.functional.avg_pool2d(map_, 65, 1, 32, count_include_pad=False)
+        given = {"inputs": x, "target": target, "perturbations_per_eval": options.batch}
+        windows = {"sliding_window_shapes": (3, 28, 28), "strides": (3, 14, 14)}  # 225 of them
+        scanned = {"target": target, "gamma": GAMMAS, "step": SIZE * SIZE // 50, "batch_size": options.batch}
+        calls: dict[str, Callable[[Any], Any]] = {
+            "Occlusion": partial(_attributed, Occlusion, **given, **windows),
+            "FeatureAblation": partial(_attributed, FeatureAblation, **given, feature_mask=segments),
+            "KernelShap": partial(_attributed, KernelShap, **given, feature_mask=segments, n_samples=200),
+            "scan at six γ": partial(sufficient_explanation, x=x, attribution=smooth, **scanned),
+        }
+        for task, run in calls.items():
+            painted: Any = BaselineForward(model, "zero") if task.startswith("scan") else model
+            row: dict[str, Any] = {"network": name, "task": task}
+            for rule in options.rules:
+                row[rule] = ratio(partial(run, painted), partial(run, ADForward(model, rule)), options)
+            rows.append(row)
+            print(f"{name:20}{task:16}" + "".join(f"{row[rule]:16.2f}" for rule in options.rules), flush=True)
+    return rows
+
+
+def _attributed(attributor: Callable[[Any], Any], forward: Any, **given: Any) -> Tensor:
+    found: Tensor = attributor(forward).attribute(**given)
+    return found
+
+
+def memory(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Peak memory of AD / plain, half of the image off; each in a process of its own."""
+    rows = []
+    for name in options.networks:
+        row: dict[str, Any] = {"network": name}
+        plain = _peak(name, "plain", options.batch)
+        for rule in options.rules:
+            row[rule] = _peak(name, rule, options.batch) / plain
+        rows.append(row)
+        print(f"{name:20}{'peak memory':16}" + "".join(f"{row[rule]:16.2f}" for rule in options.rules), flush=True)
+    return rows
+
+
+def _peak(name: str, rule: str, batch: int) -> float:
+    command = [sys.executable, __file__, name, "--peak-of", rule, "--batch", str(batch)]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def peak_of(name: str, rule: str, batch: int) -> None:
+    """Print by how many MiB two forwards raise the peak memory of this process."""
+    model, x, mask = network(name), torch.randn(batch, 3, SIZE, SIZE), masks()["half"]
+    ad = ADForward(model, "paper" if rule == "plain" else rule)
+    small = x[:1, :, :64, :64]
+    model(small), ad(small, mask=mask[:64, 80:144])  # what libraries take at first use
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for _ in range(2):
+        model(x) if rule == "plain" else ad(x, mask=mask)
+    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("networks", nargs="*", default=NETWORKS, help="torchvision's, or efficientnet_lite0")
+    parser.add_argument("--tasks", action="store_true", help="whole tasks instead of forwards")
+    parser.add_argument("--memory", action="store_true", help="peak memory instead of seconds")
+    parser.add_argument("--masks", nargs="+", default=list(masks()), choices=list(masks()))
+    parser.add_argument("--rules", nargs="+", default=["paper", "no-growth"], choices=list(PRESETS))
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--pairs", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--json", type=Path, help="write the rows there")
+    parser.add_argument("--peak-of", help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+@torch.inference_mode()
+def main() -> None:
+    options = arguments()
+    torch.set_num_threads(options.threads)
+    if options.peak_of:
+        peak_of(options.networks[0], options.peak_of, options.batch)
+        return
+    what = tasks if options.tasks else memory if options.memory else forwards
+    print(
+        f"AD / plain, batch {options.batch}, {options.threads} thread(s), {options.device}, torch {torch.__version__}"
+    )
+    print(" " * (36 if what is not forwards else 34) + "".join(f"{rule:>16}" for rule in options.rules))
+    rows = what(options)
+    if options.json:
+        options.json.write_text(json.dumps({"options": vars(options) | {"json": None}, "rows": rows}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

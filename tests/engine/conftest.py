@@ -4,12 +4,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from captum_ad.engine import interpreter
+from captum_ad.engine import context
 
 
 @pytest.fixture(autouse=True, scope="session")
 def skip_dead_of_any_size() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(interpreter, "SMALLEST", 1)
-        patch.setattr(interpreter, "WORTHWHILE", 0.9)
+        patch.setattr(context, "SMALLEST", 1)
+        patch.setattr(context, "WORTHWHILE", 0.9)
         yield

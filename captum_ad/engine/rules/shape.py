@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from captum_ad.engine.interpreter import INHERITED, Interpreter
+from captum_ad.engine.context import INHERITED
+from captum_ad.engine.interpreter import Interpreter
 from captum_ad.engine.layout import permutation, reshaped, samples_after_reshape, samples_in_views
 from captum_ad.engine.masks import FeatureMask, compress, full_mask
 from captum_ad.engine.registry import register_rule

@@ -1,0 +1,327 @@
+"""What the rules of operations know as ``ad``: which positions of a tensor are kept, and how to say it of a result."""
+
+from __future__ import annotations
+
+import math
+import weakref
+from collections.abc import Callable, Iterable, Sequence
+from types import MethodType
+from typing import Any, NoReturn, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import resolve_name
+
+from captum_ad.engine.border import fill_border
+from captum_ad.engine.crop import SMALLEST, WORTHWHILE, Box, Part
+from captum_ad.engine.layout import Samples
+from captum_ad.engine.masks import FeatureMask
+from captum_ad.engine.origins import has_own_backward, is_outer_constant, module_path, tensors_of
+from captum_ad.engine.select import zero_, zeroed
+from captum_ad.engine.tags import Storage, Tag, is_left_behind, pointer_of, put_tag, tag_of, version_of
+from captum_ad.errors import UnsupportedOperationError
+from captum_ad.rule import MaskRule
+
+_T = TypeVar("_T")
+INHERITED: Any = object()
+
+
+class Context:
+    """The operands of the operation that is running, and their masks.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The model that is run; its parameters and buffers are constants.
+    rule : MaskRule
+        The four knobs.
+    tau : float
+        The threshold τ.
+    run, depth : int
+        Number of the forward, and the call depth at which it began.
+    constants : iterable of Tensor
+        Arguments of the forward that hold no features.
+    skip_dead : bool
+        Do not compute what lies outside of a box that holds all that is active.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        rule: MaskRule,
+        tau: float,
+        run: int,
+        depth: int,
+        constants: Iterable[Tensor],
+        skip_dead: bool,
+    ) -> None:
+        self.model = model
+        self.rule = rule
+        self.tau = tau
+        self._run = run
+        self._depth = depth
+        self._marked: list[weakref.ref[Tensor]] = []
+        self._constants = {id(t): t for t in tensors_of(model) if not is_left_behind(t)}
+        self._constants |= {id(t): t for t in constants}
+        self._gradients = torch.is_grad_enabled()
+        self._skips = skip_dead and not self._gradients
+        self._operation: Callable[..., Any] | None = None
+        self._operands: list[Tensor] = []
+        self._results: list[Tensor] = []
+
+    # What a rule asks and says
+
+    def mask(self, x: object) -> FeatureMask | None:
+        """The mask of an operand; None where nothing of it is deactivated."""
+        tag = self._tag(x) if isinstance(x, Tensor) else None
+        return tag.mask if tag else None
+
+    def is_data(self, x: object) -> bool:
+        """Whether an operand comes from inputs with features (a constant does not)."""
+        tag = self._tag(x) if isinstance(x, Tensor) else None
+        return tag is not None and tag.data
+
+    def is_clean(self, x: Tensor) -> bool:
+        """Whether an operand is known to be zero wherever it is deactivated."""
+        tag = self._tag(x)
+        return tag is None or tag.mask is None or (tag.clean and tag.writes == tag.storage.writes)
+
+    def samples(self, x: Tensor) -> Samples | None:
+        """Where the samples of the batch are in an operand; None if they cannot be told from positions."""
+        tag = self._tag(x)
+        return tag.samples if tag else None
+
+    def positions(self, x: Tensor) -> list[int]:
+        """The dimensions of an operand that may hold positions or channels: all but that of the samples."""
+        samples = self.samples(x)
+        alone = samples is not None and samples.alone_in(x.shape)
+        return [dim for dim in range(x.dim()) if not (alone and samples and dim == samples.dim)]
+
+    def box(self, mask: FeatureMask | None, shape: Sequence[int]) -> Box | None:
+        """Outside of which nothing of a tensor need be computed; None if that is not worth the effort."""
+        if mask is None or not self._skips or math.prod(shape) < SMALLEST or torch.is_grad_enabled():
+            return None
+        return mask.box if mask.box is not None and mask.box.share(shape) <= WORTHWHILE else None
+
+    def part(self, x: Tensor) -> Part | None:
+        """The part of an operand that has to be computed with; None if that is all of it."""
+        tag = self._tag(x)
+        if tag is None:
+            return None
+        box = self.box(tag.mask, x.shape) if tag.part is None else None
+        return tag.part if box is None else Part(box, box.of(x))
+
+    def clean_part(self, x: Tensor) -> Part | None:
+        """As :meth:`part`, zero at deactivated positions."""
+        tag, part = self._tag(x), self.part(x)
+        if tag is None or part is None or tag.mask is None or self.is_clean(x):
+            return part
+        mask = tag.mask.map(part.box.of)
+        if tag.part is None:
+            return Part(part.box, zeroed(part.values, mask))
+        zero_(part.values, mask)
+        tag.clean, tag.writes = True, tag.storage.writes
+        return part
+
+    def complete(self, *operands: Tensor) -> None:
+        """Write into operands (all of them if none is named) what has been computed of them."""
+        for x in operands or self._operands:
+            tag = tag_of(x)
+            if tag is not None and tag.part is not None:
+                x.zero_()
+                tag.part.box.of(x).copy_(tag.part.values)
+                tag.part, tag.storage.version = None, version_of(x)
+
+    def deactivate(self, x: Tensor) -> Tensor:
+        """`x`, zero at its deactivated positions: a checkpoint (Definition 5).
+
+        Selects and never multiplies, so that Inf and NaN vanish too. Works in place where no
+        gradient, view or argument can notice: what a dead position holds is nobody's to read.
+        """
+        tag = self._tag(x)
+        if tag is None or tag.mask is None:
+            return x
+        self._check_backward()
+        if self.is_clean(x):
+            return x
+        gradients = self._gradients or torch.is_grad_enabled()  # backward may need what x holds now
+        if gradients or tag.storage.shared or 0 in x.stride():
+            return zeroed(x, tag.mask)
+        zero_(x, tag.mask)
+        tag.clean, tag.writes = True, tag.storage.writes
+        return x
+
+    def deactivate_(self, x: Tensor) -> None:
+        """Like :meth:`deactivate`, into `x` itself, for operations that write into `x`."""
+        tag = self._tag(x)
+        if tag is not None and tag.mask is not None:
+            self._check_backward()
+            if not self.is_clean(x):
+                zero_(x, tag.mask)
+
+    def window_input(self, x: Tensor, reach: Sequence[int]) -> Tensor:
+        """`x` as active windows read it: deactivated, or with averaged borders (knob ``border``).
+
+        `reach` says for each of the last dimensions how far a window goes from an active position.
+        """
+        mask, x = self.mask(x), self.deactivate(x)
+        if mask is None or self.rule.border == "zero":
+            return x
+        return fill_border(x, mask, reach)
+
+    def emit(
+        self,
+        out: _T,
+        mask: FeatureMask | None,
+        *,
+        clean: bool = False,
+        samples: Samples | None = INHERITED,
+        part: Part | None = None,
+    ) -> _T:
+        """Mark a result with its mask and return it.
+
+        Parameters
+        ----------
+        out : Tensor
+            The result; also an operand itself, if it was written in place.
+        mask : FeatureMask or None
+            Broadcasts to `out`, with as many dimensions; None: everything is kept.
+        clean : bool
+            Whether `out` is zero at its deactivated positions already.
+        samples : Samples, optional
+            Where the samples are in `out`, None if unknown. If not given: where they are in an operand.
+        part : Part, optional
+            What has been computed of `out`, for :meth:`complete` to write into it when that is needed.
+        """
+        if not isinstance(out, Tensor):
+            raise TypeError(f"a rule emits tensors, not {type(out).__name__}: emit each tensor of a tuple")
+        if mask is not None:
+            if len(mask.kept.shape) != out.dim():
+                raise ValueError(f"mask of {mask.kept.dim()} dimensions emitted for a tensor of {out.dim()}")
+            if not any(mask is self.mask(operand) for operand in self._operands) and mask.is_full():
+                mask = None
+        if samples is INHERITED:
+            samples = self._inherited_samples(out)
+        storage, old = self._storage_of(out)
+        if any(out is operand for operand in self._operands):
+            storage.writes += 1
+            if old is None or not old.data or old.mask is not mask:
+                if storage.external:
+                    self.refuse("writes features into a tensor of the model")
+                storage.mask_writes += 1
+        self._mark(out, Tag(self._run, True, mask, clean, storage, samples, part))
+        self._results.append(out)
+        return out
+
+    def emit_part(
+        self, x: Tensor, part: Part, mask: FeatureMask | None, *, clean: bool = False, in_place: bool = False
+    ) -> Tensor:
+        """Mark and return a result that is like `x`, of which a part has been computed; `x` itself, if in place."""
+        tag, held = self._tag(x), self.part(x)
+        if held is not None and held.values.data_ptr() == part.values.data_ptr():
+            return self.emit(x, mask, clean=clean, part=tag.part if tag else None)
+        out = x if in_place else torch.empty_like(x, dtype=part.values.dtype)
+        self.emit(out, mask, clean=clean, part=part)
+        if tag is not None and in_place and tag.storage.shared:
+            self.complete(x)  # others look at the same memory
+        return out
+
+    def constant(self, out: Tensor) -> Tensor:
+        """Mark a result that depends on no feature's value, only on shapes, and return it."""
+        storage, old = self._storage_of(out)
+        if old is not None and old.data:
+            storage.mask_writes += 1  # it held features so far
+        self._mark(out, Tag(self._run, False, None, True, storage))
+        return out
+
+    def refuse(self, why: str) -> NoReturn:
+        """Stop the forward: `why` completes "the operation … in module …"."""
+        name = name_of(self._operation)
+        raise UnsupportedOperationError(
+            f"{name}, called in {module_path(self.model)}, {why}: the feature mask would be lost, and the answer "
+            f"silently wrong. Register a rule for it (captum_ad.register_rule; help(captum_ad.register_rule) has an "
+            f"example), or rewrite the module with operations that have one."
+        )
+
+    def only(self, x: Tensor) -> None:
+        """Refuse the operation if any other operand than `x` has a mask."""
+        for operand in self._operands:
+            if operand is not x and self.mask(operand) is not None:
+                self.refuse("has a rule for one masked operand, and was given several")
+
+    # How it is known
+
+    def _check_backward(self) -> None:
+        """Refuse a checkpoint in code whose gradients are computed apart from what is done here."""
+        if self._gradients and has_own_backward(self._depth):
+            self.refuse(
+                "runs inside torch.utils.checkpoint or an autograd function, whose backward knows nothing of masks "
+                "(call it under torch.no_grad(), switch checkpointing off, or register a rule for the function)"
+            )
+
+    def _tag(self, x: Tensor) -> Tag | None:
+        tag = tag_of(x)
+        if tag is None:
+            if not isinstance(x, nn.Parameter) and id(x) not in self._constants:
+                self._adopt(x)
+            return None
+        if tag.data and tag.run != self._run:
+            self.refuse("got a tensor of another masked forward that is under way")
+        if tag.mask_writes != tag.storage.mask_writes:
+            self.refuse("got a tensor whose memory was given other features through another view of it")
+        return tag
+
+    def _adopt(self, x: Tensor) -> None:
+        """Take a tensor that was not seen before for a constant, if it is certain to be one."""
+        if is_left_behind(x):
+            self.refuse("got a tensor that an earlier forward computed from its features, and kept")
+        if not is_outer_constant(x, self._depth):
+            self.refuse(
+                f"got a tensor of shape {tuple(x.shape)} that no operation seen here has made (from a ScriptModule, an "
+                "extension, numpy or a legacy constructor; if it is a constant, make it a buffer of its module)"
+            )
+        self._constants[id(x)] = x
+
+    def _check_version(self, x: Tensor, tag: Tag) -> None:
+        if version_of(x) != tag.storage.version:
+            self.refuse("got a tensor that was written to by code that could not be followed (compiled, or numpy)")
+
+    def _inherited_samples(self, out: Tensor) -> Samples | None:
+        """Where the samples are in an operand of as many dimensions, if they can be there in the result."""
+        for operand in self._operands:
+            tag = tag_of(operand)
+            if tag is not None and tag.samples is not None and operand.dim() == out.dim():
+                dim = tag.samples.dim
+                return tag.samples if operand.shape[dim] == out.shape[dim] else None
+        return None
+
+    def _storage_of(self, out: Tensor) -> tuple[Storage, Tag | None]:
+        """The storage record of a result, shared with the operand or other result whose memory it is."""
+        old = tag_of(out)
+        if old is not None:
+            return old.storage, old
+        pointer = pointer_of(out)
+        for operand in (*self._operands, *self._results) if pointer else ():
+            tag = tag_of(operand)
+            if tag is not None and tag.storage.pointer == pointer:
+                tag.storage.shared = True
+                return tag.storage, None
+            if tag is None and pointer_of(operand) == pointer:
+                return Storage(pointer, external=True), None
+        return Storage(pointer), None
+
+    def _mark(self, x: Tensor, tag: Tag) -> None:
+        put_tag(x, tag)
+        self._marked.append(weakref.ref(x))
+
+
+def name_of(operation: Callable[..., Any] | None) -> str:
+    """An operation, as messages call it."""
+    if operation is None:
+        return "the model's output"
+    owner = getattr(operation, "__self__", None)
+    if isinstance(operation, MethodType):
+        kind = owner if isinstance(owner, type) else type(owner)
+        return f"{kind.__name__}.{operation.__name__}"
+    name = resolve_name(operation) or getattr(owner, "__name__", "") or getattr(operation, "__name__", repr(operation))
+    return f"operation {name}"

@@ -36,9 +36,9 @@ _METADATA = frozenset(
     for name in (
         "size dim ndimension numel nelement stride storage_offset element_size get_device data_ptr "
         "is_contiguous is_floating_point is_complex is_signed is_same_size __len__ __repr__ __format__ "
-        "__hash__ requires_grad_ register_hook retain_grad is_inference untyped_storage"
+        "__hash__ requires_grad_ register_hook retain_grad is_inference untyped_storage is_conj is_pinned"
     ).split()
-)
+) | {torch.is_floating_point, torch.is_complex, torch.is_same_size, torch.numel, torch.result_type}
 
 
 _TORCH_SPELLING = {"axis": "dim", "keepdims": "keepdim"}  # of arguments that torch also takes by numpy's names

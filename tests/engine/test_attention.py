@@ -125,6 +125,52 @@ def test_dead_tokens_might_as_well_not_be_there() -> None:
     assert bool((out[:, 1:][:, ~mask] == 0).all())
 
 
+FUTURE = torch.ones(12, 12, dtype=torch.bool).triu(1)
+HIDDEN: dict[str, Callable[[Tensor], Tensor]] = {
+    "filled with -inf": lambda scores: scores.masked_fill(FUTURE, -math.inf),
+    "filled with -1e9": lambda scores: scores.masked_fill(FUTURE, -1e9),
+    "the lowest number": lambda scores: torch.where(FUTURE, torch.finfo(scores.dtype).min, scores),
+    "added": lambda scores: scores + torch.zeros(12, 12).masked_fill(FUTURE, -math.inf),
+}
+
+
+@pytest.mark.parametrize("name", HIDDEN)
+@torch.no_grad()
+def test_dead_queries_stay_dead_where_scores_are_hidden(name: str) -> None:
+    """A dead query whose future is overwritten by constants does not attend to it."""
+    torch.manual_seed(0)
+
+    def block(x: Tensor, mix: nn.Module) -> Tensor:
+        for _ in range(2):
+            x = x + mix(HIDDEN[name](x @ x.transpose(1, 2)).softmax(-1) @ x)
+        return x
+
+    mix = nn.Linear(CHANNELS, CHANNELS)
+    model = Everything(Apply(block, mix), class_token=False).double().eval()
+    x, mask = torch.randn(1, CHANNELS, 12).double(), torch.arange(12) % 3 == 0
+    out = ADForward(model)(x, mask=mask)
+    assert bool((out[:, ~mask] == 0).all())
+    tokens = x[..., mask].transpose(1, 2)
+    for _ in range(2):
+        tokens = tokens + mix(F.scaled_dot_product_attention(tokens, tokens, tokens, is_causal=True, scale=1))
+    torch.testing.assert_close(out[:, mask], tokens)
+
+
+@torch.no_grad()
+def test_a_query_without_a_live_score_gets_nothing() -> None:
+    """Even if there are live values: the one key that the first query may look at lacks the channels that it has."""
+    q, k, v = torch.randn(3, 1, 4, 6, generator=torch.Generator().manual_seed(0)).unbind(0)
+    first = (torch.arange(4) < 2)[None, :, None].expand(1, 4, 6)
+    key = first ^ (torch.arange(6) == 0)
+    allowed = ~torch.eye(6, dtype=torch.bool)
+    allowed[0] = torch.arange(6) == 0
+    model = Apply(lambda *x: F.scaled_dot_product_attention(*(part.transpose(1, 2) for part in x[:3]), x[3])).eval()
+    for given in (allowed, torch.zeros(6, 6).masked_fill(~allowed, -math.inf)):
+        out = ADForward(model)(q, k, v, given, mask=(first, key, first, None))
+        assert bool((out[:, 0] == 0).all())
+        assert bool((out[:, 1:, :2] != 0).all())
+
+
 REFUSED: dict[str, Callable[[Tensor], Tensor]] = {
     "softmax without dim": lambda x: F.softmax(x),
     "a map as attention mask": lambda x: F.scaled_dot_product_attention(x, x, x, attn_mask=x @ x.transpose(1, 2)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -55,6 +56,37 @@ def test_are_those_of_the_masked_function(model: nn.Module, x: Tensor, mask: Ten
         rise = (ad(x + step, mask=mask).sum() - ad(x - step, mask=mask).sum()) / 2e-6
     (found,) = torch.autograd.grad(ad(leaf := x.clone().requires_grad_(), mask=mask).sum(), leaf)
     torch.testing.assert_close((found * direction).sum(), rise, rtol=1e-3, atol=1e-4)
+
+
+STEEP: dict[str, Callable[[Tensor], Tensor]] = {
+    "quotient": lambda x: x / x.norm(dim=1, keepdim=True),
+    "in place": lambda x: x.clone().div_(x.norm(dim=1, keepdim=True)),
+    "of a number": lambda x: 1 / x.pow(2).sum(1, keepdim=True) * x,
+    "square root": lambda x: x * x.pow(2).sqrt(),
+    "root of a power": lambda x: x * x.pow(2) ** 0.5,
+    "inverse root": lambda x: x * x.pow(2).sum(1, keepdim=True).rsqrt(),
+    "reciprocal": lambda x: x * x.pow(2).sum(1, keepdim=True).reciprocal(),
+    "logarithm": lambda x: x * x.pow(2).sum(1, keepdim=True).log(),
+    "addcdiv": lambda x: torch.addcdiv(x, x, x.pow(2).sum(1, keepdim=True)),
+}
+
+
+@pytest.mark.parametrize("name", STEEP)
+def test_of_what_is_infinitely_steep_at_zero(name: str) -> None:
+    """A dead position is zero, where these have no slope; a gradient of 0 times infinity would spread as NaN."""
+    torch.manual_seed(0)
+    first, last = nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1, bias=False), nn.Conv2d(CHANNELS, 2, 3)
+    model = Apply(lambda x, first, last: last(STEEP[name](first(x))), first, last).double().eval()
+    x, mask = torch.randn(1, CHANNELS, HEIGHT, WIDTH).double(), HALF & (torch.arange(HEIGHT) < 4)[:, None]
+    ad = ADForward(model, "no-growth")
+    found = gradient(ad, x, mask=mask)
+    assert bool(found.any())
+    ad(x, mask=mask).sum().backward()
+    assert all(bool(part.isfinite().all()) for part in (found, first.weight.grad, last.weight.grad) if part is not None)
+    way, step = torch.randn_like(x), 1e-6
+    with torch.no_grad():
+        ends = [(out := ad(x + sign * step * way, mask=mask)).square().sum() + out.sum() for sign in (1, -1)]
+    torch.testing.assert_close((found * way).sum(), (ends[0] - ends[1]) / (2 * step), rtol=1e-5, atol=1e-5)
 
 
 def detached_branch(x: Tensor, conv: nn.Module) -> Tensor:

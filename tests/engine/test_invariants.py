@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -136,6 +138,58 @@ def test_batches_do_not_mix(model: nn.Module, x: Tensor, mask: Tensor, rule: Mas
     together = ad(x, mask=mask)
     for i in range(3):
         torch.testing.assert_close(together[i : i + 1], ad(x[i : i + 1], mask=mask[i : i + 1]))
+
+
+def attended(x: Tensor) -> Tensor:
+    """By queries that are constants."""
+    tokens = x.flatten(2).transpose(1, 2)
+    return F.scaled_dot_product_attention(torch.ones(len(x), 2, CHANNELS), tokens, tokens).mean(1)
+
+
+FOLLOWED: dict[str, tuple[Callable[[Tensor], Tensor], int]] = {
+    "unfold": (lambda x: F.unfold(x, 2).mean(2), 4 * CHANNELS),
+    "fold": (lambda x: F.fold(F.unfold(x, 2), (HEIGHT, WIDTH), 2).mean((2, 3)), CHANNELS),
+    "windows": (lambda x: x.unfold(3, 2, 2).mean((2, 3, 4)), CHANNELS),
+    "diagonal": (lambda x: x.diagonal(0, 2, 3).mean(2), CHANNELS),
+    "picked": (lambda x: x.flatten(2)[:, :, torch.tensor([0, 3, 9, 20, 31])].mean(2), CHANNELS),
+    "picked by booleans": (lambda x: x[:, :, torch.ones(HEIGHT, WIDTH, dtype=torch.bool)].mean(2), CHANNELS),
+    "stacked": (lambda x: torch.stack([x, x.flip(3)], 1).sum(1).mean((2, 3)), CHANNELS),
+    "stacked in front": (lambda x: torch.stack([x, x.flip(3)]).sum(0).mean((2, 3)), CHANNELS),
+    "stacked behind": (lambda x: torch.stack([x, x.flip(3)], -1).sum(-1).mean((2, 3)), CHANNELS),
+    "attended": (attended, CHANNELS),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("tau", [0.0, 0.3])
+@pytest.mark.parametrize("name", FOLLOWED)
+@torch.no_grad()
+def test_samples_are_followed(name: str, tau: float) -> None:
+    """A vector per sample has no position, whichever way it was made: not even if all, or most, of it is masked."""
+    torch.manual_seed(0)
+    function, channels = FOLLOWED[name]
+    ad = ADForward(Apply(lambda x, head: head(function(x)), nn.Linear(channels, 2)).eval(), tau=tau)
+    x = torch.randn(3, CHANNELS, HEIGHT, WIDTH)
+    mask = torch.stack([FULL, torch.rand(HEIGHT, WIDTH) < 0.2, ~FULL])
+    together = ad(x, mask=mask)
+    for i in range(3):
+        torch.testing.assert_close(together[i : i + 1], ad(x[i : i + 1], mask=mask[i : i + 1]))
+
+
+@torch.no_grad()
+def test_samples_are_followed_in_a_map_that_is_kept_whole() -> None:
+    """As many positions as samples, which change places before the map meets one that is masked."""
+    torch.manual_seed(0)
+
+    def tokens_first(x: Tensor, y: Tensor, head: nn.Module) -> Tensor:
+        return head((y.permute(2, 0, 1) + x.permute(2, 0, 1)).mean(0))
+
+    ad = ADForward(Apply(tokens_first, nn.Linear(CHANNELS, 2)).eval(), MaskRule(sum="intersection"))
+    x, y = torch.randn(2, 3, CHANNELS, 3).unbind(0)
+    mask, whole = torch.tensor([[1, 1, 1], [1, 0, 0], [0, 0, 0]]).bool(), torch.ones(3, 3, dtype=torch.bool)
+    together = ad(x, y, mask=(mask, whole))
+    for i in range(3):
+        alone = ad(x[i : i + 1], y[i : i + 1], mask=(mask[i : i + 1], whole[i : i + 1]))
+        torch.testing.assert_close(together[i : i + 1], alone)
 
 
 @given(networks(), inputs(), masks(), rules(), taus())

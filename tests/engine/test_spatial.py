@@ -327,3 +327,42 @@ def test_what_is_whole_may_be_ranked(name: str) -> None:
     mask[1] = True
     out = ADForward(Apply(ranked, model).eval())(X, mask=mask)
     assert torch.equal(out[1], ranked(X, model)[1])
+
+
+def written(x: Tensor) -> Tensor:
+    x = x.clone()
+    x[x < 0.5] = 1.0
+    return x
+
+
+@torch.no_grad()
+def test_writing_where_a_map_says_so_is_filling() -> None:
+    """What stands at a dead position does not decide about it."""
+    for rule in RULES:
+        found = ADForward(Apply(written).eval(), rule)(X, mask=SOME)
+        assert torch.equal(found, ADForward(Apply(lambda x: x.masked_fill(x < 0.5, 1.0)).eval(), rule)(X, mask=SOME))
+        assert bool((found[~SOME.expand(SHAPE)] == 0).all())
+
+
+def written_in_part(x: Tensor) -> Tensor:
+    x = x.clone()
+    x[..., x[0, 0, 0] < 0.5] = 1.0
+    return x
+
+
+def test_writing_into_a_part_where_a_map_says_so_is_refused() -> None:
+    with pytest.raises(UnsupportedOperationError, match="writes where"):
+        ADForward(Apply(written_in_part).eval())(X, mask=HALF)
+
+
+@torch.no_grad()
+def test_a_constant_at_a_dead_position_of_a_sum_is_not_read() -> None:
+    """One operand is padding there, the other is dead: the sum is dead, though not zero before it is made so."""
+    y = torch.randn(3, 4, 8, 7, generator=torch.Generator().manual_seed(4))
+    part = (SOME[:, 0], torch.zeros(3, 8, 7, dtype=torch.bool))
+
+    def padded(x: Tensor, y: Tensor) -> Tensor:
+        return (F.pad(x, (1, 1, 1, 1), value=5.0) + y).mean((2, 3))
+
+    found = ADForward(Apply(padded).eval())(X, y, mask=part)
+    torch.testing.assert_close(found, X.where(SOME, 0).sum((2, 3)) / 56)

@@ -50,6 +50,11 @@ PAIRS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] 
     ),
     "dtype of another map": (lambda x: x.type_as(x.relu()).to(x.abs()), lambda x: x),
     "shape of another map": (lambda x: x.flatten(1).view_as(x.relu()).reshape_as(x), lambda x: x),
+    "asked for what it is, not what it holds": (
+        lambda x: x * torch.numel(x) if torch.is_floating_point(x) and not torch.is_complex(x) else x,
+        lambda x: x * x.numel(),
+    ),
+    "a dtype that two have in common": (lambda x: x.to(torch.result_type(x, x.relu())), lambda x: x),
     "flattened from the end": (lambda x: x.flatten(-2), lambda x: x.reshape(*x.shape[:2], -1)),
 }
 

@@ -11,16 +11,22 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from captum_ad.engine.interpreter import Interpreter
+from captum_ad.engine.masks import FeatureMask
 from captum_ad.engine.registry import register_rule
 from captum_ad.engine.rules.combination import written_mask
 from captum_ad.engine.rules.contraction import contracted
+
+_EXCLUDED = -1e4  # constants as low as this are written over the scores that attention must not see
 
 
 @register_rule("softmax", "log_softmax")
 def softmax(
     ad: Interpreter, op: Callable[..., Tensor], input: Tensor, dim: int | None = None, *args: Any, **kwargs: Any
 ) -> Tensor:
-    """Along channels every position is by itself; along positions the dead ones leave the sum."""
+    """Along channels every position is by itself; along positions the dead ones leave the sum.
+
+    Of a row in which nothing is left but what attention excludes (-inf, or numbers like -1e9), all is dead.
+    """
     ad.only(input)
     mask = ad.mask(input)
     assert mask is not None
@@ -29,8 +35,10 @@ def softmax(
     if mask.kept.shape[dim] == 1:
         return ad.emit(op(input, dim, *args, **kwargs), mask)
     x = input.masked_fill(mask.dead, -math.inf)
-    empty = (x.amax(dim, keepdim=True) == -math.inf) & mask.dead.any(dim, keepdim=True)
-    return ad.emit(op(x, dim, *args, **kwargs).masked_fill(empty, 0), mask)
+    nothing = torch.where(mask.kept.any(dim, keepdim=True), -math.inf, _EXCLUDED)
+    empty = (x.detach().amax(dim, keepdim=True) <= nothing) & mask.dead.any(dim, keepdim=True)
+    out = op(x.masked_fill(empty, 0), dim, *args, **kwargs).masked_fill(empty, 0)
+    return ad.emit(out, _without(mask, empty))
 
 
 @register_rule(F.scaled_dot_product_attention)
@@ -58,19 +66,31 @@ def scaled_dot_product_attention(
         live = ~scores.dead
     if is_causal:
         attn_mask = torch.ones(query.shape[-2], key.shape[-2], dtype=torch.bool, device=query.device).tril()
-    allowed = _allowed(live, attn_mask, query.dtype)
+    allowed, empty = _allowed(live, attn_mask, query.dtype)
     out = op(*(ad.deactivate(x) for x in (query, key, value)), allowed, dropout_p, **kwargs)
-    return ad.emit(out, contracted("...ij,...jd->...id", scores, masks[2]), samples=ad.samples(query))
+    mask = contracted("...ij,...jd->...id", scores, masks[2])
+    if bool(empty.any()):
+        out, mask = out.masked_fill(empty, 0), _without(mask, empty)
+    samples = next((found for x in (query, key, value) if (found := ad.samples(x))), None)
+    return ad.emit(out, mask, samples=samples)
 
 
-def _allowed(live: Tensor, given: Tensor | None, dtype: torch.dtype) -> Tensor:
-    """Which keys a query attends to: the live ones of those allowed. If there are none, all those: they are zero."""
+def _allowed(live: Tensor, given: Tensor | None, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Which keys a query attends to: the live ones of those allowed; and where there are none, so that it gets all."""
     if given is None or given.dtype == torch.bool:
         before = torch.ones_like(live) if given is None else given
         after = live & before
-        return after | (before & ~after.any(-1, keepdim=True))
-    after = torch.where(live, given.to(dtype), -math.inf)
-    return torch.where((after == -math.inf).all(-1, keepdim=True), given.to(dtype), after)
+        empty = before.any(-1, keepdim=True) & ~after.any(-1, keepdim=True)
+        return after | (before & empty), empty
+    given = given.to(dtype)
+    after = torch.where(live, given, -math.inf)
+    empty = (given > -math.inf).any(-1, keepdim=True) & ~(after > -math.inf).any(-1, keepdim=True)
+    return torch.where(empty, given, after), empty
+
+
+def _without(mask: FeatureMask, empty: Tensor) -> FeatureMask:
+    """The mask in which what is computed from nothing is dead, too."""
+    return FeatureMask(mask.kept & ~empty, None if mask.feature is None else mask.feature | empty)
 
 
 @register_rule(F.multi_head_attention_forward)

@@ -65,6 +65,8 @@ def product_of_maps(ad: Interpreter, op: Callable[..., Tensor], x: Any, other: A
             out = op(*(part.values if factor is big else factor for factor in factors))
             return ad.emit_part(big, Part(part.box, out), masks[0])
     ad.complete()
+    if torch.is_grad_enabled():
+        x, other = _apart_from_zero(ad, op, x, other)
     out = op(x, other, **kwargs)
     return ad.emit(out, intersection([aligned(mask, out.dim()) for mask in masks]))
 
@@ -78,6 +80,21 @@ def _is_the_same_all_over(box: Box, factor: Any, x: Tensor) -> bool:
     return all(factor.shape[dim] == 1 for dim in sides) and bool(
         torch.broadcast_shapes(x.shape, factor.shape) == x.shape
     )
+
+
+def _apart_from_zero(ad: Interpreter, op: Callable[..., Tensor], x: Any, other: Any) -> tuple[Any, Any]:
+    """The operands, without the dead zeros at which a quotient or a power is infinitely steep: 0 · ∞ is no gradient."""
+    name = op.__name__
+    if "div" in name and not name.startswith("__r"):
+        return x, _ones_where_dead(ad, other)
+    if "div" in name or ("pow" in name and not is_in_place(op)):
+        return _ones_where_dead(ad, x), other
+    return x, other
+
+
+def _ones_where_dead(ad: Interpreter, x: Any) -> Any:
+    mask = ad.mask(x)
+    return x if mask is None else x.masked_fill(mask.dead, 1)
 
 
 @register_rule("pow", "float_power")
@@ -148,7 +165,10 @@ def stacking(
     masks, clean = [_own_mask(ad, tensor) for tensor in tensors], all(ad.is_clean(tensor) for tensor in tensors)
     out = op(tensors, dim, **kwargs)
     masks = [mask and mask.map(lambda part: part.unsqueeze(dim)) for mask in masks]
-    return ad.emit(out, _side_by_side(masks, [1] * len(tensors), dim), clean=clean)
+    found = [ad.samples(tensor) for tensor in tensors if ad.is_data(tensor)]
+    samples = found[0] if found and all(place == found[0] for place in found) else None
+    samples = samples and samples._replace(dim=samples.dim + (dim % out.dim() <= samples.dim))
+    return ad.emit(out, _side_by_side(masks, [1] * len(tensors), dim), clean=clean, samples=samples)
 
 
 def sum_of(
@@ -174,7 +194,8 @@ def sum_of(
     if len(masks) < len(operands):
         clean = False
     elif not alike(masks):  # a live contribution may stand at a dead position
-        clean = zero_stays_zero and ad.rule.sum == "union" and ad.tau < 1 / len(operands)
+        zeros = all(mask.feature is None for mask in masks)  # and no constant stands at a dead position
+        clean = zero_stays_zero and zeros and ad.rule.sum == "union" and ad.tau < 1 / len(operands)
     return ad.emit(out, sum_mask(ad, [aligned(mask, out.dim()) for mask in masks]), clean=clean)
 
 

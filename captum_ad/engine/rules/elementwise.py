@@ -5,22 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from captum_ad.engine.crop import Part
 from captum_ad.engine.interpreter import Interpreter
-from captum_ad.engine.registry import register_rule, takes_parts
+from captum_ad.engine.registry import is_in_place, register_rule, takes_parts
 from captum_ad.engine.tags import tensors_in
 
 _ZERO_STAYS_ZERO = (
     "relu relu6 leaky_relu rrelu prelu elu selu celu gelu silu mish hardswish tanh hardshrink softshrink tanhshrink "
     "softsign dropout feature_dropout dropout1d dropout2d dropout3d abs neg "
-    "positive sqrt square sign sin floor ceil round trunc expm1 log1p erf clone contiguous detach float double "
+    "positive square sign sin floor ceil round trunc expm1 log1p erf clone contiguous detach float double "
     "half bfloat16 cpu cuda nan_to_num sinh asinh tan atan atanh asin erfinv deg2rad rad2deg sgn frac bool int "
     "long isnan isinf signbit"
 ).split()
 _ZERO_BECOMES_SOMETHING = (
-    "sigmoid hardsigmoid softplus logsigmoid exp exp2 log log2 log10 logit cos cosh acos acosh erfc reciprocal rsqrt "
+    "sigmoid hardsigmoid softplus logsigmoid exp exp2 logit cos cosh acos acosh erfc "
     "hardtanh threshold alpha_dropout feature_alpha_dropout logical_not bitwise_not invert isfinite"
 ).split()
 
@@ -31,6 +32,16 @@ def zero_preserving(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *args
     """f(0) = 0: a tensor that is zero at dead positions stays so."""
     ad.only(x)
     return _applied(ad, op, x, args, kwargs, clean=ad.is_clean(x))
+
+
+@register_rule("sqrt", "rsqrt", "reciprocal", "log", "log2", "log10")
+def steep_at_zero(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    """Where a dead position is zero the slope is infinite, and its gradient would be 0 · ∞: no number."""
+    ad.only(x)
+    mask = ad.mask(x)
+    if mask is not None and torch.is_grad_enabled() and not is_in_place(op):
+        x = x.masked_fill(mask.dead, 1)
+    return ad.emit(op(x, *args, **kwargs), mask)
 
 
 @register_rule("to", "type_as", always=True)

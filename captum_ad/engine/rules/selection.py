@@ -13,9 +13,10 @@ from captum_ad.engine.interpreter import Interpreter
 from captum_ad.engine.masks import FeatureMask, constant_mask
 from captum_ad.engine.registry import register_rule
 from captum_ad.engine.rules.combination import aligned, contributions, intersection, sum_mask, summed, written_mask
-from captum_ad.engine.rules.shape import move
+from captum_ad.engine.rules.shape import move, select
 
-register_rule(Tensor.unfold, "rot90", "fliplr", "flipud", "diagonal")(move)
+register_rule("rot90", "fliplr", "flipud")(move)
+register_rule(Tensor.unfold, "diagonal")(select)
 
 
 @register_rule("where")
@@ -68,9 +69,8 @@ def unfold(ad: Interpreter, op: Callable[..., Tensor], input: Tensor, *args: Any
         return op(part.expand(x.shape).float(), *args, **kwargs).bool()
 
     laid = FeatureMask(laid_out(mask.kept), laid_out(mask.everywhere))
-    return ad.emit(
-        op(x, *args, **kwargs), laid if not bool(laid.everywhere.all()) else FeatureMask(laid.kept), clean=True
-    )
+    laid = laid if not bool(laid.everywhere.all()) else FeatureMask(laid.kept)
+    return ad.emit(op(x, *args, **kwargs), laid, clean=True, samples=ad.samples(input) if x.dim() == 4 else None)
 
 
 @register_rule(F.fold)
@@ -79,7 +79,8 @@ def fold(ad: Interpreter, op: Callable[..., Tensor], input: Tensor, *args: Any, 
     mask, x = ad.mask(input), ad.deactivate(input)
     assert mask is not None
     kept, features = (op(part.expand(x.shape).float(), *args, **kwargs) for part in (mask.kept, mask.everywhere))
-    return ad.emit(op(x, *args, **kwargs), summed(ad, kept, features))
+    samples = ad.samples(input) if x.dim() == 3 else None
+    return ad.emit(op(x, *args, **kwargs), summed(ad, kept, features), samples=samples)
 
 
 @register_rule("glu")

@@ -15,13 +15,17 @@ from captum_ad.engine.layout import permutation, reshaped, samples_after_reshape
 from captum_ad.engine.masks import FeatureMask, compress, full_mask
 from captum_ad.engine.registry import register_rule
 from captum_ad.engine.rules.combination import written_mask
+from captum_ad.engine.tags import tensors_in
 
 
-@register_rule("reshape", "view", "flatten", "ravel", "unflatten", "squeeze", "unsqueeze")
+# Always: where the samples are must be known of a map that is kept whole, too: it may meet one that is not.
+@register_rule("reshape", "view", "flatten", "ravel", "unflatten", "squeeze", "unsqueeze", always=True)
 def reshape(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     """The mask is reshaped alike."""
     if op is Tensor.view and isinstance((*args, *kwargs.values())[0], torch.dtype):
-        ad.refuse("reinterprets memory")
+        if ad.mask(x) is not None:
+            ad.refuse("reinterprets memory")
+        return ad.emit(op(x, *args, **kwargs), None, samples=None)
     ad.only(x)
     mask, clean, samples, old = ad.mask(x), ad.is_clean(x), ad.samples(x), x.shape  # before squeeze_() changes it
     out = op(x, *args, **kwargs)
@@ -42,7 +46,7 @@ def in_the_shape_of(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, other
 _PERMUTE = ("permute", "transpose", "t", "swapaxes", "swapdims", "movedim", "moveaxis", "adjoint")
 
 
-@register_rule(*_PERMUTE, Tensor.T.__get__, Tensor.mT.__get__, Tensor.H.__get__)  # type: ignore[attr-defined]
+@register_rule(*_PERMUTE, Tensor.T.__get__, Tensor.mT.__get__, Tensor.H.__get__, always=True)  # type: ignore[attr-defined]
 def permute(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     """The mask's dimensions change places alike."""
     mask, clean, samples = ad.mask(x), ad.is_clean(x), ad.samples(x)
@@ -52,14 +56,17 @@ def permute(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *args: Any, *
     return ad.emit(out, mask and mask.map(lambda part: part.permute(order)), clean=clean, samples=samples)
 
 
-@register_rule("narrow", "select", "getitem", "chunk", "split", "tensor_split", "unbind", "expand", "broadcast_to")
+@register_rule(
+    "narrow", "select", "getitem", "chunk", "split", "tensor_split", "unbind", "expand", "broadcast_to", always=True
+)
 def select(ad: Interpreter, op: Callable[..., Any], x: Tensor, *args: Any, **kwargs: Any) -> Any:
     """The mask goes through the same operation as its tensor."""
     ad.only(x)
     mask, clean, samples = ad.mask(x), ad.is_clean(x), ad.samples(x)
     if op.__name__ == "__getitem__" and not _is_basic(args[0]):
-        samples = None
-    where = samples and samples_in_views(samples, op, x.shape, *_shapes_only(args), **kwargs)
+        where = samples if samples and samples.dim == 0 and _leaves_first(args[0]) else None
+    else:
+        where = samples and samples_in_views(samples, op, x.shape, *_shapes_only(args), **kwargs)
     out = op(x, *args, **kwargs)
     return _moved(ad, out, mask, clean, lambda part: op(part.expand(x.shape), *args, **kwargs), where)
 
@@ -140,6 +147,11 @@ def pad(
 @register_rule(Tensor.__setitem__, always=True)
 def assignment(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, index: Any, value: Any) -> None:
     """x[index] = value: the mask of the value replaces that part of the mask."""
+    if any(ad.mask(part) is not None for part in tensors_in(index)):
+        if isinstance(index, Tensor) and index.shape == x.shape and not isinstance(value, Tensor):
+            ad.follow(x.masked_fill_, index, value)
+            return
+        ad.refuse("writes where values that are deactivated say")
     mask = written_mask(ad, x)
     if isinstance(value, Tensor):
         new = written_mask(ad, value)
@@ -186,6 +198,13 @@ def _is_basic(index: Any) -> bool:
     """Whether indexing gives a view."""
     parts = index if isinstance(index, tuple) else (index,)
     return all(part is None or part is Ellipsis or isinstance(part, (int, slice)) for part in parts)
+
+
+def _leaves_first(index: Any) -> bool:
+    """Whether indexing leaves the first dimension where it is: the rest is slices and one index of another kind."""
+    if not isinstance(index, tuple) or not isinstance(index[0], slice) or index[0] != slice(None):
+        return False
+    return sum(not isinstance(part, slice) for part in index[1:]) == 1
 
 
 def _shapes_only(args: Any) -> Any:

@@ -16,7 +16,7 @@ from captum_ad.engine.tags import tensors_in
 _ZERO_STAYS_ZERO = (
     "relu relu6 leaky_relu rrelu prelu elu selu celu gelu silu mish hardswish tanh hardshrink softshrink tanhshrink "
     "softsign dropout feature_dropout dropout1d dropout2d dropout3d abs neg "
-    "positive square sign sin floor ceil round trunc expm1 log1p erf clone contiguous detach float double "
+    "positive square sign sin floor ceil round trunc expm1 log1p erf detach float double "
     "half bfloat16 cpu cuda nan_to_num sinh asinh tan atan atanh asin erfinv deg2rad rad2deg sgn frac bool int "
     "long isnan isinf signbit"
 ).split()
@@ -42,6 +42,13 @@ def steep_at_zero(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *args: 
     if mask is not None and torch.is_grad_enabled() and not is_in_place(op):
         x = x.masked_fill(mask.dead, 1)
     return ad.emit(op(x, *args, **kwargs), mask)
+
+
+@register_rule("clone", "contiguous")
+def copy(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    """As :func:`zero_preserving`; it may have another layout in memory."""
+    mask, clean = ad.mask(x), ad.is_clean(x)
+    return ad.emit(op(x, *args, **kwargs), mask, clean=clean)
 
 
 @register_rule("to", "type_as", always=True)

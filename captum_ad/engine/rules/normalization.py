@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from captum_ad.engine.crop import Part
+from captum_ad.engine.crop import Part, room_for
 from captum_ad.engine.interpreter import Interpreter
 from captum_ad.engine.registry import register_rule, takes_parts
 
@@ -70,7 +70,8 @@ def layer_norm(
     if all(mask.kept.shape[d] == 1 for d in dims):
         part = ad.part(input)
         if part is not None:
-            return ad.emit_part(input, Part(part.box, op(part.values, normalized_shape, weight, bias, eps)), mask)
+            values = op(part.values, normalized_shape, weight, bias, eps)
+            return ad.emit(room_for(values, input.shape), mask, part=Part(part.box, values))
         return ad.emit(op(input, normalized_shape, weight, bias, eps), mask)
     ad.complete()
     x = ad.deactivate(input)

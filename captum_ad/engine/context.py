@@ -91,6 +91,11 @@ class Context:
         tag = self._tag(x)
         return tag.samples if tag else None
 
+    def is_vector(self, x: Tensor) -> bool:
+        """Whether an operand is one vector per sample, and no single position of a map either."""
+        tag = self._tag(x)
+        return x.dim() == 2 and self.positions(x) == [1] and not (tag and tag.position)
+
     def positions(self, x: Tensor) -> list[int]:
         """The dimensions of an operand that may hold positions or channels: all but that of the samples."""
         samples = self.samples(x)
@@ -177,6 +182,7 @@ class Context:
         clean: bool = False,
         samples: Samples | None = INHERITED,
         part: Part | None = None,
+        position: bool = False,
     ) -> _T:
         """Mark a result with its mask and return it.
 
@@ -192,6 +198,8 @@ class Context:
             Where the samples are in `out`, None if unknown. If not given: where they are in an operand.
         part : Part, optional
             What has been computed of `out`, for :meth:`complete` to write into it when that is needed.
+        position : bool
+            Whether `out` is one position that was picked out of several; what is made of it is so, too.
         """
         if not isinstance(out, Tensor):
             raise TypeError(f"a rule emits tensors, not {type(out).__name__}: emit each tensor of a tuple")
@@ -209,7 +217,8 @@ class Context:
                 if storage.external:
                     self.refuse("writes features into a tensor of the model")
                 storage.mask_writes += 1
-        self._mark(out, Tag(self._run, True, mask, clean, storage, samples, part))
+        position = position or any((tag := tag_of(operand)) and tag.position for operand in self._operands)
+        self._mark(out, Tag(self._run, True, mask, clean, storage, samples, part, position))
         self._results.append(out)
         return out
 

@@ -63,8 +63,7 @@ def permutation(op: Callable[..., Tensor], dims: int, *args: Any, **kwargs: Any)
 
 def samples_in_views(samples: Samples, op: Callable[..., Any], shape: Sequence[int], *args: Any, **kwargs: Any) -> Any:
     """Where the samples are in the result(s) of an operation that gives views; None where a view has no such place."""
-    strides = [math.prod(size + 1 for size in shape[dim + 1 :]) for dim in range(len(shape))]  # each its own
-    probe = torch.empty_strided(tuple(shape), strides, device="meta")
+    strides, views = _viewed(op, shape, args, kwargs)
 
     def located(view: Tensor) -> Samples | None:
         for dim, (size, stride) in enumerate(zip(view.shape, view.stride())):
@@ -72,8 +71,22 @@ def samples_in_views(samples: Samples, op: Callable[..., Any], shape: Sequence[i
                 return samples._replace(dim=dim)
         return None
 
-    views = op(probe, *args, **kwargs)
     return located(views) if isinstance(views, Tensor) else [located(view) for view in views]
+
+
+def dims_picked_from(op: Callable[..., Any], shape: Sequence[int], *args: Any, **kwargs: Any) -> list[int]:
+    """The dimensions of which an operation that gives views takes one index, so that they are gone."""
+    strides, views = _viewed(op, shape, args, kwargs)
+    view = views if isinstance(views, Tensor) else views[0]
+    if view.dim() >= len(shape):
+        return []
+    return [dim for dim, stride in enumerate(strides) if stride not in view.stride()]
+
+
+def _viewed(op: Callable[..., Any], shape: Sequence[int], args: Any, kwargs: Any) -> tuple[list[int], Any]:
+    """What an operation that gives views makes of a tensor without memory, whose strides are all different."""
+    strides = [math.prod(size + 1 for size in shape[dim + 1 :]) for dim in range(len(shape))]
+    return strides, op(torch.empty_strided(tuple(shape), strides, device="meta"), *args, **kwargs)
 
 
 def _groups(old: Sequence[int], new: Sequence[int]) -> Iterator[tuple[range, range]]:

@@ -33,7 +33,7 @@ class Storage:
 class Tag:
     """What is known of one tensor: whether it comes from inputs with features, and its mask."""
 
-    __slots__ = ("clean", "data", "mask", "mask_writes", "part", "run", "samples", "storage", "writes")
+    __slots__ = ("clean", "data", "mask", "mask_writes", "part", "position", "run", "samples", "storage", "writes")
 
     def __init__(
         self,
@@ -44,6 +44,7 @@ class Tag:
         storage: Storage,
         samples: Samples | None = None,
         part: Part | None = None,
+        position: bool = False,
     ) -> None:
         self.run = run  # the forward that made it
         self.data = data
@@ -52,6 +53,7 @@ class Tag:
         self.storage = storage
         self.samples = samples  # None: not known, or spread over several dimensions
         self.part = part  # what has been computed of it, and not been written into it yet
+        self.position = position  # made of one position that was picked out of several
         self.writes = storage.writes
         self.mask_writes = storage.mask_writes
 

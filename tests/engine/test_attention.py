@@ -157,6 +157,24 @@ def test_dead_queries_stay_dead_where_scores_are_hidden(name: str) -> None:
 
 
 @torch.no_grad()
+def test_dead_queries_stay_dead_where_weights_are_set_to_zero() -> None:
+    """As speech recognisers do for padded frames, behind the softmax."""
+    torch.manual_seed(0)
+    padded, part = torch.arange(12) >= 9, torch.arange(12) % 3 == 0
+
+    def attend(x: Tensor) -> Tensor:
+        hidden = (x @ x.transpose(1, 2)).masked_fill(padded, -math.inf)
+        return hidden.softmax(-1).masked_fill(padded, 0.0) @ x
+
+    x = torch.randn(2, CHANNELS, 12).double()
+    out = ADForward(Everything(Apply(attend), class_token=False).double().eval())(x, mask=part)
+    tokens, left = x[..., part].transpose(1, 2), int((part & ~padded).sum())
+    assert bool((out[:, ~part] == 0).all())
+    kept = F.scaled_dot_product_attention(tokens, tokens[:, :left], tokens[:, :left], scale=1)
+    torch.testing.assert_close(out[:, part], kept)
+
+
+@torch.no_grad()
 def test_a_query_without_a_live_score_gets_nothing() -> None:
     """Even if there are live values: the one key that the first query may look at lacks the channels that it has."""
     q, k, v = torch.randn(3, 1, 4, 6, generator=torch.Generator().manual_seed(0)).unbind(0)
@@ -194,3 +212,22 @@ def test_what_has_no_rule_is_refused(name: str) -> None:
     assert torch.isfinite(model(x)).all()
     with pytest.raises(UnsupportedOperationError):
         ADForward(model)(x, mask=torch.eye(HEIGHT, WIDTH, dtype=torch.bool))
+
+
+STEPS: dict[str, Callable[[Tensor, nn.Module], Tensor]] = {
+    "picked": lambda t, layer: torch.stack([layer(t[:, i]) for i in range(t.shape[1])], 1),
+    "unbound": lambda t, layer: torch.stack([layer(step) for step in t.unbind(1)], 1),
+    "slices": lambda t, layer: torch.cat([layer(t[:, i : i + 1]) for i in range(t.shape[1])], 1),
+    "activated": lambda t, layer: torch.stack([layer(t[:, i].relu()) for i in range(t.shape[1])], 1),
+}
+
+
+@pytest.mark.parametrize("name", STEPS)
+@torch.no_grad()
+def test_positions_that_are_taken_one_by_one_stay_dead(name: str) -> None:
+    torch.manual_seed(0)
+    model = Everything(Apply(STEPS[name], nn.Linear(CHANNELS, 3)), class_token=False).double().eval()
+    x, mask = torch.randn(2, CHANNELS, 12).double(), torch.arange(12) % 3 == 0
+    out = ADForward(model)(x, mask=mask)
+    torch.testing.assert_close(out[:, mask], model(x)[:, mask])
+    assert bool((out[:, ~mask] == 0).all())

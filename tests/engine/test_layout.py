@@ -11,7 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from captum_ad.engine.layout import Samples, permutation, reshaped, samples_after_reshape, samples_in_views
+from captum_ad.engine.layout import (
+    Samples,
+    dims_picked_from,
+    permutation,
+    reshaped,
+    samples_after_reshape,
+    samples_in_views,
+)
 
 
 @st.composite
@@ -103,6 +110,16 @@ def test_views(name: str) -> None:
     op, dim = VIEWS[name]
     found = samples_in_views(Samples(0, 1, 3), op, (3, 2, 4, 2))
     assert found == (None if dim is None else Samples(dim, 1, 3))
+
+
+def test_dimensions_picked_from() -> None:
+    def picked(op: Callable[[Tensor], object]) -> list[int]:
+        return dims_picked_from(op, (3, 2, 4, 2))
+
+    assert picked(lambda x: x[:, 0]) == [1]
+    assert picked(lambda x: x[..., -1]) == [3]
+    assert picked(lambda x: x.unbind(2)) == [2]
+    assert picked(lambda x: x[:, :1]) == picked(lambda x: x.chunk(2, 2)) == picked(lambda x: x[:, None]) == []
 
 
 def test_several_views() -> None:

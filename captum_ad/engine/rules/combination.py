@@ -187,7 +187,9 @@ def sum_of(
         mask = sum_mask(ad, masks)
         box = ad.box(mask, operands[0].shape)
         if box is not None:
-            return _sum_of_parts(ad, op, run, operands, mask, box, alike(masks) or ad.rule.sum == "intersection", clean)
+            same = alike(masks)
+            dirty = same or ad.rule.sum == "intersection"
+            return _sum_of_parts(ad, op, run, operands, mask, box, dirty, clean and same)
     ad.complete()
     operands, masks = contributions(ad, op, operands)
     out = run(*operands)
@@ -214,7 +216,7 @@ def _sum_of_parts(
         (ad.part if dirty else ad.clean_part)(x) or Part(Box({}), x if dirty else ad.deactivate(x)) for x in operands
     ]
     out = run(*(part.in_box(box, x.shape) for part, x in zip(parts, operands)))
-    return ad.emit_part(operands[0], Part(box, out), mask, clean=clean and dirty, in_place=is_in_place(op))
+    return ad.emit_part(operands[0], Part(box, out), mask, clean=clean, in_place=is_in_place(op))
 
 
 def contributions(

@@ -28,8 +28,8 @@ def over_last(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *constants:
     mask, last = ad.mask(x), x.dim() - 1
     if mask is not None:
         mask = reduce_positions(mask, x.shape, [last], tau=0.0).mask
-        if all(x.shape[dim] == 1 for dim in ad.positions(x) if dim != last):
-            mask = None  # nothing but the samples is left: no position to deactivate
+        if ad.is_vector(x):
+            mask = None  # no position is left to deactivate
     part = ad.clean_part(x) if mask is not None else None
     if part is not None and last not in part.box.sides:
         values = op(part.values, *constants)

@@ -30,9 +30,16 @@ def where(ad: Interpreter, op: Callable[..., Any], *operands: Any) -> Any:
 
 @register_rule("masked_fill")
 def masked_fill(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, mask: Tensor, value: Any) -> Tensor:
-    """As :func:`where`; the value is no feature."""
+    """As :func:`where`; the value is no feature. What is dead stays dead under a zero, which it is."""
     if ad.is_data(value):
         ad.refuse("fills in a value that is computed from features")
+    if not ad.is_data(mask) and not isinstance(value, Tensor) and value == 0:
+        clean, out = ad.is_clean(x), op(x, mask, value)
+        own = aligned(written_mask(ad, x), out.dim())
+        filled = mask[(None,) * (out.dim() - mask.dim())]
+        feature = own.everywhere & (own.dead | ~filled)
+        kept = FeatureMask(own.kept & ~filled, None if bool(feature.all()) else feature)
+        return ad.emit(out, kept, clean=clean)
     return _chosen(ad, mask, value, x, lambda value, x: op(x, mask, value))
 
 

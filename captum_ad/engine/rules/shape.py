@@ -11,7 +11,7 @@ from torch import Tensor
 
 from captum_ad.engine.context import INHERITED
 from captum_ad.engine.interpreter import Interpreter
-from captum_ad.engine.layout import permutation, reshaped, samples_after_reshape, samples_in_views
+from captum_ad.engine.layout import dims_picked_from, permutation, reshaped, samples_after_reshape, samples_in_views
 from captum_ad.engine.masks import FeatureMask, compress, full_mask
 from captum_ad.engine.registry import register_rule
 from captum_ad.engine.rules.combination import written_mask
@@ -65,10 +65,13 @@ def select(ad: Interpreter, op: Callable[..., Any], x: Tensor, *args: Any, **kwa
     mask, clean, samples = ad.mask(x), ad.is_clean(x), ad.samples(x)
     if op.__name__ == "__getitem__" and not _is_basic(args[0]):
         where = samples if samples and samples.dim == 0 and _leaves_first(args[0]) else None
+        picked = []
     else:
         where = samples and samples_in_views(samples, op, x.shape, *_shapes_only(args), **kwargs)
+        picked = dims_picked_from(op, x.shape, *_shapes_only(args), **kwargs) if mask else []
+    position = mask is not None and any(mask.kept.shape[dim] > 1 for dim in picked)
     out = op(x, *args, **kwargs)
-    return _moved(ad, out, mask, clean, lambda part: op(part.expand(x.shape), *args, **kwargs), where)
+    return _moved(ad, out, mask, clean, lambda part: op(part.expand(x.shape), *args, **kwargs), where, position)
 
 
 @register_rule(
@@ -176,15 +179,17 @@ def _moved(
     clean: bool,
     move: Callable[[Tensor], Any],
     samples: Any = INHERITED,
+    position: bool = False,
 ) -> Any:
     """Emit one result, or several, whose masks are what `move` makes of the mask's parts."""
     kept = None if mask is None else move(mask.kept)
     feature = None if mask is None or mask.feature is None else move(mask.feature)
     if isinstance(out, Tensor):
-        return ad.emit(out, _compressed(kept, feature), clean=clean, samples=samples)
+        return ad.emit(out, _compressed(kept, feature), clean=clean, samples=samples, position=position)
     for i, part in enumerate(out):
         there = _compressed(None if kept is None else kept[i], None if feature is None else feature[i])
-        ad.emit(part, there, clean=clean, samples=samples[i] if isinstance(samples, list) else samples)
+        where = samples[i] if isinstance(samples, list) else samples
+        ad.emit(part, there, clean=clean, samples=where, position=position)
     return out
 
 

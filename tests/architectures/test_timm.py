@@ -90,7 +90,12 @@ SIZES = {  # where 64 (96 for what is convolutional) does not do
 
 UNTESTED = {"deepseek_vit"}  # modules whose smallest member has 400 million parameters
 
-REFUSED = {"csatv2": (r"matmul|Tensor\.norm", "its attention multiplies (N, T) by (T, N), which mixes the samples")}
+_MADE_OF_FEATURES = ("conv2d", "its convolutions have weights that are mixed from features, sample by sample")
+REFUSED = {
+    "csatv2": (r"matmul|Tensor\.norm", "its attention multiplies (N, T) by (T, N), which mixes the samples"),
+    "efficientnet_cc_b0_4e": _MADE_OF_FEATURES,
+    "tf_efficientnet_cc_b0_4e": _MADE_OF_FEATURES,
+}
 """Networks through which no mask can be followed: a pattern of the error, and why."""
 
 

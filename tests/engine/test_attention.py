@@ -191,7 +191,6 @@ def test_a_query_without_a_live_score_gets_nothing() -> None:
 
 REFUSED: dict[str, Callable[[Tensor], Tensor]] = {
     "softmax without dim": lambda x: F.softmax(x),
-    "a map as attention mask": lambda x: F.scaled_dot_product_attention(x, x, x, attn_mask=x @ x.transpose(1, 2)),
     "diagonal": lambda x: torch.einsum("nij,njj->ni", x[:, :4], x[:, :4]),
     "three operands": lambda x: torch.einsum("nij,nij,nij->nij", x, x, x),
     "no result": lambda x: torch.einsum("nij,nij", x, x),
@@ -212,6 +211,25 @@ def test_what_has_no_rule_is_refused(name: str) -> None:
     assert torch.isfinite(model(x)).all()
     with pytest.raises(UnsupportedOperationError):
         ADForward(model)(x, mask=torch.eye(HEIGHT, WIDTH, dtype=torch.bool))
+
+
+@torch.no_grad()
+def test_a_bias_made_of_queries() -> None:
+    """Relative positions, as SAM has them: a dead key stays out however its bias is."""
+    torch.manual_seed(0)
+    table = torch.randn(CHANNELS, 12).double()
+
+    def attend(x: Tensor, table: nn.Linear) -> Tensor:
+        return F.scaled_dot_product_attention(x, x, x, attn_mask=table(x))
+
+    bias, part = nn.Linear(CHANNELS, 12, bias=False), torch.arange(12) % 3 == 0
+    bias.weight = nn.Parameter(table.T.contiguous())
+    x = torch.randn(2, CHANNELS, 12).double()
+    out = ADForward(Everything(Apply(attend, bias), class_token=False).eval())(x, mask=part)
+    tokens = x[..., part].transpose(1, 2)
+    expected = F.scaled_dot_product_attention(tokens, tokens, tokens, attn_mask=bias(tokens)[..., part])
+    torch.testing.assert_close(out[:, part], expected)
+    assert bool((out[:, ~part] == 0).all())
 
 
 STEPS: dict[str, Callable[[Tensor, nn.Module], Tensor]] = {

@@ -54,8 +54,8 @@ def scaled_dot_product_attention(
     **kwargs: Any,
 ) -> Tensor:
     """As its parts: product, softmax over the live keys, product. Without a live key the result is zero."""
-    if attn_mask is not None and ad.mask(attn_mask) is not None:
-        ad.refuse("has a rule for an attn_mask without deactivated positions")
+    if attn_mask is not None:
+        attn_mask = ad.deactivate(attn_mask)  # a bias that is made of features: nothing, where it is dead
     masks = [written_mask(ad, x) for x in (query, key, value)]
     if any(mask.kept.dim() > 2 and mask.kept.shape[-3] > 1 for mask in masks) and kwargs.get("enable_gqa"):
         ad.refuse("has a rule for grouped queries if all heads have one mask")

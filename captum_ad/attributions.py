@@ -174,8 +174,7 @@ def _responsibility(forward: nn.Module, task: Task, painted: Mapping[str, Any]) 
     return CausalResponsibility(forward, task.activation).attribute(
         task.x,
         target=task.target,
-        n_iterations=10,
-        max_forwards=max(10 * MUTANTS, SEARCHED * task.samples),
+        max_forwards=max(MUTANTS, SEARCHED * task.samples),
         min_region=min(64, task.x[0, 0].numel() // 4),
         allow_other_target=True,
         perturbations_per_eval=task.batch_size,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -93,10 +94,14 @@ class RegionTree:
         Regions of at most that many positions are not cut.
     seed : tuple of int
         Of the cuts.
+    first : tuple of float, optional
+        Where the whole is cut along its two axes, from 0 to 1; by default that is random too.
     """
 
-    def __init__(self, units: Units, min_region: int, seed: tuple[int, ...]) -> None:
-        self.units, self.min_region, self.seed = units, min_region, seed
+    def __init__(
+        self, units: Units, min_region: int, seed: tuple[int, ...], first: tuple[float, float] | None = None
+    ) -> None:
+        self.units, self.min_region, self.seed, self.first = units, min_region, seed, first
         self.members: dict[Path, Ints] = {(): np.arange(len(units.sizes))}
         self.parts = functools.cache(self._parts)
 
@@ -116,7 +121,7 @@ class RegionTree:
         members = self.members[path]
         if self.area(path) <= self.min_region or len(members) < 2:
             return ()
-        whole = np.unique(self.units.superpixels[members])
+        whole = _present(self.units.superpixels[members])
         if len(whole) > 1:  # several superpixels: they stay whole
             part_of_superpixel = np.zeros(whole.max() + 1, np.int64)
             part_of_superpixel[whole] = self._cut(self.units.superpixel_centres[whole], path)
@@ -124,7 +129,7 @@ class RegionTree:
         else:
             part = self._cut(self.units.centres[members], path)
         found = []
-        for number in np.unique(part).tolist():
+        for number in _present(part).tolist():
             child = (*path, number)
             self.members[child] = members[part == number]
             found.append(child)
@@ -136,16 +141,27 @@ class RegionTree:
         extents = centres.max(0) - centres.min(0)
         axes = np.sort(np.argsort(-extents, kind="stable")[:2])
         if centres.shape[1] == 1 or not extents[axes].all():
-            axis = int(np.argmax(extents))
-            return np.searchsorted(self._places(centres[:, axis], 3, generator), centres[:, axis], "right")
+            values = centres[:, int(np.argmax(extents))]
+            places = np.unique(values)[1:]  # with values on both sides
+            chosen = generator.choice(places, min(3, len(places)), replace=False)
+            return np.searchsorted(np.sort(chosen), values, "right")
         part = np.zeros(len(centres), np.int64)
-        for axis in axes:
-            place = self._places(centres[:, axis], 1, generator)
-            part = 2 * part + (centres[:, axis] >= place[0])
+        for axis, share in zip(axes, generator.random(2) if path or self.first is None else self.first):
+            places = np.unique(centres[:, axis])[1:]
+            part = 2 * part + (centres[:, axis] >= places[int(share * len(places))])
         return part
 
-    @staticmethod
-    def _places(values: Floats, count: int, generator: np.random.Generator) -> Floats:
-        """Random places between the least and the largest value, each with values on both sides."""
-        candidates = np.unique(values)[1:]
-        return np.sort(generator.choice(candidates, min(count, len(candidates)), replace=False))
+
+def _present(labels: Ints) -> Ints:
+    """The labels that occur, in order: np.unique, which sorts them all, is slow."""
+    return np.flatnonzero(np.bincount(labels))
+
+
+def spread(count: int, seed: int) -> list[tuple[float, float]]:
+    """Random points of the unit square that fill it and both its axes evenly, however many are taken of them.
+
+    Multiples of the golden and the silver ratio, shifted at random: each point is uniform.
+    """
+    steps = np.arange(count)[:, None] * ((math.sqrt(5) - 1) / 2, math.sqrt(2) - 1)
+    points = (np.random.default_rng(seed).random(2) + steps) % 1
+    return [(float(first), float(second)) for first, second in points]

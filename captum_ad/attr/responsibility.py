@@ -6,6 +6,7 @@ import heapq
 import itertools
 import math
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -16,7 +17,7 @@ from captum.attr import PerturbationAttribution
 from torch import Tensor
 from tqdm import tqdm
 
-from captum_ad.attr.regions import Path, RegionTree, Units, units_of
+from captum_ad.attr.regions import Path, RegionTree, Units, spread, units_of
 from captum_ad.attr.runner import Baselines, MaskRunner, Target, positive, targets_of
 from captum_ad.scoring import Activation, Judge
 
@@ -29,7 +30,7 @@ class CausalResponsibility(PerturbationAttribution):  # type: ignore[misc]
     """Approximate degree of causal responsibility of each position (arXiv 2411.08875; arXiv 2510.01038, Appendix B).
 
     One iteration starts from the whole input and repeats: take the smallest set of regions known to
-    pass, cut its largest region at a random place into four parts, and try every combination of the
+    pass, cut its largest region at a random place into four parts, and try combinations of the
     parts with the rest of the set left as it is and all else off. A combination *passes* if the network
     still gives the target class. It is *minimal* if it passes and no part of it alone does (the
     minimality of an actual cause): each part in it has responsibility 1/k, k being the number of parts
@@ -37,10 +38,12 @@ class CausalResponsibility(PerturbationAttribution):  # type: ignore[misc]
     are searched further. Responsibilities of nested regions add up on the positions that they cover, so
     that finer evidence adds to coarser; iterations are averaged.
 
-    What the source leaves open is decided thus: the smallest set first, the first found of equal ones; a
-    region is cut at the same place whenever it comes up in an iteration, and what it gets in several sets
-    counts once, by its maximum; if the rest of a set passes without the region altogether, none of
-    its parts is responsible and the rest is searched further.
+    What the source leaves open is decided thus: the first cuts of the iterations are random, but spread
+    evenly; the smallest set comes first, the first found of equal ones; a region is cut at the same
+    place whenever it comes up in an iteration, and what it gets in several sets counts once, by its
+    maximum; if the rest of a set passes without the region altogether, none of its parts is responsible
+    and the rest is searched further. Combinations are tried by size, and none that holds a minimal one,
+    which saves forwards and changes nothing.
 
     Parameters
     ----------
@@ -75,7 +78,7 @@ class CausalResponsibility(PerturbationAttribution):  # type: ignore[misc]
         superpixels: Tensor | None = None,
         n_iterations: int = 20,
         min_region: int = 64,
-        max_forwards: int = 1000,
+        max_forwards: int = 200,
         gamma: float = 0.0,
         allow_other_target: bool = False,
         perturbations_per_eval: int = 1,
@@ -100,11 +103,12 @@ class CausalResponsibility(PerturbationAttribution):  # type: ignore[misc]
             Integer labels, shape (*spatial): regions stay unions of these until a region is one, which
             is then cut into positions (or groups).
         n_iterations : int
-            Random starts.
+            Random starts, as far as the budget goes.
         min_region : int
             Regions of at most that many positions are not cut.
         max_forwards : int
-            Budget of masked inputs per sample, shared equally by the iterations.
+            Budget of masked inputs per sample. Every iteration makes its first partition, then every one
+            its second, and so on.
         gamma : float
             A combination also has to keep that share of the original confidence, 0 to 1.
         allow_other_target : bool
@@ -125,7 +129,7 @@ class CausalResponsibility(PerturbationAttribution):  # type: ignore[misc]
         ------
         ValueError, TypeError
             If an argument does not fit, the network does not give the target to the whole input, or the
-            budget does not pay for one partition in each iteration.
+            budget does not pay for a partition.
 
         Warns
         -----
@@ -138,12 +142,9 @@ class CausalResponsibility(PerturbationAttribution):  # type: ignore[misc]
         x, spatial = runner.x, tuple(runner.x.shape[2:])
         batch = positive(perturbations_per_eval, "perturbations_per_eval")
         iterations, smallest = positive(n_iterations, "n_iterations"), positive(min_region, "min_region")
-        budget = positive(max_forwards, "max_forwards") // iterations
+        budget = positive(max_forwards, "max_forwards")
         if budget < MUTANTS:
-            raise ValueError(
-                f"max_forwards={max_forwards} leaves {budget} for each of {iterations} iterations, and one partition "
-                f"needs {MUTANTS}: raise it to {MUTANTS * iterations}, or take fewer iterations"
-            )
+            raise ValueError(f"max_forwards={max_forwards} does not pay for one partition: make it {MUTANTS} at least")
         if math.prod(spatial) <= smallest:
             raise ValueError(f"the input has {math.prod(spatial)} positions, no more than min_region={min_region}")
         if isinstance(gamma, bool) or not 0 <= gamma <= 1:
@@ -157,14 +158,14 @@ class CausalResponsibility(PerturbationAttribution):  # type: ignore[misc]
                     f"class {one} is not the network's answer for sample {sample}, so nothing in it can be responsible "
                     "for that: explain the predicted class, or pass allow_other_target=True"
                 )
-            with tqdm(total=budget * iterations, desc=who, disable=not show_progress) as bar:
+            with tqdm(total=budget, desc=who, disable=not show_progress) as bar:
                 maps.append(_map(test, units, iterations, smallest, budget, seed, bar))
         found = torch.from_numpy(np.stack(maps)).to(x).reshape(len(x), 1, *spatial).expand_as(x).contiguous()
         return (found,) if isinstance(inputs, tuple) else found
 
 
 MUTANTS = 15
-"""Combinations of four parts, but for all of them: those are the set that is known to pass."""
+"""What a partition asks at most: combinations of four parts, but for all of them, which are known to pass."""
 
 
 class _Test:
@@ -197,40 +198,57 @@ class _Test:
 def _map(
     test: _Test, units: Units, iterations: int, min_region: int, budget: int, seed: int, bar: Any
 ) -> npt.NDArray[np.float64]:
-    """The mean of the iterations' maps: all searches take a step, then their mutants run together."""
-    zeros = np.zeros(len(units.labels))
+    """The mean of the iterations' maps."""
     if test.nothing_passes:
         warnings.warn(
             f"the network gives class {test.judge.target} to nothing at all: no part is responsible", stacklevel=4
         )
-        return zeros
-    searches = [_Search(RegionTree(units, min_region, (seed, i)), budget, test.whole_passes) for i in range(iterations)]
-    active = searches
-    while active := [search for search in active if search.choose()]:
-        mutants = [search.mutants() for search in active]
-        answers = iter(test(list(itertools.chain(*mutants))))
-        for search, ours in zip(active, mutants):
-            search.learn([next(answers) for _ in ours])
-        bar.update(sum(map(len, mutants)))
-    total = sum((search.responsibility() for search in searches), zeros)
-    if not total.any():
+        return np.zeros(len(units.labels))
+    trees = [RegionTree(units, min_region, (seed, i), first) for i, first in enumerate(spread(iterations, seed))]
+    searches = [_Search(tree, test.whole_passes) for tree in trees]
+    _run(test, searches, budget, bar)
+    begun = [search for search in searches if search.responsible] or searches
+    mean: npt.NDArray[np.float64] = np.mean([search.responsibility() for search in begun], 0)
+    if not mean.any():
         warnings.warn(
-            f"no combination of parts gets class {test.judge.target} in {iterations} iterations: the map is zero",
+            f"no combination of parts gets class {test.judge.target} in {len(begun)} iterations: the map is zero",
             stacklevel=4,
         )
-    mean: npt.NDArray[np.float64] = total / iterations
     return mean
+
+
+def _run(test: _Test, searches: list[_Search], budget: int, bar: Any) -> None:
+    """Partition by partition in turn, while the budget surely pays for one; what all ask at a time runs together."""
+    waiting, running = deque(search for search in searches if search.choose()), list[_Search]()
+    while True:
+        while waiting and sum(search.most() for search in (*running, waiting[0])) <= budget:
+            running.append(waiting.popleft())
+        if not running:
+            return
+        masks = [search.masks() for search in running]
+        answers = iter(test(list(itertools.chain(*masks))))
+        for search, ours in zip(running, masks):
+            search.learn([next(answers) for _ in ours])
+        asked = sum(map(len, masks))
+        budget -= asked
+        bar.update(asked)
+        decided, running = [s for s in running if not s.unknown], [s for s in running if s.unknown]
+        for search in decided:
+            search.conclude()
+        waiting.extend(search for search in decided if search.choose())
 
 
 class _Search:
     """One iteration: a queue of passing sets, smallest first, and the responsibility of each region."""
 
-    def __init__(self, tree: RegionTree, budget: int, whole_passes: bool) -> None:
-        self.tree, self.budget = tree, budget
+    def __init__(self, tree: RegionTree, whole_passes: bool) -> None:
+        self.tree = tree
         self.known: dict[frozenset[Path], bool] = {frozenset(): False, frozenset([()]): whole_passes}
         self.responsible: dict[Path, float] = {}
         self.order = itertools.count()
         self.queue: list[tuple[int, int, State]] = []
+        self.pushed: set[frozenset[Path]] = set()
+        self.unknown: list[State] = []
         self._push(((),))
 
     def choose(self) -> bool:
@@ -242,33 +260,46 @@ class _Search:
                 self.region = max(cuttable, key=self.tree.area)
                 self.rest = tuple(region for region in self.state if region != self.region)
                 self.parts = self.tree.parts(self.region)
-                self.combinations = [
-                    combination
-                    for size in range(len(self.parts))
-                    for combination in itertools.combinations(self.parts, size)
-                ]
-                self.unknown = [c for c in self.combinations if self._key(c) not in self.known]
-                return len(self.unknown) <= self.budget
+                self.minimal: list[State] = []
+                self.size = 0
+                self._decide()
+                return True
         return False
 
-    def mutants(self) -> list[Bools]:
-        """The masks whose answers are not known yet."""
+    def most(self) -> int:
+        """Answers that the partition may still need."""
+        return sum(self._key(c) not in self.known for n in range(self.size, len(self.parts)) for c in self._open(n))
+
+    def masks(self) -> list[Bools]:
+        """Of the combinations whose answers are wanted."""
         return [self._mask((*self.rest, *combination)) for combination in self.unknown]
 
     def learn(self, answers: Iterable[bool]) -> None:
-        """Take the answers: responsibilities of the parts, and the sets to search further."""
-        self.budget -= len(self.unknown)
+        """Take the answers, and see what has to be asked next."""
         self.known.update(zip(map(self._key, self.unknown), answers))
-        passing = [combination for combination in self.combinations if self.known[self._key(combination)]]
-        if self.known.get(frozenset(self.state), True):
-            passing.append(self.parts)  # the set itself
-        minimal = [c for c in passing if not any(set(other) < set(c) for other in passing)]
+        self._decide()
+
+    def conclude(self) -> None:
+        """Responsibilities of the parts, and the sets to search further."""
         for part in self.parts:
-            sizes = [len(combination) for combination in minimal if part in combination]
+            sizes = [len(combination) for combination in self.minimal if part in combination]
             found = 1 / min(sizes) if sizes else 0.0
             self.responsible[part] = max(found, self.responsible.get(part, 0.0))
-        for combination in minimal:
+        for combination in self.minimal:
             self._push((*self.rest, *combination))
+
+    def _decide(self) -> None:
+        """Go through the combinations by size, up to one with unknown answers."""
+        while self.size <= len(self.parts):
+            self.unknown = [c for c in self._open(self.size) if self._key(c) not in self.known]
+            if self.unknown:
+                return
+            self.minimal += [c for c in self._open(self.size) if self.known[self._key(c)]]
+            self.size += 1
+
+    def _open(self, size: int) -> list[State]:
+        """The combinations of a size that hold no minimal one, and so may be minimal."""
+        return [c for c in itertools.combinations(self.parts, size) if not any(set(m) <= set(c) for m in self.minimal)]
 
     def responsibility(self) -> npt.NDArray[np.float64]:
         """The map, shape (positions)."""
@@ -279,11 +310,19 @@ class _Search:
         return total
 
     def _push(self, state: State) -> None:
-        if state:
+        if state and frozenset(state) not in self.pushed:
+            self.pushed.add(frozenset(state))
             heapq.heappush(self.queue, (sum(map(self.tree.area, state)), next(self.order), state))
 
     def _key(self, combination: State) -> frozenset[Path]:
-        return frozenset((*self.rest, *combination))
+        """The regions that stay; parts that make up a region count as that one."""
+        regions = {*self.rest, *combination}
+        for depth in range(max(map(len, regions), default=0), 0, -1):
+            for parent in {region[:-1] for region in regions if len(region) == depth}:
+                parts = self.tree.parts(parent)
+                if regions.issuperset(parts):
+                    regions = regions.difference(parts) | {parent}
+        return frozenset(regions)
 
     def _mask(self, regions: State) -> Bools:
         inside = np.zeros(len(self.tree.units.sizes), bool)

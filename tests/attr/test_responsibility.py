@@ -90,14 +90,55 @@ def test_it_follows_an_adforward():
 def test_the_batch_size_changes_nothing_but_the_forwards(batch):
     torch.manual_seed(1)
     model = Quadrants(NEEDS["A and B, or C"][0])
-    settings = {"n_iterations": 4, "max_forwards": 240, "min_region": 2}
+    settings = {"n_iterations": 12, "max_forwards": 500, "min_region": 2}
     alone = CausalResponsibility(Quadrants(model.condition)).attribute(bright(), target=1, **settings)
     found = CausalResponsibility(model).attribute(bright(), target=1, perturbations_per_eval=batch, **settings)
     assert torch.equal(found, alone)
     assert max(model.batches) <= batch
-    assert sum(model.batches) <= 240 + 2  # the whole and nothing
-    if batch == 7:  # rounds of all iterations together: at most one batch of each round is not full
+    assert sum(model.batches) <= 500 + 2  # the whole and nothing
+    if batch == 7:  # what all iterations ask at a time runs together: at most one batch of that is not full
         assert model.batches[2:].count(7) > 0.7 * len(model.batches[2:])
+
+
+@pytest.mark.parametrize(("needs", "asked"), [("A", 4 + 3 + 1), ("A and B", 4 + 6 + 2), ("everything", 14)])
+def test_what_holds_a_minimal_combination_is_not_tried(needs, asked):
+    model = Quadrants(NEEDS[needs][0])
+    CausalResponsibility(model).attribute(bright(), target=1, **{**BY_QUADRANT, "n_iterations": 1, "max_forwards": 15})
+    assert sum(model.batches) == 2 + asked  # the whole and nothing
+
+
+@pytest.mark.parametrize("budget", [15, 21, 100, 333])
+def test_the_budget_is_kept_and_used(budget):
+    model = Quadrants(NEEDS["A and B"][0])
+    CausalResponsibility(model).attribute(bright(), target=1, n_iterations=6, max_forwards=budget, min_region=1)
+    assert budget - 14 < sum(model.batches) - 2 <= budget
+
+
+def test_iterations_that_the_budget_does_not_reach_are_left_out():
+    model = Quadrants(NEEDS["A"][0])
+    few, one = (
+        CausalResponsibility(model).attribute(bright(), target=1, n_iterations=n, max_forwards=15, min_region=1)
+        for n in (9, 1)
+    )
+    assert torch.equal(few, one)
+
+
+def test_the_first_partition_of_all_iterations_comes_before_any_second():
+    """On one pixel that decides, a first partition gives 1 where it is, a second 2."""
+
+    class OnePixel(nn.Module):
+        def forward(self, x):
+            return torch.stack([torch.full((len(x),), 0.5), x[:, 0, 5, 2]], 1)
+
+    highest = [
+        float(
+            CausalResponsibility(OnePixel().eval())
+            .attribute(bright(), target=1, n_iterations=10, min_region=1, max_forwards=budget)
+            .max()
+        )
+        for budget in (80 + 13, 160 + 13)
+    ]
+    assert highest == pytest.approx([1, 2], abs=0.3)
 
 
 def test_seeds():
@@ -208,7 +249,7 @@ def test_gamma_asks_for_confidence():
         ({"inputs": (bright(), bright())}, "one input tensor"),
         ({"min_region": 64}, "no more than min_region=64"),
         ({"min_region": 0}, "min_region must be"),
-        ({"max_forwards": 100}, "raise it to 300"),
+        ({"max_forwards": 14}, "15 at least"),
         ({"gamma": 1.5}, "gamma must be"),
         ({"target": None}, "target must be"),
         ({"target": [1, 1]}, "2 targets for 1"),

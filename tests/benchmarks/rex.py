@@ -15,7 +15,8 @@ import logging
 import statistics
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from rex_xai.input.config import CausalArgs
 
 from captum_ad.demo import efficientnet_lite0
 from captum_ad.metrics import (
+    Backgrounds,
     OtherClassImages,
     SolidColors,
     rho_curve,
@@ -51,11 +53,20 @@ def photograph(source: str) -> Image.Image:
     return Image.open(source).convert("RGB")
 
 
-def responsibility(forward: MaskedForward, transform: Any, image: Image.Image, options: argparse.Namespace) -> Tensor:
+def responsibility(
+    forward: MaskedForward,
+    transform: Any,
+    image: Image.Image,
+    iters: int,
+    seed: int = 0,
+    batch: int | None = None,
+    search_limit: int | None = None,
+) -> Tensor:
     """ReX's map of one photograph, (1, 1, H, W): what ReX does before it extracts an explanation."""
-    made = script(forward, transform, batch_size=options.batch)
+    made = script(forward, transform, batch_size=batch)
     args = CausalArgs()
-    args.mask_value, args.seed, args.iters, args.progress_bar = "none", options.seed, options.iters, False
+    args.mask_value, args.seed, args.iters, args.progress_bar = "none", seed, iters, False
+    args.search_limit = search_limit
     args.batch_size = 14  # it tries the 14 combinations of four boxes: together rather than one by one
     data = made.preprocess(image)
     data.set_mask_value(args.mask_value)
@@ -64,27 +75,51 @@ def responsibility(forward: MaskedForward, transform: Any, image: Image.Image, o
     return torch.from_numpy(maps.get(data.target.classification))[None, None]
 
 
+@contextmanager
+def cost(model: nn.Module) -> Iterator[dict[str, float]]:
+    """Inputs that the model sees within, and seconds of processor time: there at the end."""
+    forwards: list[int] = []
+    hook = model.register_forward_pre_hook(lambda module, inputs: forwards.append(len(inputs[0])))
+    start, spent = time.process_time(), {}
+    try:
+        yield spent
+    finally:
+        hook.remove()
+        spent |= {"forwards": sum(forwards), "seconds": time.process_time() - start}
+
+
+def worth(
+    forward: MaskedForward,
+    x: Tensor,
+    target: int,
+    attribution: Tensor,
+    gamma: float,
+    drawn: dict[str, Backgrounds],
+    sizes: Sequence[float],
+    batch: int | None,
+) -> dict[str, float]:
+    """What an attribution's explanation at γ measures, and its best positions at equal sizes."""
+    least, found = sufficient_explanation(forward, x, attribution, target, (0.0, gamma), batch_size=batch)
+    row = {"size": found.size, "size at 0": least.size, "confidence": found.confidence}
+    for name, backgrounds in drawn.items():
+        row[f"ρ {name}"] = rho_robustness(forward.model, x, found, target, backgrounds, batch_size=batch).rho
+        curve = rho_curve(forward.model, x, attribution, target, backgrounds, sizes, batch_size=batch)
+        row |= {f"ρ {name} at {size:g}": curve.at(size) for size in sizes}
+    return row
+
+
 def measured(
     model: nn.Module, transform: Any, source: str, masking: str, contexts: dict[str, Any], options: argparse.Namespace
 ) -> dict[str, Any]:
     """One row: a photograph and a masking."""
-    image, forward, forwards = photograph(source), masked_forward(model, masking), []
-    hook = model.register_forward_pre_hook(lambda module, inputs: forwards.append(len(inputs[0])))
-    start = time.process_time()
-    attribution = responsibility(forward, transform, image, options)
-    cost = {"forwards": sum(forwards), "seconds": time.process_time() - start}
-    hook.remove()
+    image, forward = photograph(source), masked_forward(model, masking)
+    with cost(model) as spent:
+        attribution = responsibility(forward, transform, image, options.iters, options.seed, options.batch)
     x = transform(image)[None]
     target = int(model(x).argmax())
-    found = sufficient_explanation(forward, x, attribution, target, options.gamma, batch_size=options.batch)
+    drawn = {name: context.draw(model, x, target, batch_size=options.batch) for name, context in contexts.items()}
     row = {"photograph": Path(source).stem, "masking": masking, "target": target}
-    row |= {"size": found.size, "confidence": found.confidence}
-    for name, context in contexts.items():
-        drawn = context.draw(model, x, target, batch_size=options.batch)
-        row[f"ρ {name}"] = rho_robustness(model, x, found, target, drawn, batch_size=options.batch).rho
-        curve = rho_curve(model, x, attribution, target, drawn, SIZES, batch_size=options.batch)
-        row |= {f"ρ {name} at {size:g}": curve.at(size) for size in SIZES}
-    return row | cost
+    return row | worth(forward, x, target, attribution, options.gamma, drawn, SIZES, options.batch) | spent
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
@@ -98,13 +133,12 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def arguments(parser: argparse.ArgumentParser, maskings: Sequence[str], backgrounds: int) -> argparse.Namespace:
+    """What is measured, and on what; a parser may have more to ask for."""
     parser.add_argument("photographs", nargs="*", default=SHIPPED, help="files, or names of scikit-image's")
-    parser.add_argument("--maskings", nargs="+", default=MASKINGS)
-    parser.add_argument("--iters", type=int, default=20, help="ReX's iterations (default: %(default)s, ReX's own)")
+    parser.add_argument("--maskings", nargs="+", default=maskings)
     parser.add_argument("--gamma", type=float, default=0.9)
-    parser.add_argument("--backgrounds", type=int, default=100, help="per context (default: %(default)s)")
+    parser.add_argument("--backgrounds", type=int, default=backgrounds, help="per context (default: %(default)s)")
     parser.add_argument("--k2", nargs="+", default=(), metavar="PHOTOGRAPH", help="backgrounds of other classes")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--batch", type=int, default=None, help="inputs per forward")
@@ -113,30 +147,43 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-@torch.no_grad()
-def main() -> None:
-    options = arguments()
-    torch.set_num_threads(options.threads)
-    logging.getLogger("ReX").setLevel(logging.ERROR)
-    model, transform = efficientnet_lite0()
+def contexts_of(transform: Any, options: argparse.Namespace) -> dict[str, Any]:
+    """K1, and K2 where there are photographs for it."""
     n = options.backgrounds
     contexts: dict[str, Any] = {"K1": SolidColors(n, options.seed, mean=127 / 255, std=128 / 255)}
     if options.k2:  # of no known class: the network's own answer tells which ones to leave out
         others = [(transform(photograph(source)), -1) for source in options.k2]
         contexts["K2"] = OtherClassImages(others, n, options.seed)
+    return contexts
+
+
+def record(rows: Sequence[dict[str, Any]], path: Path | None) -> None:
+    """Show the last row, and write all of them."""
+    print(*(f"{v:.3g}" if isinstance(v, float) else v for v in rows[-1].values()), file=sys.stderr, flush=True)
+    if path:
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, rows[0])
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+@torch.no_grad()
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--iters", type=int, default=20, help="ReX's iterations (default: %(default)s, ReX's own)")
+    options = arguments(parser, MASKINGS, 100)
+    torch.set_num_threads(options.threads)
+    logging.getLogger("ReX").setLevel(logging.ERROR)
+    model, transform = efficientnet_lite0()
+    contexts = contexts_of(transform, options)
     rows: list[dict[str, Any]] = []
     for source in options.photographs:
         for masking in options.maskings:
             rows.append(measured(model, transform, source, masking, contexts, options))
-            print(*(f"{v:.3g}" if isinstance(v, float) else v for v in rows[-1].values()), file=sys.stderr, flush=True)
-            if options.csv:
-                with options.csv.open("w", newline="", encoding="utf-8") as file:
-                    writer = csv.DictWriter(file, rows[0])
-                    writer.writeheader()
-                    writer.writerows(rows)
+            record(rows, options.csv)
     print(
         f"means over {len(options.photographs)} photographs, {options.iters} iterations of ReX, γ = {options.gamma:g}, "
-        f"{n} backgrounds, {options.threads} thread(s)"
+        f"{options.backgrounds} backgrounds, {options.threads} thread(s)"
     )
     print(table(rows))
 

@@ -257,7 +257,7 @@ def test_methods_that_search_are_the_attributors(compare, column):
     painted = {} if column.startswith("ad:") else {"baselines": baseline(column, x)}
     plain, ending = (masked_forward(m, column) if column.startswith("ad:") else m for m in (model, confident))
     searched = CausalResponsibility(plain).attribute(
-        x, target=target, n_iterations=10, max_forwards=150, min_region=64, perturbations_per_eval=4, **painted
+        x, target=target, max_forwards=80, min_region=64, perturbations_per_eval=4, **painted
     )
     np.testing.assert_array_equal(found[f"responsibility/{column}"], searched[0])
     risen = Rise(ending).attribute(x, target=target, n_samples=80, perturbations_per_eval=4, **painted)

@@ -52,6 +52,8 @@ def samples_after_reshape(samples: Samples, old: Sequence[int], new: Sequence[in
                 if found.alone_in(new):  # one sample is everywhere: prefer a dimension of its own
                     return found
             inner *= new[dim]
+    if samples.size == 1 and len(new) and new[0] == 1:
+        return Samples(0, 1, 1)
     return found
 
 

@@ -90,12 +90,7 @@ SIZES = {  # where 64 (96 for what is convolutional) does not do
 
 UNTESTED = {"deepseek_vit"}  # modules whose smallest member has 400 million parameters
 
-_MADE_OF_FEATURES = ("conv2d", "its convolutions have weights that are mixed from features, sample by sample")
-REFUSED = {
-    "csatv2": (r"matmul|Tensor\.norm", "its attention multiplies (N, T) by (T, N), which mixes the samples"),
-    "efficientnet_cc_b0_4e": _MADE_OF_FEATURES,
-    "tf_efficientnet_cc_b0_4e": _MADE_OF_FEATURES,
-}
+REFUSED = {"csatv2": (r"matmul|Tensor\.norm", "its attention multiplies (N, T) by (T, N), which mixes the samples")}
 """Networks through which no mask can be followed: a pattern of the error, and why."""
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from captum_ad.engine.border import fill_border
 from captum_ad.engine.crop import Box, Part, room_for
 from captum_ad.engine.interpreter import Interpreter
+from captum_ad.engine.layout import Samples
 from captum_ad.engine.masks import FeatureMask, Windows, attribute_positions
 from captum_ad.engine.positions import Geometry, sliding_windows, transposed_windows
 from captum_ad.engine.registry import register_rule, takes_parts
@@ -50,14 +51,25 @@ def convolution(
         lines = geometry(input.shape[-rank:], sizes, kernel, steps, before, gaps)
         windows = sliding_windows(lines, input.device)
     mask = _behind(ad, input, shape, rank, windows, groups)
+    samples = _samples_behind(ad, input, rank, groups, weight.shape[0])
     box = ad.box(mask, shape)
     if box is None:
         ad.complete()
-        return ad.emit(op(ad.window_input(input, extent), weight, bias, stride, padding, dilation, groups), mask)
+        out = op(ad.window_input(input, extent), weight, bias, stride, padding, dilation, groups)
+        return ad.emit(out, mask, samples=samples)
     box = box.along(range(input.dim() - rank, input.dim()))
     x, margins = _window_input_for(ad, input, box, sizes, extent, steps, before)
     values = op(x, weight, bias, stride, margins, dilation, groups)
-    return ad.emit(room_for(values, shape), mask, part=Part(box, values))
+    return ad.emit(room_for(values, shape), mask, samples=samples, part=Part(box, values))
+
+
+def _samples_behind(ad: Interpreter, x: Tensor, rank: int, groups: int, channels: int) -> Samples | None:
+    """Where the samples are behind a convolution; they may be groups of channels, each with weights of its own."""
+    samples, channel = ad.samples(x), x.dim() - rank - 1
+    if samples is None or samples.dim != channel:
+        return samples
+    grouped = samples.inner * samples.size == x.shape[channel] and groups % samples.size == 0
+    return samples._replace(inner=channels // samples.size) if grouped else None
 
 
 def _window_input_for(

@@ -25,4 +25,4 @@ def test_python_blocks_run_as_they_stand() -> None:
     assert torch.equal(names["ad"](x), names["model"](x))
     assert torch.equal(names["logits"], names["ad"](x.where(mask, 7), mask=mask))
     assert torch.equal(names["trace"].output, names["logits"])
-    assert f"print(trace.summary())  # {names['trace'].summary()}\n" in README.read_text(encoding="utf-8")
+    assert f"print(trace.summary())\n# {names['trace'].summary()}\n" in README.read_text(encoding="utf-8")

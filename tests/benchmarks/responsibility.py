@@ -12,7 +12,6 @@ of two. An explainer is a name with settings, ``rex:iters=8,seed=1``: ``rex`` ta
 
 import argparse
 import ast
-import logging
 import statistics
 import sys
 from collections.abc import Iterator, Sequence
@@ -27,11 +26,10 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from captum_ad.attr import CausalResponsibility, Rise
-from captum_ad.demo import efficientnet_lite0
 from captum_ad.metrics import Backgrounds
 from captum_ad.painted import masked_forward
 from captum_ad.scoring import batch_of
-from tests.benchmarks.rex import arguments, contexts_of, cost, photograph, record, responsibility, worth
+from tests.benchmarks.rex import arguments, cost, photograph, record, responsibility, set_up, worth
 
 MASKINGS = ("zero", "ad:paper")
 EXPLAINERS = ("rex:iters=8,search_limit=400", "rex:iters=8,search_limit=400,seed=1", "causal", "causal:seed=1", "rise")
@@ -111,10 +109,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--explainers", nargs="+", default=EXPLAINERS, metavar="NAME[:SETTING=VALUE,...]")
     options = arguments(parser, MASKINGS, 50)
-    torch.set_num_threads(options.threads)
-    logging.getLogger("ReX").setLevel(logging.ERROR)
-    model, transform = efficientnet_lite0()
-    contexts = contexts_of(transform, options)
+    model, transform, contexts = set_up(options)
     rows: list[dict[str, Any]] = []
     for source in options.photographs:
         image = photograph(source)

@@ -167,15 +167,20 @@ def record(rows: Sequence[dict[str, Any]], path: Path | None) -> None:
             writer.writerows(rows)
 
 
+def set_up(options: argparse.Namespace) -> tuple[nn.Module, Any, dict[str, Any]]:
+    """Network, transform and contexts; and torch and ReX as quiet as they have to be."""
+    torch.set_num_threads(options.threads)
+    logging.getLogger("ReX").setLevel(logging.ERROR)
+    model, transform = efficientnet_lite0()
+    return model, transform, contexts_of(transform, options)
+
+
 @torch.no_grad()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--iters", type=int, default=20, help="ReX's iterations (default: %(default)s, ReX's own)")
     options = arguments(parser, MASKINGS, 100)
-    torch.set_num_threads(options.threads)
-    logging.getLogger("ReX").setLevel(logging.ERROR)
-    model, transform = efficientnet_lite0()
-    contexts = contexts_of(transform, options)
+    model, transform, contexts = set_up(options)
     rows: list[dict[str, Any]] = []
     for source in options.photographs:
         for masking in options.maskings:

@@ -183,19 +183,18 @@ def sum_of(
     maps = [o for o in operands if isinstance(o, Tensor) and ad.is_data(o)]
     clean = zero_stays_zero and len(maps) == len(operands) and all(map(ad.is_clean, maps))
     masks = masks_of(ad, *operands)
+    same = alike(masks)
     if len(masks) == len(operands) and len({o.shape for o in operands}) == 1 and not whole:
         mask = sum_mask(ad, masks)
         box = ad.box(mask, operands[0].shape)
         if box is not None:
-            same = alike(masks)
             dirty = same or ad.rule.sum == "intersection"
             return _sum_of_parts(ad, op, run, operands, mask, box, dirty, clean and same)
     ad.complete()
-    operands, masks = contributions(ad, op, operands)
-    out = run(*operands)
+    out = run(*contributions(ad, op, operands, masks))
     if len(masks) < len(operands):
         clean = False
-    elif not alike(masks):  # a live contribution may stand at a dead position
+    elif not same:  # a live contribution may stand at a dead position
         zeros = all(mask.feature is None for mask in masks)  # and no constant stands at a dead position
         clean = zero_stays_zero and zeros and ad.rule.sum == "union" and ad.tau < 1 / len(operands)
     return ad.emit(out, sum_mask(ad, [aligned(mask, out.dim()) for mask in masks]), clean=clean)
@@ -220,13 +219,13 @@ def _sum_of_parts(
 
 
 def contributions(
-    ad: Interpreter, op: Callable[..., Any], operands: Sequence[Any]
-) -> tuple[Sequence[Any], list[FeatureMask]]:
-    """The operands of a sum, zero where a dead one would be seen, and the masks of those that have positions."""
-    masks, statistics = masks_of(ad, *operands), _statistics(ad, *operands)
+    ad: Interpreter, op: Callable[..., Any], operands: Sequence[Any], masks: Sequence[FeatureMask]
+) -> Sequence[Any]:
+    """The operands of a sum, zero where a dead one would be seen; `masks` are those of :func:`masks_of`."""
     if ad.rule.sum == "union" and not alike(masks):
-        return [_deactivated(ad, op if i == 0 else None, x) for i, x in enumerate(operands)], masks
-    return [ad.deactivate(x) if any(x is s for s in statistics) else x for x in operands], masks
+        return [_deactivated(ad, op if i == 0 else None, x) for i, x in enumerate(operands)]
+    statistics = _statistics(ad, *operands)
+    return [ad.deactivate(x) if any(x is s for s in statistics) else x for x in operands]
 
 
 def alike(masks: Sequence[FeatureMask]) -> bool:

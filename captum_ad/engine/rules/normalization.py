@@ -64,18 +64,17 @@ def layer_norm(
 ) -> Tensor:
     """Over channels, per position; over positions, after a checkpoint."""
     ad.only(input)
-    mask = ad.mask(input)
+    mask, dims = ad.mask(input), _last(input, normalized_shape)
     assert mask is not None
-    dims = list(range(input.dim() - len(normalized_shape), input.dim()))
+
+    def run(x: Tensor) -> Tensor:
+        return op(x, normalized_shape, weight, bias, eps)
+
     if all(mask.kept.shape[d] == 1 for d in dims):
-        part = ad.part(input)
-        if part is not None:
-            values = op(part.values, normalized_shape, weight, bias, eps)
-            return ad.emit(room_for(values, input.shape), mask, part=Part(part.box, values))
-        return ad.emit(op(input, normalized_shape, weight, bias, eps), mask)
+        return _per_position(ad, run, input)
     ad.complete()
     x = ad.deactivate(input)
-    over_all = op(x, normalized_shape, weight, bias, eps)
+    over_all = run(x)
     if ad.rule.average == "all":
         return ad.emit(over_all, mask)
     present = (~mask.dead).expand(x.shape)
@@ -86,6 +85,7 @@ def layer_norm(
 
 
 @register_rule("rms_norm")
+@takes_parts
 def rms_norm(
     ad: Interpreter,
     op: Callable[..., Tensor],
@@ -96,18 +96,35 @@ def rms_norm(
 ) -> Tensor:
     """As :func:`layer_norm`, without a mean."""
     ad.only(input)
-    mask = ad.mask(input)
+    mask, dims = ad.mask(input), _last(input, normalized_shape)
     assert mask is not None
-    dims = list(range(input.dim() - len(normalized_shape), input.dim()))
+
+    def run(x: Tensor) -> Tensor:
+        return op(x, normalized_shape, weight, eps)
+
     if all(mask.kept.shape[d] == 1 for d in dims):
-        return ad.emit(op(input, normalized_shape, weight, eps), mask)
+        return _per_position(ad, run, input)
+    ad.complete()
     x = ad.deactivate(input)
     if ad.rule.average == "all":
-        return ad.emit(op(x, normalized_shape, weight, eps), mask)
+        return ad.emit(run(x), mask)
     present = (~mask.dead).expand(x.shape)
     size, count = math.prod(normalized_shape), present.sum(dims, keepdim=True, dtype=torch.float32).clamp(min=1)
     scale = (size / count).sqrt().to(x.dtype)  # turns the mean over all into one over what is active
-    return ad.emit(op(x * scale, normalized_shape, weight, eps) / scale, mask)
+    return ad.emit(run(x * scale) / scale, mask)
+
+
+def _last(x: Tensor, normalized_shape: Sequence[int]) -> list[int]:
+    return list(range(x.dim() - len(normalized_shape), x.dim()))
+
+
+def _per_position(ad: Interpreter, run: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """A norm over channels of which all or none are deactivated."""
+    mask, part = ad.mask(x), ad.part(x)
+    if part is None:
+        return ad.emit(run(x), mask)
+    values = run(part.values)
+    return ad.emit(room_for(values, x.shape), mask, part=Part(part.box, values))
 
 
 @register_rule(F.normalize)

@@ -12,7 +12,15 @@ from torch import Tensor
 from captum_ad.engine.interpreter import Interpreter
 from captum_ad.engine.masks import FeatureMask, constant_mask
 from captum_ad.engine.registry import register_rule
-from captum_ad.engine.rules.combination import aligned, contributions, intersection, sum_mask, summed, written_mask
+from captum_ad.engine.rules.combination import (
+    aligned,
+    contributions,
+    intersection,
+    masks_of,
+    sum_mask,
+    summed,
+    written_mask,
+)
 from captum_ad.engine.rules.shape import move, select
 
 register_rule("rot90", "fliplr", "flipud")(move)
@@ -114,7 +122,8 @@ def _chosen(ad: Interpreter, condition: Tensor, x: Any, other: Any, run: Callabl
         mask = FeatureMask(kept, None if bool(feature.all()) else feature)
         return ad.emit(out, aligned(mask, out.dim()), clean=clean)
     factor = written_mask(ad, condition)
-    (x, other), masks = contributions(ad, torch.where, (x, other))
+    masks = masks_of(ad, x, other)
+    x, other = contributions(ad, torch.where, (x, other), masks)
     out = run(x, other)
     chosen = [sum_mask(ad, [aligned(mask, out.dim()) for mask in masks])] if masks else []
     return ad.emit(out, intersection([aligned(factor, out.dim()), *chosen]))

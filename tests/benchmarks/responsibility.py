@@ -29,7 +29,7 @@ from captum_ad.attr import CausalResponsibility, Rise
 from captum_ad.metrics import Backgrounds
 from captum_ad.painted import masked_forward
 from captum_ad.scoring import batch_of
-from tests.benchmarks.rex import arguments, cost, photograph, record, responsibility, set_up, worth
+from tests.benchmarks.rex import arguments, cost, photograph, record, recorded, responsibility, set_up, worth
 
 MASKINGS = ("zero", "ad:paper")
 EXPLAINERS = ("rex:iters=8,search_limit=400", "rex:iters=8,search_limit=400,seed=1", "causal", "causal:seed=1", "rise")
@@ -110,14 +110,19 @@ def main() -> None:
     parser.add_argument("--explainers", nargs="+", default=EXPLAINERS, metavar="NAME[:SETTING=VALUE,...]")
     options = arguments(parser, MASKINGS, 50)
     model, transform, contexts = set_up(options)
-    rows: list[dict[str, Any]] = []
+    rows = recorded(options.csv)
     for source in options.photographs:
+        done = [(row["masking"], row["explainer"]) for row in rows if row["photograph"] == Path(source).stem]
+        missing = [m for m in options.maskings if not all((m, e) in done for e in options.explainers)]
+        if not missing:
+            continue
         image = photograph(source)
         x = transform(image)[None]
         target = int(model(x).argmax())
         drawn = {name: context.draw(model, x, target, batch_size=options.batch) for name, context in contexts.items()}
         task = Task(Path(source).stem, image, x, target, drawn)
-        for masking in options.maskings:
+        rows = [row for row in rows if row["photograph"] != task.name or row["masking"] not in missing]
+        for masking in missing:
             for row in rows_of(model, transform, task, masking, options):
                 rows.append(row)
                 record(rows, options.csv)

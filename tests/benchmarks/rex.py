@@ -143,7 +143,7 @@ def arguments(parser: argparse.ArgumentParser, maskings: Sequence[str], backgrou
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--batch", type=int, default=None, help="inputs per forward")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--csv", type=Path, help="write each row as soon as it is there")
+    parser.add_argument("--csv", type=Path, help="write each row as soon as it is there; go on where it ends")
     return parser.parse_args()
 
 
@@ -167,6 +167,21 @@ def record(rows: Sequence[dict[str, Any]], path: Path | None) -> None:
             writer.writerows(rows)
 
 
+def recorded(path: Path | None) -> list[dict[str, Any]]:
+    """The rows that an earlier run of the same command has written."""
+    if path is None or not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return [{key: _number(text) for key, text in row.items()} for row in csv.DictReader(file)]
+
+
+def _number(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
 def set_up(options: argparse.Namespace) -> tuple[nn.Module, Any, dict[str, Any]]:
     """Network, transform and contexts; and torch and ReX as quiet as they have to be."""
     torch.set_num_threads(options.threads)
@@ -181,9 +196,12 @@ def main() -> None:
     parser.add_argument("--iters", type=int, default=20, help="ReX's iterations (default: %(default)s, ReX's own)")
     options = arguments(parser, MASKINGS, 100)
     model, transform, contexts = set_up(options)
-    rows: list[dict[str, Any]] = []
+    rows = recorded(options.csv)
+    done = {(row["photograph"], row["masking"]) for row in rows}
     for source in options.photographs:
         for masking in options.maskings:
+            if (Path(source).stem, masking) in done:
+                continue
             rows.append(measured(model, transform, source, masking, contexts, options))
             record(rows, options.csv)
     print(

@@ -278,10 +278,24 @@ def _statistics(ad: Interpreter, *operands: Any) -> list[Tensor]:
 def _is_statistic_of(ad: Interpreter, x: Tensor, other: Tensor) -> bool:
     if x.dim() != other.dim():
         return False
-    dims = ad.positions(other)
+    dims, last = ad.positions(other), x.dim() - 1
+    samples = ad.samples(other)
+    if samples is not None and samples.dim in dims and x.shape[samples.dim] == other.shape[samples.dim]:
+        dims.remove(samples.dim)  # frames or windows beside the samples, and one vector for each
     wide = [d for d in dims if x.shape[d] > 1]
     spread = [d for d in dims if other.shape[d] > x.shape[d]]
-    return bool(spread) and (not wide or wide in ([1], [x.dim() - 1]))
+    if not spread or (wide and wide not in ([1], [last])):
+        return False
+    masked, masked_in_other = _dims_masked(ad, x), _dims_masked(ad, other)
+    if wide == [last] != [1] and last in masked:
+        return False
+    return any(d in masked_in_other for d in spread) or not any(d in masked + masked_in_other for d in wide)
+
+
+def _dims_masked(ad: Interpreter, x: Tensor) -> list[int]:
+    """Along which dimensions the mask of a tensor varies."""
+    mask = ad.mask(x)
+    return [] if mask is None else [d for d, size in enumerate(mask.kept.shape) if size > 1]
 
 
 def written_mask(ad: Interpreter, x: Tensor) -> FeatureMask:

@@ -14,7 +14,7 @@ from torch.overrides import resolve_name
 
 from captum_ad.engine.border import fill_border
 from captum_ad.engine.crop import SMALLEST, WORTHWHILE, Box, Part
-from captum_ad.engine.layout import Samples
+from captum_ad.engine.layout import Samples, is_basic
 from captum_ad.engine.masks import FeatureMask
 from captum_ad.engine.origins import has_own_backward, is_outer_constant, module_path, tensors_of
 from captum_ad.engine.select import zero_, zeroed
@@ -211,14 +211,18 @@ class Context:
         if samples is INHERITED:
             samples = self._inherited_samples(out)
         storage, old = self._storage_of(out)
+        wrote = False
         if any(out is operand for operand in self._operands):
             storage.writes += 1
             if old is None or not old.data or old.mask is not mask:
                 if storage.external:
                     self.refuse("writes features into a tensor of the model")
                 storage.mask_writes += 1
+                wrote = True
         position = position or any((tag := tag_of(operand)) and tag.position for operand in self._operands)
-        self._mark(out, Tag(self._run, True, mask, clean, storage, samples, part, position))
+        tag = Tag(self._run, True, mask, clean, storage, samples, part, position)
+        tag.wrote = wrote
+        self._mark(out, tag)
         self._results.append(out)
         return out
 
@@ -279,6 +283,17 @@ class Context:
         if tag.mask_writes != tag.storage.mask_writes:
             self.refuse("got a tensor whose memory was given other features through another view of it")
         return tag
+
+    def _hand_back(self, x: Tensor, index: Any, value: Any) -> None:
+        """Forgive a tensor for a view that was written to, which is now assigned to where it is: ``x[index] += y``."""
+        tag, of_value = tag_of(x), tag_of(value) if isinstance(value, Tensor) else None
+        if tag is None or of_value is None or tag.storage is not of_value.storage or not is_basic(index):
+            return
+        writes, view = tag.storage.mask_writes, x[index]
+        only_write = of_value.wrote and writes == of_value.mask_writes == tag.mask_writes + 1
+        place, other = ((v.data_ptr(), v.shape, v.stride()) for v in (view, value))
+        if only_write and place == other:
+            tag.mask_writes = writes
 
     def _adopt(self, x: Tensor) -> None:
         """Take a tensor that was not seen before for a constant, if it is certain to be one."""

@@ -121,6 +121,8 @@ class Interpreter(Context, TorchFunctionMode):
         outer = self._operation, self._operands, self._results  # of a rule that follows a function
         self._operation, self._results = func, []
         self._operands = tensors_in(args, kwargs)
+        if func is Tensor.__setitem__:
+            self._hand_back(*args)
         tags = [(operand, tag) for operand in self._operands if (tag := self._tag(operand)) is not None]
         for operand, tag in tags:
             self._check_version(operand, tag)

@@ -85,6 +85,12 @@ def dims_picked_from(op: Callable[..., Any], shape: Sequence[int], *args: Any, *
     return [dim for dim, stride in enumerate(strides) if stride not in view.stride()]
 
 
+def is_basic(index: Any) -> bool:
+    """Whether indexing gives a view."""
+    parts = index if isinstance(index, tuple) else (index,)
+    return all(part is None or part is Ellipsis or isinstance(part, (int, slice)) for part in parts)
+
+
 def _viewed(op: Callable[..., Any], shape: Sequence[int], args: Any, kwargs: Any) -> tuple[list[int], Any]:
     """What an operation that gives views makes of a tensor without memory, whose strides are all different."""
     strides = [math.prod(size + 1 for size in shape[dim + 1 :]) for dim in range(len(shape))]

@@ -33,7 +33,19 @@ class Storage:
 class Tag:
     """What is known of one tensor: whether it comes from inputs with features, and its mask."""
 
-    __slots__ = ("clean", "data", "mask", "mask_writes", "part", "position", "run", "samples", "storage", "writes")
+    __slots__ = (
+        "clean",
+        "data",
+        "mask",
+        "mask_writes",
+        "part",
+        "position",
+        "run",
+        "samples",
+        "storage",
+        "writes",
+        "wrote",
+    )
 
     def __init__(
         self,
@@ -56,6 +68,7 @@ class Tag:
         self.position = position  # made of one position that was picked out of several
         self.writes = storage.writes
         self.mask_writes = storage.mask_writes
+        self.wrote = False  # was the one that made it so many
 
 
 def tag_of(x: Tensor) -> Tag | None:

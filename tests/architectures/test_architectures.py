@@ -24,12 +24,6 @@ QUICK = (
 TOO_LARGE = ("regnet_y_128gf", "vit_h_14")  # 645 and 633 million parameters
 ATTENTION = ("vit_", "swin", "maxvit", "mvit")
 SIZES = {"vit_": (224, 224), "maxvit": (224, 224), "swin": (64, 64)}
-REFUSED = {
-    "mvit_v2_s": (
-        "another view|matmul|einsum",
-        "its attention adds to a part of a map in place, by which the mask of the whole goes stale",
-    )
-}
 ZOO = Path(__file__).resolve().parents[3] / "shared" / "zoo"
 
 
@@ -126,7 +120,6 @@ VIDEO = [
         partial(get, name),
         size=(16, 224, 224) if name.startswith(("s3d", "mvit")) else (8, 32, 32),
         exact=not name.startswith(ATTENTION),
-        refused=REFUSED.get(name),
         slow=name not in ("mc3_18",),
     )
     for name in list_models(module=video)

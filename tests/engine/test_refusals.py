@@ -67,7 +67,7 @@ UNKNOWN: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
     "quantile": (lambda x: x - x.quantile(0.5, 3, keepdim=True), "quantile"),
     "dlpack": (lambda x: torch.from_dlpack(x), "__dlpack"),
     "bits": (lambda x: x.view(torch.int32).view(torch.float32), "view"),
-    "copy into another": (lambda x: torch.zeros_like(torch.ones(x.shape)).copy_(x), "copy_"),
+    "copy that adds dimensions": (lambda x: torch.dstack([x[0, 0], x[0, 0]]), "adds dimensions"),
 }  # fmt: skip
 
 
@@ -156,7 +156,39 @@ def write_by_out(x: Tensor) -> Tensor:
     return view.view(x.shape)
 
 
-STALE = [write_row, write_product, write_through_a_view, write_features_into_zeros, write_by_out]
+def write_more_than_is_assigned(x: Tensor) -> Tensor:
+    half = x[:, :2]
+    half += x[:, 2:].flip(3)
+    x[:, :1] = half[:, :1]
+    return x
+
+
+def assign_another_part(x: Tensor) -> Tensor:
+    half = x[:, :2]
+    half += x[:, 2:].flip(3)
+    x[:, 2:] = half
+    return x
+
+
+def write_twice_and_assign_once(x: Tensor) -> Tensor:
+    other = x.flip(3)
+    left, right = x[:, :2], x[:, 2:]
+    left += other[:, 2:]
+    right = x[:, 2:]
+    x[:, 2:] = right
+    return x
+
+
+STALE = [
+    write_more_than_is_assigned,
+    assign_another_part,
+    write_twice_and_assign_once,
+    write_row,
+    write_product,
+    write_through_a_view,
+    write_features_into_zeros,
+    write_by_out,
+]
 
 
 @pytest.mark.parametrize("function", STALE)
@@ -188,6 +220,17 @@ def added_in_place(x: Tensor) -> Tensor:
     return x
 
 
+def added_to_a_part(x: Tensor) -> Tensor:
+    other = x.flip(3)
+    x[:, :2, ..., 1:5] += other[:, 2:, ..., 1:5]
+    return x
+
+
+def part_added(x: Tensor) -> Tensor:
+    middle = x[:, :2, ..., 1:5] + x.flip(3)[:, 2:, ..., 1:5]
+    return torch.cat([torch.cat([x[:, :2, ..., :1], middle, x[:, :2, ..., 5:]], 3), x[:, 2:]], 1)
+
+
 def sigmoid_of_a_clean_view(x: Tensor) -> Tensor:
     out = x + x.flip(2)  # zero where it is missing, until the next line
     out.view(-1).sigmoid_()
@@ -202,6 +245,7 @@ AS_IF_APART: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tens
         lambda x: F.avg_pool2d((x + x.flip(2)).sigmoid(), 3, 1, 1),
     ),
     "assembled by rows": (assembled, lambda x: x * 1),
+    "sum of a part in place": (added_to_a_part, part_added),
     "sum in place": (added_in_place, lambda x: x + x.flip(3)),
     "squeeze in place": (lambda x: (x * 1).unsqueeze_(1).squeeze_(1), lambda x: x * 1),
     "transpose in place": (lambda x: (x * 1).transpose_(2, 3), lambda x: (x * 1).transpose(2, 3)),

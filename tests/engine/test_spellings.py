@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from captum_ad import ADForward
@@ -11,6 +12,24 @@ from captum_ad import ADForward
 X = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 HALF = torch.ones(8, 8, dtype=torch.bool)
 HALF[:, :4] = False
+
+
+def _add_to_part(x: Tensor) -> Tensor:
+    x = x.clone()
+    x[:, :2] += x.roll(3, 3)[:, 2:]
+    return x
+
+
+def _add_to_corner(x: Tensor) -> Tensor:
+    x = x.clone()
+    x[..., 1:, 2:] -= x[..., 1:, 1:-1].clone()
+    return x * 2
+
+
+def _corner_added(x: Tensor) -> Tensor:
+    right = x[..., 1:, 2:] - x[..., 1:, 1:-1]
+    return 2 * torch.cat([x[..., :1, :], torch.cat([x[..., 1:, :2], right], 3)], 2)
+
 
 PAIRS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] = {
     "numpy's names of arguments": (
@@ -21,7 +40,7 @@ PAIRS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] 
     "zeros of the same shape": (lambda x: x + torch.zeros_like(x), lambda x: x + 0),
     "new zeros": (
         lambda x: torch.cat([x, x.new_zeros(2, 1, 8, 8)], 1),
-        lambda x: nn.functional.pad(x, (0, 0, 0, 0, 0, 1)),
+        lambda x: F.pad(x, (0, 0, 0, 0, 0, 1)),
     ),
     "scaled sum": (lambda x: torch.add(x, x.relu(), alpha=2), lambda x: x + 2 * x.relu()),
     "reversed difference": (lambda x: 1 - x, lambda x: torch.rsub(x, 1)),
@@ -32,8 +51,8 @@ PAIRS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] 
     "mean over everything": (lambda x: x.mean(()), lambda x: x.mean()),
     "empty list item": (lambda x: torch.cat([torch.empty(0), x], 1), lambda x: x),
     "gate of the same shape": (
-        lambda x: x * nn.functional.linear(x.mean((2, 3)), torch.ones(4, 4)).view(2, 4, 1, 1).expand_as(x),
-        lambda x: x * nn.functional.linear(x.mean((2, 3)), torch.ones(4, 4))[:, :, None, None],
+        lambda x: x * F.linear(x.mean((2, 3)), torch.ones(4, 4)).view(2, 4, 1, 1).expand_as(x),
+        lambda x: x * F.linear(x.mean((2, 3)), torch.ones(4, 4))[:, :, None, None],
     ),
     "overwritten": (lambda x: x.clone().zero_() + x, lambda x: torch.zeros_like(x) + x),
     "constant in the shape of a map": (
@@ -55,6 +74,34 @@ PAIRS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] 
         lambda x: x * x.numel(),
     ),
     "a dtype that two have in common": (lambda x: x.to(torch.result_type(x, x.relu())), lambda x: x),
+    "indices of extremes": (lambda x: x.argmax(1) + x.argmin(1), lambda x: x.max(1)[1] + x.min(1)[1]),
+    "stacked side by side": (
+        lambda x: torch.hstack([x, x.relu()]) + torch.dstack([x, x]).chunk(2, 2)[0].repeat(1, 2, 1, 1),
+        lambda x: torch.cat([x, x.relu()], 1) + torch.cat([x, x], 1),
+    ),
+    "columns": (lambda x: torch.column_stack([x.flatten(1), x.flatten(1)]), lambda x: torch.cat([x, x], 1).flatten(1)),
+    "copied": (lambda x: torch.zeros(2, 4, 8, 8).copy_(x) * 2, lambda x: x + x),
+    "copied into a map": (lambda x: x.relu().copy_(x.roll(1, 3)), lambda x: x.roll(1, 3)),
+    "added to a part": (_add_to_part, lambda x: torch.cat([x[:, :2] + x.roll(3, 3)[:, 2:], x[:, 2:]], 1)),
+    "added to a part of a part": (_add_to_corner, _corner_added),
+    "softmin": (lambda x: F.softmin(x, 3), lambda x: F.softmax(-x, 3)),
+    "cosine": (
+        lambda x: F.cosine_similarity(x, x.roll(1, 3)),
+        lambda x: (F.normalize(x) * F.normalize(x.roll(1, 3))).sum(1),
+    ),
+    "triangles": (lambda x: x.tril(1) + x.triu(-1), lambda x: x.clone().tril_(1) - (-x).triu(-1)),
+    "three factors": (
+        lambda x: torch.einsum("nchw, nciw, nkiw -> nkhw", x, x, x),
+        lambda x: torch.einsum("nhiw,nkiw->nkhw", torch.einsum("nchw,nciw->nhiw", x, x), x),
+    ),
+    "an equation without a result": (
+        lambda x: torch.einsum("...hw,...wv", x, x.mT),
+        lambda x: x @ x.mT,
+    ),
+    "tensordot": (
+        lambda x: torch.tensordot(x, torch.ones(4, 5), dims=([1], [0])),
+        lambda x: torch.einsum("nchw,ck->nhwk", x, torch.ones(4, 5)),
+    ),
     "flattened from the end": (lambda x: x.flatten(-2), lambda x: x.reshape(*x.shape[:2], -1)),
 }
 

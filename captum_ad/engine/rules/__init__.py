@@ -3,6 +3,7 @@
 from captum_ad.engine.rules import (
     attention,
     combination,
+    composed,
     contraction,
     convolution,
     elementwise,
@@ -20,6 +21,7 @@ from captum_ad.engine.rules import (
 __all__ = [
     "attention",
     "combination",
+    "composed",
     "contraction",
     "convolution",
     "elementwise",

@@ -33,17 +33,28 @@ def matmul(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, other: Tensor)
 
 @register_rule("einsum")
 def einsum(ad: Interpreter, op: Callable[..., Tensor], equation: str, *operands: Any) -> Tensor:
-    """As :func:`matmul`, for two operands; with one it permutes and sums."""
+    """As :func:`matmul`, for any number of operands; with one it permutes and sums."""
     if not isinstance(equation, str):
         ad.refuse("is called without an equation")
     tensors = list(operands[0]) if len(operands) == 1 and isinstance(operands[0], (list, tuple)) else list(operands)
-    equation = equation.replace(" ", "")
-    if "->" not in equation or len(tensors) > 2:
-        ad.refuse("has a rule for one or two operands, and for equations with '->'")
-    explicit = _without_ellipsis(equation, [x.dim() for x in tensors])
+    explicit = _without_ellipsis(equation.replace(" ", ""), [x.dim() for x in tensors])
     if any(len(set(labels)) < len(labels) for labels in explicit.replace("->", ",").split(",")):
         ad.refuse("takes a diagonal")
     return _emitted(ad, op(equation, *(ad.deactivate(x) for x in tensors)), explicit, *tensors)
+
+
+@register_rule("tensordot")
+def tensordot(ad: Interpreter, op: Callable[..., Tensor], a: Tensor, b: Tensor, dims: Any = 2, **kwargs: Any) -> Tensor:
+    """The einsum over these pairs of dimensions."""
+    if isinstance(dims, (Tensor, dict)) or kwargs.get("out") is not None:
+        ad.refuse("is called with dims as a tensor, or out=")
+    ours, theirs = (range(-dims, 0), range(dims)) if isinstance(dims, int) else dims
+    left, right = list(_LABELS[: a.dim()]), list(string.ascii_uppercase[: b.dim()])
+    for i, j in zip(*([d] if isinstance(d, int) else d for d in (ours, theirs))):
+        right[j] = left[i]
+    result = [label for label in left + right if (label in left) != (label in right)]
+    equation = f"{''.join(left)},{''.join(right)}->{''.join(result)}"
+    return _emitted(ad, op(ad.deactivate(a), ad.deactivate(b), dims), equation, a, b)
 
 
 @register_rule("baddbmm")
@@ -68,16 +79,15 @@ def _emitted(ad: Interpreter, out: Tensor, equation: str, *operands: Tensor) -> 
     if any(name not in result or name != label[0] for name in label):
         ad.refuse("mixes the samples of a batch (pass them one by one)")
     masks = [written_mask(ad, x) for x in operands]
-    if len(masks) == 1:  # as a product with 1, which is no feature
-        equation, nothing = f"{ins},->{result}", torch.zeros((), dtype=torch.bool, device=out.device)
-        masks.append(FeatureMask(nothing, nothing))
     places = [s._replace(dim=result.index(labels[s.dim])) for labels, s in known if s and labels[s.dim] in result]
     return ad.emit(out, contracted(equation, *masks), samples=places[0] if places else None)
 
 
 def _without_ellipsis(equation: str, dims: list[int]) -> str:
-    """An equation whose "..." is written out, for operands of that many dimensions."""
-    ins, result = equation.split("->")
+    """An equation whose result and "..." are written out, for operands of that many dimensions."""
+    ins, arrow, result = equation.partition("->")
+    if not arrow:
+        result = "..." * ("..." in ins) + "".join(sorted(c for c in set(ins) - set(".,") if ins.count(c) == 1))
     free = [label for label in string.ascii_letters if label not in equation]
     hidden = {labels: n - len(labels) + 3 for labels, n in zip(ins.split(","), dims) if "..." in labels}
     lead = "".join(free[: max(hidden.values(), default=0)])
@@ -85,21 +95,23 @@ def _without_ellipsis(equation: str, dims: list[int]) -> str:
     return ",".join(written) + "->" + result.replace("...", lead)
 
 
-def contracted(equation: str, a: FeatureMask, b: FeatureMask) -> FeatureMask:
-    """The mask of an einsum of two maps.
+def contracted(equation: str, *masks: FeatureMask) -> FeatureMask:
+    """The mask of an einsum of maps.
 
     A product of a dead factor is dead. A sum is dead if all of it is, active if any kept feature is in
     what is left, and no feature otherwise (constants times constants).
     """
-    if a.feature is None and b.feature is None:
-        return FeatureMask(_any(equation, a.kept, b.kept))
-    live = _any(equation, ~a.dead, ~b.dead)
-    kept = _any(equation, a.kept, ~b.dead) | _any(equation, ~a.dead, b.kept)
-    feature = kept | ~live
-    return FeatureMask(kept, None if bool(feature.all()) else feature)
+    kept = [mask.kept for mask in masks]
+    if all(mask.feature is None for mask in masks):
+        return FeatureMask(_any(equation, *kept))
+    live = [~mask.dead for mask in masks]
+    by_feature = [_any(equation, *live[:i], part, *live[i + 1 :]) for i, part in enumerate(kept)]
+    found = torch.stack(by_feature).any(0)
+    feature = found | ~_any(equation, *live)
+    return FeatureMask(found, None if bool(feature.all()) else feature)
 
 
-def _any(equation: str, a: Tensor, b: Tensor) -> Tensor:
-    """Whether any product of two truths is; exact, as float32 holds such counts."""
-    with torch.autocast(a.device.type, enabled=False):
-        return torch.einsum(equation, a.to(torch.float32), b.to(torch.float32)) > 0
+def _any(equation: str, *parts: Tensor) -> Tensor:
+    """Whether any product of truths is; exact, as float32 holds such counts."""
+    with torch.autocast(parts[0].device.type, enabled=False):
+        return torch.einsum(equation, *(part.to(torch.float32) for part in parts)) > 0

@@ -11,7 +11,14 @@ from torch import Tensor
 
 from captum_ad.engine.context import INHERITED
 from captum_ad.engine.interpreter import Interpreter
-from captum_ad.engine.layout import dims_picked_from, permutation, reshaped, samples_after_reshape, samples_in_views
+from captum_ad.engine.layout import (
+    dims_picked_from,
+    is_basic,
+    permutation,
+    reshaped,
+    samples_after_reshape,
+    samples_in_views,
+)
 from captum_ad.engine.masks import FeatureMask, compress, full_mask
 from captum_ad.engine.registry import register_rule
 from captum_ad.engine.rules.combination import written_mask
@@ -63,7 +70,7 @@ def select(ad: Interpreter, op: Callable[..., Any], x: Tensor, *args: Any, **kwa
     """The mask goes through the same operation as its tensor."""
     ad.only(x)
     mask, clean, samples = ad.mask(x), ad.is_clean(x), ad.samples(x)
-    if op.__name__ == "__getitem__" and not _is_basic(args[0]):
+    if op.__name__ == "__getitem__" and not is_basic(args[0]):
         where = samples if samples and samples.dim == 0 and _leaves_first(args[0]) else None
         picked = []
     else:
@@ -197,12 +204,6 @@ def _compressed(kept: Tensor | None, feature: Tensor | None) -> FeatureMask | No
     if kept is None:
         return None
     return FeatureMask(compress(kept), None if feature is None else compress(feature))
-
-
-def _is_basic(index: Any) -> bool:
-    """Whether indexing gives a view."""
-    parts = index if isinstance(index, tuple) else (index,)
-    return all(part is None or part is Ellipsis or isinstance(part, (int, slice)) for part in parts)
 
 
 def _leaves_first(index: Any) -> bool:

@@ -35,6 +35,14 @@ def extreme(
     return both
 
 
+@register_rule("argmax", "argmin")
+def place_of_extreme(
+    ad: Interpreter, op: Callable[..., Tensor], input: Tensor, dim: int | None = None, keepdim: bool = False
+) -> Tensor:
+    """The indices that :func:`extreme` gives."""
+    return _reduced(ad, input, dim, keepdim and dim is not None, lambda x: op(x, dim, keepdim))
+
+
 @register_rule("logsumexp")
 def logsumexp(ad: Interpreter, op: Callable[..., Tensor], input: Tensor, dim: _Dims, keepdim: bool = False) -> Tensor:
     """The logarithm of a sum to which a dead position contributes nothing."""

@@ -1,0 +1,65 @@
+"""Operations that are others put together: the masks are those of the steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from captum_ad.engine.interpreter import Interpreter
+from captum_ad.engine.registry import register_rule
+
+_ALONG = {"hstack": 1, "column_stack": 1, "vstack": 0, "row_stack": 0, "dstack": 2}
+
+
+@register_rule(*_ALONG, always=True)
+def stacked(ad: Interpreter, op: Callable[..., Tensor], tensors: Sequence[Tensor], **kwargs: Any) -> Tensor:
+    """A concatenation along one of the first three dimensions."""
+    dim = _ALONG[op.__name__]
+    if kwargs.get("out") is not None or min(x.dim() for x in tensors) <= max(dim, 1):
+        ad.refuse("writes into out=, or adds dimensions")
+    return ad.follow(torch.cat, list(tensors), dim)
+
+
+@register_rule("copy_", always=True)
+def copy(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, src: Tensor, non_blocking: bool = False) -> Tensor:
+    """As ``x[...] = src``."""
+    ad.follow(x.__setitem__, ..., src)
+    return x
+
+
+@register_rule("softmin")
+def softmin(
+    ad: Interpreter,
+    op: Callable[..., Tensor],
+    input: Tensor,
+    dim: int | None = None,
+    _stacklevel: int = 3,
+    dtype: torch.dtype | None = None,
+) -> Tensor:
+    """The softmax of what has the other sign."""
+    return ad.follow(lambda: F.softmax(-input, dim, dtype=dtype))
+
+
+@register_rule("cosine_similarity")
+def cosine_similarity(
+    ad: Interpreter, op: Callable[..., Tensor], x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8
+) -> Tensor:
+    """The sum of the products of two maps, each divided by its norm."""
+    found = ad.follow(lambda: (F.normalize(x1, dim=dim, eps=eps) * F.normalize(x2, dim=dim, eps=eps)).sum(dim))
+    return ad.emit(op(ad.deactivate(x1), ad.deactivate(x2), dim, eps), ad.mask(found), samples=ad.samples(found))
+
+
+@register_rule("tril", "triu")
+def triangle(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, diagonal: int = 0) -> Tensor:
+    """Zeros written over the other triangle."""
+    lower, write = op.__name__.startswith("tril"), x.masked_fill_ if op.__name__.endswith("_") else x.masked_fill
+
+    def zeros_written() -> Tensor:
+        everywhere = torch.ones(x.shape[-2:], dtype=torch.bool, device=x.device)
+        return write(~(everywhere.tril(diagonal) if lower else everywhere.triu(diagonal)), 0)
+
+    return ad.follow(zeros_written)

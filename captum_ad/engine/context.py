@@ -102,6 +102,16 @@ class Context:
         alone = samples is not None and samples.alone_in(x.shape)
         return [dim for dim in range(x.dim()) if not (alone and samples and dim == samples.dim)]
 
+    def is_scores(self, x: Tensor) -> bool:
+        """Whether an operand says how much positions attend to positions: a product over channels, or made of such."""
+        tag = self._tag(x)
+        return tag is not None and tag.scores
+
+    def all_scores(self) -> bool:
+        """Whether all operands with features are scores."""
+        tags = [tag for operand in self._operands if (tag := tag_of(operand)) and tag.data]
+        return bool(tags) and all(tag.scores for tag in tags)
+
     def box(self, mask: FeatureMask | None, shape: Sequence[int]) -> Box | None:
         """Outside of which nothing of a tensor need be computed; None if that is not worth the effort."""
         if mask is None or not self._skips or math.prod(shape) < SMALLEST or torch.is_grad_enabled():
@@ -183,6 +193,7 @@ class Context:
         samples: Samples | None = INHERITED,
         part: Part | None = None,
         position: bool = False,
+        scores: bool | None = None,
     ) -> _T:
         """Mark a result with its mask and return it.
 
@@ -200,6 +211,8 @@ class Context:
             What has been computed of `out`, for :meth:`complete` to write into it when that is needed.
         position : bool
             Whether `out` is one position that was picked out of several; what is made of it is so, too.
+        scores : bool, optional
+            Whether `out` holds scores of positions for positions. If not given: whether all operands do.
         """
         if not isinstance(out, Tensor):
             raise TypeError(f"a rule emits tensors, not {type(out).__name__}: emit each tensor of a tuple")
@@ -222,6 +235,7 @@ class Context:
         position = position or any((tag := tag_of(operand)) and tag.position for operand in self._operands)
         tag = Tag(self._run, True, mask, clean, storage, samples, part, position)
         tag.wrote = wrote
+        tag.scores = self.all_scores() if scores is None else scores
         self._mark(out, tag)
         self._results.append(out)
         return out

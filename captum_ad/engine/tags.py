@@ -42,6 +42,7 @@ class Tag:
         "position",
         "run",
         "samples",
+        "scores",
         "storage",
         "writes",
         "wrote",
@@ -66,6 +67,7 @@ class Tag:
         self.samples = samples  # None: not known, or spread over several dimensions
         self.part = part  # what has been computed of it, and not been written into it yet
         self.position = position  # made of one position that was picked out of several
+        self.scores = False  # of positions for positions, before a softmax
         self.writes = storage.writes
         self.mask_writes = storage.mask_writes
         self.wrote = False  # was the one that made it so many

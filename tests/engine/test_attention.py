@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from captum_ad import PRESETS, ADForward, UnsupportedOperationError
+from captum_ad import PRESETS, ADForward, MaskRule, UnsupportedOperationError
 from tests.engine.attention import CHANNELS, GRAPHS, HEIGHT, WIDTH
 from tests.engine.test_oracle import RULES, TAUS, _compare, _masks
 from tests.networks import Apply
@@ -123,6 +123,35 @@ def test_dead_tokens_might_as_well_not_be_there() -> None:
     torch.testing.assert_close(out[:, 0], shorter[:, 0])
     torch.testing.assert_close(out[:, 1:][:, mask], shorter[:, 1:])
     assert bool((out[:, 1:][:, ~mask] == 0).all())
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@torch.no_grad()
+def test_dead_keys_stay_out_of_the_softmax_whatever_is_added_to_their_scores(preset: str) -> None:
+    """Leaving tokens out, and their rows of the table of places, is the same as masking them."""
+    torch.manual_seed(0)
+    places, mask = torch.randn(12, CHANNELS).double(), torch.arange(12) % 3 == 0
+
+    def network(places: Tensor, height: int) -> nn.Module:
+        def block(x: Tensor, mix: nn.Module) -> Tensor:
+            scores = x @ x.mT
+            scores = scores.unflatten(2, (height, -1))
+            scores += (x @ places.mT).unflatten(2, (height, -1))  # by query and place of the key
+            scores = scores.flatten(2) * 0.5
+            scores = scores + (x.mean(1, keepdim=True) - x)[..., :1]  # by query alone
+            x = x + mix(torch.softmax(scores, -1) @ x)
+            return x + mix(x)
+
+        torch.manual_seed(1)
+        layers = (Apply(block, nn.Linear(CHANNELS, CHANNELS)) for _ in range(2))
+        model = Everything(*layers, class_token=False)
+        model.register_buffer("places", places)
+        return model.double().eval()
+
+    x, rule = torch.randn(2, CHANNELS, 1, 12).double(), MaskRule(average="active", growth=PRESETS[preset].growth)
+    out = ADForward(network(places, 2), rule)(x, mask=mask[None].expand(2, 1, 12))
+    torch.testing.assert_close(out[:, mask], network(places[mask], 1)(x[..., mask]))
+    assert bool((out[:, ~mask] == 0).all())
 
 
 FUTURE = torch.ones(12, 12, dtype=torch.bool).triu(1)

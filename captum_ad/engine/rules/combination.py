@@ -197,7 +197,8 @@ def sum_of(
     elif not same:  # a live contribution may stand at a dead position
         zeros = all(mask.feature is None for mask in masks)  # and no constant stands at a dead position
         clean = zero_stays_zero and zeros and ad.rule.sum == "union" and ad.tau < 1 / len(operands)
-    return ad.emit(out, sum_mask(ad, [aligned(mask, out.dim()) for mask in masks]), clean=clean)
+    mask, scores = sum_mask(ad, [aligned(mask, out.dim()) for mask in masks]), any(map(ad.is_scores, maps))
+    return ad.emit(out, mask, clean=clean, scores=scores)
 
 
 def _sum_of_parts(
@@ -264,10 +265,13 @@ def _statistics(ad: Interpreter, *operands: Any) -> list[Tensor]:
     """The operands, if any, that have one value (or one vector of channels) for all positions of another.
 
     A gate or a pooled vector has no position of its own: it neither revives a dead position of the
-    other operand nor counts as a contribution there.
+    other operand nor counts as a contribution there. Nor does a bias that is made of queries, beside
+    scores: a dead key stays out of the softmax.
     """
     maps = [operand for operand in operands if ad.is_data(operand)]
     found: list[Tensor] = []
+    if any(map(ad.is_scores, maps)):
+        return [x for x in maps if not ad.is_scores(x)]
     for x in reversed(maps):
         if any(_is_statistic_of(ad, x, other) for other in maps):
             found.append(x)

@@ -80,7 +80,18 @@ def _emitted(ad: Interpreter, out: Tensor, equation: str, *operands: Tensor) -> 
         ad.refuse("mixes the samples of a batch (pass them one by one)")
     masks = [written_mask(ad, x) for x in operands]
     places = [s._replace(dim=result.index(labels[s.dim])) for labels, s in known if s and labels[s.dim] in result]
-    return ad.emit(out, contracted(equation, *masks), samples=places[0] if places else None)
+    scores = len(known) == 2 == len(masks) and _are_scores(ins, result, masks)
+    return ad.emit(out, contracted(equation, *masks), samples=places[0] if places else None, scores=scores)
+
+
+def _are_scores(ins: str, result: str, masks: list[FeatureMask]) -> bool:
+    """Whether positions of two maps meet in a product over channels."""
+    masked = [
+        {label for label, size in zip(labels, mask.kept.shape) if size > 1}
+        for labels, mask in zip(ins.split(","), masks)
+    ]
+    own = [labels - set(other) & set(result) for labels, other in zip(masked, reversed(ins.split(",")))]
+    return all(own) and not (masked[0] | masked[1]) - set(result)
 
 
 def _without_ellipsis(equation: str, dims: list[int]) -> str:

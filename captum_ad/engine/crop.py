@@ -10,14 +10,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-
-if TYPE_CHECKING:
-    from captum_ad.engine.masks import FeatureMask
 
 WORTHWHILE = 0.6
 """The largest share of a tensor that a box may hold for the rest to be skipped."""
@@ -63,17 +60,17 @@ class Part(NamedTuple):
         return F.pad(self.values, margins) if any(margins) else self.values
 
 
-def live_box(mask: FeatureMask) -> Box | None:
-    """The box of what is not dead in any sample; None if nothing is left."""
-    live, sides = ~mask.dead, {}
-    for dim in range(1, live.dim()):
-        if live.shape[dim] == 1:
+def bounding_box(there: Tensor, dims: Iterable[int]) -> Box | None:
+    """The smallest box with sides along these dimensions that holds whatever is True; None if nothing is."""
+    sides = {}
+    for dim in dims:
+        if there.shape[dim] == 1:
             continue
-        there = (live.sum([d for d in range(live.dim()) if d != dim]) > 0).nonzero()
-        if len(there) == 0:
+        found = (there.sum([d for d in range(there.dim()) if d != dim]) > 0).nonzero()
+        if len(found) == 0:
             return None
-        side = int(there[0]), int(there[-1]) + 1
-        if side != (0, live.shape[dim]):
+        side = int(found[0]), int(found[-1]) + 1
+        if side != (0, there.shape[dim]):
             sides[dim] = side
     return Box(sides)
 

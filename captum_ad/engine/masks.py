@@ -10,7 +10,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from captum_ad.engine.crop import Box, live_box
+from captum_ad.engine.crop import Box, bounding_box
 from captum_ad.rule import MaskRule
 
 
@@ -55,8 +55,13 @@ class FeatureMask:
 
     @cached_property
     def box(self) -> Box | None:
-        """The box of what is not dead; None if nothing is left."""
-        return live_box(self)
+        """The box of what is not dead in any sample; None if nothing is left."""
+        return bounding_box(~self.dead, range(1, self.dead.dim()))
+
+    @cached_property
+    def dead_box(self) -> Box | None:
+        """The box of what is dead; None if nothing is."""
+        return bounding_box(self.dead, range(self.dead.dim()))
 
     def equals(self, other: FeatureMask) -> bool:
         """Whether two masks say the same."""

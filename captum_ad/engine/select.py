@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from captum_ad.engine.crop import SMALLEST, WORTHWHILE, Box
 from captum_ad.engine.masks import FeatureMask
 
 _INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
@@ -26,10 +27,12 @@ def zeroed(x: Tensor, mask: FeatureMask) -> Tensor:
 
 
 def zero_(x: Tensor, mask: FeatureMask) -> None:
-    """Zero where dead, written into `x`."""
+    """Zero where dead, written into `x`; a small part of it is read and written alone."""
     if _has_bits(x):
-        integers = _INTEGERS[x.itemsize]
-        x.view(integers).bitwise_and_(mask.bits(integers))
+        integers, box = _INTEGERS[x.itemsize], mask.dead_box if x.numel() >= SMALLEST else Box({})
+        if box is not None:
+            box = box if box.share(x.shape) <= WORTHWHILE else Box({})
+            box.of(x.view(integers)).bitwise_and_(box.of(mask.bits(integers)))
     else:
         x.masked_fill_(mask.dead, 0)
 

@@ -4,12 +4,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from captum_ad.engine import context
+from captum_ad.engine import context, select
 
 
 @pytest.fixture(autouse=True, scope="session")
 def skip_dead_of_any_size() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(context, "SMALLEST", 1)
-        patch.setattr(context, "WORTHWHILE", 0.9)
+        for module in (context, select):
+            patch.setattr(module, "SMALLEST", 1)
+            patch.setattr(module, "WORTHWHILE", 0.9)
         yield

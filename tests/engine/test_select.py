@@ -22,16 +22,22 @@ DTYPES = [
 ]
 
 
+@pytest.mark.parametrize("dead", ["anywhere", "in a corner", "one position", "nowhere"])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("layout", ["contiguous", "channels last", "transposed", "every other"])
-def test_as_masked_fill(dtype: torch.dtype, layout: str) -> None:
+def test_as_masked_fill(dtype: torch.dtype, layout: str, dead: str) -> None:
     x = (torch.randn(2, 4, 6, 6) * 100).to(dtype)
     if dtype.is_floating_point:
         x[..., ::2, :] = torch.tensor([math.nan, math.inf, -math.inf, -0.0, 1e-7, 1]).to(dtype)
     if layout == "channels last":
         x = x.to(memory_format=torch.channels_last)
     x = {"transposed": x.transpose(1, 3), "every other": x[..., ::2]}.get(layout, x)
-    mask = FeatureMask(torch.rand(2, 1, *x.shape[2:]) < 0.5)
+    kept = torch.rand(2, 1, *x.shape[2:]) < 0.5
+    if dead != "anywhere":
+        kept[:, :, 2:], kept[:, :, :, :1], kept[0] = True, True, True
+    if dead in ("one position", "nowhere"):
+        kept[:], kept[1, 0, 1, 2] = True, dead == "nowhere"
+    mask = FeatureMask(kept)
     expected = x.clone().masked_fill_(mask.dead, 0)
     out = zeroed(x, mask)
     assert out.stride() == expected.stride()

@@ -109,7 +109,7 @@ def test_train_mode() -> None:
     assert_unchanged(model, before)
     assert not report
     assert [check.passed for check in report.checks] == [False, *[None] * 7]
-    assert report["eval mode"].module == "0.0"
+    assert report["eval mode"].module == "0.1"  # the BatchNorm, which is what does harm
     assert "like 8 more" in report["eval mode"].detail
     assert "model.eval()" in report["eval mode"].detail
     only = network()
@@ -117,6 +117,10 @@ def test_train_mode() -> None:
     failed = check_model(only, X, verbose=False)["eval mode"]
     assert (failed.module, failed.module_type) == ("0.1", "BatchNorm2d")
     assert "more" not in failed.detail
+    around = nn.Sequential(network())
+    around.training = True
+    failed = check_model(around, X, verbose=False)["eval mode"]
+    assert (failed.module, failed.place) == ("", "the model itself (Sequential)")
 
 
 class TopThree(torch.autograd.Function):

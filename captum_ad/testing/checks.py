@@ -8,6 +8,8 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
 
 from captum_ad.forward import ADForward
 from captum_ad.testing.report import Check
@@ -24,7 +26,8 @@ def eval_mode(model: nn.Module) -> Check:
     training = [(path, module) for path, module in model.named_modules() if module.training]
     if not training:
         return Check("eval mode", True, "every module")
-    path, module = next(((p, m) for p, m in training if not any(m.children())), training[0])
+    telling = [(path, module) for path, module in training if isinstance(module, (_BatchNorm, _DropoutNd))]
+    path, module = (telling or training)[0]
     more = f", like {len(training) - 1} more" if len(training) > 1 else ""
     what = f"in train mode{more}: BatchNorm and Dropout mix samples and change the model there. Call model.eval() first"
     return Check("eval mode", False, what, path, type(module).__name__)
@@ -73,17 +76,20 @@ def theorem_1(ad: ADForward, x: Tensor, masks: Sequence[Tensor]) -> Check:
 def missing(ad: ADForward, x: Tensor, masks: Sequence[Tensor], seed: int = 0) -> Check:
     """Nothing comes of what is deactivated: neither of the input's values there, nor of any layer's."""
     name, finite = "missing means missing", bool(plain(ad, x).isfinite().all())
-    noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(seed)).to(x)
+    generator = torch.Generator().manual_seed(seed)
+    kinds = torch.randint(0, 4, x.shape, generator=generator).to(x.device)
+    junk = torch.randn(x.shape, generator=generator).to(x)
+    for kind, number in enumerate((_LARGE, math.inf, math.nan)):
+        junk = junk.masked_fill(kinds == kind, torch.tensor(number).to(x))
     for mask in masks:
-        expected = ad(x, mask=mask)
+        kept, expected = mask[:, None], ad(x, mask=mask)
         if finite and not bool(expected.isfinite().all()):
             return _failed(name, "makes NaN or Inf of a masked input", run(ad, x, mask), None)
-        for junk in (noise, _LARGE, math.inf, math.nan):
-            spoilt = x.where(mask[:, None], torch.as_tensor(junk).to(x))
-            if not same_bits(ad(spoilt, mask=mask), expected):
-                what = "depends on the input's values at masked positions"
-                return _failed(name, what, run(ad, x, mask), run(ad, spoilt, mask))
-        if not same_bits(ad(spoilt), expected):
+        spoilt = x.where(kept, junk)
+        if not same_bits(ad(spoilt, mask=mask), expected):
+            what = "depends on the input's values at masked positions"
+            return _failed(name, what, run(ad, x, mask), run(ad, spoilt, mask))
+        if not same_bits(ad(x.where(kept, math.nan)), expected):
             return Check(name, False, "NaN without a mask gives something else than a mask")
         inside = watched(ad, x, mask)
         for number in (math.nan, _LARGE):

@@ -428,8 +428,12 @@ def test_the_verdict_is_aligned_and_says_what_to_do() -> None:
     assert all(line[column - 2 : column] == "  " and line[column] != " " for line in lines)
     assert all(len(line) <= 118 for line in lines)
     text = " ".join(" ".join(lines).split())
-    assert "module '0.2' (Suspect), operation cumsum: operation torch.Tensor.cumsum, called in module '0.2'" in text
+    assert (
+        "✗ every operation has a rule operation torch.Tensor.cumsum, called in module '0.2' (Suspect), has no" in text
+    )
     assert "Register a rule" in text
+    text = " ".join(str(check(network(rule=lambda ad, op, x: ad.emit(op(x), None)))).split())
+    assert "✗ no lost masks module '0.2' (Suspect), operation forward: makes active positions" in text
 
 
 def test_places_in_words() -> None:

@@ -85,7 +85,7 @@ def check_model(
     Sequential, paper, 3 masks, seed 0: NOT all checks passed
       ✓ eval mode                   every module
       ✓ repeatable                  the model gives the same bits twice
-      ✗ every operation has a rule  module '1' (Cumulated), operation cumsum: ...
+      ✗ every operation has a rule  operation torch.Tensor.cumsum, called in module '1' (Cumulated), has no ...
       – Theorem 1                   not checked
       – missing means missing       not checked
       – monotone masks              not checked

@@ -92,7 +92,8 @@ class Report:
         lines = [f"{self.model}, {self.setting}: {'all checks passed' if self else 'NOT all checks passed'}"]
         for check in self.checks:
             head = f"  {_SIGNS[check.passed]} {check.name.ljust(width)}  "
-            words = f"{check.place}: {check.detail}" if check.place else check.detail
+            told = check.place.partition(",")[0] in check.detail  # as in a refusal; true if there is no place
+            words = check.detail if told else f"{check.place}: {check.detail}"
             text = words if check.passed is not None else "not checked"
             wrapped = textwrap.wrap(
                 text, _WIDTH, initial_indent=head, subsequent_indent=" " * len(head), break_on_hyphens=False

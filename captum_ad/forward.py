@@ -197,6 +197,16 @@ class ADForward(nn.Module):
                 raise ValueError(f"{name} holds NaN, which masks a feature; pass features by position, not by name")
         if all(m is None or m.is_full() for m in masks):
             return self._selected(self.model(*inputs, **kwargs))
+        return self._carried(engine, inputs, masks, kwargs)
+
+    def _carried(
+        self,
+        engine: Callable[..., Interpreter],
+        inputs: tuple[Any, ...],
+        masks: list[FeatureMask | None],
+        kwargs: dict[str, Any],
+    ) -> Tensor:
+        """Run the model under an engine, also if nothing is masked."""
         refuse_compiled(self.model)
         constants = [x for x, m in zip(inputs, masks) if m is None and isinstance(x, Tensor)]
         constants += [x for x in kwargs.values() if isinstance(x, Tensor)]

@@ -95,7 +95,7 @@ class Tracer(Interpreter):
         results = [(x.shape, tag.mask) for x, tag in tags if tag is not None and tag.data]
         if before and results:
             self._number += 1
-            self._write(_short_name(func), before, results)
+            self._write(short_name(func), before, results)
         return out
 
     def _write(self, operation: str, operands: _Masks, results: _Masks) -> None:
@@ -107,7 +107,7 @@ class Tracer(Interpreter):
             self._record.add(module, operation, self._number, shape, mask, before, renewed)
 
 
-def _short_name(operation: Any) -> str:
+def short_name(operation: Any) -> str:
     """An operation's name as it is written in code: of Tensor.__iadd__, "iadd"."""
     owner = getattr(operation, "__self__", None)
     name: str = getattr(operation, "__name__", "") or type(operation).__name__

@@ -1,0 +1,214 @@
+"""The checks: each runs the network in ways that have to agree, and names the first operation at which they do not."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
+
+from captum_ad.forward import ADForward
+from captum_ad.testing.report import Check
+from captum_ad.testing.watch import Alike, Broken, Result, Run, equal, first_difference, run, same_bits, watched
+from captum_ad.trace import Checkpoint
+
+_TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}  # of rounding, against the largest value; others: 2e-2
+_LARGE = 1e30
+_HELP = "see help(captum_ad.register_rule)"
+
+
+def eval_mode(model: nn.Module) -> Check:
+    """No module is in train mode."""
+    training = [(path, module) for path, module in model.named_modules() if module.training]
+    if not training:
+        return Check("eval mode", True, "every module")
+    telling = [(path, module) for path, module in training if isinstance(module, (_BatchNorm, _DropoutNd))]
+    path, module = (telling or training)[0]
+    more = f", like {len(training) - 1} more" if len(training) > 1 else ""
+    what = f"in train mode{more}: BatchNorm and Dropout mix samples and change the model there. Call model.eval() first"
+    return Check("eval mode", False, what, path, type(module).__name__)
+
+
+def repeatable(ad: ADForward, x: Tensor) -> Check:
+    """The model by itself gives the same twice."""
+    out = plain(ad, x)
+    if out.dim() == 0 or len(out) != len(x):
+        raise ValueError(
+            f"the output has shape {tuple(out.shape)} for {len(x)} samples, expected a row for each: give "
+            "ADForward(model, select=...), which picks such a tensor from it"
+        )
+    if same_bits(plain(ad, x), out):
+        return Check("repeatable", True, "the model gives the same bits twice")
+    what = "gives something else for the same input the next time: it is random, or remembers its last call"
+    return _failed("repeatable", what, run(ad, x, None), run(ad, x, None))
+
+
+def rules(ad: ADForward, x: Tensor, masks: Sequence[Tensor]) -> Check:
+    """A mask can be carried through every operation, also if nothing is kept."""
+    seen: set[int] = set()
+    for mask in masks:
+        watched(ad, x, mask, lambda result: seen.add(result.checkpoint.number))
+    return Check("every operation has a rule", True, f"{len(seen)} operations on features, {len(masks)} masks")
+
+
+def theorem_1(ad: ADForward, x: Tensor, masks: Sequence[Tensor]) -> Check:
+    """With nothing masked the output is the model's own; so is that of a sample kept whole beside a masked one."""
+    name, n, full = "Theorem 1", len(x), torch.ones_like(masks[0])
+    expected = plain(ad, x)
+    if not same_bits(ad(x), expected) or not same_bits(ad(x, mask=full), expected):
+        return Check(name, False, "with nothing masked, the output is not the model's own")
+    both, error = torch.cat([x, x]), 0.0
+    expected = plain(ad, both)[:n]
+    for mask in masks:
+        beside = torch.cat([full, mask])
+        out = ad(both, mask=beside)[:n]
+        error = max(error, _distance(out, expected))
+        if not _close(out, expected):
+            what = f"a sample kept whole beside a masked one comes out otherwise, by {error:.1g} of the largest output"
+            return _failed(name, what, run(ad, both, None), run(ad, both, beside), _close_in(range(n), 2 * n))
+    return Check(name, True, f"nothing masked: bit for bit; kept whole beside a masked sample: {_exactness(error)}")
+
+
+def missing(ad: ADForward, x: Tensor, masks: Sequence[Tensor], seed: int = 0) -> Check:
+    """Nothing comes of what is deactivated: neither of the input's values there, nor of any layer's."""
+    name, finite = "missing means missing", bool(plain(ad, x).isfinite().all())
+    generator = torch.Generator().manual_seed(seed)
+    kinds = torch.randint(0, 4, x.shape, generator=generator).to(x.device)
+    junk = torch.randn(x.shape, generator=generator).to(x)
+    for kind, number in enumerate((_LARGE, math.inf, math.nan)):
+        junk = junk.masked_fill(kinds == kind, torch.tensor(number).to(x))
+    for mask in masks:
+        kept, expected = mask[:, None], ad(x, mask=mask)
+        if finite and not bool(expected.isfinite().all()):
+            return _failed(name, "makes NaN or Inf of a masked input", run(ad, x, mask), None)
+        spoilt = x.where(kept, junk)
+        if not same_bits(ad(spoilt, mask=mask), expected):
+            what = "depends on the input's values at masked positions"
+            return _failed(name, what, run(ad, x, mask), run(ad, spoilt, mask))
+        if not same_bits(ad(x.where(kept, math.nan)), expected):
+            return Check(name, False, "NaN without a mask gives something else than a mask")
+        inside = watched(ad, x, mask)
+        for number in (math.nan, _LARGE):
+            if not same_bits(watched(ad, x, mask, junk=number), inside):
+                what = (
+                    f"lets {number:g} at deactivated positions of its operand through: its rule has to read "
+                    f"ad.deactivate(x), which selects (NaN times zero is NaN), or to hand the mask on; {_HELP}"
+                )
+                return _failed(name, what, run(ad, x, mask), run(ad, x, mask, junk=number))
+    return Check(name, True, "noise, 1e30, Inf or NaN there, in the input and in every layer: the same bits")
+
+
+def monotone(ad: ADForward, x: Tensor, masks: Sequence[Tensor]) -> Check:
+    """Of a larger mask, no layer's mask is smaller anywhere; `masks` grow."""
+    name = "monotone masks"
+    traces = [ad.trace(x, mask=mask).operations for mask in masks]
+    for small, large in pairwise(traces):
+        for a, b in zip(small, large):
+            if (a.module, a.operation, a.shape) != (b.module, b.operation, b.shape):
+                return _at(name, "does not run under every mask: what the model does depends on its input", b)
+            if bool((_dead(b) & ~_dead(a)).any()):
+                what = (
+                    "deactivates a position when more of the input is kept: the mask that its rule emits has to grow "
+                    "with its operand's"
+                )
+                return _at(name, what, b)
+    return Check(name, True, f"at {len(traces[0])} places, {len(masks)} masks that grow")
+
+
+def no_lost_masks(ad: ADForward, x: Tensor, masks: Sequence[Tensor]) -> Check:
+    """The mask is not dropped: where nothing is kept no map comes alive, and the output depends on the mask."""
+    name = "no lost masks"
+    alive: list[Checkpoint] = []
+
+    def look(result: Result) -> None:
+        several = math.prod(result.checkpoint.shape[2:]) > 1  # a vector that a linear layer makes has no position left
+        if result.of_nothing and several and result.checkpoint.share > 0:
+            alive.append(result.checkpoint)
+
+    watched(ad, x, torch.zeros_like(masks[0]), look)
+    if alive:
+        what = f"makes active positions of an operand of which nothing is kept: its rule drops the mask; {_HELP}"
+        return _at(name, what, alive[0])
+    whole = plain(ad, x)
+    if all(same_bits(ad(x, mask=mask), whole) for mask in masks):
+        either = " (nor does it depend on the input)" if same_bits(plain(ad, -x), whole) else ""
+        return Check(name, False, f"the output is the model's own under every mask: it does not depend on them{either}")
+    return Check(name, True, "where nothing is kept nothing comes alive; the output depends on the mask")
+
+
+def batches(ad: ADForward, x: Tensor, masks: Sequence[Tensor]) -> Check:
+    """A sample gives in a batch what it gives alone."""
+    name, error = "batches do not mix", 0.0
+    many, mask = torch.cat([x] * len(masks)), torch.cat(list(masks))
+    together = ad(many, mask=mask)
+    for i in range(len(many)):
+        one = many[i : i + 1], mask[i : i + 1]
+        alone = ad(one[0], mask=one[1])
+        error = max(error, _distance(together[i : i + 1], alone))
+        if not _close(together[i : i + 1], alone):
+            what = f"gives something else for a sample alone and among {len(many)}"
+            return _failed(name, what, run(ad, *one), run(ad, many, mask), _close_in(range(i, i + 1), len(many)))
+    return Check(name, True, f"alone and among {len(many)}: {_exactness(error)}")
+
+
+def plain(ad: ADForward, x: Tensor) -> Tensor:
+    """What the model by itself gives."""
+    return ad._selected(ad.model(x))
+
+
+def _failed(name: str, what: str, reference: Run, other: Run | None, alike: Alike = equal) -> Check:
+    """A check that failed, with the first operation at which two runs differ (or at which one is not finite)."""
+    try:
+        found = first_difference(reference, other, alike)
+    except Broken:  # what failed is worse than that nobody can be named
+        found = None
+    return Check(name, False, what) if found is None else _at(name, what, found)
+
+
+def _at(name: str, what: str, found: Checkpoint) -> Check:
+    return Check(name, False, what, found.module, found.module_type, found.operation)
+
+
+def _close_in(samples: range, total: int) -> Alike:
+    """Whether results are close in some samples of a batch; what has samples in no known place counts as close."""
+
+    def part(result: Result) -> Tensor | None:
+        place, values = result.samples, result.values
+        if place is None or place.size != total:
+            return None if place is None or place.size != len(samples) else values
+        index = torch.arange(values.shape[place.dim], device=values.device)
+        sample = index // place.inner % place.size
+        return values.index_select(place.dim, index[(sample >= samples.start) & (sample < samples.stop)])
+
+    def alike(reference: Result, other: Result) -> bool:
+        one, another = part(reference), part(other)
+        return one is None or another is None or one.shape != another.shape or _close(another, one)
+
+    return alike
+
+
+def _close(x: Tensor, expected: Tensor) -> bool:
+    return same_bits(x, expected) or _distance(x, expected) <= _TOLERANCE.get(expected.dtype, 2e-2)
+
+
+def _distance(x: Tensor, expected: Tensor) -> float:
+    """The largest difference, against the largest value; infinite if one of both is not finite where the other is."""
+    if same_bits(x, expected):
+        return 0.0
+    if x.shape != expected.shape or not bool((x.isfinite() & expected.isfinite()).all()):
+        return math.inf
+    x, expected = x.double(), expected.double()
+    return float((x - expected).abs().max()) / max(float(expected.abs().max()), 1e-300)
+
+
+def _exactness(error: float) -> str:
+    return f"to rounding ({error:.0e} of the largest output)" if error else "bit for bit"
+
+
+def _dead(checkpoint: Checkpoint) -> Tensor:
+    dead = ~checkpoint.mask if checkpoint.features is None else checkpoint.features & ~checkpoint.mask
+    return dead.expand(checkpoint.shape)

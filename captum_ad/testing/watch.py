@@ -1,0 +1,194 @@
+"""A forward whose every result is looked at, and what is deactivated spoilt: how the checks find who is at fault."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from captum_ad.engine import FeatureMask
+from captum_ad.engine.layout import Samples
+from captum_ad.engine.origins import running_module
+from captum_ad.engine.tags import Tag, tag_of, tensors_in, version_of
+from captum_ad.errors import UnsupportedOperationError
+from captum_ad.forward import ADForward
+from captum_ad.trace import Checkpoint
+from captum_ad.tracer import Record, Tracer, short_name
+
+
+class Result(NamedTuple):
+    """What an operation has made."""
+
+    checkpoint: Checkpoint
+    values: Tensor
+    """A copy, zero where deactivated."""
+    samples: Samples | None
+    """Where the samples of the batch are in it, if that is known."""
+    of_nothing: bool
+    """Whether nothing of any of its operands is kept."""
+
+
+Run = Callable[[Callable[[Result], None]], Any]
+"""Runs a model, and calls a function with each result in order of execution."""
+Alike = Callable[[Result, Result], bool]
+
+
+class Broken(Exception):
+    """A masked forward stopped, in that module (path and type) at that operation."""
+
+    def __init__(self, error: Exception, module: tuple[str, str] | None, operation: str) -> None:
+        refused = isinstance(error, UnsupportedOperationError)
+        super().__init__(str(error) if refused else f"{type(error).__name__}: {error}")
+        self.module = module
+        self.operation = operation
+
+
+class Watch(Tracer):
+    """A tracer that shows what each operation has computed.
+
+    Parameters
+    ----------
+    seen : callable, optional
+        Called with each result.
+    junk : float, optional
+        Written to the deactivated positions of each result, unless the engine knows that they are zero. What is
+        deactivated is nobody's to read: nothing must come of it.
+    """
+
+    def __init__(
+        self, record: Record, *args: Any, seen: Callable[[Result], None] | None, junk: float | None, **kwargs: Any
+    ) -> None:
+        super().__init__(record, *args, **kwargs)
+        self.stopped: tuple[tuple[str, str], str] | None = None  # in which module, and at which operation
+        self._seen = seen
+        self._junk = junk
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Run the operation, and show what it has made."""
+        if self._inside:
+            return super().__torch_function__(func, types, args, kwargs)
+        known, operands = len(self._record.operations), tensors_in(args, kwargs or {})
+        masks = [tag.mask for _, tag in _with_features(operands)]
+        of_nothing = not any(mask is None or bool(mask.kept.any()) for mask in masks)
+        try:
+            out = super().__torch_function__(func, types, args, kwargs)
+        except Exception:
+            self.stopped = self.stopped or (running_module(self.model), short_name(func))
+            raise
+        if self._seen is not None:
+            results = _with_features(tensors_in(operands[:1] if out is None else out))
+            for checkpoint, (x, tag) in zip(self._record.operations[known:], results):
+                self._seen(Result(checkpoint, _copied(x, tag), tag.samples, of_nothing))
+        return out
+
+    def emit(self, out: Any, mask: FeatureMask | None, **kwargs: Any) -> Any:
+        """Mark a result with its mask, and put junk where it is deactivated."""
+        out = super().emit(out, mask, **kwargs)
+        tag = tag_of(out)
+        if self._junk is not None and tag is not None and tag.mask is not None and _is_its_own(out, tag):
+            known_zero = tag.clean and not bool(out.masked_select(tag.mask.dead).any())
+            if not known_zero:
+                out.masked_fill_(tag.mask.dead, torch.tensor(self._junk).to(out.dtype))
+                tag.storage.version = version_of(out)
+        return out
+
+
+def watched(
+    ad: ADForward,
+    x: Tensor,
+    mask: Tensor | None,
+    seen: Callable[[Result], None] | None = None,
+    junk: float | None = None,
+) -> Tensor:
+    """``ad(x, mask=mask)`` under a :class:`Watch`, also if nothing is masked (None); all of it is computed.
+
+    Raises
+    ------
+    Broken
+        If it stops.
+    """
+    whole = ADForward(ad.model, ad.rule, tau=ad.tau, select=ad.select, skip_dead=False)
+    masks = whole._masks((x,), torch.ones_like(x, dtype=torch.bool) if mask is None else mask)
+    engines: list[Watch] = []
+
+    def engine(*args: Any, **kwargs: Any) -> Watch:
+        engines.append(Watch(Record((x,), masks), *args, seen=seen, junk=junk, **kwargs))
+        return engines[0]
+
+    try:
+        return whole._carried(engine, (x,), masks, {})
+    except Exception as error:
+        stopped = engines[0].stopped if engines else None
+        raise Broken(error, *(stopped or (None, ""))) from error
+
+
+def run(ad: ADForward, x: Tensor, mask: Tensor | None, junk: float | None = None) -> Run:
+    """A run to compare with another one."""
+    return partial(watched, ad, x, mask, junk=junk)
+
+
+def first_difference(reference: Run, other: Run | None, alike: Alike) -> Checkpoint | None:
+    """The first operation of two runs of a model whose results are not alike, or that is another one.
+
+    Without another run: the first one whose result is not finite.
+    """
+    found: list[Checkpoint] = []
+    expected: list[Result | None] = []
+
+    def remember(result: Result) -> None:
+        if other is not None:
+            expected.append(result)
+        elif not found and not bool(result.values.isfinite().all()):
+            found.append(result.checkpoint)
+
+    numbers = itertools.count()
+
+    def compare(result: Result) -> None:
+        number = next(numbers)
+        if found:
+            return
+        before = expected[number] if number < len(expected) else None
+        same = before is not None and before.checkpoint.operation == result.checkpoint.operation
+        if before is None or not same or not alike(before, result):
+            found.append(result.checkpoint)
+        else:
+            expected[number] = None  # it is not needed any more
+
+    reference(remember)
+    if other is not None:
+        other(compare)
+    return found[0] if found else None
+
+
+def same_bits(a: Tensor, b: Tensor) -> bool:
+    """Whether two tensors are equal, and NaN where the other one is."""
+    return a.shape == b.shape and bool(((a == b) | ((a != a) & (b != b))).all())
+
+
+def equal(a: Result, b: Result) -> bool:
+    """Whether two results are the same, bit for bit."""
+    return same_bits(a.values, b.values)
+
+
+def _with_features(tensors: Sequence[Tensor]) -> list[tuple[Tensor, Tag]]:
+    return [(x, tag) for x in tensors if (tag := tag_of(x)) is not None and tag.data]
+
+
+def _is_its_own(x: Tensor, tag: Tag) -> bool:
+    """Whether what is written into a result reaches no other tensor."""
+    return x.is_floating_point() and not tag.storage.shared and tag.part is None and 0 not in x.stride()
+
+
+def _copied(x: Tensor, tag: Tag) -> Tensor:
+    values = x.detach()
+    return values.clone() if tag.mask is None else values.masked_fill(tag.mask.dead, 0)

@@ -34,6 +34,7 @@ def register_rule(*operations: str | type | Callable[..., Any], always: bool = F
     - ``ad.deactivate(x)``: ``x`` with zeros at its deactivated positions (a checkpoint), for operations
       that mix positions; ``ad.window_input(x, reach)`` the same for windows, which knob ``border`` fills;
     - ``ad.follow(function, *args)``: runs a function of operations that have rules, which carry the masks;
+    - ``ad.rule`` and ``ad.tau``: the knobs and the threshold, where an operation has windows or sums;
     - ``ad.refuse(why)``: stops the forward;
     - ``ad.emit(out, mask)``: ``out``, marked with its mask. Every tensor that a rule returns goes through
       it, each tensor of a tuple by itself, unless it comes from ``ad.follow``.

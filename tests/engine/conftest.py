@@ -7,7 +7,7 @@ import pytest
 from captum_ad.engine import context, select
 
 
-@pytest.fixture(autouse=True, scope="session")
+@pytest.fixture(autouse=True, scope="package")
 def skip_dead_of_any_size() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for module in (context, select):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import torch
 from hypothesis import HealthCheck, Phase, settings
@@ -18,7 +20,8 @@ settings.register_profile(
     phases=[Phase.explicit, Phase.generate, Phase.shrink],
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
 )
-settings.load_profile("captum_ad")
+settings.register_profile("brief", parent=settings.get_profile("captum_ad"), max_examples=15)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "captum_ad"))
 
 _RULES, _ALWAYS = dict(registry._RULES), set(registry._ALWAYS)
 

@@ -9,6 +9,10 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+ONES = torch.ones(1, 1, 2, 2)
+DESCENDING = torch.tensor([[4.0, 3.0], [2.0, 1.0]])
+"""A 2×2 image, and an attribution that ranks its pixels row by row."""
+
 
 def linear(weights: Tensor, bias: Sequence[float]) -> nn.Module:
     """Logits ``<weights[k], x> + bias[k]``. What is missing is zero to it, under AD as under a baseline of zero."""

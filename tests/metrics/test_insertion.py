@@ -8,10 +8,19 @@ from hypothesis import strategies as st
 from captum_ad import ADForward
 from captum_ad.metrics import deletion_curve, insertion_curve, sufficient_explanation
 from tests.metrics import reference
-from tests.metrics.models import answer, batches, noise, one_pixel, seesaw, sigmoid, small_net, untouched
+from tests.metrics.models import (
+    DESCENDING,
+    ONES,
+    answer,
+    batches,
+    noise,
+    one_pixel,
+    seesaw,
+    sigmoid,
+    small_net,
+    untouched,
+)
 
-ONES = torch.ones(1, 1, 2, 2)
-DESCENDING = torch.tensor([[4.0, 3.0], [2.0, 1.0]])
 both = pytest.mark.parametrize("function", [insertion_curve, deletion_curve])
 
 

@@ -1,4 +1,4 @@
-"""BaselineForward, inpainting, and the names of maskings: missing features painted, everything else as it was."""
+"""BaselineForward and the names of maskings: missing features painted, everything else as it was."""
 
 import inspect
 import re
@@ -7,46 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from captum._utils.models.linear_model import SkLearnLinearRegression
-from captum.attr import FeatureAblation, FeaturePermutation, KernelShap, Lime, Occlusion, ShapleyValueSampling
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
 import captum_ad
 from captum_ad import PRESETS, ADForward, BaselineForward, MaskRule, UnknownNameError
-from captum_ad.baselines import BASELINES, baseline, inpaint
+from captum_ad.baselines import BASELINES, baseline
 from captum_ad.extras import needed
 from captum_ad.painted import MASKING_VALUES, masked_forward
-
-QUADRANTS = torch.tensor([[0, 1], [2, 3]]).repeat_interleave(4, 0).repeat_interleave(4, 1)[None, None]
-SEEDS = st.integers(0, 999)
-
-
-def randn(seed, *shape):
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-
-
-def network():
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        layers = nn.Conv2d(3, 6, 3, padding=1), nn.BatchNorm2d(6), nn.SiLU(), nn.MaxPool2d(2), nn.Flatten()
-        return nn.Sequential(*layers, nn.Linear(96, 4)).eval()
-
-
-class Seen(nn.Module):
-    """The model that returns what it gets."""
-
-    def forward(self, x, *more, **kwargs):
-        return x
-
-
-@pytest.fixture
-def x():
-    x = randn(1, 2, 3, 8, 8)
-    x[:, :, 2:5, 1:6] = 0  # zeros are values like any other
-    return x
-
+from tests.painted.models import SEEDS, Seen, network, randn
 
 # What is painted
 
@@ -244,216 +214,6 @@ def test_a_mask_of_another_input_is_refused(x):
 def test_whole_numbers_are_not_painted():
     with pytest.raises(TypeError, match="int64; only features of a floating-point input"):
         BaselineForward(Seen(), 0)(torch.ones(1, 1, 2, 2, dtype=torch.long), mask=torch.zeros(2, 2))
-
-
-# Captum
-
-
-CASES = {
-    "Occlusion": (Occlusion, {"sliding_window_shapes": (3, 3, 3), "strides": (3, 2, 2)}),
-    "Occlusion of one channel": (Occlusion, {"sliding_window_shapes": (1, 4, 4), "strides": (1, 4, 4)}),
-    "FeatureAblation": (FeatureAblation, {"feature_mask": QUADRANTS}),
-    "ShapleyValueSampling": (ShapleyValueSampling, {"feature_mask": QUADRANTS, "n_samples": 5}),
-}
-GIVEN = {
-    **{name: (name, lambda x, name=name: baseline(name, x)) for name in BASELINES},
-    "value": (0.3, lambda x: 0.3),
-    "whole number": (2, lambda x: 2),
-    "colour": (randn(5, 3, 1, 1), lambda x: randn(5, 3, 1, 1).expand_as(x)),
-    "image": (randn(6, 1, 3, 8, 8), lambda x: randn(6, 1, 3, 8, 8)),
-}
-
-
-@pytest.mark.parametrize("perturbations_per_eval", [1, 3])
-@pytest.mark.parametrize("given_", GIVEN)
-@pytest.mark.parametrize("name", CASES)
-def test_captum_gives_what_it_gives_with_that_baseline(name, given_, perturbations_per_eval, x):
-    attributor, options = CASES[name]
-    options = options | {"target": [1, 3], "perturbations_per_eval": perturbations_per_eval}
-    model, (masking, painted) = network(), GIVEN[given_]
-    torch.manual_seed(5)
-    expected = attributor(model).attribute(x, baselines=painted(x), **options)
-    torch.manual_seed(5)
-    ours = attributor(BaselineForward(model, masking)).attribute(x, **options)
-    torch.testing.assert_close(ours, expected, rtol=1e-5, atol=1e-6)
-    assert ours.abs().sum() > 0
-    if given_ not in ("avg", "blur"):  # means may be rounded otherwise in another batch
-        assert torch.equal(ours, expected)
-
-
-@pytest.mark.filterwarnings("ignore:You are providing multiple inputs")
-@pytest.mark.parametrize("kind", ["Lime", "KernelShap"])
-def test_captum_s_surrogates_give_what_they_give_with_that_baseline(kind, x):
-    """Lime's default kernel compares inputs, which are masks here and images there; with one kernel they agree."""
-    model, options = network(), {"target": 1, "feature_mask": QUADRANTS, "n_samples": 30}
-
-    def surrogate(forward):
-        torch.manual_seed(5)
-        if kind == "KernelShap":
-            return KernelShap(forward)
-        return Lime(forward, SkLearnLinearRegression(), similarity_func=lambda *_, **__: 1.0)
-
-    expected = surrogate(model).attribute(x[:1], baselines=0.3, **options)
-    ours = surrogate(BaselineForward(model, 0.3)).attribute(x[:1], **options)
-    torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-5)
-    assert ours.abs().sum() > 0
-
-
-def test_captum_paints_by_a_function_of_the_mask(x):
-    """The drop when a quadrant of a linear model's input is replaced by three times itself is minus twice its part."""
-    model = nn.Sequential(nn.Flatten(), nn.Linear(192, 2)).eval()
-    found = FeatureAblation(BaselineForward(model, lambda x, mask: 3 * x)).attribute(
-        x, target=0, feature_mask=QUADRANTS
-    )
-    part = (x * model[1].weight[0].reshape(3, 8, 8)).detach()
-    for quadrant in range(4):
-        inside = QUADRANTS.eq(quadrant).expand_as(x)
-        expected = -2 * (part * inside).sum((1, 2, 3))
-        torch.testing.assert_close(found[:, 0][inside[:, 0]].reshape(2, -1)[:, 0], expected)
-
-
-def test_captum_inpaints(x):
-    """The drop of each window is that of the inpainted image."""
-    model, options = network(), {"sliding_window_shapes": (3, 4, 4), "strides": (3, 4, 4)}
-    found = Occlusion(BaselineForward(model, "inpaint")).attribute(x[:1], target=2, **options)
-    with torch.no_grad():
-        for top in (0, 4):
-            for left in (0, 4):
-                mask = torch.ones(1, 1, 8, 8, dtype=torch.bool)
-                mask[..., top : top + 4, left : left + 4] = False
-                drop = (model(x[:1]) - model(inpaint(x[:1], mask)))[0, 2]
-                torch.testing.assert_close(found[0, :, top : top + 4, left : left + 4], drop.expand(3, 4, 4))
-    assert found.unique().numel() == 4
-
-
-def test_captum_with_additional_arguments(x):
-    class Scaled(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.body = network()
-
-        def forward(self, image, scale, shift):
-            return scale * self.body(image) + shift
-
-    model, shift = Scaled().eval(), randn(3, 2, 4)
-    options = {"target": 0, "feature_mask": QUADRANTS, "additional_forward_args": (2.0, shift)}
-    expected = FeatureAblation(model).attribute(x, baselines=0.5, **options)
-    assert torch.equal(FeatureAblation(BaselineForward(model, 0.5)).attribute(x, **options), expected)
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_captum_s_own_baselines_are_refused_beside_it(name, x):
-    attributor, options = CASES[name]
-    with pytest.raises(ValueError, match=r"baselines together with a BaselineForward.*Leave baselines out"):
-        attributor(BaselineForward(network(), 0.5)).attribute(x, target=0, baselines=0, **options)
-
-
-def test_captum_s_other_methods_and_buried_ones_are_refused(x):
-    forward = BaselineForward(network(), 0.5)
-    with pytest.raises(ValueError, match=r"FeaturePermutation.*run a BaselineForward as the plain model"):
-        FeaturePermutation(forward).attribute(x, target=0)
-    with pytest.raises(ValueError, match=r"Sequential has a BaselineForward inside.*Put it outermost"):
-        FeatureAblation(nn.Sequential(forward, nn.Softmax(1))).attribute(x, target=0, feature_mask=QUADRANTS)
-
-
-def test_a_second_input_cannot_be_masked_by_captum(x):
-    class Two(nn.Module):
-        def forward(self, first, second):
-            return (first + second).flatten(1)
-
-    with pytest.raises(ValueError, match="first input only"):
-        FeatureAblation(BaselineForward(Two().eval(), 0)).attribute((x, x), target=0)
-
-
-# Inpainting
-
-
-def masks(draw_seed, shape, per_channel):
-    return randn(draw_seed, shape[0], shape[1] if per_channel else 1, *shape[2:]) > -0.3
-
-
-@given(SEEDS, st.booleans(), st.sampled_from([(1, 1, 8, 8), (2, 3, 6, 9), (3, 2, 1, 7), (1, 1, 1, 1)]))
-def test_inpainting_keeps_what_is_visible_bit_for_bit_and_fills_the_rest(seed, per_channel, shape):
-    x, mask = randn(seed, *shape), masks(seed + 1, shape, per_channel)
-    before = x.clone()
-    painted = inpaint(x, mask)
-    assert painted.shape == shape
-    seen = mask.expand(shape)
-    assert torch.equal(painted[seen], x[seen])
-    assert painted.isfinite().all()
-    assert torch.equal(x, before)
-
-
-@given(SEEDS, st.booleans(), st.sampled_from([0.0, 1e30, torch.nan, torch.inf, -torch.inf]))
-def test_inpainting_does_not_see_what_is_hidden(seed, per_channel, junk):
-    x = randn(seed, 2, 3, 7, 8)
-    mask = masks(seed + 1, x.shape, per_channel)
-    assert torch.equal(inpaint(x, mask), inpaint(torch.where(mask, x, junk), mask))
-
-
-@given(SEEDS, st.floats(-100, 100, width=32))
-def test_inpainting_continues_a_flat_area(seed, value):
-    x = torch.full((1, 2, 8, 8), value)
-    mask = masks(seed, x.shape, True)
-    mask[:, :, 3, 3] = True
-    torch.testing.assert_close(inpaint(x, mask), x, rtol=1e-4, atol=1e-4)
-
-
-@given(SEEDS)
-def test_inpainted_values_lie_between_those_that_are_seen(seed):
-    x = randn(seed, 1, 1, 8, 8)
-    mask = masks(seed + 1, x.shape, False)
-    seen, painted = x[mask], inpaint(x, mask)
-    assert painted.min() >= seen.min() - 1e-3
-    assert painted.max() <= seen.max() + 1e-3
-
-
-@given(SEEDS)
-def test_samples_and_channels_are_inpainted_one_by_one(seed):
-    x = randn(seed, 2, 3, 7, 8)
-    mask = masks(seed + 1, x.shape, True)
-    painted = inpaint(x, mask)
-    for i in range(2):
-        for c in range(3):
-            alone = inpaint(x[i : i + 1, c : c + 1], mask[i : i + 1, c : c + 1])
-            assert torch.equal(painted[i, c], alone[0, 0])
-
-
-@pytest.mark.parametrize("junk", [0.0, 5.0, torch.nan])
-def test_a_channel_of_which_nothing_is_seen_is_zero(junk):
-    x, mask = randn(0, 1, 2, 6, 6), torch.ones(1, 2, 6, 6, dtype=torch.bool)
-    mask[:, 1] = False
-    x[:, 1] = junk
-    painted = inpaint(x, mask)
-    assert torch.equal(painted[:, 0], x[:, 0])
-    assert torch.equal(painted[:, 1], torch.zeros(1, 6, 6))
-    assert torch.equal(inpaint(x, torch.zeros(1, 1, 6, 6, dtype=torch.bool)), torch.zeros(1, 2, 6, 6))
-
-
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
-def test_inpainting_in_other_precisions(dtype):
-    x, mask = (randn(0, 1, 2, 8, 8).double() / 3).to(dtype), randn(1, 1, 1, 8, 8) > 0
-    painted = inpaint(x, mask)
-    assert painted.dtype == dtype
-    assert torch.equal(painted[mask.expand_as(x)], x[mask.expand_as(x)])
-    torch.testing.assert_close(painted.float(), inpaint(x.float(), mask), rtol=0.01, atol=0.01)
-
-
-@pytest.mark.parametrize("bad", [torch.zeros(1, 3, 8), torch.zeros(3, 8, 8), torch.zeros(1, 3, 8, 8).long()])
-def test_only_images_are_inpainted(bad):
-    with pytest.raises(ValueError, match=r"\(N, C, H, W\), got"):
-        inpaint(bad, torch.ones(bad.shape, dtype=torch.bool))
-
-
-def test_without_a_mask_there_is_no_inpainting(x):
-    with pytest.raises(ValueError, match=r"depends on what is masked.*BaselineForward\(model, 'inpaint'\)"):
-        baseline("inpaint", x)
-
-
-def test_without_opencv_the_line_that_installs_it_is_shown(x, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "cv2", None)
-    with pytest.raises(ImportError, match=r'OpenCV: pip install "captum_ad\[inpaint\]"'):
-        inpaint(x, torch.zeros(2, 1, 8, 8, dtype=torch.bool))
 
 
 # Names of maskings, and extras

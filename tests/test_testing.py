@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 from itertools import pairwise
@@ -61,6 +62,30 @@ def assert_fails(
 
 
 # What works
+
+
+class OneSample(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(3, 4, 3), nn.Linear(144, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.conv(x).reshape(1, -1))
+
+
+def test_a_model_for_one_sample() -> None:
+    report = check_model(OneSample().eval(), torch.randn(1, 3, 8, 8), verbose=False)
+    assert report
+    assert "takes no 2 samples" in report["Theorem 1"].detail
+    assert "takes no 4 samples" in report["batches do not mix"].detail
+
+
+def test_a_model_of_inference_tensors() -> None:
+    with torch.inference_mode():
+        model = network().eval()
+    before = copy.deepcopy(model.state_dict())
+    assert check_model(model, X, verbose=False)
+    assert all(map(torch.equal, model.state_dict().values(), before.values()))
 
 
 @pytest.mark.parametrize("rule", PRESETS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from types import MethodType
@@ -14,9 +15,10 @@ from torch.overrides import resolve_name
 
 from captum_ad.engine.border import fill_border
 from captum_ad.engine.crop import SMALLEST, WORTHWHILE, Box, Part
-from captum_ad.engine.layout import Samples, is_basic
+from captum_ad.engine.layout import Samples, is_basic, overlaps_itself
 from captum_ad.engine.masks import FeatureMask
 from captum_ad.engine.origins import has_own_backward, is_outer_constant, module_path, tensors_of
+from captum_ad.engine.registry import KEEP_SCORES, rule_for
 from captum_ad.engine.select import zero_, zeroed
 from captum_ad.engine.tags import Storage, Tag, is_left_behind, pointer_of, put_tag, tag_of, version_of
 from captum_ad.errors import UnsupportedOperationError
@@ -107,10 +109,10 @@ class Context:
         tag = self._tag(x)
         return tag is not None and tag.scores
 
-    def all_scores(self) -> bool:
-        """Whether all operands with features are scores."""
-        tags = [tag for operand in self._operands if (tag := tag_of(operand)) and tag.data]
-        return bool(tags) and all(tag.scores for tag in tags)
+    def channels(self, x: Tensor) -> frozenset[int] | None:
+        """Which dimensions of an operand are channels, as convolutions and linear maps have them; None: not known."""
+        tag = self._tag(x)
+        return tag.channels if tag else None
 
     def box(self, mask: FeatureMask | None, shape: Sequence[int]) -> Box | None:
         """Outside of which nothing of a tensor need be computed; None if that is not worth the effort."""
@@ -193,6 +195,7 @@ class Context:
         samples: Samples | None = INHERITED,
         part: Part | None = None,
         position: bool = False,
+        channels: frozenset[int] | None = INHERITED,
         scores: bool | None = None,
     ) -> _T:
         """Mark a result with its mask and return it.
@@ -211,8 +214,11 @@ class Context:
             What has been computed of `out`, for :meth:`complete` to write into it when that is needed.
         position : bool
             Whether `out` is one position that was picked out of several; what is made of it is so, too.
+        channels : frozenset of int, optional
+            Which dimensions of `out` are channels, None if unknown. If not given: those of operands, or as of the
+            operation.
         scores : bool, optional
-            Whether `out` holds scores of positions for positions. If not given: whether all operands do.
+            Whether `out` holds scores of positions for positions. If not given: if the operands do, and it keeps them.
         """
         if not isinstance(out, Tensor):
             raise TypeError(f"a rule emits tensors, not {type(out).__name__}: emit each tensor of a tuple")
@@ -235,7 +241,8 @@ class Context:
         position = position or any((tag := tag_of(operand)) and tag.position for operand in self._operands)
         tag = Tag(self._run, True, mask, clean, storage, samples, part, position)
         tag.wrote = wrote
-        tag.scores = self.all_scores() if scores is None else scores
+        tag.channels = self._inherited_channels(out) if channels is INHERITED else channels
+        tag.scores = self._kept_scores() if scores is None else scores
         self._mark(out, tag)
         self._results.append(out)
         return out
@@ -306,7 +313,7 @@ class Context:
         writes, view = tag.storage.mask_writes, x[index]
         only_write = of_value.wrote and writes == of_value.mask_writes == tag.mask_writes + 1
         place, other = ((v.data_ptr(), v.shape, v.stride()) for v in (view, value))
-        if only_write and place == other:
+        if only_write and place == other and not overlaps_itself(x):
             tag.mask_writes = writes
 
     def _adopt(self, x: Tensor) -> None:
@@ -332,6 +339,24 @@ class Context:
                 dim = tag.samples.dim
                 return tag.samples if operand.shape[dim] == out.shape[dim] else None
         return None
+
+    def _inherited_channels(self, out: Tensor) -> frozenset[int] | None:
+        """Which dimensions of a result are channels, by the operation and its operands; whatever their masks."""
+        name = getattr(self._operation, "__name__", "")
+        if (convolution := re.fullmatch(r"conv(?:_transpose)?([123])d", name)) is not None:
+            return frozenset({out.dim() - int(convolution[1]) - 1})
+        tags = [tag for operand in self._operands if operand.dim() == out.dim() and (tag := tag_of(operand))]
+        known = {tag.channels for tag in tags if tag.data and tag.channels is not None}
+        if len(known) == 1:
+            return known.pop()
+        return frozenset({out.dim() - 1}) if name in ("linear", "layer_norm", "rms_norm") and not known else None
+
+    def _kept_scores(self) -> bool:
+        which = KEEP_SCORES.get(rule_for(self._operation, masked=True))
+        if which is None or getattr(self._operation, "__name__", "") == "diagonal":
+            return False
+        tags = [tag for operand in self._operands if (tag := tag_of(operand)) and tag.data]
+        return bool(tags) and which(tag.scores for tag in tags)
 
     def _storage_of(self, out: Tensor) -> tuple[Storage, Tag | None]:
         """The storage record of a result, shared with the operand or other result whose memory it is."""

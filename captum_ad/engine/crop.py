@@ -66,7 +66,8 @@ def bounding_box(there: Tensor, dims: Iterable[int]) -> Box | None:
     for dim in dims:
         if there.shape[dim] == 1:
             continue
-        found = (there.sum([d for d in range(there.dim()) if d != dim]) > 0).nonzero()
+        others = [d for d in range(there.dim()) if d != dim]
+        found = (there.sum(others) if others else there).nonzero()
         if len(found) == 0:
             return None
         side = int(found[0]), int(found[-1]) + 1

@@ -57,6 +57,48 @@ def samples_after_reshape(samples: Samples, old: Sequence[int], new: Sequence[in
     return found
 
 
+def channels_after_reshape(channels: frozenset[int], old: Sequence[int], new: Sequence[int]) -> frozenset[int] | None:
+    """Which dimensions are of channels after a reshape; None: some are merged with positions behind them."""
+    found: set[int] = set()
+    for ins, outs in _groups(old, new):
+        ours = [dim for dim in ins if dim in channels and old[dim] > 1]
+        last = [dim for dim in ins if old[dim] > 1][-len(ours) :] if ours else []
+        if ours != last:
+            return None
+        size, inner = math.prod(old[dim] for dim in ours), 1
+        for dim in reversed(outs):
+            inner *= new[dim]
+            if size % inner:
+                break
+            if new[dim] > 1 or any(d in channels for d in ins):
+                found.add(dim)
+    return frozenset(found)
+
+
+def channels_in_view(
+    channels: frozenset[int], op: Callable[..., Any], shape: Sequence[int], *args: Any, **kwargs: Any
+) -> frozenset[int] | None:
+    """Which dimensions are of channels in the result(s) of an operation that gives views; None if that is not clear."""
+    strides, views = _viewed(op, shape, args, kwargs)
+    view = views if isinstance(views, Tensor) else views[0]
+    if view.dim() == len(shape) and all(s % before == 0 for s, before in zip(view.stride(), strides)):
+        return channels
+    places = [view.stride().index(stride) if stride in view.stride() else None for stride in strides]
+    if places.count(None) != len(shape) - view.dim():
+        return None
+    return frozenset(place for dim, place in enumerate(places) if dim in channels and place is not None)
+
+
+def overlaps_itself(x: Tensor) -> bool:
+    """Whether two elements of a tensor may be the same memory."""
+    reach = 0
+    for stride, size in sorted((stride, size) for stride, size in zip(x.stride(), x.shape) if size > 1):
+        if stride <= reach:
+            return True
+        reach += stride * (size - 1)
+    return False
+
+
 def permutation(op: Callable[..., Tensor], dims: int, *args: Any, **kwargs: Any) -> list[int]:
     """Which dimension each one of the result was, for an operation that makes them change places."""
     probe = torch.empty(list(range(2, 2 + dims)), device="meta")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from types import MethodType
 from typing import Any, TypeVar, cast
 
@@ -135,6 +135,20 @@ def takes_parts(rule: _R) -> _R:
     """Decorator of a rule that asks ``ad.part(x)`` before it reads an operand."""
     TAKES_PARTS.add(rule)
     return rule
+
+
+KEEP_SCORES: dict[OperationRule | None, Callable[[Iterable[bool]], bool]] = {}
+"""Rules whose results are attention scores if any of their operands is, or all of them are."""
+
+
+def keeps_scores(which: Callable[[Iterable[bool]], bool]) -> Callable[[_R], _R]:
+    """Decorator of a rule after which scores of positions for positions are still that; `which`: ``any`` or ``all``."""
+
+    def decorate(rule: _R) -> _R:
+        KEEP_SCORES[rule] = which
+        return rule
+
+    return decorate
 
 
 def rule_for(operation: Any, masked: bool) -> OperationRule | None:

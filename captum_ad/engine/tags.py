@@ -34,6 +34,7 @@ class Tag:
     """What is known of one tensor: whether it comes from inputs with features, and its mask."""
 
     __slots__ = (
+        "channels",
         "clean",
         "data",
         "mask",
@@ -67,6 +68,7 @@ class Tag:
         self.samples = samples  # None: not known, or spread over several dimensions
         self.part = part  # what has been computed of it, and not been written into it yet
         self.position = position  # made of one position that was picked out of several
+        self.channels: frozenset[int] | None = None  # the dimensions of channels; None: not known
         self.scores = False  # of positions for positions, before a softmax
         self.writes = storage.writes
         self.mask_writes = storage.mask_writes

@@ -12,6 +12,7 @@ from torch import nn
 
 from captum_ad.engine.origins import tensors_of
 from captum_ad.engine.tags import version_of
+from captum_ad.testing.watch import same_bits
 
 
 @contextmanager
@@ -30,8 +31,11 @@ def unchanged(model: nn.Module, device: torch.device) -> Iterator[None]:
             for container, copy in [*attributes, *containers]:
                 _refill(container, copy)
             for tensor, version, values in tensors:
-                if version is None or tensor._version != version:
+                if version is not None and tensor._version != version:
                     with torch.no_grad():
+                        tensor.copy_(values)
+                elif version is None and not same_bits(tensor, values):
+                    with torch.inference_mode():
                         tensor.copy_(values)
 
 

@@ -154,6 +154,44 @@ def test_dead_keys_stay_out_of_the_softmax_whatever_is_added_to_their_scores(pre
     assert bool((out[:, ~mask] == 0).all())
 
 
+STABLE: dict[str, Callable[[Tensor], Tensor]] = {
+    "less the largest": lambda s: (s - s.amax(-1, keepdim=True)).exp(),
+    "less the largest, with its place": lambda s: (s - s.max(-1, keepdim=True)[0]).exp(),
+    "less the mean": lambda s: (s - s.mean(-1, keepdim=True)).exp(),
+    "distances": lambda s: (2 * s - s.diagonal(dim1=1, dim2=2)[:, None] - s.diagonal(dim1=1, dim2=2)[..., None]).exp(),
+}
+
+
+@pytest.mark.parametrize("name", STABLE)
+@torch.no_grad()
+def test_softmax_by_hand(name: str) -> None:
+    torch.manual_seed(0)
+
+    def attend(x: Tensor) -> Tensor:
+        weights = STABLE[name](x.mT @ x)
+        return (weights / weights.sum(-1, keepdim=True) @ x.mT).mT
+
+    x, mask, model = torch.randn(1, 4, 9).double(), torch.arange(9) % 3 == 0, Apply(attend).eval()
+    out = ADForward(model, MaskRule(average="active"))(x, mask=mask)
+    torch.testing.assert_close(out[..., mask], model(x[..., mask]))
+    assert bool((out[..., ~mask] == 0).all())
+
+
+@torch.no_grad()
+def test_scores_are_scores_in_any_batch() -> None:
+    """Also where all queries are live, and where another sample of the batch is masked otherwise."""
+    torch.manual_seed(0)
+
+    def attend(x: Tensor, q: nn.Module, k: nn.Module, places: nn.Linear) -> Tensor:
+        query, key = q(x).mT, k(x).mT
+        return (query @ key.mT + places(query)).softmax(-1) @ key
+
+    ad = ADForward(Apply(attend, nn.Conv1d(4, 4, 3, padding=1), nn.Conv1d(4, 4, 1), nn.Linear(4, 8)).double().eval())
+    x, mask = torch.randn(2, 4, 8).double(), torch.zeros(2, 8, dtype=torch.bool)
+    mask[0, 1::3], mask[1, :2] = True, True
+    torch.testing.assert_close(ad(x[:1], mask=mask[:1])[0], ad(x, mask=mask)[0])
+
+
 FUTURE = torch.ones(12, 12, dtype=torch.bool).triu(1)
 HIDDEN: dict[str, Callable[[Tensor], Tensor]] = {
     "filled with -inf": lambda scores: scores.masked_fill(FUTURE, -math.inf),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
@@ -13,7 +14,10 @@ from torch import Tensor
 
 from captum_ad.engine.layout import (
     Samples,
+    channels_after_reshape,
+    channels_in_view,
     dims_picked_from,
+    overlaps_itself,
     permutation,
     reshaped,
     samples_after_reshape,
@@ -51,6 +55,52 @@ def test_what_can_stay_small_does() -> None:
     assert reshaped(part, (2, 3, 4, 5), (2, 2, 6, 5, 1)).shape == (2, 1, 1, 5, 1)
     assert reshaped(part, (2, 3, 4, 5), (6, 4, 5)).shape == (6, 1, 5)
     assert reshaped(torch.rand(2, 1), (2, 0), (0, 4)).shape == (0, 4)
+
+
+@given(reshapes(), st.data())
+def test_channels_are_followed_through_reshapes(shapes: tuple[list[int], list[int]], data: st.DataObject) -> None:
+    """Along a dimension of channels the position stays what it is, and along others it does not."""
+    old, new = shapes
+    channels = frozenset(data.draw(st.sets(st.integers(0, len(old) - 1))))
+    places = [d for d in range(len(old)) if d not in channels]
+    numbers = torch.arange(math.prod(old[d] for d in places)).reshape(
+        [1 if d in channels else n for d, n in enumerate(old)]
+    )
+    after = numbers.expand(old).reshape(new)
+    found = channels_after_reshape(channels, old, new)
+    if found is None:
+        return
+    for dim, size in enumerate(new):
+        if size > 1:
+            assert (dim in found) == bool((after == after.narrow(dim, 0, 1)).all())
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "found"),
+    [
+        ((2, 5, 12), (2, 5, 3, 2, 2), {2, 3, 4}),  # queries, keys, values; heads; what a head has
+        ((2, 12, 4, 5), (6, 4, 20), {1}),  # heads beside the samples
+        ((2, 3, 4, 5), (2, 3, 20), {1}),
+    ],
+)
+def test_channels_of_heads(old: tuple[int, ...], new: tuple[int, ...], found: set[int]) -> None:
+    assert channels_after_reshape(frozenset({2} if len(old) == 3 else {1}), old, new) == found
+
+
+def test_channels_in_views() -> None:
+    found = partial(channels_in_view, frozenset({1}))
+    assert found(Tensor.__getitem__, (2, 3, 4, 5), (slice(None), slice(None), slice(None, None, 2))) == {1}
+    assert found(Tensor.__getitem__, (2, 3, 4, 5), (slice(None), 0)) == frozenset()
+    assert found(Tensor.__getitem__, (2, 3, 4, 5), (slice(None), slice(0, 2), 1)) == {1}
+    assert found(Tensor.chunk, (2, 3, 4, 5), 3, 1) == {1}
+    assert found(Tensor.unbind, (2, 3, 4, 5), 2) == {1}
+
+
+def test_overlaps() -> None:
+    x = torch.randn(2, 6)
+    assert overlaps_itself(x.unfold(1, 3, 1))
+    assert overlaps_itself(x[:, :1].expand(2, 3))
+    assert not any(map(overlaps_itself, (x, x.T, x[:, ::2], x.unfold(1, 3, 3), x[0], x[:1, :1])))
 
 
 @given(reshapes(), st.data())

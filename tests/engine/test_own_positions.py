@@ -21,6 +21,7 @@ SUMS: dict[str, tuple[Function, Function, tuple[int, ...]]] = {
     "channels first": (LINE, ALONG_LINE, (2, 8)),
     "channels last": (lambda x: TOKENS(x.mT), lambda x: ALONG_TOKENS(x.mT).roll(1, 1), (2, 8)),
     "a row and a column": (lambda x: PLANE(x)[:, :, :1], lambda x: PLANE(x)[:, :, :, :1], (1, 5, 5)),
+    "by query and by key": (lambda x: ALONG_TOKENS(x.mT), lambda x: ALONG_TOKENS(x.mT).mT, (2, 8)),
     "a map and its columns": (PLANE, lambda x: x.mean(2, keepdim=True), (1, 4, 5)),
 }
 
@@ -49,6 +50,38 @@ def test_a_map_of_one_channel_has_positions_of_its_own(name: str, swapped: bool)
         total = sum(values.where(live, 0) for values, live in terms)
         assert torch.equal(out.where(expected, 0), total.where(expected, 0))
     assert partly
+
+
+@pytest.mark.parametrize(
+    "forward", [lambda y: y + y.mean(2, keepdim=True), lambda y: y.mT + y.mT.mean(1, keepdim=True)]
+)
+@pytest.mark.parametrize("channels", [1, 2])
+def test_which_are_channels_is_not_read_off_masks(forward: Function, channels: int) -> None:
+    """Larger masks keep more, and a batch is its samples, where a mean along one side is added to a map."""
+    torch.manual_seed(0)
+    ad = ADForward(Apply(forward).eval())
+    x, mask = torch.randn(1, channels, 3, 4), torch.zeros(1, channels, 3, 4, dtype=torch.bool)
+    mask[0, :, 0, 1:] = True
+    for place in [(0, 1, 0), (-1, 2, 0), (-1, 0, 0)]:
+        smaller, mask = mask, mask.clone()
+        mask[(0, *place)] = True
+        alone = [ad(x, mask=m) for m in (smaller, mask)]
+        assert bool(((alone[0] == 0) | (alone[1] != 0)).all())
+        together = ad(torch.cat([x, x]), mask=torch.cat([smaller, mask]))
+        assert torch.equal(together, torch.cat(alone))
+
+
+def test_products_of_positions_are_maps_like_others() -> None:
+    """Unless a softmax is to come: an outer product is the same as a product that broadcasts, beside a map."""
+    x, mask = torch.randn(1, 2, 6, 6), torch.zeros(6, 6, dtype=torch.bool)
+    mask[1:3, 1:3] = True
+    conv = nn.Conv2d(2, 2, 3, padding=1)
+    matrix = result(lambda x: conv(x) + x.mean(3, keepdim=True) @ x.mean(2, keepdim=True), x, mask)
+    outer = result(lambda x: conv(x) + x.mean(3, keepdim=True) * x.mean(2, keepdim=True), x, mask)
+    assert all(map(torch.equal, matrix, outer))
+    line, mix = nn.Conv1d(2, 5, 3, padding=1), nn.Conv1d(8, 5, 1)
+    _, active = result(lambda x: line(x) + mix(x.mT @ x), torch.randn(1, 2, 8), torch.arange(8) == 2)
+    assert active[0, 0].tolist() == [False, True, True, True, False, False, False, False]
 
 
 FRAME = nn.Sequential(nn.Conv2d(2, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 4, 3, padding=1)).eval()

@@ -46,6 +46,12 @@ def test_as_masked_fill(dtype: torch.dtype, layout: str, dead: str) -> None:
     assert torch.equal(_bits(x), _bits(expected))
 
 
+def test_one_dimension() -> None:
+    x, mask = torch.randn(70_000), FeatureMask(torch.arange(70_000) > 100)
+    zero_(x, mask)
+    assert torch.equal(x == 0, mask.dead)
+
+
 def _bits(x: torch.Tensor) -> torch.Tensor:
     """NaN is not equal to itself, but its bits are."""
     return torch.frombuffer(

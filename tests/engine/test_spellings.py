@@ -89,6 +89,19 @@ PAIRS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] 
         lambda x: F.cosine_similarity(x, x.roll(1, 3)),
         lambda x: (F.normalize(x) * F.normalize(x.roll(1, 3))).sum(1),
     ),
+    "cosine of vectors": (
+        lambda x: F.cosine_similarity(x.flatten(2).mT, torch.arange(4.0), dim=2),
+        lambda x: F.cosine_similarity(x.flatten(2), torch.arange(4.0)[:, None], dim=1),
+    ),
+    "an index for all": (lambda x: x[:1].argmax(keepdim=True), lambda x: x[:1].argmax().reshape(1, 1, 1, 1)),
+    "fewer dimensions, the same dots": (
+        lambda x: torch.einsum("...w,...w->...", x, torch.ones(8, 8)),
+        lambda x: x.sum(-1),
+    ),
+    "stacked numbers": (
+        lambda x: torch.hstack([x.mean((2, 3))[0], x.amax((2, 3))[1]])[None],
+        lambda x: torch.cat([x.mean((2, 3))[:1], x.amax((2, 3))[1:]], 1),
+    ),
     "triangles": (lambda x: x.tril(1) + x.triu(-1), lambda x: x.clone().tril_(1) - (-x).triu(-1)),
     "three factors": (
         lambda x: torch.einsum("nchw, nciw, nkiw -> nkhw", x, x, x),

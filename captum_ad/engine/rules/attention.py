@@ -38,7 +38,7 @@ def softmax(
     nothing = torch.where(mask.kept.any(dim, keepdim=True), -math.inf, _EXCLUDED)
     empty = (x.detach().amax(dim, keepdim=True) <= nothing) & mask.dead.any(dim, keepdim=True)
     out = op(x.masked_fill(empty, 0), dim, *args, **kwargs).masked_fill(empty, 0)
-    return ad.emit(out, _without(mask, empty), scores=False)
+    return ad.emit(out, _without(mask, empty))
 
 
 @register_rule(F.scaled_dot_product_attention)

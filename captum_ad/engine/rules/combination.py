@@ -11,7 +11,7 @@ from torch import Tensor
 from captum_ad.engine.crop import Box, Part, room_for
 from captum_ad.engine.interpreter import Interpreter
 from captum_ad.engine.masks import FeatureMask, constant_mask, exceeds, full_mask, renewed
-from captum_ad.engine.registry import is_in_place, register_rule, takes_parts
+from captum_ad.engine.registry import is_in_place, keeps_scores, register_rule, takes_parts
 
 
 @register_rule(
@@ -19,6 +19,7 @@ from captum_ad.engine.registry import is_in_place, register_rule, takes_parts
     "ne", "not_equal", "logical_or", "logical_xor", "bitwise_or", "bitwise_xor", "or", "xor",
 )  # fmt: skip
 @takes_parts
+@keeps_scores(any)
 def sum_of_maps(ad: Interpreter, op: Callable[..., Tensor], x: Any, other: Any, **kwargs: Any) -> Tensor:
     """Φ over the contributions; a dead contribution is zero. Constants contribute no features.
 
@@ -29,6 +30,7 @@ def sum_of_maps(ad: Interpreter, op: Callable[..., Tensor], x: Any, other: Any, 
 
 
 @register_rule("eq", "ge", "greater_equal", "le", "less_equal", "logaddexp", "logaddexp2")
+@keeps_scores(any)
 def sum_of_maps_not_zero(ad: Interpreter, op: Callable[..., Tensor], x: Any, other: Any, **kwargs: Any) -> Tensor:
     """As :func:`sum_of_maps`, of those that are not zero where both operands are."""
     whole = kwargs.get("out") is not None
@@ -36,6 +38,7 @@ def sum_of_maps_not_zero(ad: Interpreter, op: Callable[..., Tensor], x: Any, oth
 
 
 @register_rule("clamp", "clip", "clamp_min", "clamp_max")
+@keeps_scores(any)
 def clamp(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *bounds: Any, **named: Any) -> Tensor:
     """A maximum and a minimum: a bound that is a map contributes; numbers and constants do not."""
     if not named.keys() <= {"min", "max"}:
@@ -52,6 +55,7 @@ def clamp(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *bounds: Any, *
     "mod", "atan2", "arctan2", "copysign", "heaviside", "xlogy", "logical_and", "bitwise_and", "and",
 )  # fmt: skip
 @takes_parts
+@keeps_scores(any)
 def product_of_maps(ad: Interpreter, op: Callable[..., Tensor], x: Any, other: Any, **kwargs: Any) -> Tensor:
     """Active where every factor is: a dead factor is zero. Quotients, and what is made of them, likewise."""
     factors = [x, other]
@@ -98,6 +102,7 @@ def _ones_where_dead(ad: Interpreter, x: Any) -> Any:
 
 
 @register_rule("pow", "float_power")
+@keeps_scores(any)
 def power(ad: Interpreter, op: Callable[..., Tensor], x: Any, exponent: Any, **kwargs: Any) -> Tensor:
     """As :func:`product_of_maps`."""
     return product_of_maps(ad, op, x, exponent, **kwargs)
@@ -197,8 +202,7 @@ def sum_of(
     elif not same:  # a live contribution may stand at a dead position
         zeros = all(mask.feature is None for mask in masks)  # and no constant stands at a dead position
         clean = zero_stays_zero and zeros and ad.rule.sum == "union" and ad.tau < 1 / len(operands)
-    mask, scores = sum_mask(ad, [aligned(mask, out.dim()) for mask in masks]), any(map(ad.is_scores, maps))
-    return ad.emit(out, mask, clean=clean, scores=scores)
+    return ad.emit(out, sum_mask(ad, [aligned(mask, out.dim()) for mask in masks]), clean=clean)
 
 
 def _sum_of_parts(
@@ -282,24 +286,14 @@ def _statistics(ad: Interpreter, *operands: Any) -> list[Tensor]:
 def _is_statistic_of(ad: Interpreter, x: Tensor, other: Tensor) -> bool:
     if x.dim() != other.dim():
         return False
-    dims, last = ad.positions(other), x.dim() - 1
+    dims, channels = ad.positions(other), ad.channels(x)
     samples = ad.samples(other)
     if samples is not None and samples.dim in dims and x.shape[samples.dim] == other.shape[samples.dim]:
         dims.remove(samples.dim)  # frames or windows beside the samples, and one vector for each
-    wide = [d for d in dims if x.shape[d] > 1]
+    wide = {d for d in dims if x.shape[d] > 1}
     spread = [d for d in dims if other.shape[d] > x.shape[d]]
-    if not spread or (wide and wide not in ([1], [last])):
-        return False
-    masked, masked_in_other = _dims_masked(ad, x), _dims_masked(ad, other)
-    if wide == [last] != [1] and last in masked:
-        return False
-    return any(d in masked_in_other for d in spread) or not any(d in masked + masked_in_other for d in wide)
-
-
-def _dims_masked(ad: Interpreter, x: Tensor) -> list[int]:
-    """Along which dimensions the mask of a tensor varies."""
-    mask = ad.mask(x)
-    return [] if mask is None else [d for d, size in enumerate(mask.kept.shape) if size > 1]
+    of_channels = wide in (set(), {1}, {x.dim() - 1}) if channels is None else wide <= channels
+    return bool(spread) and of_channels
 
 
 def written_mask(ad: Interpreter, x: Tensor) -> FeatureMask:

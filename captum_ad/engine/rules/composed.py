@@ -19,6 +19,8 @@ _ALONG = {"hstack": 1, "column_stack": 1, "vstack": 0, "row_stack": 0, "dstack":
 def stacked(ad: Interpreter, op: Callable[..., Tensor], tensors: Sequence[Tensor], **kwargs: Any) -> Tensor:
     """A concatenation along one of the first three dimensions."""
     dim = _ALONG[op.__name__]
+    if all(ad.mask(x) is None for x in tensors) and min(x.dim() for x in tensors) <= max(dim, 1):
+        return ad.emit(op(tensors, **kwargs), None, samples=None, channels=None)
     if kwargs.get("out") is not None or min(x.dim() for x in tensors) <= max(dim, 1):
         ad.refuse("writes into out=, or adds dimensions")
     return ad.follow(torch.cat, list(tensors), dim)
@@ -49,7 +51,8 @@ def cosine_similarity(
     ad: Interpreter, op: Callable[..., Tensor], x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8
 ) -> Tensor:
     """The sum of the products of two maps, each divided by its norm."""
-    found = ad.follow(lambda: (F.normalize(x1, dim=dim, eps=eps) * F.normalize(x2, dim=dim, eps=eps)).sum(dim))
+    back = dim - max(x1.dim(), x2.dim()) if dim >= 0 else dim  # counted from the end, where operands are aligned
+    found = ad.follow(lambda: (F.normalize(x1, dim=back, eps=eps) * F.normalize(x2, dim=back, eps=eps)).sum(back))
     return ad.emit(op(ad.deactivate(x1), ad.deactivate(x2), dim, eps), ad.mask(found), samples=ad.samples(found))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import string
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -14,13 +14,17 @@ from captum_ad.engine.masks import FeatureMask
 from captum_ad.engine.registry import register_rule
 from captum_ad.engine.rules.combination import written_mask
 from captum_ad.engine.rules.linear import over_last
+from captum_ad.engine.tags import tensors_in
 
 
-@register_rule("matmul", "bmm", "mm")
+@register_rule("matmul", "bmm", "mm", always=True)
 def matmul(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, other: Tensor) -> Tensor:
     """Checkpoint before; a result is dead if all the products in it are, and a product if a factor is."""
     if op.__name__ == "__rmatmul__":
         x, other, op = other, x, torch.matmul
+    masked = _masked(ad, x, other)
+    if not masked and (min(x.dim(), other.dim()) < 2 or not ad.is_data(x) or not ad.is_data(other)):
+        return ad.emit(op(x, other), None)
     if not ad.is_data(other) and other.dim() == 2:
         return over_last(ad, op, x, other)
     if min(x.dim(), other.dim()) < 2:
@@ -31,19 +35,23 @@ def matmul(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, other: Tensor)
     return _emitted(ad, out, f"{left}yz,{right}zx->{lead}yx", x, other)
 
 
-@register_rule("einsum")
+@register_rule("einsum", always=True)
 def einsum(ad: Interpreter, op: Callable[..., Tensor], equation: str, *operands: Any) -> Tensor:
     """As :func:`matmul`, for any number of operands; with one it permutes and sums."""
-    if not isinstance(equation, str):
-        ad.refuse("is called without an equation")
     tensors = list(operands[0]) if len(operands) == 1 and isinstance(operands[0], (list, tuple)) else list(operands)
+    if not isinstance(equation, str):
+        if not _masked(ad, *tensors_in(equation, operands)):
+            return ad.emit(op(equation, *operands), None)
+        ad.refuse("is called without an equation")
     explicit = _without_ellipsis(equation.replace(" ", ""), [x.dim() for x in tensors])
     if any(len(set(labels)) < len(labels) for labels in explicit.replace("->", ",").split(",")):
+        if not _masked(ad, *tensors):
+            return ad.emit(op(equation, *tensors), None)
         ad.refuse("takes a diagonal")
     return _emitted(ad, op(equation, *(ad.deactivate(x) for x in tensors)), explicit, *tensors)
 
 
-@register_rule("tensordot")
+@register_rule("tensordot", always=True)
 def tensordot(ad: Interpreter, op: Callable[..., Tensor], a: Tensor, b: Tensor, dims: Any = 2, **kwargs: Any) -> Tensor:
     """The einsum over these pairs of dimensions."""
     if isinstance(dims, (Tensor, dict)) or kwargs.get("out") is not None:
@@ -74,24 +82,38 @@ _LABELS = "abcdefghijklmnopqrstuvw"
 def _emitted(ad: Interpreter, out: Tensor, equation: str, *operands: Tensor) -> Tensor:
     """The result of a contraction with its mask; `equation` names every dimension."""
     ins, result = equation.split("->")
+    masked = _masked(ad, *operands)
     known = [(labels, ad.samples(x)) for labels, x in zip(ins.split(","), operands) if ad.is_data(x)]
     label = [labels[samples.dim] for labels, samples in known if samples and samples.size > 1]
-    if any(name not in result or name != label[0] for name in label):
+    if masked and any(name not in result or name != label[0] for name in label):
         ad.refuse("mixes the samples of a batch (pass them one by one)")
-    masks = [written_mask(ad, x) for x in operands]
+    mask = contracted(equation, *(written_mask(ad, x) for x in operands)) if masked else None
     places = [s._replace(dim=result.index(labels[s.dim])) for labels, s in known if s and labels[s.dim] in result]
-    scores = len(known) == 2 == len(masks) and _are_scores(ins, result, masks)
-    return ad.emit(out, contracted(equation, *masks), samples=places[0] if places else None, scores=scores)
+    channels, scores = _channels(ad, ins.split(","), result, operands)
+    where = places[0] if places else None
+    return ad.emit(out, mask, samples=where, channels=channels, scores=scores)
 
 
-def _are_scores(ins: str, result: str, masks: list[FeatureMask]) -> bool:
-    """Whether positions of two maps meet in a product over channels."""
-    masked = [
-        {label for label, size in zip(labels, mask.kept.shape) if size > 1}
-        for labels, mask in zip(ins.split(","), masks)
-    ]
-    own = [labels - set(other) & set(result) for labels, other in zip(masked, reversed(ins.split(",")))]
-    return all(own) and not (masked[0] | masked[1]) - set(result)
+def _masked(ad: Interpreter, *operands: Tensor) -> bool:
+    return any(ad.mask(x) is not None for x in operands)
+
+
+def _channels(
+    ad: Interpreter, ins: Sequence[str], result: str, operands: Sequence[Tensor]
+) -> tuple[frozenset[int] | None, bool]:
+    """Which dimensions of the result are channels; and whether positions of two maps met, in a sum over channels."""
+    maps = [(labels, ad.channels(x)) for labels, x in zip(ins, operands) if ad.is_data(x)]
+    known = [({labels[dim] for dim in dims}, set(labels)) for labels, dims in maps if dims is not None]
+    if len(known) < len(maps):
+        return None, False
+    channels = set().union(*(ours for ours, _ in known))
+    positions = [labels - ours for ours, labels in known]
+    found = frozenset(dim for dim, label in enumerate(result) if label in channels)
+    if len(maps) != 2 or len(operands) != 2:
+        return found, False
+    summed = known[0][1] & known[1][1] - set(result)
+    own = [ours & set(result) - other for ours, other in (positions, positions[::-1])]
+    return found, bool(summed) and summed <= known[0][0] & known[1][0] and all(own)
 
 
 def _without_ellipsis(equation: str, dims: list[int]) -> str:
@@ -100,9 +122,9 @@ def _without_ellipsis(equation: str, dims: list[int]) -> str:
     if not arrow:
         result = "..." * ("..." in ins) + "".join(sorted(c for c in set(ins) - set(".,") if ins.count(c) == 1))
     free = [label for label in string.ascii_letters if label not in equation]
-    hidden = {labels: n - len(labels) + 3 for labels, n in zip(ins.split(","), dims) if "..." in labels}
-    lead = "".join(free[: max(hidden.values(), default=0)])
-    written = [labels.replace("...", lead[len(lead) - hidden.get(labels, 0) :]) for labels in ins.split(",")]
+    hidden = [n - len(labels) + 3 if "..." in labels else 0 for labels, n in zip(ins.split(","), dims)]
+    lead = "".join(free[: max(hidden)])
+    written = [labels.replace("...", lead[len(lead) - n :]) for labels, n in zip(ins.split(","), hidden)]
     return ",".join(written) + "->" + result.replace("...", lead)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from captum_ad.engine.interpreter import Interpreter
 from captum_ad.engine.masks import FeatureMask, constant_mask
-from captum_ad.engine.registry import register_rule
+from captum_ad.engine.registry import keeps_scores, register_rule
 from captum_ad.engine.rules.combination import (
     aligned,
     contributions,
@@ -28,6 +28,7 @@ register_rule(Tensor.unfold, "diagonal")(select)
 
 
 @register_rule("where")
+@keeps_scores(any)
 def where(ad: Interpreter, op: Callable[..., Any], *operands: Any) -> Any:
     """A constant condition selects from the masks. One that is made of data is a factor of what it selects from."""
     if len(operands) == 1:
@@ -37,6 +38,7 @@ def where(ad: Interpreter, op: Callable[..., Any], *operands: Any) -> Any:
 
 
 @register_rule("masked_fill")
+@keeps_scores(all)
 def masked_fill(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, mask: Tensor, value: Any) -> Tensor:
     """As :func:`where`; the value is no feature. What is dead stays dead under a zero, which it is."""
     if ad.is_data(value):

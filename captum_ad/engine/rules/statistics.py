@@ -40,7 +40,7 @@ def place_of_extreme(
     ad: Interpreter, op: Callable[..., Tensor], input: Tensor, dim: int | None = None, keepdim: bool = False
 ) -> Tensor:
     """The indices that :func:`extreme` gives."""
-    return _reduced(ad, input, dim, keepdim and dim is not None, lambda x: op(x, dim, keepdim))
+    return _reduced(ad, input, dim, keepdim, lambda x: op(x, dim, keepdim))
 
 
 @register_rule("logsumexp")

@@ -262,7 +262,6 @@ REFUSED: dict[str, tuple[Function, str]] = {
     "cumsum": (lambda x: x.cumsum(1), "cumsum"),
     "sort": (lambda x: x.sort(3)[0], "sort"),
     "topk": (lambda x: x.topk(2)[0], "topk"),
-    "argmax": (lambda x: x.argmax(1), "argmax"),
     "argsort": (lambda x: x.argsort(1), "argsort"),
     "median": (lambda x: x.median(3)[0], "median"),
     "nonzero": (lambda x: torch.where(x > 0)[0], "where"),

@@ -31,9 +31,14 @@ def kept_features(x: Any, mask: Tensor, what: str) -> Tensor:
         If the mask does not fit.
     """
     if not isinstance(x, Tensor):
-        raise TypeError(f"{what}: the input is no tensor but {type(x).__name__}; give None for it")
+        raise TypeError(
+            f"{what}: expected the input to be a floating-point Tensor of shape (N, C, *spatial), got "
+            f"{type(x).__name__} (an input that is no tensor has None for its mask)"
+        )
     if not isinstance(mask, Tensor):
-        raise TypeError(f"{what} must be a Tensor, got {type(mask).__name__}")
+        raise TypeError(
+            f"{what} must be a Tensor, got {type(mask).__name__}; torch.as_tensor(mask) makes one of an array"
+        )
     if x.dim() < 2:
         raise ValueError(f"{what}: the input has shape {tuple(x.shape)}; expected (N, C, ...), batch first")
     spatial = x.shape[2:]
@@ -53,8 +58,16 @@ def kept_features(x: Any, mask: Tensor, what: str) -> Tensor:
         ranges[1] = (x.shape[1],)
     if shaped is None or any(n not in allowed for n, allowed in zip(shaped.shape, ranges)):
         n, c, s = x.shape[0], x.shape[1], ", ".join(map(str, spatial))
-        fits = f"({s}), (1|{n}, {s}) or (1|{n}, 1|{c}, {s})" if spatial else f"({c}) or (1|{n}, {c})"
-        raise ValueError(f"{what} has shape {shape}, which does not fit the input {tuple(x.shape)}: expected {fits}")
+        one_or = {n: "1" if n == 1 else f"1 or {n}" for n in (n, c)}
+        fits = (
+            f"({s}), ({one_or[n]}, {s}) or ({one_or[n]}, {one_or[c]}, {s})"
+            if spatial
+            else f"({c}) or ({one_or[n]}, {c})"
+        )
+        hint = "; is the batch dimension missing? x[None] has one" if shape == tuple(x.shape[1:]) else ""
+        raise ValueError(
+            f"{what} has shape {shape}, which does not fit the input {tuple(x.shape)}: expected {fits}{hint}"
+        )
     if mask.dtype == torch.bool:
         kept = shaped
     else:
@@ -62,5 +75,8 @@ def kept_features(x: Any, mask: Tensor, what: str) -> Tensor:
         if not bool((kept | (shaped == 0)).all()):
             raise ValueError(f"{what} is {mask.dtype} with values other than 0 and 1: give booleans, True = keep")
     if not (x.is_floating_point() or x.is_complex()) and not bool(kept.all()):
-        raise TypeError(f"{what}: the input is {x.dtype}; only features of a floating-point input can be deactivated")
+        raise TypeError(
+            f"{what}: the input is {x.dtype}; only features of a floating-point input can be deactivated "
+            "(apply the model's transform first)"
+        )
     return kept.to(x.device)

@@ -42,10 +42,10 @@ class ADForward(nn.Module):
         it is computed from is (Definition 4). The paper uses 0 throughout.
     select : callable, optional
         Picks the tensor to explain from the model's output, for models that return something else.
-
     skip_dead : bool
         Do not compute what lies outside of a box that holds all that is active, where no gradients
-        are asked for. The answer is the same but for rounding; False is for debugging.
+        are asked for. The answer is the same but for rounding (2e-5 at outputs of about 60 in float32);
+        False is for debugging.
 
     Raises
     ------
@@ -103,7 +103,7 @@ class ADForward(nn.Module):
         Parameters
         ----------
         *inputs
-            What the model takes, batch first. Tensors with a mask of theirs hold features, shape
+            What the model takes, batch first. Tensors with a mask of theirs hold features: floating point, shape
             (N, C, *spatial), any number of spatial dimensions; the others are constants.
         mask : Tensor or tuple of (Tensor or None), optional
             True (or 1) = keep, False (or 0) = deactivate; boolean, or any dtype with only 0 and 1.

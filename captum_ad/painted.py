@@ -31,7 +31,7 @@ class BaselineForward(nn.Module):
     model : nn.Module
         The network; its input is one tensor of shape (N, C, *spatial), any other arguments are passed on.
     baseline : str, float, Tensor or callable
-        One of :data:`captum_ad.baselines.MASKING_VALUES`, computed for each sample; a value; a
+        ``"zero"``, ``"min"``, ``"max"``, ``"avg"``, ``"blur"`` or ``"inpaint"``, computed for each sample; a value; a
         tensor that broadcasts to the input; or a function of (x, mask), mask bool (N, 1|C, *spatial)
         with True = keep, that returns the painted input. Kept features are the input's whatever it
         returns.

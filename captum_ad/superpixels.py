@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
@@ -72,6 +73,8 @@ def _pixels(image: Any) -> Pixels:
             raise ValueError(f"expected an image tensor of shape (3, H, W), got {tuple(image.shape)}")
         tensor = image.detach().cpu()
         array = (tensor.double() if tensor.is_floating_point() else tensor).permute(1, 2, 0).numpy()
+    elif isinstance(image, (str, os.PathLike)):
+        raise ValueError(f"expected an image, got the path {str(image)!r}: open it, with PIL.Image.open(path)")
     else:
         array = np.asarray(image.convert("RGB") if hasattr(image, "convert") else image)
         if array.ndim != 3 or array.shape[2] != 3 or array.size == 0:

@@ -27,7 +27,7 @@ class Checkpoint:
     operation : str
         Torch's name of it, e.g. ``"conv2d"``; ``"input"`` (or ``"input 1"`` …) of an input.
     number : int
-        The how-manieth operation on features it is, from 1; 0 for an input.
+        Of the operations on features, counted from 1 in the order of execution; 0 for an input.
     shape : tuple of int
         Of the operation's result.
     mask : Tensor

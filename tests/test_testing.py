@@ -491,3 +491,10 @@ def test_unsuitable_outputs() -> None:
     with pytest.raises(TypeError, match="pass select="):
         check_model(model, X)
     assert check_model(ADForward(model, select=lambda output: output["out"]), X, verbose=False)
+
+
+def test_strides_as_transforms_give_them() -> None:
+    """An input in any layout in memory: what is spoilt has the same one, so that the same kernels run."""
+    x = torch.empty_strided((1, 3, 40, 40), (3, 1, 120, 3)).copy_(torch.rand(1, 3, 40, 40))
+    body = [nn.Conv2d(3, 64, 7, 2, 3), nn.ReLU(), nn.Conv2d(64, 64, 3, padding=1), nn.AdaptiveAvgPool2d(1)]
+    assert check_model(nn.Sequential(*body, nn.Flatten()).eval(), x, verbose=False)

@@ -57,9 +57,9 @@ def _read(path: Path) -> dict[str, Tensor]:
             warnings.simplefilter("ignore")  # about pickles that it then refuses
             loaded = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
-        reason = str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__
+        what = "it holds more than tensors, e.g. a whole model" if zipfile.is_zipfile(path) else type(error).__name__
         raise InputError(
-            f"{str(path)!r} is no checkpoint that torch.load(weights_only=True) reads: {reason[:160]}; "
+            f"{str(path)!r} is no checkpoint that torch.load(weights_only=True) reads ({what}): "
             "save the weights with torch.save(model.state_dict(), FILE)"
         ) from None
     state = _unwrapped(loaded)

@@ -6,6 +6,7 @@ whole study; :func:`summarise` and :func:`significance` say what came out of it,
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from captum_ad.metrics.confidence import (
@@ -81,9 +82,14 @@ __all__ = [
 ]
 
 
+_CLASSES = set(__all__) - set(globals())
+if find_spec("torchmetrics") is None:  # so that "import *" and help() work without
+    __all__ = [name for name in __all__ if name not in _CLASSES]
+
+
 def __getattr__(name: str) -> Any:
     """The classes, which need torchmetrics, when they are asked for."""
-    if name not in __all__:
+    if name not in _CLASSES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from captum_ad.metrics import modular
 

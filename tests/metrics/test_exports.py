@@ -60,7 +60,7 @@ def from_import():
 
 
 metrics = captum_ad.metrics
-for name in metrics.__all__:
+for name in sorted({*metrics.__all__, *metrics._CLASSES}):
     outcome(name, lambda: getattr(metrics, name))
     outcome(name + " again", lambda: getattr(metrics, name))
 outcome("from import", from_import)

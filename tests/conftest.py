@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 import pytest
 import torch
@@ -33,3 +34,10 @@ def rules_of_the_package_only() -> None:
     registry._RULES.update(_RULES)
     registry._ALWAYS.clear()
     registry._ALWAYS.update(_ALWAYS)
+
+
+@pytest.fixture(autouse=True)
+def no_figures_of_other_tests() -> None:
+    """Pyplot's figures outlive the test, or docstring, that has opened them."""
+    if "matplotlib.pyplot" in sys.modules:
+        sys.modules["matplotlib.pyplot"].close("all")

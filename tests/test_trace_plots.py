@@ -171,7 +171,6 @@ class TestShares:
 @pytest.mark.parametrize("plot", [lambda trace, **o: plot_trace(trace, n=1, **o), plot_active_share])
 class TestCaptumsConventions:
     def test_pyplot_makes_and_shows_the_figure_unless_told_not_to(self, plot, monkeypatch):
-        pyplot.close("all")  # what other tests have left open
         showings = []
         monkeypatch.setattr(pyplot, "show", lambda: showings.append(pyplot.gcf()))
         figure, _ = plot(traced(), use_pyplot=False)

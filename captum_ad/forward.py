@@ -184,7 +184,10 @@ class ADForward(nn.Module):
         inputs: tuple[Any, ...],
         masks: list[FeatureMask | None],
         kwargs: dict[str, Any],
+        *,
+        always: bool = False,
     ) -> Tensor:
+        """Under an engine if something is masked, or `always`; else as usual."""
         if getattr(getattr(self.model, "_orig_mod", self.model), "training", False) and not self._warned:
             self._warned = True
             warnings.warn(
@@ -195,18 +198,8 @@ class ADForward(nn.Module):
         for name, value in kwargs.items():
             if isinstance(value, Tensor) and _holds_nan(value):
                 raise ValueError(f"{name} holds NaN, which masks a feature; pass features by position, not by name")
-        if all(m is None or m.is_full() for m in masks):
+        if not always and all(m is None or m.is_full() for m in masks):
             return self._selected(self.model(*inputs, **kwargs))
-        return self._carried(engine, inputs, masks, kwargs)
-
-    def _carried(
-        self,
-        engine: Callable[..., Interpreter],
-        inputs: tuple[Any, ...],
-        masks: list[FeatureMask | None],
-        kwargs: dict[str, Any],
-    ) -> Tensor:
-        """Run the model under an engine, also if nothing is masked."""
         refuse_compiled(self.model)
         constants = [x for x, m in zip(inputs, masks) if m is None and isinstance(x, Tensor)]
         constants += [x for x in kwargs.values() if isinstance(x, Tensor)]

@@ -77,7 +77,22 @@ def test_a_model_for_one_sample() -> None:
     report = check_model(OneSample().eval(), torch.randn(1, 3, 8, 8), verbose=False)
     assert report
     assert "takes no 2 samples" in report["Theorem 1"].detail
+    assert report["batches do not mix"].passed is None
     assert "takes no 4 samples" in report["batches do not mix"].detail
+    assert "no check failed" in str(report)
+    assert "not tried, as the model takes no 4 samples" in str(report)
+
+
+def test_a_model_whose_batches_are_refused() -> None:
+    """One sample has a rule, and two of them are mixed by a product, which has none."""
+
+    def mixed(x: Tensor) -> Tensor:
+        flat = x.flatten(1)
+        return x * (flat @ flat.T).mean(1)[:, None, None, None]
+
+    report = check_model(network(mixed), X[:1], verbose=False)
+    assert {failure.name for failure in report.failures} == {"Theorem 1", "batches do not mix"}
+    assert all("mixes the samples of a batch" in failure.detail for failure in report.failures)
 
 
 def test_a_model_of_inference_tensors() -> None:

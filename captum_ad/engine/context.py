@@ -239,11 +239,11 @@ class Context:
                 storage.mask_writes += 1
                 wrote = True
         position = position or any((tag := tag_of(operand)) and tag.position for operand in self._operands)
-        tag = Tag(self._run, True, mask, clean, storage, samples, part, position)
-        tag.wrote = wrote
-        tag.channels = self._inherited_channels(out) if channels is INHERITED else channels
-        tag.scores = self._kept_scores() if scores is None else scores
-        self._mark(out, tag)
+        if channels is INHERITED:
+            channels = self._inherited_channels(out)
+        if scores is None:
+            scores = self._kept_scores()
+        self._mark(out, Tag(self._run, True, mask, clean, storage, samples, part, position, channels, scores, wrote))
         self._results.append(out)
         return out
 
@@ -352,8 +352,9 @@ class Context:
         return frozenset({out.dim() - 1}) if name in ("linear", "layer_norm", "rms_norm") and not known else None
 
     def _kept_scores(self) -> bool:
+        """Whether the operation's rule, run or not, makes scores of its operands."""
         which = KEEP_SCORES.get(rule_for(self._operation, masked=True))
-        if which is None or getattr(self._operation, "__name__", "") == "diagonal":
+        if which is None:
             return False
         tags = [tag for operand in self._operands if (tag := tag_of(operand)) and tag.data]
         return bool(tags) and which(tag.scores for tag in tags)

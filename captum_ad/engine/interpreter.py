@@ -81,9 +81,8 @@ class Interpreter(Context, TorchFunctionMode):
         start = x.view_as(x) if mask is None else zeroed(x, mask)
         storage = Storage(pointer_of(start))
         storage.shared = mask is None
-        tag = Tag(self._run, True, mask, True, storage, Samples(0, 1, len(x)) if x.dim() else None)
-        tag.channels = frozenset({1}) if x.dim() > 1 else None
-        self._mark(start, tag)
+        samples, channels = Samples(0, 1, len(x)) if x.dim() else None, frozenset({1}) if x.dim() > 1 else None
+        self._mark(start, Tag(self._run, True, mask, True, storage, samples, channels=channels))
         return start
 
     def finish(self, out: Tensor) -> Tensor:

@@ -75,20 +75,6 @@ def channels_after_reshape(channels: frozenset[int], old: Sequence[int], new: Se
     return frozenset(found)
 
 
-def channels_in_view(
-    channels: frozenset[int], op: Callable[..., Any], shape: Sequence[int], *args: Any, **kwargs: Any
-) -> frozenset[int] | None:
-    """Which dimensions are of channels in the result(s) of an operation that gives views; None if that is not clear."""
-    strides, views = _viewed(op, shape, args, kwargs)
-    view = views if isinstance(views, Tensor) else views[0]
-    if view.dim() == len(shape) and all(s % before == 0 for s, before in zip(view.stride(), strides)):
-        return channels
-    places = [view.stride().index(stride) if stride in view.stride() else None for stride in strides]
-    if places.count(None) != len(shape) - view.dim():
-        return None
-    return frozenset(place for dim, place in enumerate(places) if dim in channels and place is not None)
-
-
 def overlaps_itself(x: Tensor) -> bool:
     """Whether two elements of a tensor may be the same memory."""
     reach = 0
@@ -105,38 +91,60 @@ def permutation(op: Callable[..., Tensor], dims: int, *args: Any, **kwargs: Any)
     return [size - 2 for size in op(probe, *args, **kwargs).shape]
 
 
-def samples_in_views(samples: Samples, op: Callable[..., Any], shape: Sequence[int], *args: Any, **kwargs: Any) -> Any:
-    """Where the samples are in the result(s) of an operation that gives views; None where a view has no such place."""
-    strides, views = _viewed(op, shape, args, kwargs)
-
-    def located(view: Tensor) -> Samples | None:
-        for dim, (size, stride) in enumerate(zip(view.shape, view.stride())):
-            if stride == strides[samples.dim] and size == shape[samples.dim]:
-                return samples._replace(dim=dim)
-        return None
-
-    return located(views) if isinstance(views, Tensor) else [located(view) for view in views]
-
-
-def dims_picked_from(op: Callable[..., Any], shape: Sequence[int], *args: Any, **kwargs: Any) -> list[int]:
-    """The dimensions of which an operation that gives views takes one index, so that they are gone."""
-    strides, views = _viewed(op, shape, args, kwargs)
-    view = views if isinstance(views, Tensor) else views[0]
-    if view.dim() >= len(shape):
-        return []
-    return [dim for dim, stride in enumerate(strides) if stride not in view.stride()]
-
-
 def is_basic(index: Any) -> bool:
     """Whether indexing gives a view."""
     parts = index if isinstance(index, tuple) else (index,)
     return all(part is None or part is Ellipsis or isinstance(part, (int, slice)) for part in parts)
 
 
-def _viewed(op: Callable[..., Any], shape: Sequence[int], args: Any, kwargs: Any) -> tuple[list[int], Any]:
-    """What an operation that gives views makes of a tensor without memory, whose strides are all different."""
-    strides = [math.prod(size + 1 for size in shape[dim + 1 :]) for dim in range(len(shape))]
-    return strides, op(torch.empty_strided(tuple(shape), strides, device="meta"), *args, **kwargs)
+class Views:
+    """What an operation that gives views makes of a tensor of a shape: run without memory, with all strides different.
+
+    Parameters
+    ----------
+    op : callable
+        The operation; tensors among its other arguments stand for their shapes.
+    shape : sequence of int
+        Of the tensor that it is given.
+    """
+
+    def __init__(self, op: Callable[..., Any], shape: Sequence[int], *args: Any, **kwargs: Any) -> None:
+        args = tuple(torch.empty_like(arg, device="meta") if isinstance(arg, Tensor) else arg for arg in args)
+        self.shape = shape
+        self.strides = [math.prod(size + 1 for size in shape[dim + 1 :]) for dim in range(len(shape))]
+        self.found = op(torch.empty_strided(tuple(shape), self.strides, device="meta"), *args, **kwargs)
+        first = [self.found] if isinstance(self.found, Tensor) else self.found[:1]
+        self.first: Tensor | None = first[0] if first else None
+
+    def samples(self, samples: Samples) -> Any:
+        """Where the samples are in the view, or in each of several; None where there is no such place."""
+
+        def located(view: Tensor) -> Samples | None:
+            for dim, (size, stride) in enumerate(zip(view.shape, view.stride())):
+                if stride == self.strides[samples.dim] and size == self.shape[samples.dim]:
+                    return samples._replace(dim=dim)
+            return None
+
+        return located(self.found) if isinstance(self.found, Tensor) else [located(view) for view in self.found]
+
+    def channels(self, channels: frozenset[int]) -> frozenset[int] | None:
+        """Which dimensions are of channels in each view; None if that is not clear."""
+        if self.first is None:
+            return None
+        strides = self.first.stride()
+        if len(strides) == len(self.shape) and all(s % before == 0 for s, before in zip(strides, self.strides)):
+            return channels
+        places = [strides.index(stride) if stride in strides else None for stride in self.strides]
+        if places.count(None) != len(self.shape) - len(strides):
+            return None
+        return frozenset(place for dim, place in enumerate(places) if dim in channels and place is not None)
+
+    @property
+    def picked(self) -> list[int]:
+        """The dimensions of which one index is taken, so that they are gone."""
+        if self.first is None or self.first.dim() >= len(self.shape):
+            return []
+        return [dim for dim, stride in enumerate(self.strides) if stride not in self.first.stride()]
 
 
 def _groups(old: Sequence[int], new: Sequence[int]) -> Iterator[tuple[range, range]]:

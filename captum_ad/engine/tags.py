@@ -59,6 +59,9 @@ class Tag:
         samples: Samples | None = None,
         part: Part | None = None,
         position: bool = False,
+        channels: frozenset[int] | None = None,
+        scores: bool = False,
+        wrote: bool = False,
     ) -> None:
         self.run = run  # the forward that made it
         self.data = data
@@ -68,11 +71,11 @@ class Tag:
         self.samples = samples  # None: not known, or spread over several dimensions
         self.part = part  # what has been computed of it, and not been written into it yet
         self.position = position  # made of one position that was picked out of several
-        self.channels: frozenset[int] | None = None  # the dimensions of channels; None: not known
-        self.scores = False  # of positions for positions, before a softmax
+        self.channels = channels  # the dimensions of channels; None: not known
+        self.scores = scores  # of positions for positions, before a softmax
         self.writes = storage.writes
         self.mask_writes = storage.mask_writes
-        self.wrote = False  # was the one that made it so many
+        self.wrote = wrote  # was the one that made it so many
 
 
 def tag_of(x: Tensor) -> Tag | None:

@@ -62,12 +62,12 @@ def theorem_1(ad: ADForward, x: Tensor, masks: Sequence[Tensor]) -> Check:
     if not same_bits(ad(x), expected) or not same_bits(ad(x, mask=full), expected):
         return Check(name, False, "with nothing masked, the output is not the model's own")
     both, error = torch.cat([x, x]), 0.0
-    if (refusal := _no_batch(ad, both)) is not None:
-        return Check(name, True, f"nothing masked: bit for bit; beside a masked sample not tried, {refusal}")
-    expected = plain(ad, both)
-    if len(expected) != 2 * n:
-        return Check(name, False, f"the output has {len(expected)} rows for {2 * n} samples, and {n} for {n}")
-    expected = expected[:n]
+    answer = _in_batch(ad, both)
+    if isinstance(answer, str):
+        return Check(name, True, f"nothing masked: bit for bit; beside a masked sample not tried, {answer}")
+    if len(answer) != 2 * n:
+        return Check(name, False, f"the output has {len(answer)} rows for {2 * n} samples, and {n} for {n}")
+    expected = answer[:n]
     for mask in masks:
         beside = torch.cat([full, mask])
         out = ad(both, mask=beside)[:n]
@@ -149,8 +149,8 @@ def batches(ad: ADForward, x: Tensor, masks: Sequence[Tensor]) -> Check:
     """A sample gives in a batch what it gives alone."""
     name, error = "batches do not mix", 0.0
     many, mask = torch.cat([x] * len(masks)), torch.cat(list(masks))
-    if (refusal := _no_batch(ad, many)) is not None:
-        return Check(name, True, f"not tried, {refusal}")
+    if isinstance(answer := _in_batch(ad, many), str):
+        return Check(name, None, f"not tried, {answer}")
     together = ad(many, mask=mask)
     for i in range(len(many)):
         one = many[i : i + 1], mask[i : i + 1]
@@ -172,13 +172,12 @@ def _laid_out_as(x: Tensor, values: Tensor) -> Tensor:
     return torch.empty_like(x, dtype=values.dtype).copy_(values)
 
 
-def _no_batch(ad: ADForward, x: Tensor) -> str | None:
-    """What the model says to a batch larger than the one that it was given, if it does not take it."""
+def _in_batch(ad: ADForward, x: Tensor) -> Tensor | str:
+    """What the model by itself gives to a larger batch than it was given; or why it takes none."""
     try:
-        plain(ad, x)
+        return plain(ad, x)
     except Exception as error:  # whatever the model's own code raises
         return f"as the model takes no {len(x)} samples: {error}"
-    return None
 
 
 def _failed(name: str, what: str, reference: Run, other: Run | None, alike: Alike = equal) -> Check:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
+from captum_ad.errors import UnsupportedOperationError
 from captum_ad.forward import ADForward
 from captum_ad.testing import checks
 from captum_ad.testing.report import Check, Report
@@ -144,6 +145,8 @@ def _checks(ad: ADForward, x: Tensor, growing: list[Tensor], seed: int) -> Itera
         except Broken as broken:
             module, kind = broken.module or (None, "")
             found = Check(name, False, str(broken), module, kind, broken.operation)
+        except UnsupportedOperationError as error:  # of a batch, where each of its samples was none
+            found = Check(name, False, str(error))
         yield found
         useless = name in required and not found.passed
 

@@ -20,7 +20,7 @@ class Check:
     name : str
         What is checked.
     passed : bool or None
-        None: not checked, as it would mean nothing after what has failed before.
+        None: not checked, as it would mean nothing after what has failed before, or as the model takes no such batch.
     detail : str
         What was found; of a check that failed, what to do about it.
     module : str or None
@@ -69,8 +69,8 @@ class Report:
 
     @property
     def passed(self) -> bool:
-        """Whether all checks have passed."""
-        return all(check.passed for check in self.checks)
+        """Whether no check has failed."""
+        return not self.failures
 
     @property
     def failures(self) -> tuple[Check, ...]:
@@ -89,12 +89,14 @@ class Report:
 
     def __str__(self) -> str:
         width = max(len(check.name) for check in self.checks)
-        lines = [f"{self.model}, {self.setting}: {'all checks passed' if self else 'NOT all checks passed'}"]
+        all_made = all(check.passed is not None for check in self.checks)
+        verdict = "NOT all checks passed" if not self else "all checks passed" if all_made else "no check failed"
+        lines = [f"{self.model}, {self.setting}: {verdict}"]
         for check in self.checks:
             head = f"  {_SIGNS[check.passed]} {check.name.ljust(width)}  "
             told = check.place.partition(",")[0] in check.detail  # as in a refusal; true if there is no place
             words = check.detail if told else f"{check.place}: {check.detail}"
-            text = words if check.passed is not None else "not checked"
+            text = words or "not checked"
             wrapped = textwrap.wrap(
                 text, _WIDTH, initial_indent=head, subsequent_indent=" " * len(head), break_on_hyphens=False
             )

@@ -126,7 +126,7 @@ def watched(
         return engines[0]
 
     try:
-        return whole._carried(engine, (x,), masks, {})
+        return whole._run(engine, (x,), masks, {}, always=True)
     except Exception as error:
         stopped = engines[0].stopped if engines else None
         raise Broken(error, *(stopped or (None, ""))) from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -14,14 +14,12 @@ from torch import Tensor
 
 from captum_ad.engine.layout import (
     Samples,
+    Views,
     channels_after_reshape,
-    channels_in_view,
-    dims_picked_from,
     overlaps_itself,
     permutation,
     reshaped,
     samples_after_reshape,
-    samples_in_views,
 )
 
 
@@ -88,7 +86,9 @@ def test_channels_of_heads(old: tuple[int, ...], new: tuple[int, ...], found: se
 
 
 def test_channels_in_views() -> None:
-    found = partial(channels_in_view, frozenset({1}))
+    def found(*call: Any) -> frozenset[int] | None:
+        return Views(*call).channels(frozenset({1}))
+
     assert found(Tensor.__getitem__, (2, 3, 4, 5), (slice(None), slice(None), slice(None, None, 2))) == {1}
     assert found(Tensor.__getitem__, (2, 3, 4, 5), (slice(None), 0)) == frozenset()
     assert found(Tensor.__getitem__, (2, 3, 4, 5), (slice(None), slice(0, 2), 1)) == {1}
@@ -158,13 +158,13 @@ VIEWS: dict[str, tuple[Callable[[Tensor], Tensor], int | None]] = {
 @pytest.mark.parametrize("name", VIEWS)
 def test_views(name: str) -> None:
     op, dim = VIEWS[name]
-    found = samples_in_views(Samples(0, 1, 3), op, (3, 2, 4, 2))
+    found = Views(op, (3, 2, 4, 2)).samples(Samples(0, 1, 3))
     assert found == (None if dim is None else Samples(dim, 1, 3))
 
 
 def test_dimensions_picked_from() -> None:
     def picked(op: Callable[[Tensor], object]) -> list[int]:
-        return dims_picked_from(op, (3, 2, 4, 2))
+        return Views(op, (3, 2, 4, 2)).picked
 
     assert picked(lambda x: x[:, 0]) == [1]
     assert picked(lambda x: x[..., -1]) == [3]
@@ -174,6 +174,6 @@ def test_dimensions_picked_from() -> None:
 
 def test_several_views() -> None:
     samples = Samples(1, 1, 2)
-    assert samples_in_views(samples, torch.unbind, (3, 2, 4)) == [Samples(0, 1, 2)] * 3
-    assert samples_in_views(samples, torch.chunk, (3, 2, 4), 2, 2) == [samples] * 2
-    assert samples_in_views(samples, torch.chunk, (3, 2, 4), 2, 1) == [None] * 2
+    assert Views(torch.unbind, (3, 2, 4)).samples(samples) == [Samples(0, 1, 2)] * 3
+    assert Views(torch.chunk, (3, 2, 4), 2, 2).samples(samples) == [samples] * 2
+    assert Views(torch.chunk, (3, 2, 4), 2, 1).samples(samples) == [None] * 2

@@ -273,9 +273,9 @@ def _statistics(ad: Interpreter, *operands: Any) -> list[Tensor]:
     scores: a dead key stays out of the softmax.
     """
     maps = [operand for operand in operands if ad.is_data(operand)]
-    found: list[Tensor] = []
     if any(map(ad.is_scores, maps)):
         return [x for x in maps if not ad.is_scores(x)]
+    found: list[Tensor] = []
     for x in reversed(maps):
         if any(_is_statistic_of(ad, x, other) for other in maps):
             found.append(x)

@@ -19,9 +19,10 @@ _ALONG = {"hstack": 1, "column_stack": 1, "vstack": 0, "row_stack": 0, "dstack":
 def stacked(ad: Interpreter, op: Callable[..., Tensor], tensors: Sequence[Tensor], **kwargs: Any) -> Tensor:
     """A concatenation along one of the first three dimensions."""
     dim = _ALONG[op.__name__]
-    if all(ad.mask(x) is None for x in tensors) and min(x.dim() for x in tensors) <= max(dim, 1):
+    adds_dimensions = min(x.dim() for x in tensors) <= max(dim, 1)
+    if adds_dimensions and all(ad.mask(x) is None for x in tensors):
         return ad.emit(op(tensors, **kwargs), None, samples=None, channels=None)
-    if kwargs.get("out") is not None or min(x.dim() for x in tensors) <= max(dim, 1):
+    if adds_dimensions or kwargs.get("out") is not None:
         ad.refuse("writes into out=, or adds dimensions")
     return ad.follow(torch.cat, list(tensors), dim)
 

@@ -24,7 +24,13 @@ from captum_ad.engine.rules.combination import (
 from captum_ad.engine.rules.shape import move, select
 
 register_rule("rot90", "fliplr", "flipud")(move)
-register_rule(Tensor.unfold, "diagonal")(select)
+register_rule(Tensor.unfold)(select)
+
+
+@register_rule("diagonal")
+def diagonal(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *args: Any, **kwargs: Any) -> Any:
+    """The mask's diagonal; that of scores says of each position something about itself, and is none of them."""
+    return select(ad, op, x, *args, **kwargs)
 
 
 @register_rule("where")

@@ -12,14 +12,12 @@ from torch import Tensor
 from captum_ad.engine.context import INHERITED
 from captum_ad.engine.interpreter import Interpreter
 from captum_ad.engine.layout import (
+    Views,
     channels_after_reshape,
-    channels_in_view,
-    dims_picked_from,
     is_basic,
     permutation,
     reshaped,
     samples_after_reshape,
-    samples_in_views,
 )
 from captum_ad.engine.masks import FeatureMask, compress, full_mask
 from captum_ad.engine.registry import keeps_scores, register_rule
@@ -83,10 +81,9 @@ def select(ad: Interpreter, op: Callable[..., Any], x: Tensor, *args: Any, **kwa
         where = samples if samples and samples.dim == 0 and _leaves_first(args[0]) else None
         picked, channels = [], None
     else:
-        if channels is not None:
-            channels = channels_in_view(channels, op, x.shape, *_shapes_only(args), **kwargs)
-        where = samples and samples_in_views(samples, op, x.shape, *_shapes_only(args), **kwargs)
-        picked = dims_picked_from(op, x.shape, *_shapes_only(args), **kwargs) if mask else []
+        views = Views(op, x.shape, *args, **kwargs)
+        channels = None if channels is None else views.channels(channels)
+        where, picked = samples and views.samples(samples), views.picked
     position = mask is not None and any(mask.kept.shape[dim] > 1 for dim in picked)
     out = op(x, *args, **kwargs)
 
@@ -230,8 +227,3 @@ def _leaves_first(index: Any) -> bool:
     if not isinstance(index, tuple) or not isinstance(index[0], slice) or index[0] != slice(None):
         return False
     return sum(not isinstance(part, slice) for part in index[1:]) == 1
-
-
-def _shapes_only(args: Any) -> Any:
-    """Tensors among arguments as tensors without memory, for an operation that is run for shapes alone."""
-    return [torch.empty_like(arg, device="meta") if isinstance(arg, Tensor) else arg for arg in args]

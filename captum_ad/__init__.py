@@ -4,7 +4,7 @@ attr = Occlusion(ADForward(model)).attribute(x, target=t, sliding_window_shapes=
 
 - :class:`ADForward` wraps a model; :class:`MaskRule` says how masks pass through it; a :class:`BaselineForward` paints.
 - :mod:`captum_ad.testing`: ``check_model`` says whether AD works on a network; :func:`register_rule` helps if not.
-- :mod:`captum_ad.superpixels` makes Captum's ``feature_mask``; :mod:`captum_ad.attr` has attributors that Captum lacks.
+- :mod:`captum_ad.segmentation` makes a ``feature_mask``; :mod:`captum_ad.attr` has attributors that Captum lacks.
 - :mod:`captum_ad.metrics`: what an explanation is worth.
 - :mod:`captum_ad.trace_plots`: masks layer by layer, of ``ADForward.trace``.
 - :mod:`captum_ad.lime`, :mod:`captum_ad.shap`, :mod:`captum_ad.rex`: these packages, with AD in place of their paint.

@@ -20,7 +20,7 @@ from captum_ad.baselines import BASELINES, baseline
 from captum_ad.errors import UnknownNameError
 from captum_ad.forward import ADForward
 from captum_ad.painted import BaselineForward, MaskedForward, Masking, masked_forward
-from captum_ad.scoring import Activation, Judge
+from captum_ad.scoring import Judge, ToConfidence
 
 WINDOW = 32
 """Side of Occlusion's square window unless a task says otherwise, in pixels."""
@@ -50,7 +50,7 @@ class Task:
         Of the random perturbations; every masking gets the same ones.
     window : int
         Side of Occlusion's square window, in pixels; it moves by half of that.
-    activation : str or callable
+    to_confidence : str or callable
         From the model's output to confidences, which CausalResponsibility and Rise look at.
     """
 
@@ -61,7 +61,7 @@ class Task:
     batch_size: int
     seed: int
     window: int = WINDOW
-    activation: Activation = "softmax"
+    to_confidence: ToConfidence = "softmax"
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,7 @@ def _lime(forward: nn.Module, task: Task, painted: Mapping[str, Any]) -> Any:
 
 
 def _responsibility(forward: nn.Module, task: Task, painted: Mapping[str, Any]) -> Any:
-    return CausalResponsibility(forward, task.activation).attribute(
+    return CausalResponsibility(forward, task.to_confidence).attribute(
         task.x,
         target=task.target,
         max_forwards=max(MUTANTS, SEARCHED * task.samples),
@@ -185,7 +185,7 @@ def _responsibility(forward: nn.Module, task: Task, painted: Mapping[str, Any]) 
 
 def _rise(forward: nn.Module, task: Task, painted: Mapping[str, Any]) -> Any:
     sides = task.x.shape[2:]
-    return Rise(_confident(forward, task.activation)).attribute(
+    return Rise(_confident(forward, task.to_confidence)).attribute(
         task.x,
         target=task.target,
         n_samples=SEARCHED * task.samples,
@@ -196,17 +196,17 @@ def _rise(forward: nn.Module, task: Task, painted: Mapping[str, Any]) -> Any:
     )
 
 
-def _confident(forward: nn.Module, activation: Activation) -> nn.Module:
+def _confident(forward: nn.Module, to_confidence: ToConfidence) -> nn.Module:
     """The forward, ending in confidences: RISE adds outputs up, and a logit's zero means nothing."""
-    judge = Judge(0, activation)
+    judge = Judge(0, to_confidence)
     plain = forward.model if isinstance(forward, MaskedForward) else forward
-    ending = nn.Sequential(plain, _Activation(judge.activate)).eval()
+    ending = nn.Sequential(plain, _Confidences(judge.to_confidence)).eval()
     if isinstance(forward, ADForward):
         return ADForward(ending, forward.rule, tau=forward.tau)
     return BaselineForward(ending, forward.baseline) if isinstance(forward, BaselineForward) else ending
 
 
-class _Activation(nn.Module):
+class _Confidences(nn.Module):
     def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
         self.function = function

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from captum_ad.errors import UnknownNameError
 from captum_ad.extras import needed
 from captum_ad.geometry import MaskTransform, carry_masks, source_positions
-from captum_ad.scoring import ACTIVATIONS, Activation
+from captum_ad.scoring import TO_CONFIDENCE, ToConfidence
 
 
 class MaskedClassifier:
@@ -31,7 +31,7 @@ class MaskedClassifier:
     transform : callable
         From the photograph to the model's input (C, h, w). It gets a PIL image of an array of
         uint8, (H, W, 3) or (H, W, 1), and any other array as it is.
-    activation : str or callable
+    to_confidence : str or callable
         ``"softmax"``, ``"sigmoid"`` or ``"none"`` (a model that ends in one), or a function of (n, classes).
     mask_transform : callable, optional
         For transforms that are not torchvision's: from an int64 label map (H, W) to that of the
@@ -40,7 +40,7 @@ class MaskedClassifier:
     Raises
     ------
     TypeError, ValueError
-        If `forward` takes no masks, the transform is none, or there is no such activation.
+        If `forward` takes no masks, the transform is none, or there is no `to_confidence` of that name.
 
     Examples
     --------
@@ -48,7 +48,7 @@ class MaskedClassifier:
     >>> model = nn.Flatten().eval()
     >>> scale = lambda array: torch.from_numpy(array).permute(2, 0, 1)
     >>> classifier = MaskedClassifier(
-    ...     BaselineForward(model, 0.0), scale, activation="none", mask_transform=lambda labels: labels
+    ...     BaselineForward(model, 0.0), scale, to_confidence="none", mask_transform=lambda labels: labels
     ... )
     >>> classifier(np.full((2, 1, 3, 1), 0.5), np.array([[[True, True, True]], [[True, False, True]]]))
     array([[0.5, 0.5, 0.5],
@@ -60,7 +60,7 @@ class MaskedClassifier:
         forward: Callable[..., Tensor],
         transform: Callable[..., Tensor],
         *,
-        activation: Activation = "softmax",
+        to_confidence: ToConfidence = "softmax",
         mask_transform: MaskTransform | None = None,
     ) -> None:
         if not takes_mask(forward):
@@ -71,11 +71,11 @@ class MaskedClassifier:
         for name, given in (("transform", transform), ("mask_transform", mask_transform)):
             if not callable(given) and (given is not None or name == "transform"):
                 raise TypeError(f"{name} must be a function, got {type(given).__name__}")
-        if isinstance(activation, str) and activation not in ACTIVATIONS:
-            raise UnknownNameError("activation", activation, ACTIVATIONS)
+        if isinstance(to_confidence, str) and to_confidence not in TO_CONFIDENCE:
+            raise UnknownNameError("to_confidence", to_confidence, TO_CONFIDENCE)
         self.forward = forward
         self.transform = transform
-        self.activation = activation
+        self.to_confidence = to_confidence
         self.mask_transform = mask_transform
         self._last: tuple[npt.NDArray[Any], Tensor, Tensor] | None = None
 
@@ -159,11 +159,11 @@ class MaskedClassifier:
         if not isinstance(output, Tensor) or output.dim() != 2 or output.shape[0] != count:
             what = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
             raise ValueError(f"the model returned {what} for {count} inputs, expected (n, classes)")
-        if self.activation == "softmax" and output.shape[1] == 1:
-            raise ValueError("the softmax of one output is 1 whatever it is: pass activation='sigmoid'")
+        if self.to_confidence == "softmax" and output.shape[1] == 1:
+            raise ValueError("the softmax of one output is 1 whatever it is: pass to_confidence='sigmoid'")
         output = output.float() if output.dtype in (torch.float16, torch.bfloat16) else output
-        activate = ACTIVATIONS[self.activation] if isinstance(self.activation, str) else self.activation
-        confidences: npt.NDArray[Any] = activate(output).cpu().numpy()
+        to_confidence = TO_CONFIDENCE[self.to_confidence] if isinstance(self.to_confidence, str) else self.to_confidence
+        confidences: npt.NDArray[Any] = to_confidence(output).cpu().numpy()
         if not np.isfinite(confidences).all():
             raise ValueError("the model returned NaN or Inf for a masked input: there is nothing to explain")
         return confidences

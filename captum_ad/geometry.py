@@ -131,7 +131,7 @@ def segment_labels(segments: npt.NDArray[Any] | Tensor, shape: tuple[int, int]) 
     if len(names) < 2:
         raise ValueError(
             f"the segmentation has {len(names)} segment(s), and there is nothing to compare before there are two: "
-            "segment finer, e.g. with captum_ad.superpixels.superpixels(image)"
+            "segment finer, e.g. with captum_ad.segmentation.superpixels(image)"
         )
     return numbers.reshape(labels.shape).astype(np.int64)
 

@@ -84,7 +84,7 @@ class LimeImageExplainer(_Explainer):  # type: ignore[misc]
             There is none.
         segmentation_fn : callable, optional
             From the image to integer labels, any labels, array or tensor of shape (H, W) or
-            (1, 1, H, W), e.g. :func:`captum_ad.superpixels.superpixels`. The default is lime's.
+            (1, 1, H, W), e.g. :func:`captum_ad.segmentation.superpixels`. The default is lime's.
         labels, top_labels, num_features, num_samples, distance_metric, model_regressor, random_seed
             As lime's.
         batch_size : int
@@ -218,6 +218,6 @@ def _probabilities(output: Any, count: int) -> Array:
     if given.min() < -1e-6 or given.max() > 1 + 1e-6:
         raise ValueError(
             f"the classifier returned values from {given.min():.3g} to {given.max():.3g}, expected probabilities: "
-            "apply a softmax, or activation='softmax' of MaskedClassifier"
+            "apply a softmax, or to_confidence='softmax' of MaskedClassifier"
         )
     return given

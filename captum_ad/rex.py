@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from captum_ad.extras import needed
 from captum_ad.painted import BaselineForward, MaskedForward
-from captum_ad.scoring import Activation, Judge, batch_of, in_eval_mode
+from captum_ad.scoring import Judge, ToConfidence, batch_of, in_eval_mode
 
 Transform = Callable[[Image.Image], Tensor]
 
@@ -41,16 +41,16 @@ class Script(NamedTuple):
 
 
 def script(
-    forward: nn.Module, transform: Transform, *, activation: Activation = "softmax", batch_size: int | None = None
+    forward: nn.Module, transform: Transform, *, to_confidence: ToConfidence = "softmax", batch_size: int | None = None
 ) -> Script:
     """Everything that ReX needs, to be unpacked in a script file; see the two functions for parameters and errors."""
     load = preprocess(forward, transform)
-    predict = prediction_function(forward, activation=activation, batch_size=batch_size)
+    predict = prediction_function(forward, to_confidence=to_confidence, batch_size=batch_size)
     return Script(load, predict, ["N", len(_transformed(transform, Image.new("RGB", (256, 256)))), "H", "W"])
 
 
 def prediction_function(
-    forward: nn.Module, *, activation: Activation = "softmax", batch_size: int | None = None
+    forward: nn.Module, *, to_confidence: ToConfidence = "softmax", batch_size: int | None = None
 ) -> Callable[..., Any]:
     """The function that ReX asks what a model sees in a batch of mutants.
 
@@ -58,7 +58,7 @@ def prediction_function(
     ----------
     forward : ADForward or BaselineForward
         The model in eval mode. To an ADForward a pixel that is NaN is missing; a BaselineForward paints it.
-    activation : str or callable
+    to_confidence : str or callable
         From the model's output (N, classes) to confidences: ``"softmax"``, ``"sigmoid"``, ``"none"`` for a
         model that ends in one, or a function.
     batch_size : int, optional
@@ -79,7 +79,7 @@ def prediction_function(
     """
     _takes_masks(forward)
     prediction = needed("rex_xai.responsibility.prediction", "rex-xai", "rex").Prediction
-    activate = Judge(0, activation).activate
+    to_confidence = Judge(0, to_confidence).to_confidence
 
     def predict(mutants: Tensor, target: Any = None, raw: bool = False) -> Any:
         x = _like(forward, mutants)
@@ -87,7 +87,7 @@ def prediction_function(
             raise ValueError("ReX tried all pixels and found no explanation: lower minimum_confidence_threshold")
         with torch.no_grad():
             parts = x.split(batch_of(batch_size, x.device))
-            confidences = torch.cat([activate(_output(forward, part)) for part in parts])
+            confidences = torch.cat([to_confidence(_output(forward, part)) for part in parts])
         if confidences.dim() != 2 or len(confidences) != len(x) or confidences.shape[1] < 2:
             raise ValueError(f"the model gives {tuple(confidences.shape)}, expected ({len(x)}, classes), two at least")
         if raw:  # for its insertion curves, with rows that ReX neither wrote nor reads

@@ -13,10 +13,10 @@ from tqdm import tqdm
 
 from captum_ad.painted import Baseline, BaselineForward, MaskedForward
 
-Activation = str | Callable[[Tensor], Tensor]
+ToConfidence = str | Callable[[Tensor], Tensor]
 """How a model's output becomes confidences: ``"softmax"``, ``"sigmoid"``, ``"none"``, or a function of (N, classes)."""
 
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+TO_CONFIDENCE: dict[str, Callable[[Tensor], Tensor]] = {
     "softmax": lambda output: output.softmax(1),
     "sigmoid": torch.sigmoid,
     "none": lambda output: output,
@@ -31,16 +31,16 @@ class Judge:
     ----------
     target : int or Tensor
         The class, a whole number.
-    activation : str or callable
+    to_confidence : str or callable
         From the model's output (N, classes) to confidences.
 
     Raises
     ------
     ValueError
-        If there is no such activation.
+        If there is no `to_confidence` of that name.
     """
 
-    def __init__(self, target: int | Tensor, activation: Activation = "softmax") -> None:
+    def __init__(self, target: int | Tensor, to_confidence: ToConfidence = "softmax") -> None:
         index: int | None
         try:
             index = operator.index(target)
@@ -48,13 +48,17 @@ class Judge:
             index = None
         if index is None or isinstance(target, bool) or (isinstance(target, Tensor) and target.dtype == torch.bool):
             raise TypeError(f"target must be a class index, got {target!r}")
-        if isinstance(activation, str) and activation not in ACTIVATIONS:
-            raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)} or a function, got {activation!r}")
-        if not isinstance(activation, str) and not callable(activation):
-            raise TypeError(f"activation must be one of {', '.join(ACTIVATIONS)} or a function, got {activation!r}")
+        if isinstance(to_confidence, str) and to_confidence not in TO_CONFIDENCE:
+            raise ValueError(
+                f"to_confidence must be one of {', '.join(TO_CONFIDENCE)} or a function, got {to_confidence!r}"
+            )
+        if not isinstance(to_confidence, str) and not callable(to_confidence):
+            raise TypeError(
+                f"to_confidence must be one of {', '.join(TO_CONFIDENCE)} or a function, got {to_confidence!r}"
+            )
         self.target = index
-        self.activate = ACTIVATIONS[activation] if isinstance(activation, str) else activation
-        self.keeps_order = isinstance(activation, str)
+        self.to_confidence = TO_CONFIDENCE[to_confidence] if isinstance(to_confidence, str) else to_confidence
+        self.keeps_order = isinstance(to_confidence, str)
 
     def __call__(self, output: Any) -> tuple[Tensor, Tensor]:
         """Judge a batch.
@@ -82,7 +86,7 @@ class Judge:
             raise ValueError(f"the model returned shape {tuple(output.shape)}, expected (N, classes), two at least")
         if not 0 <= self.target < output.shape[1]:
             raise ValueError(f"target {self.target} is out of range: the model has classes 0 to {output.shape[1] - 1}")
-        confidences = self.activate(output.float() if output.dtype in (torch.float16, torch.bfloat16) else output)
+        confidences = self.to_confidence(output.float() if output.dtype in (torch.float16, torch.bfloat16) else output)
         confidence = confidences[:, self.target]
         compared = output if self.keeps_order else confidences  # sigmoids of 20 and 30 are both 1.0
         others = torch.cat([compared[:, : self.target], compared[:, self.target + 1 :]], 1).amax(1)

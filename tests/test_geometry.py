@@ -277,11 +277,11 @@ def test_tensors_of_torchvisions_own_kind(model, photograph):
     assert np.array_equal(found, expected)
 
 
-def test_activations(model, photograph):
+def test_to_confidence(model, photograph):
     masks = some_masks(2)
     images = np.stack([photograph] * 2)
     found = {
-        name: MaskedClassifier(ADForward(model), v1.Compose(STEPS), activation=given)(images, masks)
+        name: MaskedClassifier(ADForward(model), v1.Compose(STEPS), to_confidence=given)(images, masks)
         for name, given in [("softmax", "softmax"), ("sigmoid", "sigmoid"), ("none", "none"), ("own", torch.tanh)]
     }
     logits = torch.from_numpy(found["none"])
@@ -304,7 +304,7 @@ def test_forwards_that_take_no_mask_are_refused(model):
     with pytest.raises(TypeError, match="mask_transform must be a function, got int"):
         MaskedClassifier(ADForward(model), transform, mask_transform=1)
     with pytest.raises(UnknownNameError, match="softmax"):
-        MaskedClassifier(ADForward(model), transform, activation="softmx")
+        MaskedClassifier(ADForward(model), transform, to_confidence="softmx")
 
 
 def test_inputs_that_do_not_fit_are_refused(model, photograph):
@@ -344,7 +344,7 @@ def test_outputs_that_are_no_confidences_are_refused(model, photograph):
     refused(torch.ones(3), r"shape \(3,\) for 1 inputs")
     refused(torch.ones(2, 3), r"shape \(2, 3\) for 1 inputs")
     refused({"out": 1}, "returned dict")
-    refused(torch.ones(1, 1), "activation='sigmoid'")
+    refused(torch.ones(1, 1), "to_confidence='sigmoid'")
     refused(torch.full((1, 3), torch.nan), "NaN")
     training = nn.Sequential(nn.Flatten(), nn.Linear(1800, 2)).train()
     with pytest.raises(ValueError, match=r"train mode.*eval\(\)"):

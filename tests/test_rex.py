@@ -128,14 +128,14 @@ def test_a_target_adds_its_confidence(network, mutants):
         assert [p.is_passing() for p in predictions] == (confidences.argmax(1) == k).tolist()
 
 
-@pytest.mark.parametrize("activation", ["softmax", "sigmoid", "none", lambda output: output.softmax(1)[:, :2]])
-def test_raw_predictions_are_the_confidences(network, mutants, activation):
+@pytest.mark.parametrize("to_confidence", ["softmax", "sigmoid", "none", lambda output: output.softmax(1)[:, :2]])
+def test_raw_predictions_are_the_confidences(network, mutants, to_confidence):
     known = {"softmax": lambda output: output.softmax(1), "sigmoid": torch.sigmoid, "none": lambda output: output}
-    activate = known.get(activation, activation)
+    to_confidence = known.get(to_confidence, to_confidence)
     ad = ADForward(network)
-    predict = prediction_function(ad, activation=activation)
+    predict = prediction_function(ad, to_confidence=to_confidence)
     with torch.no_grad():
-        expected = activate(ad(mutants[2]))
+        expected = to_confidence(ad(mutants[2]))
     raw = predict(mutants[2], raw=True)
     torch.testing.assert_close(raw, expected)
     assert not raw.requires_grad
@@ -198,13 +198,13 @@ def test_outputs_that_are_no_classes_are_refused(mutants):
     flat = nn.Flatten()
     for model in (nn.Identity(), nn.Sequential(flat, nn.Linear(297, 1)), nn.Flatten(0)):
         with pytest.raises(ValueError, match=r"expected \(1, classes\)"):
-            prediction_function(ADForward(model.eval()), activation="none")(x)
+            prediction_function(ADForward(model.eval()), to_confidence="none")(x)
     nan = nn.Linear(297, 3)
     nan.weight.data.fill_(torch.nan)
     with pytest.raises(ValueError, match="NaN"):
         prediction_function(ADForward(nn.Sequential(flat, nan).eval()))(x)
-    with pytest.raises(ValueError, match="activation"):
-        prediction_function(ADForward(flat.eval()), activation="sofmax")
+    with pytest.raises(ValueError, match="to_confidence"):
+        prediction_function(ADForward(flat.eval()), to_confidence="sofmax")
 
 
 def test_rex_missing(network, monkeypatch):

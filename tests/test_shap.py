@@ -12,7 +12,7 @@ from PIL import Image
 from torch import nn
 
 from captum_ad import ADForward, BaselineForward
-from captum_ad.superpixels import superpixels
+from captum_ad.segmentation import superpixels
 
 pytest.importorskip("shap")
 pytest.importorskip("torchvision")

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from captum_ad.attr.regions import Path, RegionTree, Units, spread, units_of
 from captum_ad.attr.runner import Baselines, MaskRunner, Target, positive, targets_of
-from captum_ad.scoring import Activation, Judge
+from captum_ad.scoring import Judge, ToConfidence
 
 Bools = npt.NDArray[np.bool_]
 State = tuple[Path, ...]
@@ -49,7 +49,7 @@ class CausalResponsibility(PerturbationAttribution):  # type: ignore[misc]
     ----------
     forward_func : callable
         An ADForward, or any forward function together with ``baselines``; it returns (N, classes).
-    activation : str or callable
+    to_confidence : str or callable
         From outputs to confidences, as for :func:`captum_ad.metrics.sufficient_explanation`.
 
     Examples
@@ -63,9 +63,9 @@ class CausalResponsibility(PerturbationAttribution):  # type: ignore[misc]
     0
     """
 
-    def __init__(self, forward_func: Callable[..., Any], activation: Activation = "softmax") -> None:
+    def __init__(self, forward_func: Callable[..., Any], to_confidence: ToConfidence = "softmax") -> None:
         super().__init__(forward_func)
-        self.activation = activation
+        self.to_confidence = to_confidence
 
     @torch.no_grad()
     def attribute(
@@ -152,7 +152,7 @@ class CausalResponsibility(PerturbationAttribution):  # type: ignore[misc]
         units = units_of(spatial, feature_mask, superpixels)
         maps = []
         for sample, one in enumerate(targets_of(target, x, who)):
-            test = _Test(runner, sample, Judge(one, self.activation), gamma, batch)
+            test = _Test(runner, sample, Judge(one, self.to_confidence), gamma, batch)
             if not test.whole_passes and not allow_other_target:
                 raise ValueError(
                     f"class {one} is not the network's answer for sample {sample}, so nothing in it can be responsible "

@@ -28,7 +28,7 @@ from captum_ad.cli.report import (
     write_summary,
 )
 from captum_ad.errors import UnknownNameError, UnsupportedOperationError
-from captum_ad.superpixels import superpixels
+from captum_ad.segmentation import superpixels
 
 DEFAULT_IMAGE = "coffee"
 
@@ -105,7 +105,7 @@ def _device(name: str) -> torch.device:
 def _prediction(classifier: Classifier, photograph: Photograph, arguments: argparse.Namespace) -> Comparison:
     """What the classifier says about a photograph, ready to be explained."""
     x = classifier.prepare(photograph.image)
-    probabilities, activation = _probabilities(classifier, x, photograph)
+    probabilities, to_confidence = _probabilities(classifier, x, photograph)
     predicted = int(probabilities.argmax())
     target = predicted if arguments.target is None else arguments.target
     if not 0 <= target < len(probabilities):
@@ -113,9 +113,9 @@ def _prediction(classifier: Classifier, photograph: Photograph, arguments: argpa
     labels = superpixels(classifier.displayed(x), n_segments=arguments.segments).to(x.device)
     if int(labels.max()) == 0:
         raise InputError(f"{photograph.source!r} has one superpixel only: raise --segments")
-    task = Task(x, target, labels, arguments.samples, arguments.batch_size, arguments.seed, activation=activation)
+    task = Task(x, target, labels, arguments.samples, arguments.batch_size, arguments.seed, to_confidence=to_confidence)
     colors = solid_colors(classifier, x, arguments.backgrounds, arguments.seed)
-    scale = Scale(arguments.gamma, colors, activation, arguments.batch_size)
+    scale = Scale(arguments.gamma, colors, to_confidence, arguments.batch_size)
     return Comparison(photograph, task, scale, float(probabilities[target]), predicted)
 
 

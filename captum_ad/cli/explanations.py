@@ -11,7 +11,7 @@ from torch import Tensor
 from captum_ad.attributions import OVER_SUPERPIXELS, Task
 from captum_ad.cli.models import Classifier
 from captum_ad.metrics import SolidColors, sufficient_explanation
-from captum_ad.metrics.contexts import Backgrounds
+from captum_ad.metrics.backgrounds import DrawnBackgrounds
 from captum_ad.metrics.robustness import equal_size_masks, planted_scores
 from captum_ad.painted import masked_forward
 from captum_ad.scoring import Judge
@@ -31,17 +31,17 @@ class Scale:
     ----------
     gamma : float
         Confidence threshold.
-    backgrounds : Backgrounds
+    backgrounds : DrawnBackgrounds
         The solid colours, K1.
-    activation : str
+    to_confidence : str
         From the model's output to confidences.
     batch_size : int
         Inputs per forward.
     """
 
     gamma: float
-    backgrounds: Backgrounds
-    activation: str
+    backgrounds: DrawnBackgrounds
+    to_confidence: str
     batch_size: int
 
 
@@ -73,7 +73,7 @@ class Explanation:
     rho_at_equal_size: float
 
 
-def solid_colors(classifier: Classifier, x: Tensor, n: int, seed: int) -> Backgrounds:
+def solid_colors(classifier: Classifier, x: Tensor, n: int, seed: int) -> DrawnBackgrounds:
     """K1 for an input: colours in the range of pixels that the classifier's transform normalises.
 
     Where the transform does not show its normalisation, the range of the input's own values is taken.
@@ -117,11 +117,11 @@ def measure(
         feature_mask=task.superpixels if over_superpixels else None,
         step=1 if over_superpixels else max(1, math.ceil(x[0, 0].numel() / STEPS)),
         allow_other_target=True,
-        activation=scale.activation,
+        to_confidence=scale.to_confidence,
         batch_size=scale.batch_size,
     )
     masks = torch.cat([found.mask[None], equal_size_masks(attribution, x, [EQUAL_SIZE])])
-    judge = Judge(task.target, scale.activation)
+    judge = Judge(task.target, scale.to_confidence)
     kept, _ = planted_scores(classifier.model, x, masks, scale.backgrounds, judge, scale.batch_size)
     rho, at_equal_size = kept.double().mean(1).tolist()
     return Explanation(

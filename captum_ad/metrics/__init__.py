@@ -9,13 +9,13 @@ from __future__ import annotations
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from captum_ad.metrics.backgrounds import Backgrounds, DrawnBackgrounds, OtherClassImages, SolidColors
 from captum_ad.metrics.confidence import (
     confidence_drop_off,
     confidence_kept,
     confidence_on_backgrounds,
     explanation_size,
 )
-from captum_ad.metrics.contexts import Backgrounds, Contexts, OtherClassImages, SolidColors
 from captum_ad.metrics.curve import Curve
 from captum_ad.metrics.explanation import (
     PAPER_GAMMAS,
@@ -48,9 +48,9 @@ __all__ = [
     "ConfidenceDropOff",
     "ConfidenceKept",
     "ConfidenceOnBackgrounds",
-    "Contexts",
     "Curve",
     "Deletion",
+    "DrawnBackgrounds",
     "ExplanationSize",
     "Insertion",
     "MissingnessCurve",

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from captum_ad.metrics.contexts import Backgrounds, Contexts
+from captum_ad.metrics.backgrounds import Backgrounds, DrawnBackgrounds
 from captum_ad.metrics.explanation import SufficientExplanation
 from captum_ad.metrics.robustness import explanation_mask, rho_robustness
 from captum_ad.painted import Baseline
-from captum_ad.scoring import Activation, Judge, masked, one_input, scored
+from captum_ad.scoring import Judge, ToConfidence, masked, one_input, scored
 
 
 def explanation_size(x: Tensor, explanation: SufficientExplanation | Tensor) -> float:
@@ -37,7 +37,7 @@ def confidence_kept(
     target: int,
     *,
     baseline: Baseline | None = None,
-    activation: Activation = "softmax",
+    to_confidence: ToConfidence = "softmax",
 ) -> float:
     """The target's confidence with the explanation alone, all else missing. Higher is better.
 
@@ -51,7 +51,7 @@ def confidence_kept(
         Or a mask, bool, shape (*spatial), True = in the explanation.
     target : int
         The class.
-    baseline, activation
+    baseline, to_confidence
         As for :func:`sufficient_explanation`.
 
     Raises
@@ -59,7 +59,7 @@ def confidence_kept(
     ValueError, TypeError
         If a shape or value does not fit or the explanation was not found.
     """
-    return _alone_and_whole(forward, x, explanation, target, baseline, activation)[0]
+    return _alone_and_whole(forward, x, explanation, target, baseline, to_confidence)[0]
 
 
 def confidence_drop_off(
@@ -69,7 +69,7 @@ def confidence_drop_off(
     target: int,
     *,
     baseline: Baseline | None = None,
-    activation: Activation = "softmax",
+    to_confidence: ToConfidence = "softmax",
 ) -> float:
     """The share of the original confidence that is lost when only the explanation is left. Lower is better.
 
@@ -77,7 +77,7 @@ def confidence_drop_off(
 
     Parameters
     ----------
-    forward, x, explanation, target, baseline, activation
+    forward, x, explanation, target, baseline, to_confidence
         As for :func:`confidence_kept`.
 
     Raises
@@ -85,7 +85,7 @@ def confidence_drop_off(
     ValueError, TypeError
         As for :func:`confidence_kept`; also if the whole input's confidence is 0.
     """
-    alone, whole = _alone_and_whole(forward, x, explanation, target, baseline, activation)
+    alone, whole = _alone_and_whole(forward, x, explanation, target, baseline, to_confidence)
     if whole <= 0:
         raise ValueError(f"the confidence of class {target} is {whole:g} for the whole input: there is none to lose")
     return max(0.0, whole - alone) / whole
@@ -96,16 +96,16 @@ def confidence_on_backgrounds(
     x: Tensor,
     explanation: SufficientExplanation | Tensor,
     target: int,
-    contexts: Contexts | Backgrounds,
+    backgrounds: Backgrounds | DrawnBackgrounds,
     *,
-    activation: Activation = "softmax",
+    to_confidence: ToConfidence = "softmax",
     batch_size: int | None = None,
 ) -> float:
     """The plain model's mean confidence in the target with the explanation on backgrounds. Higher is better.
 
     Parameters
     ----------
-    model, x, explanation, target, contexts, activation, batch_size
+    model, x, explanation, target, backgrounds, to_confidence, batch_size
         As for :func:`rho_robustness`, which returns it too.
 
     Raises
@@ -113,8 +113,8 @@ def confidence_on_backgrounds(
     ValueError, TypeError
         As :func:`rho_robustness`.
     """
-    settings = {"activation": activation, "batch_size": batch_size}
-    return rho_robustness(model, x, explanation, target, contexts, **settings).confidence  # type: ignore[arg-type]
+    settings = {"to_confidence": to_confidence, "batch_size": batch_size}
+    return rho_robustness(model, x, explanation, target, backgrounds, **settings).confidence  # type: ignore[arg-type]
 
 
 def _alone_and_whole(
@@ -123,10 +123,10 @@ def _alone_and_whole(
     explanation: SufficientExplanation | Tensor,
     target: int,
     baseline: Baseline | None,
-    activation: Activation,
+    to_confidence: ToConfidence,
 ) -> tuple[float, float]:
     one_input(x)
     runner, mask = masked(forward, baseline), explanation_mask(explanation, x)
     masks = torch.stack([mask, torch.ones_like(mask)])
-    confidence, _ = scored(lambda i, j: runner(x, mask=masks[i:j]), 2, Judge(target, activation), 1)
+    confidence, _ = scored(lambda i, j: runner(x, mask=masks[i:j]), 2, Judge(target, to_confidence), 1)
     return float(confidence[0]), float(confidence[1])

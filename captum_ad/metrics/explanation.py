@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from captum_ad.metrics.curve import Curve
 from captum_ad.metrics.ranking import Ranking, ranked
 from captum_ad.painted import Baseline, MaskedForward
-from captum_ad.scoring import Activation, Judge, batch_of, masked, scored, share
+from captum_ad.scoring import Judge, ToConfidence, batch_of, masked, scored, share
 
 PAPER_GAMMAS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)
 """The confidence thresholds of the paper's experiments."""
@@ -27,11 +27,11 @@ class ConfidenceCurve(Curve):
     ----------
     sizes, values : Tensor
         As of a :class:`Curve`; the values are confidences.
-    kept : Tensor
+    class_kept : Tensor
         Whether the target is the answer there, bool, shape (K,).
     """
 
-    kept: Tensor
+    class_kept: Tensor
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def sufficient_explanation(
     step: int | None = ...,
     search: str = ...,
     minimise: bool = ...,
-    activation: Activation = ...,
+    to_confidence: ToConfidence = ...,
     allow_other_target: bool = ...,
     batch_size: int | None = ...,
     show_progress: bool = ...,
@@ -101,7 +101,7 @@ def sufficient_explanation(
     step: int | None = ...,
     search: str = ...,
     minimise: bool = ...,
-    activation: Activation = ...,
+    to_confidence: ToConfidence = ...,
     allow_other_target: bool = ...,
     batch_size: int | None = ...,
     show_progress: bool = ...,
@@ -120,7 +120,7 @@ def sufficient_explanation(
     step: int | None = None,
     search: str = "scan",
     minimise: bool = False,
-    activation: Activation = "softmax",
+    to_confidence: ToConfidence = "softmax",
     allow_other_target: bool = False,
     batch_size: int | None = None,
     show_progress: bool = False,
@@ -159,7 +159,7 @@ def sufficient_explanation(
     minimise : bool
         Afterwards leave out steps, the lowest ranked first, as long as the rest suffices, until no
         single one can go (EXIC2 of Definition 1, in units of a step). The result is no prefix then.
-    activation : str or callable
+    to_confidence : str or callable
         From the model's output (N, classes) to confidences: ``"softmax"``, ``"sigmoid"``, ``"none"`` for a
         model that ends in one, or a function.
     allow_other_target : bool
@@ -194,7 +194,7 @@ def sufficient_explanation(
         raise ValueError(f'search must be "scan" or "bisection", got {search!r}')
     runner = masked(forward, baseline)
     ranking = ranked(attribution, x, feature_mask=feature_mask, step=step)
-    scan = _Scan(runner, x, ranking, Judge(target, activation), batch_of(batch_size, x.device))
+    scan = _Scan(runner, x, ranking, Judge(target, to_confidence), batch_of(batch_size, x.device))
     if not allow_other_target:
         scan.refuse_other_target()
     if search == "scan":
@@ -218,7 +218,7 @@ class _Scan:
         if float(self.original) < 0:
             raise ValueError(
                 f"the confidence of class {judge.target} is {float(self.original):.3g} for the whole input: a share of "
-                "a negative number is no threshold. Pass the activation that makes probabilities of the outputs"
+                "a negative number is no threshold. Pass a to_confidence that makes probabilities of the outputs"
             )
         self.whole_kept = kept[0]
         self.counts = torch.tensor([len(ranking)], device=x.device)

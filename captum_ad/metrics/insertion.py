@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from captum_ad.metrics.explanation import ConfidenceCurve
 from captum_ad.metrics.ranking import Ranking, ranked
 from captum_ad.painted import Baseline
-from captum_ad.scoring import Activation, Judge, batch_of, masked, scored
+from captum_ad.scoring import Judge, ToConfidence, batch_of, masked, scored
 
 
 def insertion_curve(
@@ -22,7 +22,7 @@ def insertion_curve(
     baseline: Baseline | None = None,
     feature_mask: Tensor | None = None,
     step: int | None = None,
-    activation: Activation = "softmax",
+    to_confidence: ToConfidence = "softmax",
     batch_size: int | None = None,
     show_progress: bool = False,
 ) -> ConfidenceCurve:
@@ -30,7 +30,7 @@ def insertion_curve(
 
     Parameters
     ----------
-    forward, x, attribution, target, baseline, feature_mask, step, activation, batch_size, show_progress
+    forward, x, attribution, target, baseline, feature_mask, step, to_confidence, batch_size, show_progress
         As for :func:`sufficient_explanation`.
 
     Returns
@@ -44,7 +44,7 @@ def insertion_curve(
         If a shape or value does not fit, or the attribution holds NaN.
     """
     ranking = ranked(attribution, x, feature_mask=feature_mask, step=step)
-    return _curve(forward, x, ranking, ranking.prefixes, target, baseline, activation, batch_size, show_progress)
+    return _curve(forward, x, ranking, ranking.prefixes, target, baseline, to_confidence, batch_size, show_progress)
 
 
 def deletion_curve(
@@ -56,7 +56,7 @@ def deletion_curve(
     baseline: Baseline | None = None,
     feature_mask: Tensor | None = None,
     step: int | None = None,
-    activation: Activation = "softmax",
+    to_confidence: ToConfidence = "softmax",
     batch_size: int | None = None,
     show_progress: bool = False,
 ) -> ConfidenceCurve:
@@ -64,7 +64,7 @@ def deletion_curve(
 
     Parameters
     ----------
-    forward, x, attribution, target, baseline, feature_mask, step, activation, batch_size, show_progress
+    forward, x, attribution, target, baseline, feature_mask, step, to_confidence, batch_size, show_progress
         As for :func:`sufficient_explanation`.
 
     Returns
@@ -82,7 +82,7 @@ def deletion_curve(
     def left(counts: Tensor) -> Tensor:
         return ~ranking.prefixes(counts)
 
-    return _curve(forward, x, ranking, left, target, baseline, activation, batch_size, show_progress)
+    return _curve(forward, x, ranking, left, target, baseline, to_confidence, batch_size, show_progress)
 
 
 def _curve(
@@ -92,7 +92,7 @@ def _curve(
     masks: Callable[[Tensor], Tensor],
     target: int,
     baseline: Baseline | None,
-    activation: Activation,
+    to_confidence: ToConfidence,
     batch_size: int | None,
     show_progress: bool,
 ) -> ConfidenceCurve:
@@ -104,5 +104,5 @@ def _curve(
         return output
 
     size, progress = batch_of(batch_size, x.device), "Confidence curve" if show_progress else None
-    confidence, kept = scored(run, len(counts), Judge(target, activation), size, progress)
+    confidence, kept = scored(run, len(counts), Judge(target, to_confidence), size, progress)
     return ConfidenceCurve(ranking.sizes, confidence.double(), kept)

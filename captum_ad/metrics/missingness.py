@@ -13,8 +13,8 @@ from tqdm import tqdm
 
 from captum_ad.metrics.curve import Curve
 from captum_ad.painted import Baseline
-from captum_ad.scoring import Activation, Judge, batch_of, masked, one_input, scored, share
-from captum_ad.superpixels import superpixels
+from captum_ad.scoring import Judge, ToConfidence, batch_of, masked, one_input, scored, share
+from captum_ad.segmentation import superpixels
 
 PATTERNS = ("patches", "centre", "superpixels")
 """What stays present: random squares, one square in the middle, or random superpixels."""
@@ -32,14 +32,14 @@ class MissingnessCurve(Curve):
         Accuracy: share of the images whose target is still the answer, float64, shape (K,).
     confidences : Tensor
         Mean confidence of the targets, float64, shape (K,).
-    kept : Tensor
+    class_kept : Tensor
         Whether each image's target is still the answer, bool, shape (images, K).
     confidence : Tensor
         Of each image's target, shape (images, K).
     """
 
     confidences: Tensor
-    kept: Tensor
+    class_kept: Tensor
     confidence: Tensor
 
 
@@ -54,7 +54,7 @@ def missingness_curve(
     patch: int = 16,
     segments: int = 100,
     seed: int = 0,
-    activation: Activation = "softmax",
+    to_confidence: ToConfidence = "softmax",
     batch_size: int | None = None,
     show_progress: bool = False,
 ) -> MissingnessCurve:
@@ -86,7 +86,7 @@ def missingness_curve(
         Superpixels per image, about.
     seed : int
         Of the random choice; image i has the masks of ``present_masks(..., seed=(seed, i))``.
-    activation, batch_size, show_progress
+    to_confidence, batch_size, show_progress
         As for :func:`sufficient_explanation`; a batch is of several shares of one image.
 
     Returns
@@ -125,7 +125,7 @@ def missingness_curve(
             output: Tensor = runner(x.expand(stop - start, *x.shape[1:]), mask=masks[start:stop])
             return output
 
-        scores = scored(run, len(masks), Judge(targets[i], activation), batch_of(batch_size, x.device))
+        scores = scored(run, len(masks), Judge(targets[i], to_confidence), batch_of(batch_size, x.device))
         confidence.append(scores[0])
         kept.append(scores[1])
     each_kept, each_confidence = torch.stack(kept), torch.stack(confidence)

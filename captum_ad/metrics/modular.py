@@ -14,13 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from captum_ad.extras import needed
+from captum_ad.metrics.backgrounds import Backgrounds, DrawnBackgrounds
 from captum_ad.metrics.confidence import confidence_drop_off, confidence_kept, explanation_size
-from captum_ad.metrics.contexts import Backgrounds, Contexts
 from captum_ad.metrics.explanation import ConfidenceCurve, SufficientExplanation
 from captum_ad.metrics.insertion import deletion_curve, insertion_curve
 from captum_ad.metrics.robustness import Robustness, rho_robustness
 from captum_ad.painted import Baseline
-from captum_ad.scoring import Activation, Judge, batch_of
+from captum_ad.scoring import Judge, ToConfidence, batch_of
 
 if TYPE_CHECKING:
     from torchmetrics import Metric
@@ -66,17 +66,17 @@ class _OnBackgrounds(_Mean):
 
     def __init__(
         self,
-        contexts: Contexts | None = None,
+        backgrounds: Backgrounds | None = None,
         *,
-        activation: Activation = "softmax",
+        to_confidence: ToConfidence = "softmax",
         batch_size: int | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if contexts is not None and not hasattr(contexts, "draw"):
-            raise TypeError(f"expected contexts such as SolidColors(), got {type(contexts).__name__}")
-        _check(activation, batch_size)
-        self.contexts, self.activation, self.batch_size = contexts, activation, batch_size
+        if backgrounds is not None and not hasattr(backgrounds, "draw"):
+            raise TypeError(f"expected backgrounds such as SolidColors(), got {type(backgrounds).__name__}")
+        _check(to_confidence, batch_size)
+        self.backgrounds, self.to_confidence, self.batch_size = backgrounds, to_confidence, batch_size
 
     def _planted(
         self,
@@ -84,13 +84,13 @@ class _OnBackgrounds(_Mean):
         x: Tensor,
         explanation: SufficientExplanation | Tensor,
         target: int,
-        backgrounds: Backgrounds | None,
+        backgrounds: DrawnBackgrounds | None,
     ) -> Robustness:
-        drawn = self.contexts if backgrounds is None else backgrounds
+        drawn = self.backgrounds if backgrounds is None else backgrounds
         if drawn is None:
-            raise ValueError(f"{type(self).__name__} has no contexts: give it some, or each update its backgrounds")
+            raise ValueError(f"{type(self).__name__} has no backgrounds: give it some, or each update its backgrounds")
         return rho_robustness(
-            model, x, explanation, target, drawn, activation=self.activation, batch_size=self.batch_size
+            model, x, explanation, target, drawn, to_confidence=self.to_confidence, batch_size=self.batch_size
         )
 
 
@@ -99,9 +99,9 @@ class RhoRobustness(_OnBackgrounds):
 
     Parameters
     ----------
-    contexts : Contexts, optional
+    backgrounds : Backgrounds, optional
         Where backgrounds come from, if an update brings none.
-    activation, batch_size
+    to_confidence, batch_size
         As for the function.
     **kwargs
         Of ``torchmetrics.Metric``.
@@ -123,7 +123,7 @@ class RhoRobustness(_OnBackgrounds):
         x: Tensor,
         explanation: SufficientExplanation | Tensor,
         target: int,
-        backgrounds: Backgrounds | None = None,
+        backgrounds: DrawnBackgrounds | None = None,
     ) -> None:
         """Add one explanation.
 
@@ -131,8 +131,8 @@ class RhoRobustness(_OnBackgrounds):
         ----------
         model, x, explanation, target
             As for :func:`captum_ad.metrics.rho_robustness`.
-        backgrounds : Backgrounds, optional
-            Drawn from the contexts for this input already.
+        backgrounds : DrawnBackgrounds, optional
+            Drawn from the backgrounds for this input already.
         """
         self._add(self._planted(model, x, explanation, target, backgrounds).rho)
 
@@ -142,7 +142,7 @@ class ConfidenceOnBackgrounds(_OnBackgrounds):
 
     Parameters
     ----------
-    contexts, activation, batch_size, **kwargs
+    backgrounds, to_confidence, batch_size, **kwargs
         As for :class:`RhoRobustness`.
     """
 
@@ -152,7 +152,7 @@ class ConfidenceOnBackgrounds(_OnBackgrounds):
         x: Tensor,
         explanation: SufficientExplanation | Tensor,
         target: int,
-        backgrounds: Backgrounds | None = None,
+        backgrounds: DrawnBackgrounds | None = None,
     ) -> None:
         """Add one explanation; arguments as of :meth:`RhoRobustness.update`."""
         self._add(self._planted(model, x, explanation, target, backgrounds).confidence)
@@ -171,12 +171,14 @@ class ExplanationSize(_Mean):
 class _OfForward(_Mean):
     """What is measured with an ADForward, or a plain model and a baseline."""
 
-    def __init__(self, *, baseline: Baseline | None = None, activation: Activation = "softmax", **kwargs: Any) -> None:
+    def __init__(
+        self, *, baseline: Baseline | None = None, to_confidence: ToConfidence = "softmax", **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
-        _check(activation, None)
-        self._baseline, self.activation = (
+        _check(to_confidence, None)
+        self._baseline, self.to_confidence = (
             (baseline,),
-            activation,
+            to_confidence,
         )  # in a tuple: a module would become a part of this one
 
     @property
@@ -190,7 +192,7 @@ class ConfidenceKept(_OfForward):
 
     Parameters
     ----------
-    baseline, activation
+    baseline, to_confidence
         As for :func:`captum_ad.metrics.confidence_kept`.
     **kwargs
         Of ``torchmetrics.Metric``.
@@ -200,7 +202,9 @@ class ConfidenceKept(_OfForward):
 
     def update(self, forward: nn.Module, x: Tensor, explanation: SufficientExplanation | Tensor, target: int) -> None:
         """Add one explanation; arguments as of :func:`captum_ad.metrics.confidence_kept`."""
-        value = confidence_kept(forward, x, explanation, target, baseline=self.baseline, activation=self.activation)
+        value = confidence_kept(
+            forward, x, explanation, target, baseline=self.baseline, to_confidence=self.to_confidence
+        )
         self._add(value)
 
 
@@ -209,7 +213,7 @@ class ConfidenceDropOff(_OfForward):
 
     Parameters
     ----------
-    baseline, activation
+    baseline, to_confidence
         As for :func:`captum_ad.metrics.confidence_drop_off`.
     **kwargs
         Of ``torchmetrics.Metric``.
@@ -219,7 +223,9 @@ class ConfidenceDropOff(_OfForward):
 
     def update(self, forward: nn.Module, x: Tensor, explanation: SufficientExplanation | Tensor, target: int) -> None:
         """Add one explanation; arguments as of :func:`captum_ad.metrics.confidence_drop_off`."""
-        value = confidence_drop_off(forward, x, explanation, target, baseline=self.baseline, activation=self.activation)
+        value = confidence_drop_off(
+            forward, x, explanation, target, baseline=self.baseline, to_confidence=self.to_confidence
+        )
         self._add(value)
 
 
@@ -232,13 +238,13 @@ class _OfCurve(_OfForward):
         self,
         *,
         baseline: Baseline | None = None,
-        activation: Activation = "softmax",
+        to_confidence: ToConfidence = "softmax",
         step: int | None = None,
         batch_size: int | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(baseline=baseline, activation=activation, **kwargs)
-        _check(activation, batch_size)
+        super().__init__(baseline=baseline, to_confidence=to_confidence, **kwargs)
+        _check(to_confidence, batch_size)
         self.step, self.batch_size = step, batch_size
 
     def update(
@@ -258,7 +264,7 @@ class _OfCurve(_OfForward):
             baseline=self.baseline,
             feature_mask=feature_mask,
             step=self.step,
-            activation=self.activation,
+            to_confidence=self.to_confidence,
             batch_size=self.batch_size,
         )
         self._add(curve.area)
@@ -269,7 +275,7 @@ class Insertion(_OfCurve):
 
     Parameters
     ----------
-    baseline, activation, step, batch_size
+    baseline, to_confidence, step, batch_size
         As for :func:`captum_ad.metrics.insertion_curve`.
     **kwargs
         Of ``torchmetrics.Metric``.
@@ -284,7 +290,7 @@ class Deletion(_OfCurve):
 
     Parameters
     ----------
-    baseline, activation, step, batch_size
+    baseline, to_confidence, step, batch_size
         As for :func:`captum_ad.metrics.deletion_curve`.
     **kwargs
         Of ``torchmetrics.Metric``.
@@ -294,7 +300,7 @@ class Deletion(_OfCurve):
     _curve = staticmethod(deletion_curve)
 
 
-def _check(activation: Activation, batch_size: int | None) -> None:
+def _check(to_confidence: ToConfidence, batch_size: int | None) -> None:
     """Refuse settings when a metric is made, not at its first update."""
-    Judge(0, activation)
+    Judge(0, to_confidence)
     batch_of(batch_size, torch.device("cpu"))

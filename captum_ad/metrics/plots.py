@@ -35,7 +35,7 @@ _BASELINE_MARKERS = "s^vDPX<>"
 def plot_rho_over_gamma(
     records: pd.DataFrame,
     method: str,
-    context: str,
+    backgrounds: str,
     *,
     plt_fig_axis: tuple[Figure, Axes] | None = None,
     use_pyplot: bool = True,
@@ -46,7 +46,7 @@ def plot_rho_over_gamma(
     ----------
     records : DataFrame
         One row per explanation, see :mod:`captum_ad.metrics.statistics`; those with a gamma are shown.
-    method, context : str
+    method, backgrounds : str
         Which of them.
     plt_fig_axis : (Figure, Axes), optional
         Where to draw; otherwise on a new figure.
@@ -64,16 +64,16 @@ def plot_rho_over_gamma(
     Raises
     ------
     ValueError
-        If records have no such method, no such context of it, or none of their rows has a gamma, and
+        If records have no such method, no such backgrounds for it, or none of their rows has a gamma, and
         for all that :func:`~captum_ad.metrics.statistics.summarise` refuses.
     """
-    return _plot_rho(records, method, context, True, plt_fig_axis, use_pyplot)
+    return _plot_rho(records, method, backgrounds, True, plt_fig_axis, use_pyplot)
 
 
 def plot_rho_over_size(
     records: pd.DataFrame,
     method: str,
-    context: str,
+    backgrounds: str,
     *,
     plt_fig_axis: tuple[Figure, Axes] | None = None,
     use_pyplot: bool = True,
@@ -84,7 +84,7 @@ def plot_rho_over_size(
     ----------
     records : DataFrame
         One row per explanation, see :mod:`captum_ad.metrics.statistics`; those without gamma are shown.
-    method, context, plt_fig_axis, use_pyplot
+    method, backgrounds, plt_fig_axis, use_pyplot
         As in :func:`plot_rho_over_gamma`.
 
     Returns
@@ -98,7 +98,7 @@ def plot_rho_over_size(
     ValueError
         As by :func:`plot_rho_over_gamma`, or if all of the rows have a gamma.
     """
-    return _plot_rho(records, method, context, False, plt_fig_axis, use_pyplot)
+    return _plot_rho(records, method, backgrounds, False, plt_fig_axis, use_pyplot)
 
 
 def plot_explanation(
@@ -209,9 +209,14 @@ def plot_planted(
 
 
 def _plot_rho(
-    records: pd.DataFrame, method: str, context: str, thresholds: bool, on: tuple[Figure, Axes] | None, use_pyplot: bool
+    records: pd.DataFrame,
+    method: str,
+    backgrounds: str,
+    thresholds: bool,
+    on: tuple[Figure, Axes] | None,
+    use_pyplot: bool,
 ) -> tuple[Figure, Axes]:
-    summary = _selected(summarise(records), method, context, thresholds)
+    summary = _selected(summarise(records), method, backgrounds, thresholds)
     level = "gamma" if thresholds else "size_mean"
     styles = _styles(records["masking"].unique())  # of all records: the same in every figure of them
     figure, axis = on or _new_figure(use_pyplot, (7.0, 4.0))
@@ -220,15 +225,15 @@ def _plot_rho(
         label = f"{masking} (mean size {line['size_mean'].mean():.2f})" if thresholds else masking
         axis.errorbar(line[level], line["rho_mean"], yerr=line["rho_sem"], label=label, capsize=3, **styles[masking])
     axis.set_xlabel("confidence threshold γ" if thresholds else "size of the explanation (share of the pixels)")
-    axis.set(ylabel="ρ-robustness (mean ± standard error)", ylim=(0, 1), title=f"{method}, {context}")
+    axis.set(ylabel="ρ-robustness (mean ± standard error)", ylim=(0, 1), title=f"{method}, {backgrounds}")
     axis.legend(loc="upper left", bbox_to_anchor=(1.02, 1), borderaxespad=0)
     _show(use_pyplot)
     return figure, axis
 
 
-def _selected(summary: pd.DataFrame, method: str, context: str, thresholds: bool) -> pd.DataFrame:
-    """The rows of one method in one context, at one sort of level."""
-    for name, given, where in (("method", method, ""), ("context", context, f" of method {method!r}")):
+def _selected(summary: pd.DataFrame, method: str, backgrounds: str, thresholds: bool) -> pd.DataFrame:
+    """The rows of one method on one set of backgrounds, at one sort of level."""
+    for name, given, where in (("method", method, ""), ("backgrounds", backgrounds, f" of method {method!r}")):
         known = summary[name].unique()
         summary = summary[summary[name] == given]
         if summary.empty:
@@ -236,7 +241,7 @@ def _selected(summary: pd.DataFrame, method: str, context: str, thresholds: bool
     selected = summary[summary["gamma"].notna() == thresholds]
     if selected.empty:
         wanted, other = ("a gamma", "plot_rho_over_size") if thresholds else ("an equal size", "plot_rho_over_gamma")
-        raise ValueError(f"{method!r}, {context!r}: expected rows at {wanted}, got none; {other} shows the others")
+        raise ValueError(f"{method!r}, {backgrounds!r}: expected rows at {wanted}, got none; {other} shows the others")
     return selected
 
 

@@ -35,7 +35,7 @@ def read_records(path: Path) -> pd.DataFrame | None:
         needed("pyarrow", "pyarrow", "metrics")
     if not path.exists():
         return None
-    text = {"image": str, "method": str, "masking": str, "context": str, "run": str, "input": str}
+    text = {"image": str, "method": str, "masking": str, "backgrounds": str, "run": str, "input": str}
     try:
         if path.suffix == ".csv":
             found: pd.DataFrame = pandas.read_csv(

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from captum_ad.metrics.contexts import Backgrounds, Contexts
+from captum_ad.metrics.backgrounds import Backgrounds, DrawnBackgrounds
 from captum_ad.metrics.curve import Curve
 from captum_ad.metrics.explanation import SufficientExplanation
 from captum_ad.metrics.ranking import ranked
-from captum_ad.scoring import Activation, Judge, batch_of, in_eval_mode, one_input, scored, share
+from captum_ad.scoring import Judge, ToConfidence, batch_of, in_eval_mode, one_input, scored, share
 
 EQUAL_SIZES = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 """The sizes at which a curve of ρ is measured, if no others are asked for."""
@@ -28,17 +28,17 @@ class Robustness:
         ρ: share of the backgrounds on which the target is the answer, 0 to 1.
     confidence : float
         Of the target, mean over the backgrounds.
-    kept : Tensor
-        Whether the target is the answer, bool, shape (n,), one per background.
+    class_kept : Tensor
+        Whether the target is the answer there, bool, shape (n,).
     n : int
-        Backgrounds.
+        DrawnBackgrounds.
     excluded : int
         Candidates left out because the model calls them the target without any explanation.
     """
 
     rho: float
     confidence: float
-    kept: Tensor
+    class_kept: Tensor
     n: int
     excluded: int
 
@@ -67,9 +67,9 @@ def rho_robustness(
     x: Tensor,
     explanation: SufficientExplanation | Tensor,
     target: int,
-    contexts: Contexts | Backgrounds,
+    backgrounds: Backgrounds | DrawnBackgrounds,
     *,
-    activation: Activation = "softmax",
+    to_confidence: ToConfidence = "softmax",
     batch_size: int | None = None,
     show_progress: bool = False,
 ) -> Robustness:
@@ -89,9 +89,9 @@ def rho_robustness(
         Or a mask, bool, True = in the explanation, shape (*spatial) or with leading dimensions of 1.
     target : int
         The class.
-    contexts : Contexts or Backgrounds
+    backgrounds : Backgrounds or DrawnBackgrounds
         E.g. :class:`SolidColors`; or what its ``draw`` gave, to plant several on the same.
-    activation : str or callable
+    to_confidence : str or callable
         As for :func:`sufficient_explanation`.
     batch_size : int, optional
         Composites per forward, which bounds the memory. Default: 4 on the CPU, else 32.
@@ -120,11 +120,11 @@ def rho_robustness(
     1.0
     """
     mask = explanation_mask(explanation, x)
-    backgrounds, judge = _prepared(model, x, target, contexts, activation, batch_size)
+    drawn, judge = _prepared(model, x, target, backgrounds, to_confidence, batch_size)
     progress = "ρ-robustness" if show_progress else None
-    kept, confidence = planted_scores(model, x, mask[None], backgrounds, judge, batch_size, progress)
+    kept, confidence = planted_scores(model, x, mask[None], drawn, judge, batch_size, progress)
     rho, mean = float(kept.double().mean()), float(confidence.double().mean())
-    return Robustness(rho, mean, kept[0], backgrounds.n, backgrounds.excluded)
+    return Robustness(rho, mean, kept[0], drawn.n, drawn.excluded)
 
 
 def rho_curve(
@@ -132,10 +132,10 @@ def rho_curve(
     x: Tensor,
     attribution: Tensor,
     target: int,
-    contexts: Contexts | Backgrounds,
+    backgrounds: Backgrounds | DrawnBackgrounds,
     sizes: Sequence[float] = EQUAL_SIZES,
     *,
-    activation: Activation = "softmax",
+    to_confidence: ToConfidence = "softmax",
     batch_size: int | None = None,
     show_progress: bool = False,
 ) -> RhoCurve:
@@ -146,7 +146,7 @@ def rho_curve(
 
     Parameters
     ----------
-    model, x, target, contexts, activation, batch_size, show_progress
+    model, x, target, backgrounds, to_confidence, batch_size, show_progress
         As for :func:`rho_robustness`.
     attribution : Tensor
         Of `x`; ranked as for :func:`sufficient_explanation`, to the position.
@@ -165,12 +165,12 @@ def rho_curve(
     """
     sizes = sorted({share(size, "a size") for size in sizes})
     masks = equal_size_masks(attribution, x, sizes)
-    backgrounds, judge = _prepared(model, x, target, contexts, activation, batch_size)
+    drawn, judge = _prepared(model, x, target, backgrounds, to_confidence, batch_size)
     progress = "ρ over size" if show_progress else None
-    kept, confidence = planted_scores(model, x, masks, backgrounds, judge, batch_size, progress)
+    kept, confidence = planted_scores(model, x, masks, drawn, judge, batch_size, progress)
     measured = torch.tensor(sizes, dtype=torch.float64, device=x.device)
     means = kept.double().mean(1), confidence.double().mean(1)
-    return RhoCurve(measured, *means, backgrounds.n, backgrounds.excluded)
+    return RhoCurve(measured, *means, drawn.n, drawn.excluded)
 
 
 def equal_size_masks(attribution: Tensor, x: Tensor, sizes: Sequence[float]) -> Tensor:
@@ -225,7 +225,7 @@ def planted_scores(
     model: nn.Module,
     x: Tensor,
     masks: Tensor,
-    backgrounds: Backgrounds,
+    backgrounds: DrawnBackgrounds,
     judge: Judge,
     batch_size: int | None = None,
     progress: str | None = None,
@@ -240,7 +240,7 @@ def planted_scores(
         Shape (1, C, *spatial).
     masks : Tensor
         bool, shape (M, *spatial); equal ones are run once.
-    backgrounds : Backgrounds
+    backgrounds : DrawnBackgrounds
         n of them.
     judge : Judge
         Of the outputs.
@@ -276,16 +276,20 @@ def _prepared(
     model: nn.Module,
     x: Tensor,
     target: int,
-    contexts: Contexts | Backgrounds,
-    activation: Activation,
+    backgrounds: Backgrounds | DrawnBackgrounds,
+    to_confidence: ToConfidence,
     batch_size: int | None,
-) -> tuple[Backgrounds, Judge]:
+) -> tuple[DrawnBackgrounds, Judge]:
     in_eval_mode(model)
     one_input(x)
-    drawn = contexts if isinstance(contexts, Backgrounds) else contexts.draw(model, x, target, batch_size=batch_size)
+    drawn = (
+        backgrounds
+        if isinstance(backgrounds, DrawnBackgrounds)
+        else backgrounds.draw(model, x, target, batch_size=batch_size)
+    )
     if drawn.n < 1:
         raise ValueError("there is no background to plant the explanation on")
-    return drawn, Judge(target, activation)
+    return drawn, Judge(target, to_confidence)
 
 
 def explanation_mask(explanation: SufficientExplanation | Tensor, x: Tensor) -> Tensor:

@@ -30,10 +30,10 @@ Floats = npt.NDArray[np.float64]
 VALUES = ("size", "confidence", "rho", "confidence_planted", "seconds")
 """The columns of records that can be averaged and compared."""
 
-COLUMNS = ("image", "method", "masking", "target", "gamma", "context", "found", *VALUES)
+COLUMNS = ("image", "method", "masking", "target", "gamma", "backgrounds", "found", *VALUES)
 """The columns that records must have."""
 
-_NAMES = ["image", "method", "masking", "context"]
+_NAMES = ["image", "method", "masking", "backgrounds"]
 _LEVEL = ["gamma", "equal_size"]
 _DECIMALS = 12  # differences that only rounding keeps apart are ties, and ranks have to see them as such
 
@@ -50,7 +50,7 @@ def is_ad(masking: str) -> bool:
 
 
 def summarise(records: pd.DataFrame) -> pd.DataFrame:
-    """Means and standard errors per method, masking, context and level.
+    """Means and standard errors per method, masking, backgrounds and level.
 
     Parameters
     ----------
@@ -60,9 +60,9 @@ def summarise(records: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        One row per method, masking, context and level, in the order in which these first appear:
+        One row per method, masking, backgrounds and level, in the order in which these first appear:
 
-        - ``method``, ``masking``, ``context``: str.
+        - ``method``, ``masking``, ``backgrounds``: str.
         - ``gamma``: float, NaN for rows at an equal size; ``size_mean`` is their level.
         - ``n``: int, the number of images.
         - ``found``: float, the share of the images that have an explanation.
@@ -73,15 +73,17 @@ def summarise(records: pd.DataFrame) -> pd.DataFrame:
     ------
     ValueError
         If records are empty, a column is missing or holds something else than it should, or an image
-        has two rows of the same method, masking, context and level.
+        has two rows of the same method, masking, backgrounds and level.
     ImportError
         If pandas is missing.
     """
     pandas = needed("pandas", "pandas", "metrics")
     rows = []
-    for key, group in _checked(records).groupby(["method", "masking", "context", *_LEVEL], sort=False, dropna=False):
-        method, masking, context, gamma, equal_size = cast("tuple[str, str, str, float, float]", key)
-        row: dict[str, Any] = {"method": method, "masking": masking, "context": context, "gamma": gamma}
+    for key, group in _checked(records).groupby(
+        ["method", "masking", "backgrounds", *_LEVEL], sort=False, dropna=False
+    ):
+        method, masking, backgrounds, gamma, equal_size = cast("tuple[str, str, str, float, float]", key)
+        row: dict[str, Any] = {"method": method, "masking": masking, "backgrounds": backgrounds, "gamma": gamma}
         row |= {"n": len(group), "found": group["found"].mean()}
         explained = group[group["found"]]
         for name in VALUES:
@@ -124,14 +126,14 @@ def significance(
     Returns
     -------
     DataFrame
-        One row per method, context, level, Activation-Deactivation masking and baseline, in the order
+        One row per method, backgrounds, level, Activation-Deactivation masking and baseline, in the order
         in which these first appear; a masking without any row at a level is not compared there.
 
-        - ``method``, ``context``: str.
+        - ``method``, ``backgrounds``: str.
         - ``gamma``, ``size``: float, the level; the other one of the two is NaN.
         - ``ad``, ``baseline``: str, the two maskings.
         - ``is_best``: bool, whether this baseline has the best mean of `value` among the baselines of
-          its method, context and level, over the images at which all of these have a value; the first
+          its method, backgrounds and level, over the images at which all of these have a value; the first
           of equals, and none where there is no such image. The choice is made on the data that are
           then tested: it favours the baseline, and its unlucky rivals should be reported with it.
         - ``n``: int, the images at which both have a value; the others are dropped. With n < 2 all
@@ -161,7 +163,7 @@ def significance(
     if value == "size":
         checked = checked[checked["gamma"].notna()]
     rows: list[dict[str, Any]] = []
-    for key, group in checked.groupby(["method", "context", *_LEVEL], sort=False, dropna=False):
+    for key, group in checked.groupby(["method", "backgrounds", *_LEVEL], sort=False, dropna=False):
         maskings = list(group["masking"].unique())
         baselines = [masking for masking in maskings if not is_ad(masking)]
         explained = group.assign(value=group[value].where(group["found"]))
@@ -170,13 +172,13 @@ def significance(
         for ad in filter(is_ad, maskings):
             for baseline in baselines:
                 differences = (paired[ad] - paired[baseline]).dropna().round(_DECIMALS).to_numpy()
-                row = {**dict(zip(["method", "context", "gamma", "size"], key)), "ad": ad, "baseline": baseline}
+                row = {**dict(zip(["method", "backgrounds", "gamma", "size"], key)), "ad": ad, "baseline": baseline}
                 compared = _compared(differences, _generator(seed, value, row), n_resamples, confidence_level)
                 rows.append({**row, "is_best": baseline == best, **compared})
     if not rows:
         raise ValueError(
-            f"no method, context and {'gamma' if value == 'size' else 'level'} has both Activation-Deactivation and a "
-            f"baseline to compare by {value!r}; explain the same images by the same method with both"
+            f"no method, backgrounds and {'gamma' if value == 'size' else 'level'} has both AD and a baseline "
+            f"to compare by {value!r}; explain the same images by the same method with both"
         )
     table = cast("pd.DataFrame", pandas.DataFrame(rows))
     table["p_holm"] = _holm(table["p"].to_numpy())
@@ -218,8 +220,8 @@ def _checked(records: pd.DataFrame) -> pd.DataFrame:
     )
     _refuse(
         checked[checked.duplicated([*_NAMES, *_LEVEL])],
-        "expected one row per image, method, masking, context and level, got repetitions",
-        "drop them, or give each run a context of its own",
+        "expected one row per image, method, masking, backgrounds and level, got repetitions",
+        "drop them, or give each run backgrounds of its own name",
     )
     return checked
 

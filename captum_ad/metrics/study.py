@@ -17,13 +17,13 @@ from tqdm import tqdm
 from captum_ad.attributions import METHODS, OVER_SUPERPIXELS, Task, explain, seeded
 from captum_ad.errors import UnknownNameError
 from captum_ad.extras import needed
-from captum_ad.metrics.contexts import Backgrounds, Contexts, OtherClassImages
+from captum_ad.metrics.backgrounds import Backgrounds, DrawnBackgrounds, OtherClassImages
 from captum_ad.metrics.explanation import PAPER_GAMMAS, SufficientExplanation, sufficient_explanation
 from captum_ad.metrics.records import read_records, write_records
 from captum_ad.metrics.robustness import equal_size_masks, planted_scores
 from captum_ad.painted import MaskedForward, Masking, masked_forward
-from captum_ad.scoring import Activation, Judge, batch_of, in_eval_mode, one_input, share
-from captum_ad.superpixels import superpixels
+from captum_ad.scoring import Judge, ToConfidence, batch_of, in_eval_mode, one_input, share
+from captum_ad.segmentation import superpixels
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,7 +32,7 @@ Method = str | Callable[[MaskedForward, Tensor, int], Tensor]
 """A name of :data:`captum_ad.attributions.METHODS`, or a function of (forward, x, target)."""
 
 COLUMNS = (
-    "image method masking target gamma context found size confidence rho confidence_planted backgrounds seconds "
+    "image method masking target gamma backgrounds found size confidence rho confidence_planted n_backgrounds seconds "
     "run input"
 ).split()
 """The columns of the records."""
@@ -44,14 +44,14 @@ def compare(
     methods: Sequence[str] | Mapping[str, Method] = ("occlusion", "lime"),
     maskings: Sequence[str] | Mapping[str, Masking] = ("ad:paper", "zero", "min", "max", "avg"),
     gammas: Sequence[float] = PAPER_GAMMAS,
-    contexts: Mapping[str, Contexts] | None = None,
+    backgrounds: Mapping[str, Backgrounds] | None = None,
     *,
     sizes: Sequence[float] = (0.1, 0.3, 0.5),
     samples: int = 150,
     segments: int = 40,
     window: int = 32,
     step: int | None = None,
-    activation: Activation = "softmax",
+    to_confidence: ToConfidence = "softmax",
     seed: int = 0,
     batch_size: int | None = None,
     path: str | Path | None = None,
@@ -61,7 +61,7 @@ def compare(
 
     What is explained is the class that the model gives to the image. The attribution is turned into
     sufficient explanations under the same masking; these, and the highest positions at equal sizes,
-    are planted on the backgrounds of each context and classified by the plain model.
+    are planted on the backgrounds of each set and classified by the plain model.
 
     Parameters
     ----------
@@ -77,8 +77,8 @@ def compare(
         "ad:" counts as AD in the statistics.
     gammas : sequence of float
         Thresholds; by default the paper's.
-    contexts : mapping
-        Names to contexts, e.g. ``{"K1": SolidColors(mean=mean, std=std)}``.
+    backgrounds : mapping of str to Backgrounds
+        By name, e.g. ``{"K1": SolidColors(mean=mean, std=std)}``.
     sizes : sequence of float
         The equal sizes at which ρ is measured too.
     samples : int
@@ -89,7 +89,7 @@ def compare(
         Side of Occlusion's window; it moves by half of that.
     step : int, optional
         Positions per step of the scan; by default one per cent of them.
-    activation : str or callable
+    to_confidence : str or callable
         As for :func:`sufficient_explanation`.
     seed : int
         Of the perturbations; every image and masking gets the same ones.
@@ -104,10 +104,10 @@ def compare(
     Returns
     -------
     pandas.DataFrame
-        One row per image, method, masking, context and threshold, or equal size (where `gamma` is
+        One row per image, method, masking, backgrounds and threshold, or equal size (where `gamma` is
         NaN), in that order: found, size, confidence (of the explanation alone, under its masking),
-        rho, confidence_planted (mean over the backgrounds), backgrounds (how many), seconds (of the
-        attribution and the scan), and digests: `run` of the settings, contexts and weights, `input` of the
+        rho, confidence_planted (mean over the backgrounds), n_backgrounds, seconds (of the
+        attribution and the scan), and digests: `run` of the settings, backgrounds and weights, `input` of the
         image, method and masking. What was not
         found has NaN for size, confidence and ρ.
 
@@ -121,20 +121,22 @@ def compare(
     """
     pandas = needed("pandas", "pandas", "metrics")
     in_eval_mode(model)
-    if not contexts:
-        raise ValueError('give one context at least, e.g. contexts={"K1": SolidColors(mean=mean, std=std)}')
+    if not backgrounds:
+        raise ValueError(
+            'give one set of backgrounds at least, e.g. backgrounds={"K1": SolidColors(mean=mean, std=std)}'
+        )
     inputs = _named(images)
     functions = _methods(methods)
     how: dict[str, Masking] = _by_name(maskings, "masking")
     forwards = {name: masked_forward(model, masking) for name, masking in how.items()}
     thresholds = tuple(share(gamma, "gamma") for gamma in gammas)
     levels = tuple(share(size, "a size") for size in sizes)
-    study = _Study(model, thresholds, levels, contexts, step, activation, batch_size)
-    settings = [_described(value) for value in (study.gammas, study.sizes, contexts, step, activation, seed)]
+    study = _Study(model, thresholds, levels, backgrounds, step, to_confidence, batch_size)
+    settings = [_described(value) for value in (study.gammas, study.sizes, backgrounds, step, to_confidence, seed)]
     run = _digest(_fingerprint(model), *settings, str((samples, segments, window)))
     destination = None if path is None else Path(path)
     known = _known_records(destination, run)
-    rows_of_cell = len(contexts) * (len(study.gammas) + len(study.sizes))
+    rows_of_cell = len(backgrounds) * (len(study.gammas) + len(study.sizes))
     done = {} if known is None else dict(iter(known.groupby(list(_CELL), sort=False)))
     done = {key: rows for key, rows in done.items() if len(rows) == rows_of_cell}
     everything = list(done.values())
@@ -173,7 +175,7 @@ class _Image:
 
     x: Tensor
     target: int
-    backgrounds: Mapping[str, Backgrounds]
+    backgrounds: Mapping[str, DrawnBackgrounds]
 
 
 @dataclass(frozen=True)
@@ -183,17 +185,17 @@ class _Study:
     model: nn.Module
     gammas: tuple[float, ...]
     sizes: tuple[float, ...]
-    contexts: Mapping[str, Contexts]
+    backgrounds: Mapping[str, Backgrounds]
     step: int | None
-    activation: Activation
+    to_confidence: ToConfidence
     batch_size: int | None
 
     def prepared(self, x: Tensor) -> _Image:
         with torch.no_grad():
             target = int(self.model(x).argmax(1))
         drawn = {
-            name: context.draw(self.model, x, target, batch_size=self.batch_size)
-            for name, context in self.contexts.items()
+            name: source.draw(self.model, x, target, batch_size=self.batch_size)
+            for name, source in self.backgrounds.items()
         }
         return _Image(x, target, drawn)
 
@@ -208,18 +210,18 @@ class _Study:
             image.target,
             self.gammas,
             step=self.step,
-            activation=self.activation,
+            to_confidence=self.to_confidence,
             batch_size=self.batch_size,
         )
         seconds = time.perf_counter() - start
         masks = torch.stack([one.mask for one in explanations])
         masks = torch.cat([masks, equal_size_masks(attribution, image.x, self.sizes)]) if self.sizes else masks
         rows: list[dict[str, Any]] = []
-        for context, backgrounds in image.backgrounds.items():
-            judge = Judge(image.target, self.activation)
-            scores = planted_scores(self.model, image.x, masks, backgrounds, judge, self.batch_size)
+        for name, drawn in image.backgrounds.items():
+            judge = Judge(image.target, self.to_confidence)
+            scores = planted_scores(self.model, image.x, masks, drawn, judge, self.batch_size)
             kept, confidence = (values.double().mean(1).tolist() for values in scores)
-            fixed = {"target": image.target, "context": context, "backgrounds": backgrounds.n, "seconds": seconds}
+            fixed = {"target": image.target, "backgrounds": name, "n_backgrounds": drawn.n, "seconds": seconds}
             levels: list[SufficientExplanation | float] = [*explanations, *self.sizes]
             for i, level in enumerate(levels):
                 planted = {"rho": kept[i], "confidence_planted": confidence[i]}
@@ -228,7 +230,7 @@ class _Study:
 
 
 def _alone(level: SufficientExplanation | float) -> dict[str, Any]:
-    """The columns of a row that do not depend on its context."""
+    """The columns of a row that do not depend on its backgrounds."""
     if not isinstance(level, SufficientExplanation):
         return {"gamma": math.nan, "found": True, "size": level, "confidence": math.nan}
     row: dict[str, Any] = {
@@ -258,7 +260,7 @@ def _attributed(
     used = method in OVER_SUPERPIXELS
     labels = superpixels(shown, n_segments=segments) if used else torch.zeros(1, dtype=torch.int64)
     batch = batch_of(study.batch_size, x.device)
-    task = Task(x, image.target, labels.to(x.device), samples, batch, seed, window, study.activation)
+    task = Task(x, image.target, labels.to(x.device), samples, batch, seed, window, study.to_confidence)
     return explain(model, method, masking, task).attribution
 
 
@@ -307,7 +309,7 @@ def _known_records(path: Path | None, run: str) -> pd.DataFrame | None:
         return None
     if set(COLUMNS) - set(known.columns) or set(known["run"]) != {run}:
         raise ValueError(
-            f"{str(path)!r} has records of other settings, contexts or weights: choose another file, or delete it"
+            f"{str(path)!r} has records of other settings, backgrounds or weights: choose another file, or delete it"
         )
     return known
 

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from captum_ad.attr import CausalResponsibility, Rise
-from captum_ad.metrics import Backgrounds
+from captum_ad.metrics import DrawnBackgrounds
 from captum_ad.painted import masked_forward
 from captum_ad.scoring import batch_of
 from tests.benchmarks.rex import arguments, cost, photograph, record, recorded, responsibility, set_up, worth
@@ -52,7 +52,7 @@ class Task:
     image: Image.Image
     x: Tensor
     target: int
-    backgrounds: dict[str, Backgrounds]
+    backgrounds: dict[str, DrawnBackgrounds]
 
 
 def attribution(
@@ -109,7 +109,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--explainers", nargs="+", default=EXPLAINERS, metavar="NAME[:SETTING=VALUE,...]")
     options = arguments(parser, MASKINGS, 50)
-    model, transform, contexts = set_up(options)
+    model, transform, backgrounds = set_up(options)
     rows = recorded(options.csv)
     for source in options.photographs:
         done = [(row["masking"], row["explainer"]) for row in rows if row["photograph"] == Path(source).stem]
@@ -119,7 +119,7 @@ def main() -> None:
         image = photograph(source)
         x = transform(image)[None]
         target = int(model(x).argmax())
-        drawn = {name: context.draw(model, x, target, batch_size=options.batch) for name, context in contexts.items()}
+        drawn = {name: source.draw(model, x, target, batch_size=options.batch) for name, source in backgrounds.items()}
         task = Task(Path(source).stem, image, x, target, drawn)
         rows = [row for row in rows if row["photograph"] != task.name or row["masking"] not in missing]
         for masking in missing:

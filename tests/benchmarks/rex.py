@@ -30,7 +30,7 @@ from rex_xai.input.config import CausalArgs
 
 from captum_ad.demo import efficientnet_lite0
 from captum_ad.metrics import (
-    Backgrounds,
+    DrawnBackgrounds,
     OtherClassImages,
     SolidColors,
     rho_curve,
@@ -94,7 +94,7 @@ def worth(
     target: int,
     attribution: Tensor,
     gamma: float,
-    drawn: dict[str, Backgrounds],
+    drawn: dict[str, DrawnBackgrounds],
     sizes: Sequence[float],
     batch: int | None,
 ) -> dict[str, float]:
@@ -109,7 +109,12 @@ def worth(
 
 
 def measured(
-    model: nn.Module, transform: Any, source: str, masking: str, contexts: dict[str, Any], options: argparse.Namespace
+    model: nn.Module,
+    transform: Any,
+    source: str,
+    masking: str,
+    backgrounds: dict[str, Any],
+    options: argparse.Namespace,
 ) -> dict[str, Any]:
     """One row: a photograph and a masking."""
     image, forward = photograph(source), masked_forward(model, masking)
@@ -117,7 +122,7 @@ def measured(
         attribution = responsibility(forward, transform, image, options.iters, options.seed, options.batch)
     x = transform(image)[None]
     target = int(model(x).argmax())
-    drawn = {name: context.draw(model, x, target, batch_size=options.batch) for name, context in contexts.items()}
+    drawn = {name: source.draw(model, x, target, batch_size=options.batch) for name, source in backgrounds.items()}
     row = {"photograph": Path(source).stem, "masking": masking, "target": target}
     return row | worth(forward, x, target, attribution, options.gamma, drawn, SIZES, options.batch) | spent
 
@@ -138,7 +143,7 @@ def arguments(parser: argparse.ArgumentParser, maskings: Sequence[str], backgrou
     parser.add_argument("photographs", nargs="*", default=SHIPPED, help="files, or names of scikit-image's")
     parser.add_argument("--maskings", nargs="+", default=maskings)
     parser.add_argument("--gamma", type=float, default=0.9)
-    parser.add_argument("--backgrounds", type=int, default=backgrounds, help="per context (default: %(default)s)")
+    parser.add_argument("--backgrounds", type=int, default=backgrounds, help="in each set (default: %(default)s)")
     parser.add_argument("--k2", nargs="+", default=(), metavar="PHOTOGRAPH", help="backgrounds of other classes")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--batch", type=int, default=None, help="inputs per forward")
@@ -150,11 +155,11 @@ def arguments(parser: argparse.ArgumentParser, maskings: Sequence[str], backgrou
 def contexts_of(transform: Any, options: argparse.Namespace) -> dict[str, Any]:
     """K1, and K2 where there are photographs for it."""
     n = options.backgrounds
-    contexts: dict[str, Any] = {"K1": SolidColors(n, options.seed, mean=127 / 255, std=128 / 255)}
+    backgrounds: dict[str, Any] = {"K1": SolidColors(n, options.seed, mean=127 / 255, std=128 / 255)}
     if options.k2:  # of no known class: the network's own answer tells which ones to leave out
         others = [(transform(photograph(source)), -1) for source in options.k2]
-        contexts["K2"] = OtherClassImages(others, n, options.seed)
-    return contexts
+        backgrounds["K2"] = OtherClassImages(others, n, options.seed)
+    return backgrounds
 
 
 def record(rows: Sequence[dict[str, Any]], path: Path | None) -> None:
@@ -183,7 +188,7 @@ def _number(text: str) -> float | str:
 
 
 def set_up(options: argparse.Namespace) -> tuple[nn.Module, Any, dict[str, Any]]:
-    """Network, transform and contexts; and torch and ReX as quiet as they have to be."""
+    """Network, transform and backgrounds; and torch and ReX as quiet as they have to be."""
     torch.set_num_threads(options.threads)
     logging.getLogger("ReX").setLevel(logging.ERROR)
     model, transform = efficientnet_lite0()
@@ -195,14 +200,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--iters", type=int, default=20, help="ReX's iterations (default: %(default)s, ReX's own)")
     options = arguments(parser, MASKINGS, 100)
-    model, transform, contexts = set_up(options)
+    model, transform, backgrounds = set_up(options)
     rows = recorded(options.csv)
     done = {(row["photograph"], row["masking"]) for row in rows}
     for source in options.photographs:
         for masking in options.maskings:
             if (Path(source).stem, masking) in done:
                 continue
-            rows.append(measured(model, transform, source, masking, contexts, options))
+            rows.append(measured(model, transform, source, masking, backgrounds, options))
             record(rows, options.csv)
     print(
         f"means over {len(options.photographs)} photographs, {options.iters} iterations of ReX, γ = {options.gamma:g}, "

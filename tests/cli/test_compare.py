@@ -17,7 +17,7 @@ from captum_ad.baselines import baseline
 from captum_ad.cli.models import load_classifier
 from captum_ad.metrics import SolidColors, rho_curve, rho_robustness, sufficient_explanation
 from captum_ad.painted import masked_forward
-from captum_ad.superpixels import superpixels
+from captum_ad.segmentation import superpixels
 
 DEFAULT = ["occlusion", "feature_ablation", "kernel_shap", "lime"]
 COLUMNS = ["ad:paper", "ad:no-growth", "zero", "min", "max", "avg"]

@@ -120,25 +120,31 @@ CASES = {
     for case in (
         Case(
             RhoRobustness,
-            {"contexts": COLOURS},
+            {"backgrounds": COLOURS},
             PLANTED,
             lambda **given: rho_robustness(**given).rho,
-            {"contexts": SolidColors(n=9, seed=3), "activation": flipped},
+            {"backgrounds": SolidColors(n=9, seed=3), "to_confidence": flipped},
         ),
         Case(
             ConfidenceOnBackgrounds,
-            {"contexts": COLOURS},
+            {"backgrounds": COLOURS},
             PLANTED,
             confidence_on_backgrounds,
-            {"contexts": SolidColors(n=9, seed=3), "activation": "sigmoid"},
+            {"backgrounds": SolidColors(n=9, seed=3), "to_confidence": "sigmoid"},
         ),
         Case(ExplanationSize, {}, ("x", "explanation"), explanation_size, {}),
-        Case(ConfidenceKept, {}, ALONE, confidence_kept, {"activation": "sigmoid"}),
-        Case(ConfidenceDropOff, {}, ALONE, confidence_drop_off, {"activation": "sigmoid"}),
+        Case(ConfidenceKept, {}, ALONE, confidence_kept, {"to_confidence": "sigmoid"}),
+        Case(ConfidenceDropOff, {}, ALONE, confidence_drop_off, {"to_confidence": "sigmoid"}),
         Case(
-            Insertion, {}, RANKED, lambda **given: insertion_curve(**given).area, {"activation": "sigmoid", "step": 7}
+            Insertion,
+            {},
+            RANKED,
+            lambda **given: insertion_curve(**given).area,
+            {"to_confidence": "sigmoid", "step": 7},
         ),
-        Case(Deletion, {}, RANKED, lambda **given: deletion_curve(**given).area, {"activation": "sigmoid", "step": 7}),
+        Case(
+            Deletion, {}, RANKED, lambda **given: deletion_curve(**given).area, {"to_confidence": "sigmoid", "step": 7}
+        ),
     )
 }
 

@@ -1,4 +1,4 @@
-"""A small comparison: a model, images, methods and contexts, and when two of its records are the same."""
+"""A small comparison: a model, images, methods and backgrounds, and when two of its records are the same."""
 
 import pandas as pd
 import torch
@@ -27,7 +27,7 @@ METHODS = {"first": first_channel, "second": second_channel}
 
 def run(images=None, methods=None, maskings=("ad:no-growth", "avg"), model=MODEL, **changes):
     """A small comparison, with some of its settings changed."""
-    settings = {"gammas": GAMMAS, "contexts": {"K1": K1}, "sizes": SIZES, "samples": 12, "segments": 6, "window": 4}
+    settings = {"gammas": GAMMAS, "backgrounds": {"K1": K1}, "sizes": SIZES, "samples": 12, "segments": 6, "window": 4}
     settings |= {"step": 6, "show_progress": False}
     return compare(model, IMAGES if images is None else images, methods or METHODS, maskings, **(settings | changes))
 

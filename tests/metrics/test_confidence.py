@@ -47,10 +47,10 @@ def test_equal_the_definitions(problem, target, by_activations):
 @given(problems(), st.integers(1, 9))
 def test_on_backgrounds_is_the_mean_that_robustness_reports(problem, n):
     model, x, mask = problem
-    target, contexts = answer(model, x), SolidColors(n, 1, mean=0.5, std=0.1)
-    found = confidence_on_backgrounds(model, x, mask, target, contexts, batch_size=2)
-    assert found == pytest.approx(rho_robustness(model, x, mask, target, contexts).confidence)
-    colours = contexts.draw(model, x, target).batch(0, n)
+    target, backgrounds = answer(model, x), SolidColors(n, 1, mean=0.5, std=0.1)
+    found = confidence_on_backgrounds(model, x, mask, target, backgrounds, batch_size=2)
+    assert found == pytest.approx(rho_robustness(model, x, mask, target, backgrounds).confidence)
+    colours = backgrounds.draw(model, x, target).batch(0, n)
     assert found == pytest.approx(reference.rho(model, x, reference.as_set(mask), colours, target)[1])
 
 
@@ -94,12 +94,12 @@ def test_explanations_stand_for_their_masks():
 
 def test_activations_apply_to_all_of_them():
     """Logits (0, 4 (a + b) - 6): -2 with one patch."""
-    options = {"baseline": 0, "activation": "sigmoid"}
+    options = {"baseline": 0, "to_confidence": "sigmoid"}
     assert confidence_kept(two_patches(), X, CORNERS == 0, 1, **options) == pytest.approx(sigmoid(-2))
     drop = confidence_drop_off(two_patches(), X, CORNERS == 0, 1, **options)
     assert drop == pytest.approx(1 - sigmoid(-2) / sigmoid(2))
-    contexts = SolidColors(1, low=0.0, high=1e-9)
-    on_black = confidence_on_backgrounds(two_patches(), X * 0, CORNERS == 0, 1, contexts, activation="none")
+    backgrounds = SolidColors(1, low=0.0, high=1e-9)
+    on_black = confidence_on_backgrounds(two_patches(), X * 0, CORNERS == 0, 1, backgrounds, to_confidence="none")
     assert on_black == pytest.approx(-6)
 
 
@@ -123,7 +123,7 @@ def test_nothing_is_changed_and_no_graph_is_kept():
         ({"explanation": torch.ones(4, 4)}, TypeError, "got torch.float32"),
         ({"explanation": torch.ones(4, 3, dtype=torch.bool)}, ValueError, r"\(4, 3\), expected \(4, 4\)"),
         ({"target": 7}, ValueError, "target 7 is out of range"),
-        ({"activation": "exp"}, ValueError, "got 'exp'"),
+        ({"to_confidence": "exp"}, ValueError, "got 'exp'"),
     ],
 )
 def test_bad_arguments_are_refused(function, changes, error, message):

@@ -46,7 +46,7 @@ class TestByHand:
         assert found.original_confidence == pytest.approx(sigmoid(3))
         values = [sigmoid(-1)] * (rank + 1) + [sigmoid(3)] * (16 - rank)
         assert found.curve.values.tolist() == pytest.approx(values)
-        assert found.curve.kept.tolist() == [value > 0.5 for value in values]
+        assert found.curve.class_kept.tolist() == [value > 0.5 for value in values]
         assert found.curve.sizes.tolist() == [count / 16 for count in range(17)]
 
     def test_both_patches_are_needed(self, hide):
@@ -92,7 +92,7 @@ class TestByHand:
         forward, options = hide(seesaw(3, -4, 5, 0))
         found = sufficient_explanation(forward, ONES, DESCENDING, 1, gamma, **options)
         assert found.curve.values.tolist() == pytest.approx([sigmoid(m) for m in (-1, 2, -2, 3, 3)])
-        assert found.curve.kept.tolist() == [False, True, False, True, True]
+        assert found.curve.class_kept.tolist() == [False, True, False, True, True]
         assert (found.size, found.confidence) == (size, pytest.approx(sigmoid(margin)))
 
     def test_minimising_leaves_out_what_speaks_against_the_class(self, hide):
@@ -118,11 +118,11 @@ class TestByHand:
         """+1 makes the logits equal; only the second pixel decides."""
         forward, options = hide(seesaw(1, 2, 0, 0))
         found = sufficient_explanation(forward, ONES, DESCENDING, 1, 0.0, **options)
-        assert found.curve.kept.tolist() == [False, False, True, True, True]
+        assert found.curve.class_kept.tolist() == [False, False, True, True, True]
         assert found.size == 0.5
 
     @pytest.mark.parametrize(
-        ("activation", "values"),
+        ("to_confidence", "values"),
         [
             ("softmax", [sigmoid(-1), sigmoid(2), sigmoid(-2), sigmoid(3), sigmoid(3)]),
             ("sigmoid", [sigmoid(0), sigmoid(3), sigmoid(-1), sigmoid(4), sigmoid(4)]),
@@ -130,9 +130,9 @@ class TestByHand:
             (lambda output: 2 * output, [0, 6, -2, 8, 8]),
         ],
     )
-    def test_activations(self, hide, activation, values):
+    def test_to_confidence(self, hide, to_confidence, values):
         forward, options = hide(seesaw(3, -4, 5, 0))
-        found = sufficient_explanation(forward, ONES, DESCENDING, 1, activation=activation, **options)
+        found = sufficient_explanation(forward, ONES, DESCENDING, 1, to_confidence=to_confidence, **options)
         assert found.curve.values.tolist() == pytest.approx(values)
 
 
@@ -163,7 +163,7 @@ class TestOtherTargets:
         share = math.e / (1 + math.e + math.e**2)
         assert found.curve.values.tolist() == pytest.approx([share] * 5)
         assert found.curve.sizes.tolist() == [0, 0.25, 0.5, 0.75, 1]
-        assert not found.curve.kept.any()
+        assert not found.curve.class_kept.any()
 
 
 class TestResults:
@@ -192,7 +192,7 @@ class TestResults:
             found = sufficient_explanation(
                 forward, x, attribution, answer(model, x), search=search, minimise=minimise, baseline=baseline
             )
-        for tensor in (found.mask, found.curve.values, found.curve.sizes, found.curve.kept):
+        for tensor in (found.mask, found.curve.values, found.curve.sizes, found.curve.class_kept):
             assert not tensor.requires_grad
 
     def test_the_same_again(self):

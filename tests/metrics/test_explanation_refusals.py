@@ -74,7 +74,7 @@ class TestRefusals:
             ({"feature_mask": torch.ones(2, 2)}, ValueError, "float32, expected integer labels"),
             ({"feature_mask": torch.ones(3, 3).long()}, ValueError, r"\(3, 3\), expected \(2, 2\)"),
             ({"search": "binary"}, ValueError, 'scan" or "bisection", got \'binary\''),
-            ({"activation": "tanh"}, ValueError, "softmax, sigmoid, none or a function, got 'tanh'"),
+            ({"to_confidence": "tanh"}, ValueError, "softmax, sigmoid, none or a function, got 'tanh'"),
             ({"batch_size": 0}, ValueError, "batch_size must be a positive integer, got 0"),
             ({"batch_size": 2.0}, ValueError, "batch_size must be a positive integer, got 2.0"),
             ({"batch_size": True}, ValueError, "batch_size must be a positive integer, got True"),
@@ -101,9 +101,9 @@ class TestRefusals:
         with pytest.raises(error, match=message):
             sufficient_explanation(**good_but(forward=returning(output), target=1))
 
-    @pytest.mark.parametrize("activation", ["softmax", "sigmoid", "none"])
+    @pytest.mark.parametrize("to_confidence", ["softmax", "sigmoid", "none"])
     @pytest.mark.parametrize("nan_class", [0, 1])
-    def test_a_class_that_is_nan_for_a_masked_input_is_refused(self, activation, nan_class):
+    def test_a_class_that_is_nan_for_a_masked_input_is_refused(self, to_confidence, nan_class):
         """A comparison with NaN is false, which would count as the class being lost."""
 
         def output(x):
@@ -112,7 +112,7 @@ class TestRefusals:
             return logits
 
         with pytest.raises(ValueError, match="NaN"):
-            sufficient_explanation(**good_but(forward=returning(output), activation=activation))
+            sufficient_explanation(**good_but(forward=returning(output), to_confidence=to_confidence))
 
     @pytest.mark.parametrize("wrong", ["x", "feature_mask"])
     def test_arrays_in_place_of_tensors(self, wrong):
@@ -139,10 +139,10 @@ class TestRefusals:
         """A share of a negative score is more than the score: not even the whole input would suffice."""
         log_softmax = nn.Sequential(seesaw(3, -4, 5, 0), nn.LogSoftmax(1)).eval()
         with pytest.raises(ValueError, match="confidence"):
-            sufficient_explanation(**good_but(forward=log_softmax, activation="none"))
+            sufficient_explanation(**good_but(forward=log_softmax, to_confidence="none"))
 
     def test_sigmoids_that_round_to_one_are_no_tie(self):
         """Logits 20 and 30: the answer is class 1, though both sigmoids are 1.0 in single precision."""
         confident = linear(torch.tensor([20.0, 30.0]).reshape(2, 1, 1, 1) * torch.ones(2, 1, 2, 2) / 4, (0.0, 0.0))
         assert answer(confident, ONES) == 1
-        assert sufficient_explanation(**good_but(forward=confident, activation="sigmoid")).found
+        assert sufficient_explanation(**good_but(forward=confident, to_confidence="sigmoid")).found

@@ -72,7 +72,7 @@ class TestAgainstTheDefinition:
             assert one.original_confidence == pytest.approx(curve[-1][0])
             assert one.curve.sizes.tolist() == reference.sizes(steps)
             assert one.curve.values.tolist() == pytest.approx([confidence for confidence, _ in curve])
-            assert one.curve.kept.tolist() == [kept for _, kept in curve]
+            assert one.curve.class_kept.tolist() == [kept for _, kept in curve]
 
     @settings(max_examples=25)
     @given(problems(), st.floats(0, 0.99), st.integers(1, 7))
@@ -182,7 +182,7 @@ class TestBisection:
         assert quick.sizes[-1] == 1
         at = torch.searchsorted(scan.sizes, quick.sizes)
         torch.testing.assert_close(quick.values, scan.values[at])
-        assert torch.equal(quick.kept, scan.kept[at])
+        assert torch.equal(quick.class_kept, scan.class_kept[at])
         assert len(at) < len(scan.sizes)
 
     @settings(max_examples=20)
@@ -195,7 +195,7 @@ class TestBisection:
         scan = sufficient_explanation(forward, x, attribution, target, gamma, **options)
         assert found.found
         at = int((scan.curve.sizes - found.size).abs().argmin())
-        enough = scan.curve.kept & (scan.curve.values >= gamma * scan.original_confidence)
+        enough = scan.curve.class_kept & (scan.curve.values >= gamma * scan.original_confidence)
         enough[-1] = True
         assert enough[at]
         assert at == 0 or not enough[at - 1]

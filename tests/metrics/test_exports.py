@@ -71,7 +71,7 @@ calls = []
 model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 2)).eval()
 model.register_forward_pre_hook(lambda *given: calls.append(1))
 x, mask = torch.rand(1, 3, 2, 2), torch.ones(2, 2, dtype=torch.bool)
-outcome("call compare", lambda: metrics.compare(model, x, contexts={"K1": metrics.SolidColors(n=2)}))
+outcome("call compare", lambda: metrics.compare(model, x, backgrounds={"K1": metrics.SolidColors(n=2)}))
 outcome("compare ran the model", lambda: bool(calls))
 outcome("call summarise", lambda: metrics.summarise(None))
 outcome("call significance", lambda: metrics.significance(None))

@@ -47,7 +47,7 @@ def test_equal_one_forward_per_step(problem, target, by_activations, batch_size)
         curve, expected = function(forward, x, attribution, target, **options), loop(view, steps)
         assert curve.sizes.tolist() == reference.sizes(steps)
         assert curve.values.tolist() == pytest.approx([confidence for confidence, _ in expected])
-        assert curve.kept.tolist() == [kept for _, kept in expected]
+        assert curve.class_kept.tolist() == [kept for _, kept in expected]
         area = reference.area(reference.sizes(steps), [confidence for confidence, _ in expected])
         assert curve.area == pytest.approx(area)
 
@@ -61,7 +61,7 @@ def test_insertion_is_what_a_scan_measures(problem):
     scanned = sufficient_explanation(ADForward(model), x, attribution, target, **options).curve
     torch.testing.assert_close(curve.values, scanned.values)
     assert torch.equal(curve.sizes, scanned.sizes)
-    assert torch.equal(curve.kept, scanned.kept)
+    assert torch.equal(curve.class_kept, scanned.class_kept)
 
 
 @settings(max_examples=20)
@@ -81,7 +81,7 @@ def test_a_seesaw_by_hand():
     deleted = deletion_curve(forward, ONES, DESCENDING, 1, baseline="zero")
     assert inserted.values.tolist() == pytest.approx([sigmoid(m) for m in (-1, 2, -2, 3, 3)])
     assert deleted.values.tolist() == pytest.approx([sigmoid(m) for m in (3, 0, 4, -1, -1)])
-    assert deleted.kept.tolist() == [True, False, True, False, False]
+    assert deleted.class_kept.tolist() == [True, False, True, False, False]
     assert inserted.sizes.tolist() == deleted.sizes.tolist() == [0, 0.25, 0.5, 0.75, 1]
 
 
@@ -144,7 +144,7 @@ def test_half_precision(function, dtype):
         ({"step": 0.5}, ValueError, "positive integer, got 0.5"),
         ({"feature_mask": torch.zeros(2, 2)}, ValueError, "integer labels"),
         ({"batch_size": 0}, ValueError, "batch_size must be a positive integer"),
-        ({"activation": None}, TypeError, "activation"),
+        ({"to_confidence": None}, TypeError, "to_confidence"),
     ],
 )
 def test_bad_arguments_are_refused(function, changes, error, message):

@@ -129,7 +129,7 @@ class TestCurve:
     @staticmethod
     def compare(found: MissingnessCurve, kept: list[list[bool]], confidences: list[list[float]]) -> None:
         assert found.sizes.tolist() == list(SHARES)
-        assert found.kept.tolist() == kept
+        assert found.class_kept.tolist() == kept
         torch.testing.assert_close(found.confidence.double(), torch.tensor(confidences).double(), rtol=1e-4, atol=1e-6)
         accuracy = [sum(row[k] for row in kept) / len(kept) for k in range(len(SHARES))]
         assert found.values.tolist() == pytest.approx(accuracy)
@@ -166,7 +166,7 @@ class TestCurve:
         found = missingness_curve(forward, images, [1] * 24, SHARES, baseline=paint, seed=3, **options)
         masks = [present_masks(x[None], SHARES, seed=(3, i), **options) for i, x in enumerate(images)]
         present = torch.stack(masks)[:, :, row, column]
-        assert torch.equal(found.kept, present)
+        assert torch.equal(found.class_kept, present)
         assert found.values.tolist() == present.double().mean(0).tolist()
         sure = torch.where(present, torch.tensor(2.0).sigmoid(), torch.tensor(-2.0).sigmoid())
         torch.testing.assert_close(found.confidence, sure)
@@ -175,7 +175,7 @@ class TestCurve:
     def test_a_target_that_is_not_the_answer_is_not_kept(self):
         model, images = eye(0, 0, 4, 4), torch.ones(2, 1, 4, 4)
         found = missingness_curve(model, images, [1, 0], (0, 1), baseline="zero", patch=2)
-        assert found.kept.tolist() == [[False, True], [True, False]]
+        assert found.class_kept.tolist() == [[False, True], [True, False]]
         assert found.values.tolist() == [0.5, 0.5]
 
     @pytest.mark.parametrize("masking", ["ad", "avg", "inpaint"])
@@ -186,7 +186,7 @@ class TestCurve:
         found = missingness_curve(forward, images, targets, baseline=paint, patch=4)
         confidences = model(images).softmax(1)
         torch.testing.assert_close(found.confidence[:, -1], confidences[range(5), targets])
-        assert found.kept[:, -1].tolist() == (confidences.argmax(1) == torch.tensor(targets)).tolist()
+        assert found.class_kept[:, -1].tolist() == (confidences.argmax(1) == torch.tensor(targets)).tolist()
         assert found.at(1) == float((confidences.argmax(1) == torch.tensor(targets)).double().mean())
 
     @pytest.mark.parametrize("masking", ["ad", "zero"])
@@ -208,7 +208,7 @@ class TestCurve:
             forward, images, [0, 1, 2, 3, 0], SHARES, baseline=paint, patch=4, batch_size=batch_size
         )
         handle.remove()
-        assert torch.equal(found.kept, whole.kept)
+        assert torch.equal(found.class_kept, whole.class_kept)
         torch.testing.assert_close(found.confidence, whole.confidence)
         assert max(sizes) == min(batch_size, len(SHARES))
         assert sum(sizes) == 5 * len(SHARES)
@@ -240,7 +240,7 @@ class TestCurve:
         assert isinstance(found, MissingnessCurve)
         for name in ("sizes", "values", "confidences"):
             assert (getattr(found, name).dtype, getattr(found, name).shape) == (torch.float64, (3,))
-        assert (found.kept.dtype, found.kept.shape) == (torch.bool, (5, 3))
+        assert (found.class_kept.dtype, found.class_kept.shape) == (torch.bool, (5, 3))
         assert found.confidence.shape == (5, 3)
 
     @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
@@ -255,11 +255,13 @@ class TestCurve:
             torch.testing.assert_close(found.confidences, expected.confidences, rtol=0, atol=0.1)
 
     @pytest.mark.parametrize(
-        ("activation", "expected"), [("softmax", [0.1192, 0.8808]), ("sigmoid", [0.5, 0.982]), ("none", [0.0, 4.0])]
+        ("to_confidence", "expected"), [("softmax", [0.1192, 0.8808]), ("sigmoid", [0.5, 0.982]), ("none", [0.0, 4.0])]
     )
-    def test_activation(self, activation, expected):
+    def test_to_confidence(self, to_confidence, expected):
         model = eye(0, 0, 4, 4)
-        found = missingness_curve(model, torch.ones(1, 1, 4, 4), [1], (0, 1), baseline="zero", activation=activation)
+        found = missingness_curve(
+            model, torch.ones(1, 1, 4, 4), [1], (0, 1), baseline="zero", to_confidence=to_confidence
+        )
         assert found.confidences.tolist() == pytest.approx(expected, abs=1e-3)
 
     def test_neither_the_model_nor_the_images_are_changed(self, images):

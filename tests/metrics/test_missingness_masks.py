@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from captum_ad.metrics import present_masks
-from captum_ad.superpixels import superpixels
+from captum_ad.segmentation import superpixels
 from tests.metrics.missingness import PATTERNS, SHARES, photographs
 
 FEW = settings(max_examples=25)

@@ -130,4 +130,4 @@ class TestTrainMode:
         model = network().train()
         ad = ADForward(model)
         model.eval()
-        assert missingness_curve(ad, photographs(1), [0], [1.0]).kept.shape == (1, 1)
+        assert missingness_curve(ad, photographs(1), [0], [1.0]).class_kept.shape == (1, 1)

@@ -10,11 +10,11 @@ from torchmetrics import Metric
 import captum_ad.metrics
 from captum_ad import ADForward
 from captum_ad.metrics import (
-    Backgrounds,
     ConfidenceDropOff,
     ConfidenceKept,
     ConfidenceOnBackgrounds,
     Deletion,
+    DrawnBackgrounds,
     ExplanationSize,
     Insertion,
     RhoRobustness,
@@ -109,11 +109,13 @@ class TestMean:
     @pytest.mark.parametrize("name", ["RhoRobustness", "ConfidenceOnBackgrounds"])
     def test_backgrounds_that_were_drawn_already(self, name):
         case, (sample,) = CASES[name], samples(1)
-        backgrounds = Backgrounds(lambda start, stop: torch.rand(2, HEIGHT, WIDTH).expand(stop - start, -1, -1, -1), 5)
+        backgrounds = DrawnBackgrounds(
+            lambda start, stop: torch.rand(2, HEIGHT, WIDTH).expand(stop - start, -1, -1, -1), 5
+        )
         drawn = SolidColors(n=20, seed=8).draw(MODEL, sample.x, sample.target)
-        metric = case.make(contexts=None)  # nothing is drawn from these
+        metric = case.make(backgrounds=None)  # nothing is drawn from these
         metric.update(**sample.given(*PLANTED), backgrounds=drawn)
-        assert value(metric) == pytest.approx(case.expected([sample], contexts=drawn), rel=1e-12)
+        assert value(metric) == pytest.approx(case.expected([sample], backgrounds=drawn), rel=1e-12)
         metric.update(*sample.given(*PLANTED).values(), backgrounds)
         assert metric.count == 2
 
@@ -125,14 +127,14 @@ class TestMean:
             model[1].bias.copy_(torch.tensor([2.0, 0]))
         x = torch.ones(1, 1, 2, 2)
         low, high = torch.tensor([-2.0, 2.0], dtype=torch.float64).sigmoid().tolist()
-        contexts = SolidColors(n=40, seed=5)
-        colours = contexts.draw(model, x, 1).batch(0, 40)[:, 0, 0, 0].double()
+        backgrounds = SolidColors(n=40, seed=5)
+        colours = backgrounds.draw(model, x, 1).batch(0, 40)[:, 0, 0, 0].double()
         right, wrong = torch.tensor([[True, False], [False, False]]), torch.tensor([[False, True], [True, True]])
         first, last = torch.tensor([[4.0, 3], [2, 1]]), torch.tensor([[1.0, 3], [2, 4]])
         rise = 0.125 * (high - low)  # the trapezoid of the step at which the pixel appears, less its rectangle
         expected = {
-            RhoRobustness(contexts): (right, wrong, (1 + (colours > 0.5).double().mean()) / 2),
-            ConfidenceOnBackgrounds(contexts): (right, wrong, (high + (4 * colours - 2).sigmoid().mean()) / 2),
+            RhoRobustness(backgrounds): (right, wrong, (1 + (colours > 0.5).double().mean()) / 2),
+            ConfidenceOnBackgrounds(backgrounds): (right, wrong, (high + (4 * colours - 2).sigmoid().mean()) / 2),
             ExplanationSize(): (right, wrong, 0.5),
             ConfidenceKept(baseline="zero"): (right, wrong, (high + low) / 2),
             ConfidenceDropOff(baseline="zero"): (right, wrong, (0 + (high - low) / high) / 2),

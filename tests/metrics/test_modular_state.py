@@ -185,7 +185,7 @@ class TestCollection:
         others = SolidColors(n=11, seed=4)
         apart = {
             "K1": (CASES["RhoRobustness"], {}),
-            "K2": (CASES["RhoRobustness"], {"contexts": others}),
+            "K2": (CASES["RhoRobustness"], {"backgrounds": others}),
             "size": (CASES["ExplanationSize"], {}),
         }
         collection = MetricCollection({name: case.make(**settings) for name, (case, settings) in apart.items()})

@@ -29,16 +29,16 @@ both = pytest.mark.parametrize("plot", OVER)
 
 @pytest.fixture(scope="module")
 def records():
-    """Gammas and sizes out of order, two methods, two contexts; `zero` has one image at gamma 0.9."""
+    """Gammas and sizes out of order, two methods, two sets of backgrounds; `zero` has one image at gamma 0.9."""
     rng = np.random.default_rng(0)
     rows = []
-    for method, context in (("occlusion", "K1"), ("occlusion", "K9"), ("lime", "K1")):
+    for method, backgrounds in (("occlusion", "K1"), ("occlusion", "K9"), ("lime", "K1")):
         for masking, size in (("zero", 0.2), ("ad:paper", 0.4), ("avg", 0.1), ("ad:other", 0.3)):
             for gamma, equal_size in ((0.9, NAN), (0.1, NAN), (0.5, NAN), (NAN, 0.2), (NAN, 0.1)):
                 shown_size = equal_size if np.isnan(gamma) else size + gamma / 10
                 for image in range(1 if (masking, gamma) == ("zero", 0.9) else 4):
                     measured = (shown_size, 0.5, rng.uniform(), 0.5, 1.0)
-                    rows.append((f"image{image}", method, masking, 0, gamma, context, True, *measured))
+                    rows.append((f"image{image}", method, masking, 0, gamma, backgrounds, True, *measured))
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -66,7 +66,7 @@ class TestRho:
     def test_lines_are_means_and_bars_are_standard_errors(self, records, plot):
         _, axis = plot(records, "occlusion", "K9", use_pyplot=False)
         level = OVER[plot]
-        chosen = records[(records["method"] == "occlusion") & (records["context"] == "K9")]
+        chosen = records[(records["method"] == "occlusion") & (records["backgrounds"] == "K9")]
         chosen = chosen[chosen["gamma"].notna() == (level == "gamma")]
         found = lines_of(axis)
         assert [label.split()[0] for label in found] == ["zero", "ad:paper", "avg", "ad:other"]
@@ -126,7 +126,7 @@ class TestRho:
     def test_unknown_method_and_context(self, records, plot):
         with pytest.raises(ValueError, match="no method 'rise' in records: expected one of 'occlusion', 'lime'"):
             plot(records, "rise", "K1", use_pyplot=False)
-        with pytest.raises(ValueError, match="no context 'K9' of method 'lime' in records: expected one of 'K1'"):
+        with pytest.raises(ValueError, match="no backgrounds 'K9' of method 'lime' in records: expected one of 'K1'"):
             plot(records, "lime", "K9", use_pyplot=False)
 
     @both

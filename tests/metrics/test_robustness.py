@@ -10,7 +10,7 @@ from torch import nn
 
 from captum_ad import ADForward, BaselineForward
 from captum_ad.metrics import (
-    Backgrounds,
+    DrawnBackgrounds,
     OtherClassImages,
     SolidColors,
     planted,
@@ -37,7 +37,7 @@ from tests.metrics.models import (
 def fixed(*images):
     """Backgrounds that are written down."""
     stacked = torch.stack(images)
-    return Backgrounds(lambda start, stop: stacked[start:stop], len(images))
+    return DrawnBackgrounds(lambda start, stop: stacked[start:stop], len(images))
 
 
 def wide(n=7, seed=0):
@@ -61,7 +61,7 @@ class TestProperties:
         model, x, mask, backgrounds = problem
         found = rho_robustness(model, x, torch.ones_like(mask), answer(model, x), fixed(*backgrounds))
         assert found.rho == 1
-        assert found.kept.all()
+        assert found.class_kept.all()
         with torch.no_grad():
             assert found.confidence == pytest.approx(float(model(x).softmax(1).max()))
 
@@ -70,7 +70,7 @@ class TestProperties:
         model, x, mask, backgrounds = problem
         target = answer(model, x)
         found = rho_robustness(model, x, torch.zeros_like(mask), target, fixed(*backgrounds))
-        assert found.kept.tolist() == [answer(model, one[None]) == target for one in backgrounds]
+        assert found.class_kept.tolist() == [answer(model, one[None]) == target for one in backgrounds]
 
     @given(problems(), st.integers(1, 20))
     def test_equals_planting_one_by_one(self, problem, batch_size):
@@ -80,7 +80,7 @@ class TestProperties:
         rho, confidence, kept = reference.rho(model, x, reference.as_set(mask), backgrounds, target)
         assert found.rho == rho
         assert found.confidence == pytest.approx(confidence)
-        assert found.kept.tolist() == kept
+        assert found.class_kept.tolist() == kept
         assert (found.n, found.excluded) == (len(backgrounds), 0)
 
     @given(problems(), st.integers(1, 10), st.integers(1, 10), st.integers(0, 5))
@@ -88,9 +88,9 @@ class TestProperties:
         model, x, mask, _ = problem
         target = answer(model, x)
         some, all_of_them = (rho_robustness(model, x, mask, target, wide(n, seed)) for n in (few, few + more))
-        assert all_of_them.kept[:few].tolist() == some.kept.tolist()
-        assert all_of_them.kept.sum() >= some.kept.sum()
-        assert all_of_them.rho * (few + more) == pytest.approx(int(all_of_them.kept.sum()))
+        assert all_of_them.class_kept[:few].tolist() == some.class_kept.tolist()
+        assert all_of_them.class_kept.sum() >= some.class_kept.sum()
+        assert all_of_them.rho * (few + more) == pytest.approx(int(all_of_them.class_kept.sum()))
 
     @given(problems())
     def test_what_an_explanation_of_a_prefix_keeps_is_of_its_mask(self, problem):
@@ -99,7 +99,7 @@ class TestProperties:
         explanation = sufficient_explanation(ADForward(model), x, mask.double(), target, 0.5)
         given_whole = rho_robustness(model, x, explanation, target, fixed(*backgrounds))
         given_mask = rho_robustness(model, x, explanation.mask[None, None], target, fixed(*backgrounds))
-        assert torch.equal(given_whole.kept, given_mask.kept)
+        assert torch.equal(given_whole.class_kept, given_mask.class_kept)
         assert given_whole.confidence == given_mask.confidence
 
 
@@ -111,7 +111,7 @@ class TestByHand:
         mask = torch.zeros(4, 4, dtype=torch.bool)
         mask[0, 0] = mask[3, 3] = True
         without = rho_robustness(model, x, mask, 1, backgrounds)
-        assert without.kept.tolist() == [False, False, True, True, True]
+        assert without.class_kept.tolist() == [False, False, True, True, True]
         assert without.rho == 0.6
         assert without.confidence == pytest.approx(sum(sigmoid(4 * v - 1) for v in (0, 0.2, 0.3, 0.5, 1)) / 5)
         mask[1, 2] = True
@@ -123,7 +123,7 @@ class TestByHand:
         model, x = two_patches(), torch.ones(1, 1, 4, 4)
         backgrounds = fixed(*(torch.full((1, 4, 4), value) for value in (0.0, 0.25, 0.5, 0.75, 1.0)))
         one = rho_robustness(model, x, CORNERS == 0, 1, backgrounds)
-        assert one.kept.tolist() == [False, False, False, True, True]  # a tie at v = 0.5 is nobody's
+        assert one.class_kept.tolist() == [False, False, False, True, True]  # a tie at v = 0.5 is nobody's
         assert rho_robustness(model, x, CORNERS != 2, 1, backgrounds).rho == 1
 
     def test_a_class_that_is_its_background_is_as_robust_as_backgrounds_are_of_it(self):
@@ -132,12 +132,12 @@ class TestByHand:
         x[:, 0] = 1
         centre = torch.zeros(6, 6, dtype=torch.bool)
         centre[1:5, 1:5] = True
-        contexts = SolidColors(200, seed=1)
-        found = rho_robustness(model, x, centre, 0, contexts)
-        colours = contexts.draw(model, x, 0).batch(0, 200)[:, :, 0, 0]
-        assert found.kept.tolist() == (colours.argmax(1) == 0).tolist()
+        backgrounds = SolidColors(200, seed=1)
+        found = rho_robustness(model, x, centre, 0, backgrounds)
+        colours = backgrounds.draw(model, x, 0).batch(0, 200)[:, :, 0, 0]
+        assert found.class_kept.tolist() == (colours.argmax(1) == 0).tolist()
         assert found.rho == pytest.approx(1 / 3, abs=0.1)  # three colours, three standard errors
-        assert rho_robustness(model, x, ~centre, 0, contexts).rho == 1
+        assert rho_robustness(model, x, ~centre, 0, backgrounds).rho == 1
 
     def test_images_of_other_classes(self):
         """The pixel says class 1; images of class 0 have it dark, and the one that is bright is passed over."""
@@ -152,11 +152,11 @@ class TestByHand:
         model, x = one_pixel((0, 0, 0), (1, 2, 2)), torch.ones(1, 1, 2, 2)
         assert rho_robustness(model, x, torch.ones(2, 2, dtype=torch.bool), 0, SolidColors(3)).rho == 0
 
-    @pytest.mark.parametrize(("activation", "confidence"), [("sigmoid", sigmoid(4)), ("none", 4.0)])
-    def test_activations(self, activation, confidence):
+    @pytest.mark.parametrize(("to_confidence", "confidence"), [("sigmoid", sigmoid(4)), ("none", 4.0)])
+    def test_to_confidence(self, to_confidence, confidence):
         model, x = one_pixel((0, 0, 0), (1, 2, 2)), torch.ones(1, 1, 2, 2)
         mask = torch.ones(2, 2, dtype=torch.bool)
-        found = rho_robustness(model, x, mask, 1, SolidColors(3), activation=activation)
+        found = rho_robustness(model, x, mask, 1, SolidColors(3), to_confidence=to_confidence)
         assert found.confidence == pytest.approx(confidence)
 
 
@@ -194,9 +194,9 @@ class TestCurve:
 
     def test_the_ends_are_nothing_and_everything(self):
         model, x = small_net(2), noise(3, (1, 2, 6, 6))
-        target, contexts = answer(model, x), wide(20)
-        curve = rho_curve(model, x, noise(4, (6, 6)), target, contexts)
-        alone = rho_robustness(model, x, torch.zeros(6, 6, dtype=torch.bool), target, contexts)
+        target, backgrounds = answer(model, x), wide(20)
+        curve = rho_curve(model, x, noise(4, (6, 6)), target, backgrounds)
+        alone = rho_robustness(model, x, torch.zeros(6, 6, dtype=torch.bool), target, backgrounds)
         assert (curve.sizes[0], curve.sizes[-1]) == (0, 1)
         assert (curve.values[0], curve.values[-1]) == (alone.rho, 1)
         assert 0 < alone.rho < 1
@@ -253,8 +253,8 @@ class TestCost:
             return torch.zeros(stop - start, 1, 4, 4)
 
         x = torch.ones(1, 1, 4, 4)
-        rho_robustness(two_patches(), x, CORNERS == 0, 1, Backgrounds(batch, 11), batch_size=4)
-        rho_curve(two_patches(), x, noise(0, (4, 4)), 1, Backgrounds(batch, 11), (0, 0.5, 1), batch_size=4)
+        rho_robustness(two_patches(), x, CORNERS == 0, 1, DrawnBackgrounds(batch, 11), batch_size=4)
+        rho_curve(two_patches(), x, noise(0, (4, 4)), 1, DrawnBackgrounds(batch, 11), (0, 0.5, 1), batch_size=4)
         assert max(asked) <= 4
 
     @settings(max_examples=20)
@@ -265,7 +265,7 @@ class TestCost:
         found = [rho_robustness(model, x, mask, target, wide(9, seed), batch_size=size) for size in (1, 4, 1000)]
         curves = [rho_curve(model, x, attribution, target, wide(9, seed), batch_size=size) for size in (1, 4, 1000)]
         for one, curve in zip(found[1:], curves[1:]):
-            assert torch.equal(one.kept, found[0].kept)
+            assert torch.equal(one.class_kept, found[0].class_kept)
             assert one.confidence == pytest.approx(found[0].confidence)
             assert torch.equal(curve.values, curves[0].values)
             torch.testing.assert_close(curve.confidences, curves[0].confidences)
@@ -274,17 +274,17 @@ class TestCost:
         model, x = small_net(2), noise(3, (1, 2, 6, 6))
         mask, target = noise(4, (6, 6)) > 0, answer(model, x)
         first, again, other = (rho_robustness(model, x, mask, target, wide(30, seed)) for seed in (0, 0, 1))
-        assert torch.equal(first.kept, again.kept)
+        assert torch.equal(first.class_kept, again.class_kept)
         assert first.confidence == again.confidence != other.confidence
 
     def test_drawn_once_for_several_explanations(self):
         model, x = small_net(2), noise(3, (1, 2, 6, 6))
-        target, contexts = answer(model, x), wide(10)
-        backgrounds = contexts.draw(model, x, target)
+        target, backgrounds = answer(model, x), wide(10)
+        drawn = backgrounds.draw(model, x, target)
         for seed in range(3):
             mask = noise(seed, (6, 6)) > 0
-            drawn, ready = (rho_robustness(model, x, mask, target, given_) for given_ in (contexts, backgrounds))
-            assert torch.equal(drawn.kept, ready.kept)
+            asked, ready = (rho_robustness(model, x, mask, target, given) for given in (backgrounds, drawn))
+            assert torch.equal(asked.class_kept, ready.class_kept)
 
 
 class TestResults:
@@ -293,17 +293,17 @@ class TestResults:
         model, x = small_net(2), noise(3, (1, 2, 6, 6))
         arguments = (x, noise(4, (6, 6)) > 0, answer(model, x), wide(10))
         plain, wrapped = rho_robustness(model, *arguments), rho_robustness(wrap(model), *arguments)
-        assert torch.equal(plain.kept, wrapped.kept)
+        assert torch.equal(plain.class_kept, wrapped.class_kept)
         assert plain.confidence == wrapped.confidence
 
     def test_nothing_is_changed_and_no_graph_is_kept(self):
         model, x = small_net(0), noise(0, (1, 2, 6, 6)).requires_grad_()
         dataset = [(noise(i, (2, 6, 6)), i % 3) for i in range(9)]
-        for contexts in (wide(), OtherClassImages(dataset)):
+        for backgrounds in (wide(), OtherClassImages(dataset)):
             with untouched(model, x):
-                found = rho_robustness(model, x, noise(1, (6, 6)) > 0, answer(model, x), contexts)
-                curve = rho_curve(model, x, noise(1, (6, 6)), answer(model, x), contexts)
-            for tensor in (found.kept, curve.values, curve.confidences):
+                found = rho_robustness(model, x, noise(1, (6, 6)) > 0, answer(model, x), backgrounds)
+                curve = rho_curve(model, x, noise(1, (6, 6)), answer(model, x), backgrounds)
+            for tensor in (found.class_kept, curve.values, curve.confidences):
                 assert not tensor.requires_grad
 
     @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -311,7 +311,7 @@ class TestResults:
         model, x = two_patches().to(dtype), torch.ones(1, 1, 4, 4, dtype=dtype)
         backgrounds = fixed(*(torch.full((1, 4, 4), value, dtype=dtype) for value in (0.0, 0.25, 0.75)))
         found = rho_robustness(model, x, CORNERS == 0, 1, backgrounds)
-        assert found.kept.tolist() == [False, False, True]
+        assert found.class_kept.tolist() == [False, False, True]
         assert found.confidence == pytest.approx(sum(sigmoid(m) for m in (-2, -1, 1)) / 3)
         assert rho_robustness(model, x, CORNERS == 0, 1, SolidColors(5)).n == 5
 
@@ -336,7 +336,7 @@ def refused(**changes):
         "x": torch.ones(1, 1, 4, 4),
         "explanation": CORNERS == 0,
         "target": 1,
-        "contexts": SolidColors(2),
+        "backgrounds": SolidColors(2),
     }
     rho_robustness(**(good | changes))
 
@@ -357,9 +357,13 @@ class TestRefusals:
             ({"x": 3 * torch.ones(1, 1, 4, 4)}, ValueError, "give SolidColors the mean and std"),
             ({"target": 2}, ValueError, "target 2 is out of range: the model has classes 0 to 1"),
             ({"target": "cat"}, TypeError, "class index, got 'cat'"),
-            ({"activation": "relu"}, ValueError, "got 'relu'"),
+            ({"to_confidence": "relu"}, ValueError, "got 'relu'"),
             ({"batch_size": -1}, ValueError, "batch_size must be a positive integer, got -1"),
-            ({"contexts": Backgrounds(lambda start, stop: torch.zeros(0, 1, 4, 4), 0)}, ValueError, "no background"),
+            (
+                {"backgrounds": DrawnBackgrounds(lambda start, stop: torch.zeros(0, 1, 4, 4), 0)},
+                ValueError,
+                "no background",
+            ),
             ({"model": nn.Flatten().eval(), "target": 16}, ValueError, "target 16 is out of range"),
             ({"model": nn.Identity().eval()}, ValueError, r"\(2, 1, 4, 4\), expected \(N, classes\)"),
         ],
@@ -381,12 +385,12 @@ class TestRefusals:
 
     def test_no_background_of_another_class(self):
         with pytest.raises(ValueError, match="no background is left"):
-            refused(contexts=OtherClassImages([(torch.zeros(1, 4, 4), 1)]))
+            refused(backgrounds=OtherClassImages([(torch.zeros(1, 4, 4), 1)]))
 
-    @pytest.mark.parametrize("activation", ["softmax", "sigmoid", "none"])
+    @pytest.mark.parametrize("to_confidence", ["softmax", "sigmoid", "none"])
     @pytest.mark.parametrize("nan_class", [0, 1])
-    def test_outputs_that_are_nan(self, activation, nan_class):
+    def test_outputs_that_are_nan(self, to_confidence, nan_class):
         bias = [0.0, 0.0]
         bias[nan_class] = torch.nan
         with pytest.raises(ValueError, match="NaN"):
-            refused(model=linear(torch.zeros(2, 1, 4, 4), bias), activation=activation)
+            refused(model=linear(torch.zeros(2, 1, 4, 4), bias), to_confidence=to_confidence)

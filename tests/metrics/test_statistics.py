@@ -18,12 +18,12 @@ NAN = float("nan")
 FEW = 199  # resamples
 
 
-def row(image, masking, rho, *, gamma=0.5, size=0.25, method="occlusion", context="K1", found=True):
+def row(image, masking, rho, *, gamma=0.5, size=0.25, method="occlusion", backgrounds="K1", found=True):
     confidence = 0.9
     if not found:
         rho = confidence = NAN
         size = size if math.isnan(gamma or NAN) else NAN
-    given = (image, method, masking, 3, gamma, context, found, size, confidence, rho, 0.6, 2.0)
+    given = (image, method, masking, 3, gamma, backgrounds, found, size, confidence, rho, 0.6, 2.0)
     return dict(zip(COLUMNS, given, strict=True))
 
 
@@ -76,12 +76,12 @@ class TestSummarise:
             rows_of("zero", [0.1], gamma=0.9),
             rows_of("ad:paper", [0.2], gamma=0.1),
             rows_of("zero", [0.3], gamma=0.1),
-            rows_of("avg", [0.4], gamma=0.1, context="K9"),
-            rows_of("avg", [0.5], gamma=0.1, context="K10"),
+            rows_of("avg", [0.4], gamma=0.1, backgrounds="K9"),
+            rows_of("avg", [0.5], gamma=0.1, backgrounds="K10"),
         )
         summary = summarise(records.assign(unrelated="x"))
         means = [f"{name}_{statistic}" for name in VALUES for statistic in ("mean", "sem")]
-        assert list(summary.columns) == ["method", "masking", "context", "gamma", "n", "found", *means]
+        assert list(summary.columns) == ["method", "masking", "backgrounds", "gamma", "n", "found", *means]
         assert summary["rho_mean"].tolist() == [0.1, 0.2, 0.3, 0.4, 0.5]
         assert summary["masking"].tolist() == ["zero", "ad:paper", "zero", "avg", "avg"]
 
@@ -121,7 +121,7 @@ class TestSignificance:
     def test_columns(self, measured):
         found = significance(measured, n_resamples=FEW)
         assert list(found.columns) == [
-            *("method", "context", "gamma", "size", "ad", "baseline", "is_best"),
+            *("method", "backgrounds", "gamma", "size", "ad", "baseline", "is_best"),
             *("n", "difference", "ci_low", "ci_high", "p", "p_holm"),
         ]
         assert found["gamma"].tolist() == pytest.approx([0.3, 0.3, 0.9, 0.9, NAN, NAN], nan_ok=True)
@@ -277,7 +277,7 @@ class TestSignificance:
     def test_size_is_compared_at_thresholds_only(self, measured):
         found = significance(measured, "size", higher_is_better=False, n_resamples=FEW)
         assert found["gamma"].tolist() == [0.3, 0.3, 0.9, 0.9]
-        with pytest.raises(ValueError, match="no method, context and gamma has both"):
+        with pytest.raises(ValueError, match="no method, backgrounds and gamma has both"):
             significance(measured[measured["gamma"].isna()], "size")
 
     def test_values_of_rows_without_an_explanation_do_not_count(self):
@@ -311,7 +311,7 @@ class TestBadInput:
         with pytest.raises(ValueError, match=r"a gamma, or .*got neither in 1 rows, first image='image1'"):
             summarise(table([row("image0", "zero", 0.5), row("image1", "zero", 0.5, gamma=NAN, size=NAN)]))
 
-    @pytest.mark.parametrize(("name", "given"), [("image", 7), ("context", NAN), ("method", 1.5)])
+    @pytest.mark.parametrize(("name", "given"), [("image", 7), ("backgrounds", NAN), ("method", 1.5)])
     def test_names_that_are_no_str(self, name, given):
         records = table([row("image0", "zero", 0.5), {**row("image1", "zero", 0.5), name: given}])
         with pytest.raises(ValueError, match=f"expected only str in '{name}', got {given}"):
@@ -341,7 +341,7 @@ class TestBadInput:
             significance(table(*(rows_of(masking, [0.1, 0.2]) for masking in maskings)))
 
     def test_sides_that_never_meet(self):
-        with pytest.raises(ValueError, match="no method, context and level has both"):
+        with pytest.raises(ValueError, match="no method, backgrounds and level has both"):
             significance(table(rows_of("ad:paper", [0.1, 0.2], method="lime"), rows_of("zero", [0.1, 0.2])))
 
     @pytest.mark.parametrize(

@@ -14,11 +14,13 @@ from captum_ad import ADForward, BaselineForward, MaskRule
 from captum_ad.baselines import BASELINES, baseline
 from captum_ad.metrics import OtherClassImages, compare, rho_curve, rho_robustness, sufficient_explanation
 from captum_ad.painted import masked_forward
-from captum_ad.superpixels import superpixels
+from captum_ad.segmentation import superpixels
 from tests.metrics.models import answer, noise, small_net, untouched
 from tests.metrics.study import DATASET, GAMMAS, IMAGES, K1, METHODS, MODEL, SIZES, assert_same, first_channel, run
 
-COLUMNS = "image method masking target gamma context found size confidence rho confidence_planted backgrounds".split()
+COLUMNS = (
+    "image method masking target gamma backgrounds found size confidence rho confidence_planted n_backgrounds".split()
+)
 COLUMNS += ["seconds", "run", "input"]
 NAN = float("nan")
 
@@ -26,10 +28,10 @@ NAN = float("nan")
 class TestRecords:
     @pytest.mark.parametrize("method", ["occlusion", "feature_ablation", "lime", "kernel_shap", "own"])
     def test_are_what_the_single_functions_give(self, method):
-        contexts = {"K1": K1, "K2": OtherClassImages(DATASET, 5)}
+        backgrounds = {"K1": K1, "K2": OtherClassImages(DATASET, 5)}
         maskings = ("ad:paper", "zero", "avg", "blur", "inpaint")
         own = {"own": first_channel} if method == "own" else [method]
-        records = run(methods=own, maskings=maskings, contexts=contexts, seed=3)
+        records = run(methods=own, maskings=maskings, backgrounds=backgrounds, seed=3)
         expected = []
         for image, x in IMAGES.items():
             target = answer(MODEL, x)
@@ -52,31 +54,37 @@ class TestRecords:
                     lime = Lime(explained, interpretable_model=SkLearnRidge(alpha=1.0))
                     attribution = lime.attribute(x, n_samples=12, **options, **labels)
                 found = sufficient_explanation(forward, x, attribution, target, GAMMAS, step=6)
-                for context, drawn in contexts.items():
-                    fixed = {"image": image, "method": method, "masking": masking, "target": target, "context": context}
+                for name, drawn in backgrounds.items():
+                    fixed = {
+                        "image": image,
+                        "method": method,
+                        "masking": masking,
+                        "target": target,
+                        "backgrounds": name,
+                    }
                     for one in found:
                         planted = rho_robustness(MODEL, x, one, target, drawn)
                         row = {"gamma": one.gamma, "size": one.size, "confidence": one.confidence}
                         row |= {"rho": planted.rho, "confidence_planted": planted.confidence}
-                        expected.append({**fixed, **row, "backgrounds": planted.n, "found": one.found})
+                        expected.append({**fixed, **row, "n_backgrounds": planted.n, "found": one.found})
                     curve = rho_curve(MODEL, x, attribution, target, drawn, SIZES)
                     for i, size in enumerate(SIZES):
                         row = {"gamma": NAN, "size": size, "confidence": NAN, "rho": float(curve.values[i])}
-                        row |= {"confidence_planted": float(curve.confidences[i]), "backgrounds": curve.n}
+                        row |= {"confidence_planted": float(curve.confidences[i]), "n_backgrounds": curve.n}
                         expected.append({**fixed, **row, "found": True})
         names = [name for name in COLUMNS if name not in ("seconds", "run", "input")]
         pd.testing.assert_frame_equal(records[names], pd.DataFrame(expected)[names], rtol=1e-9, atol=1e-9)
 
     def test_have_these_columns_and_a_row_for_each_cell_context_and_level_in_order(self):
-        records = run(contexts={"K2": OtherClassImages(DATASET, 5), "K1": K1})
+        records = run(backgrounds={"K2": OtherClassImages(DATASET, 5), "K1": K1})
         assert list(records.columns) == COLUMNS
-        keys = list(zip(*(records[name] for name in ("image", "method", "masking", "context", "gamma", "size"))))
+        keys = list(zip(*(records[name] for name in ("image", "method", "masking", "backgrounds", "gamma", "size"))))
         expected = [
-            (image, method, masking, context, level)
+            (image, method, masking, name, level)
             for image in IMAGES
             for method in METHODS
             for masking in ("ad:no-growth", "avg")
-            for context in ("K2", "K1")
+            for name in ("K2", "K1")
             for level in (*GAMMAS, *SIZES)
         ]
         assert [(*key[:4], key[5] if math.isnan(key[4]) else key[4]) for key in keys] == expected
@@ -84,12 +92,12 @@ class TestRecords:
 
     def test_have_plain_types_and_values_in_range(self, full):
         assert full["found"].dtype == bool
-        assert full["target"].dtype == full["backgrounds"].dtype == np.int64
+        assert full["target"].dtype == full["n_backgrounds"].dtype == np.int64
         for name in ("size", "confidence", "rho", "confidence_planted", "seconds", "gamma"):
             assert full[name].dtype == np.float64, name
         assert full[["size", "rho", "confidence_planted"]].stack().between(0, 1).all()
         assert (full["seconds"] > 0).all()
-        assert (full["backgrounds"] == 6).all()
+        assert (full["n_backgrounds"] == 6).all()
         levels = full["gamma"].notna()
         assert full.loc[levels, "confidence"].notna().all()
         assert full.loc[~levels, "confidence"].isna().all()
@@ -102,7 +110,7 @@ class TestRecords:
         of_cell = full.groupby(["image", "method", "masking"])["input"]
         assert set(of_cell.nunique()) == {1}
         assert full["input"].nunique() == len(of_cell)
-        others = [run(seed=1), run(gammas=(0.5,)), run(model=small_net(6, (3, 8, 8), 4)), run(contexts={"K": K1})]
+        others = [run(seed=1), run(gammas=(0.5,)), run(model=small_net(6, (3, 8, 8), 4)), run(backgrounds={"K": K1})]
         assert len({records["run"].iloc[0] for records in (full, *others)}) == 5
         assert run({"cat": IMAGES["cat"] + 1e-6})["input"].iloc[0] != full["input"].iloc[0]
 
@@ -144,7 +152,7 @@ class TestRecords:
                 drawn.append((target, batch_size))
                 return K1.draw(model, x, target)
 
-        run(contexts={"noted": Noted()}, batch_size=3)
+        run(backgrounds={"noted": Noted()}, batch_size=3)
         assert drawn == [(answer(MODEL, x), 3) for x in IMAGES.values()]
 
     def test_without_equal_sizes_have_only_thresholds(self):
@@ -224,8 +232,8 @@ class TestArguments:
     @pytest.mark.parametrize(
         ("changes", "error", "message"),
         [
-            ({"contexts": None}, ValueError, r"give one context at least, e\.g\."),
-            ({"contexts": {}}, ValueError, "give one context at least"),
+            ({"backgrounds": None}, ValueError, r"give one set of backgrounds at least, e\.g\."),
+            ({"backgrounds": {}}, ValueError, "give one set of backgrounds at least"),
             ({"images": {"cat": IMAGES["cat"].numpy()}}, TypeError, "image 'cat' is ndarray, expected a tensor"),
             ({"images": [torch.ones(2, 3, 8, 8)]}, ValueError, r"one input.*\(2, 3, 8, 8\)"),
             ({"images": torch.ones(3, 8, 8)}, ValueError, r"one input.*\(8, 8\)"),
@@ -243,7 +251,7 @@ class TestArguments:
             ({"gammas": ()}, ValueError, "empty sequence"),
             ({"gammas": (0.5, 1.5)}, ValueError, "0 to 1, got 1.5"),
             ({"sizes": (0.5, 1.5)}, ValueError, "0 to 1, got 1.5"),
-            ({"activation": "tanh"}, ValueError, "got 'tanh'"),
+            ({"to_confidence": "tanh"}, ValueError, "got 'tanh'"),
             ({"batch_size": 0}, ValueError, "batch_size must be a positive integer, got 0"),
             ({"methods": {"own": lambda forward, x, target: x[..., :4]}}, ValueError, r"\(1, 3, 8, 4\)"),
             ({"methods": {"own": lambda forward, x, target: x * torch.nan}}, ValueError, "NaN or Inf"),
@@ -258,4 +266,4 @@ class TestArguments:
     @pytest.mark.parametrize("images", [{}, [], torch.ones(0, 3, 8, 8)])
     def test_no_images_are_refused(self, images):
         with pytest.raises(ValueError, match="no images"):
-            compare(MODEL, images, METHODS, ["zero"], contexts={"K1": K1})
+            compare(MODEL, images, METHODS, ["zero"], backgrounds={"K1": K1})

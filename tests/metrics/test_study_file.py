@@ -134,12 +134,12 @@ class TestFile:
         path = tmp_path / f"records{suffix}"
         counting = Counting()
         calls = [
-            run({name: IMAGES["cat"]}, {name: counting["first"]}, {name: 0.5}, contexts={name: K1}, path=path)
+            run({name: IMAGES["cat"]}, {name: counting["first"]}, {name: 0.5}, backgrounds={name: K1}, path=path)
             for _ in range(2)
         ]
         assert len(counting.calls) == 1
         assert_same(calls[1], calls[0], seconds=True)
-        assert calls[1]["context"].unique().tolist() == [name]
+        assert calls[1]["backgrounds"].unique().tolist() == [name]
 
     @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
     @pytest.mark.parametrize("fail_at", [1, 4, 8])
@@ -191,12 +191,12 @@ class TestFile:
             {"gammas": (0.2, 0.8)},
             {"gammas": (0.2,)},
             {"sizes": (0.25,)},
-            {"contexts": {"K1": SolidColors(6, 2, mean=0.5, std=0.1)}},
-            {"contexts": {"K1": SolidColors(7, 1, mean=0.5, std=0.1)}},
-            {"contexts": {"other": K1}},
-            {"contexts": {"K1": K1, "K2": OtherClassImages(DATASET)}},
+            {"backgrounds": {"K1": SolidColors(6, 2, mean=0.5, std=0.1)}},
+            {"backgrounds": {"K1": SolidColors(7, 1, mean=0.5, std=0.1)}},
+            {"backgrounds": {"other": K1}},
+            {"backgrounds": {"K1": K1, "K2": OtherClassImages(DATASET)}},
             {"step": 5},
-            {"activation": "sigmoid"},
+            {"to_confidence": "sigmoid"},
             {"seed": 1},
             {"samples": 13},
             {"segments": 7},
@@ -227,8 +227,8 @@ class TestFile:
 
     def test_of_another_data_set_is_not_taken_for_this_one(self, suffix, tmp_path):
         path = tmp_path / f"records{suffix}"
-        run(contexts={"K2": OtherClassImages(DATASET)}, path=path)
-        self.assert_not_taken_over(path, contexts={"K2": OtherClassImages(DATASET[:7])})
+        run(backgrounds={"K2": OtherClassImages(DATASET)}, path=path)
+        self.assert_not_taken_over(path, backgrounds={"K2": OtherClassImages(DATASET[:7])})
 
     def test_of_another_model_with_the_same_weights_is_not_taken_for_this_one(self, suffix, tmp_path, full):
         """Another activation function in place of the third layer's."""
@@ -251,8 +251,8 @@ class TestFile:
 
         path = tmp_path / f"records{suffix}"
         kept_alive = Mine(4)
-        first = run(contexts={"mine": kept_alive}, path=path)
-        assert_same(run(contexts={"mine": Mine(4)}, path=path), first, seconds=True)
+        first = run(backgrounds={"mine": kept_alive}, path=path)
+        assert_same(run(backgrounds={"mine": Mine(4)}, path=path), first, seconds=True)
 
     @pytest.mark.parametrize("content", [b"", b"a,b\n1,2\n", b"\xff\xfe\x00junk", b"image,run\ncat,1\n"])
     def test_of_something_else_is_refused_and_stays(self, suffix, tmp_path, content):

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from captum_ad import UnknownNameError
-from captum_ad.superpixels import superpixels
+from captum_ad.segmentation import superpixels
 
 METHODS = ["slic", "quickshift", "felzenszwalb", "grid"]
 

@@ -1,4 +1,4 @@
-"""Contexts: the backgrounds that an explanation is planted on (K1 and K2 of the paper)."""
+"""Backgrounds: what an explanation is planted on (K1 and K2 of the paper)."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from captum_ad.scoring import Activation, Judge, batch_of, one_input, scored
+from captum_ad.scoring import Judge, ToConfidence, batch_of, one_input, scored
 
 
 @dataclass(frozen=True)
-class Backgrounds:
+class DrawnBackgrounds:
     """The backgrounds drawn for one input.
 
     Attributes
@@ -33,10 +33,10 @@ class Backgrounds:
     excluded: int = 0
 
 
-class Contexts(Protocol):
+class Backgrounds(Protocol):
     """Where backgrounds come from. Anything with this method will do."""
 
-    def draw(self, model: nn.Module, x: Tensor, target: int, *, batch_size: int | None = None) -> Backgrounds:
+    def draw(self, model: nn.Module, x: Tensor, target: int, *, batch_size: int | None = None) -> DrawnBackgrounds:
         """The backgrounds for an input, the same ones whenever they are drawn."""
 
 
@@ -62,8 +62,8 @@ class SolidColors:
 
     Examples
     --------
-    >>> contexts = SolidColors(n=2, seed=0, mean=0.5, std=0.5)
-    >>> colours = contexts.draw(torch.nn.Identity(), torch.zeros(1, 3, 4, 4), 0)
+    >>> k1 = SolidColors(n=2, seed=0, mean=0.5, std=0.5)
+    >>> colours = k1.draw(torch.nn.Identity(), torch.zeros(1, 3, 4, 4), 0)
     >>> colours.batch(0, 2).shape, float(colours.batch(0, 2).abs().max()) <= 1
     (torch.Size([2, 3, 4, 4]), True)
     """
@@ -82,7 +82,7 @@ class SolidColors:
         if not self.low < self.high:
             raise ValueError(f"low must be less than high, got {self.low} and {self.high}")
 
-    def draw(self, model: nn.Module, x: Tensor, target: int, *, batch_size: int | None = None) -> Backgrounds:
+    def draw(self, model: nn.Module, x: Tensor, target: int, *, batch_size: int | None = None) -> DrawnBackgrounds:
         """The colours as images of the shape, dtype and device of `x`.
 
         Parameters
@@ -116,7 +116,7 @@ class SolidColors:
         drawn = torch.from_numpy(np.random.default_rng(self.seed).random((self.n, channels)))
         values = (self.low + (self.high - self.low) * drawn).reshape(self.n, channels, *(1,) * (x.dim() - 2))
         colours = ((values - mean) / std).to(x)
-        return Backgrounds(lambda start, stop: colours[start:stop].expand(-1, -1, *x.shape[2:]), self.n)
+        return DrawnBackgrounds(lambda start, stop: colours[start:stop].expand(-1, -1, *x.shape[2:]), self.n)
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ class OtherClassImages:
         How many; fewer where the data set has no more.
     seed : int
         Of the draw.
-    activation : str or callable
+    to_confidence : str or callable
         As for :func:`~captum_ad.metrics.sufficient_explanation`.
 
     Raises
@@ -143,14 +143,14 @@ class OtherClassImages:
     dataset: Any = field(repr=False)
     n: int = 100
     seed: int = 0
-    activation: Activation = "softmax"
+    to_confidence: ToConfidence = "softmax"
 
     def __post_init__(self) -> None:
         _positive(self.n)
         if len(self.dataset) == 0:
             raise ValueError("the data set of OtherClassImages is empty")
 
-    def draw(self, model: nn.Module, x: Tensor, target: int, *, batch_size: int | None = None) -> Backgrounds:
+    def draw(self, model: nn.Module, x: Tensor, target: int, *, batch_size: int | None = None) -> DrawnBackgrounds:
         """Images whose label is not `target`, and that the model does not call that either.
 
         Parameters
@@ -166,7 +166,7 @@ class OtherClassImages:
 
         Returns
         -------
-        Backgrounds
+        DrawnBackgrounds
             Loaded from the data set batch by batch; `excluded` counts what the model calls the target.
 
         Raises
@@ -175,7 +175,7 @@ class OtherClassImages:
             If none is left, or an image of the data set has another shape than `x`.
         """
         one_input(x)
-        size, judge = batch_of(batch_size, x.device), Judge(target, self.activation)
+        size, judge = batch_of(batch_size, x.device), Judge(target, self.to_confidence)
         chosen: list[int] = []
         excluded = 0
         candidates = iter(np.random.default_rng(self.seed).permutation(len(self.dataset)).tolist())
@@ -191,7 +191,7 @@ class OtherClassImages:
                 f"no background is left: all {len(self.dataset)} images of the data set are of class {target}, or the "
                 "model calls them that"
             )
-        return Backgrounds(lambda start, stop: self._load(chosen[start:stop], x), len(chosen), excluded)
+        return DrawnBackgrounds(lambda start, stop: self._load(chosen[start:stop], x), len(chosen), excluded)
 
     def _load(self, indices: Sequence[int], x: Tensor) -> Tensor:
         return _stacked({index: self._item(index)[0] for index in indices}, x)

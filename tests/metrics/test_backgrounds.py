@@ -1,4 +1,4 @@
-"""Contexts: which backgrounds there are, which there never are, and what drawing them costs."""
+"""Backgrounds: which backgrounds there are, which there never are, and what drawing them costs."""
 
 import weakref
 
@@ -9,16 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from captum_ad.metrics import Backgrounds, OtherClassImages, SolidColors
+from captum_ad.metrics import DrawnBackgrounds, OtherClassImages, SolidColors
 from tests.metrics.models import answer, batches, noise, small_net, untouched
 
 ANY = nn.Identity()
 SPATIAL = st.lists(st.integers(1, 4), min_size=1, max_size=3).map(tuple)
 
 
-def drawn(contexts, x=None, model=ANY, target=0, **options):
+def drawn(source, x=None, model=ANY, target=0, **options):
     """All backgrounds at once."""
-    backgrounds = contexts.draw(model, torch.zeros(1, 3, 2, 2) if x is None else x, target, **options)
+    backgrounds = source.draw(model, torch.zeros(1, 3, 2, 2) if x is None else x, target, **options)
     return backgrounds.batch(0, backgrounds.n)
 
 
@@ -177,12 +177,12 @@ class TestOtherClassImages:
     def test_are_of_another_class_by_label_and_by_the_model(self, items, target, n, seed, batch_size):
         dataset = Images([value + i / 1000 for i, (value, _) in enumerate(items)], [label for _, label in items])
         left = {i for i, (value, label) in enumerate(items) if target not in (value, label)}
-        contexts = OtherClassImages(dataset, n, seed)
+        source = OtherClassImages(dataset, n, seed)
         if not left:
             with pytest.raises(ValueError, match=f"no background is left.*class {target}"):
-                contexts.draw(BRIGHT, X, target, batch_size=batch_size)
+                source.draw(BRIGHT, X, target, batch_size=batch_size)
             return
-        backgrounds = contexts.draw(BRIGHT, X, target, batch_size=batch_size)
+        backgrounds = source.draw(BRIGHT, X, target, batch_size=batch_size)
         found = [round(value % 1 * 1000) for value in named(backgrounds)]
         assert set(found) <= left
         assert len(set(found)) == len(found) == backgrounds.n == min(n, len(left))
@@ -273,7 +273,7 @@ class TestOtherClassImages:
     def test_activations_decide_what_the_model_calls_an_image(self):
         """Upside down, the model calls class 0 what is farthest from 0."""
         dataset = Images([1, 3], [1, 3])
-        backgrounds = OtherClassImages(dataset, activation=lambda output: -output).draw(BRIGHT, X, 0)
+        backgrounds = OtherClassImages(dataset, to_confidence=lambda output: -output).draw(BRIGHT, X, 0)
         assert named(backgrounds) == [1]
         assert backgrounds.excluded == 1
 
@@ -306,5 +306,5 @@ class TestOtherClassImages:
 
 
 def test_backgrounds_are_what_a_function_makes_of_two_indices():
-    backgrounds = Backgrounds(lambda start, stop: torch.arange(start, stop), 3)
+    backgrounds = DrawnBackgrounds(lambda start, stop: torch.arange(start, stop), 3)
     assert (backgrounds.batch(1, 3).tolist(), backgrounds.n, backgrounds.excluded) == ([1, 2], 3, 0)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from captum_ad import ADForward, FeatureMask, register_rule
 from captum_ad.engine import Interpreter
 from captum_ad.testing import Report, check_model
+from tests.networks import Apply
 from tests.testing.models import BATCHES, LOST, MISSING, MONOTONE, RULES, THEOREM, X, assert_fails, check, network
 
 
@@ -108,6 +109,12 @@ def test_a_block_that_mixes_samples(samples: int) -> None:
     report = check(network(lambda x: x - x.mean(0, keepdim=True), rule), X[:samples])
     assert_fails(report, THEOREM, BATCHES)
     assert f"among {4 * samples}" in report[BATCHES].detail
+
+
+def test_one_row_whatever_the_batch() -> None:
+    report = check(Apply(lambda x, net: net(x)[:1], network()).eval(), X[:1])
+    assert [failure.name for failure in report.failures] == [THEOREM, BATCHES]
+    assert "1 rows for 2 samples, and 1 for 1" in report[THEOREM].detail
 
 
 def test_samples_are_compared_where_windows_are_merged_into_the_batch() -> None:

@@ -217,7 +217,7 @@ class TestCurve:
         ad, targets = ADForward(network()), [0, 1, 2, 3, 0]
         grown = missingness_curve(ad, images, targets, (0.25, 0.5, 1.0), patch=4)
         mixed = missingness_curve(ad, images, targets, [1, 0.25, 0.5, 1.0, 0.25], patch=4)
-        for name in ("sizes", "values", "confidences", "kept", "confidence"):
+        for name in ("sizes", "values", "confidences", "class_kept", "confidence"):
             torch.testing.assert_close(getattr(mixed, name), getattr(grown, name), msg=name)
         assert mixed.sizes.tolist() == [0.25, 0.5, 1]
         assert mixed.area == pytest.approx(grown.area)

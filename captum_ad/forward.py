@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import warnings
 from collections.abc import Callable
+from contextvars import ContextVar
 from functools import partial
 from typing import Any
 
@@ -20,6 +22,9 @@ from captum_ad.trace import Trace
 from captum_ad.tracer import Record, Tracer
 
 Masks = Tensor | tuple[Tensor | None, ...] | None
+
+painter: ContextVar[str | None] = ContextVar("painter", default=None)
+"""Who paints zeros into inputs at the moment, on its own account: an ADForward without a mask is a mistake then."""
 
 
 class ADForward(nn.Module):
@@ -176,6 +181,12 @@ class ADForward(nn.Module):
 
     def _forward(self, *inputs: Any, mask: Masks = None, **kwargs: Any) -> Tensor:
         _refuse_transforms()
+        if mask is None and painter.get() is not None:
+            raise ValueError(
+                f"{painter.get()} was given a function that calls an ADForward, so that it paints zeros and no mask "
+                "reaches the ADForward. Give it the ADForward itself, with what your function adds inside, e.g. "
+                "ADForward(nn.Sequential(model, nn.Softmax(1))); or say baselines=0 if paint is what you want"
+            )
         return self._run(Interpreter, inputs, self._masks(inputs, mask), kwargs)
 
     def _run(
@@ -199,7 +210,7 @@ class ADForward(nn.Module):
             if isinstance(value, Tensor) and _holds_nan(value):
                 raise ValueError(f"{name} holds NaN, which masks a feature; pass features by position, not by name")
         if not always and all(m is None or m.is_full() for m in masks):
-            return self._selected(self.model(*inputs, **kwargs))
+            return self._selected(self._called(*inputs, **kwargs))
         refuse_compiled(self.model)
         constants = [x for x, m in zip(inputs, masks) if m is None and isinstance(x, Tensor)]
         constants += [x for x in kwargs.values() if isinstance(x, Tensor)]
@@ -207,10 +218,18 @@ class ADForward(nn.Module):
         features = [x if m is None else ad.start(x, None if m.is_full() else m) for x, m in zip(inputs, masks)]
         try:
             with Eager(), ad:
-                output = self._selected(self.model(*features, **kwargs))
+                output = self._selected(self._called(*features, **kwargs))
             return ad.finish(output)
         finally:
             ad.forget()
+
+    def _called(self, *inputs: Any, **kwargs: Any) -> Any:
+        try:
+            return self.model(*inputs, **kwargs)
+        except TypeError as error:
+            if len(inputs) > 1 and not _takes(self.model, len(inputs)):
+                raise TypeError(f"{error}. A mask goes by name: ad(x, mask=mask)") from error
+            raise
 
     def _selected(self, output: Any) -> Tensor:
         picked = output if self.select is None else self.select(output)
@@ -261,6 +280,15 @@ def _feature_mask(x: Any, mask: Tensor | None, index: int) -> FeatureMask | None
     if x.dim() > 2 and kept.shape[1] > 1 and bool((kept == kept[:, :1]).all()):
         kept = kept[:, :1]  # spatial, though written out for each channel
     return FeatureMask(kept)
+
+
+def _takes(model: nn.Module, count: int) -> bool:
+    """Whether a model's forward takes so many arguments."""
+    try:
+        inspect.signature(model.forward).bind(*range(count))
+    except TypeError:
+        return False
+    return True
 
 
 def _holds_nan(x: Tensor) -> bool:

@@ -31,7 +31,7 @@ from captum.attr import (
 )
 from torch import Tensor, nn
 
-from captum_ad.forward import ADForward
+from captum_ad.forward import ADForward, painter
 from captum_ad.painted import BaselineForward
 
 MASKED_FORWARDS = (ADForward, BaselineForward)
@@ -84,7 +84,7 @@ def _masked(original: Callable[..., Any]) -> Callable[..., Any]:
     def attribute(self: Attribution, *args: Any, **kwargs: Any) -> Any:
         kind = masked_forward_name(self.forward_func)
         if kind is None:
-            return original(self, *args, **kwargs)
+            return _painting(original, self, *args, **kwargs)
         call = inspect.signature(original).bind(self, *args, **kwargs).arguments
         call.update(call.pop("kwargs", {}))
         if call.pop("baselines", None) is not None:
@@ -99,10 +99,10 @@ def _masked(original: Callable[..., Any]) -> Callable[..., Any]:
         ones = tuple(torch.ones_like(x, dtype=x.dtype if x.is_floating_point() else torch.float32) for x in images)
         more = call.pop("additional_forward_args", None)
         call.pop("self")
-        painter = copy.copy(self)
-        painter.forward_func = _MaskForward(self.forward_func, len(images))
+        masking = copy.copy(self)
+        masking.forward_func = _MaskForward(self.forward_func, len(images))
         return original(
-            painter,
+            masking,
             inputs=ones if isinstance(inputs, tuple) else ones[0],
             additional_forward_args=images + (() if more is None else more if isinstance(more, tuple) else (more,)),
             **call,
@@ -123,6 +123,19 @@ def _refused(original: Callable[..., Any]) -> Callable[..., Any]:
         return original(self, *args, **kwargs)
 
     return attribute
+
+
+def _painting(original: Callable[..., Any], self: Attribution, *args: Any, **kwargs: Any) -> Any:
+    """Captum's own way; but nobody said what to paint, so that an ADForward in a function around it is a mistake."""
+    call = inspect.signature(original).bind_partial(self, *args, **kwargs)
+    call.apply_defaults()
+    if call.arguments.get("baselines", 0) is not None:
+        return original(self, *args, **kwargs)
+    token = painter.set(type(self).__name__)
+    try:
+        return original(self, *args, **kwargs)
+    finally:
+        painter.reset(token)
 
 
 class _MaskForward:

@@ -125,6 +125,11 @@ def test_masks_that_are_no_tensors(ad: ADForward, x: Tensor, mask: Any) -> None:
         ad(x, mask=mask)
 
 
+def test_a_mask_by_position(ad: ADForward, x: Tensor) -> None:
+    with pytest.raises(TypeError, match=r"positional arguments but .*by name: ad\(x, mask=mask\)"):
+        ad(x, half())
+
+
 def test_integers_cannot_be_deactivated(x: Tensor) -> None:
     ad = ADForward(Apply(lambda pixels: pixels.float().mean((2, 3))).eval())
     pixels = (x * 9).to(torch.uint8)

@@ -262,6 +262,29 @@ def test_an_adforward_inside_another_module_is_refused(ad: ADForward, x: Tensor)
     assert FeatureAblation(outermost).attribute(x, target=0, feature_mask=QUADRANTS).abs().sum() > 0
 
 
+@pytest.mark.parametrize("name", [name for name in CASES if name != "LimeBase"])
+def test_an_adforward_inside_a_function_is_refused(name: str, ad: ADForward, x: Tensor) -> None:
+    """Neither does it get a mask there, and nobody can see it from outside."""
+    attributor, arguments = CASES[name]
+
+    def softmax(x: Tensor) -> Tensor:
+        return ad(x).softmax(1)
+
+    with pytest.raises(ValueError, match=rf"{attributor.__name__} was given a function .*ADForward itself"):
+        attributor(softmax).attribute(x[:1], target=0, **arguments)
+    assert torch.equal(ad(x), ad.model(x))  # and nothing of that is left behind
+    painted = attributor(softmax).attribute(x[:1], target=0, baselines=0, **arguments)  # said aloud
+    plain = nn.Sequential(ad.model, nn.Softmax(1))
+    if "Lime" not in name and "Sampling" not in name and "Shap" not in name:  # these draw at random
+        assert torch.equal(painted, attributor(plain).attribute(x[:1], target=0, **arguments))
+
+
+def test_a_function_that_passes_masks_on_may_call_an_adforward(ad: ADForward, x: Tensor) -> None:
+    hidden = torch.arange(8).expand(8, 8) < 2
+    part = FeatureAblation(lambda x: ad(x, mask=~hidden)).attribute(x, target=0, feature_mask=QUADRANTS)
+    assert part.abs().sum() > 0
+
+
 def test_inputs_that_are_no_tensors_are_refused(ad: ADForward, x: Tensor) -> None:
     with pytest.raises(TypeError, match="got list"):
         FeatureAblation(ad).attribute([x], target=0)

@@ -14,7 +14,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from captum_ad.attributions import OVER_SUPERPIXELS
-from captum_ad.cli.explanations import Explanation
+from captum_ad.cli.explanations import EQUAL_SIZE, Explanation
 
 Image = npt.NDArray[np.float64]
 
@@ -66,7 +66,7 @@ def save_figure(
         (method, column) to an attribution, shape (C, H, W); shown summed over channels, each panel on
         a scale of its own that is symmetric about 0.
     explanations : mapping
-        (method, column) to the sufficient explanation; outlined, with its size and ρ.
+        (method, column) to the sufficient explanation; outlined, with its size and ρ, and ρ at equal size.
     """
     figure, panels, below = _layout(title, len(methods), len(columns) + 1, photograph.shape[0] / photograph.shape[1])
     for method, row in zip(methods, panels, strict=True):
@@ -103,7 +103,10 @@ def _draw_scale(figure: Figure, axis: Axes) -> None:
         ScalarMappable(Normalize(-1, 1), COLOURS), cax=axis, orientation="horizontal", ticks=[-1, 0, 1]
     )
     bar.ax.set_xticklabels(["against the class", "0", "for the class"])
-    note = "each panel has its own scale: ± the number in its corner; outlined: what alone keeps the class"
+    note = (
+        "each panel has its own scale: ± the number in its corner; outlined: what alone keeps the class, "
+        f"its size and ρ; ρ at size {EQUAL_SIZE:g}"
+    )
     bar.ax.set_title(note, fontsize=9, color="0.3")
 
 
@@ -135,8 +138,8 @@ def _draw_explanation(panel: Axes, explanation: Explanation) -> None:
     mask = explanation.mask.numpy()
     if mask.any() and not mask.all():
         panel.contour(mask, levels=[0.5], colors="black", linewidths=0.9)
-    words = f"size {explanation.size:.2f}  ρ {explanation.rho:.2f}" if explanation.found else "not sufficient"
-    _note(panel, words, 0.03, 0.97)
+    alone = f"size {explanation.size:.2f}, ρ {explanation.rho:.2f}" if explanation.found else "not sufficient"
+    _note(panel, f"{alone}; at {EQUAL_SIZE:g}: {explanation.rho_at_equal_size:.2f}", 0.03, 0.97)
 
 
 def _note(panel: Axes, words: str, x: float, y: float) -> None:

@@ -97,8 +97,8 @@ def _add_inputs(add: Callable[..., object]) -> None:
     add(
         "--model",
         default="demo",
-        help="demo (EfficientNet-Lite0), torchvision:NAME, or package.module:callable for a function that returns a "
-        f"model or (model, transform) {_DEFAULT}",
+        help="demo (EfficientNet-Lite0), torchvision:NAME, timm:NAME, or package.module:callable for a function "
+        f"that returns a model or (model, transform) {_DEFAULT}",
     )
     add("--weights", type=Path, metavar="FILE", help="state dict of the model (default: the published weights)")
     add("--target", type=int, metavar="N", help="index of the class to explain (default: the predicted one)")

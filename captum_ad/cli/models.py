@@ -91,11 +91,11 @@ def load_classifier(name: str, weights: Path | None, device: torch.device) -> Cl
     Parameters
     ----------
     name : str
-        ``demo`` (EfficientNet-Lite0, weights included), ``torchvision:NAME``, or
+        ``demo`` (EfficientNet-Lite0, weights included), ``torchvision:NAME``, ``timm:NAME``, or
         ``package.module:callable``, a function without arguments that returns a model or
         (model, transform); the working directory is importable.
     weights : Path, optional
-        A state dict to load. Without it ``torchvision:NAME`` downloads torchvision's own.
+        A state dict to load. Without it torchvision's and timm's are downloaded.
     device : torch.device
         Where the model goes.
 
@@ -109,6 +109,8 @@ def load_classifier(name: str, weights: Path | None, device: torch.device) -> Cl
         title, model, transform, names = _demo()
     elif source == "torchvision" and rest:
         title, model, transform, names = _from_torchvision(rest, download=weights is None)
+    elif source == "timm" and rest:
+        title, model, transform, names = _from_timm(rest, download=weights is None)
     elif rest:
         title, model, transform, names = _from_callable(source, rest)
     else:
@@ -152,6 +154,21 @@ def _from_torchvision(name: str, *, download: bool) -> Parts:
     return name, model, published.transforms(), names
 
 
+def _from_timm(name: str, *, download: bool) -> Parts:
+    try:
+        import timm
+    except ImportError:
+        raise InputError(f"'timm:{name}' needs timm: pip install timm") from None
+    if not timm.is_model(name):
+        raise UnknownNameError("timm model", name, timm.list_models())
+    try:
+        model = timm.create_model(name, pretrained=download)
+    except Exception as error:  # whatever the hub's client raises without a network
+        raise InputError(f"cannot get the weights of timm's {name} ({error}): give them by --weights FILE") from None
+    config = timm.data.resolve_data_config({}, model=model)
+    return name, model, timm.data.create_transform(**config), _imagenet_names() if model.num_classes == 1000 else ()
+
+
 def _from_callable(module_name: str, attribute: str) -> Parts:
     with _working_directory_importable():
         try:
@@ -179,8 +196,17 @@ def _from_callable(module_name: str, attribute: str) -> Parts:
 
 def _normalisation(transform: Any) -> tuple[Sequence[float] | None, Sequence[float] | None]:
     """Mean and standard deviation that a torchvision transform normalises with last, if it shows them."""
-    steps = getattr(transform, "transforms", None) or [transform]
-    return getattr(steps[-1], "mean", None), getattr(steps[-1], "std", None)
+    last = (getattr(transform, "transforms", None) or [transform])[-1]
+    mean, std = (getattr(last, name, None) for name in ("mean", "std"))
+    if mean is None or std is None:
+        return None, None
+    return _listed(mean), _listed(std)
+
+
+def _listed(values: Any) -> Sequence[float]:
+    """Numbers of a transform, which may be a tensor (timm's) or one alone."""
+    numbers: Sequence[float] = torch.as_tensor(values, dtype=torch.float64).flatten().tolist()
+    return numbers
 
 
 def _imagenet_names() -> Sequence[str]:

@@ -104,12 +104,18 @@ def compare(
     Returns
     -------
     pandas.DataFrame
-        One row per image, method, masking, backgrounds and threshold, or equal size (where `gamma` is
-        NaN), in that order: found, size, confidence (of the explanation alone, under its masking),
-        rho, confidence_planted (mean over the backgrounds), n_backgrounds, seconds (of the
-        attribution and the scan), and digests: `run` of the settings, backgrounds and weights, `input` of the
-        image, method and masking. What was not
-        found has NaN for size, confidence and ρ.
+        One row per image, method, masking, backgrounds and threshold, or equal size, in that order:
+
+        - ``image``, ``method``, ``masking``, ``backgrounds``: str, their names.
+        - ``target``: int, the class explained.
+        - ``gamma``: float, the threshold; NaN in the rows of an equal size.
+        - ``found``: bool, whether any part of the ranking suffices; if not, the next four are NaN.
+        - ``size``: float, share of the positions, 0 to 1.
+        - ``confidence``: float, with the explanation alone, under its masking; NaN at an equal size.
+        - ``rho``, ``confidence_planted``: float, ρ and the mean confidence on the backgrounds.
+        - ``n_backgrounds``: int.
+        - ``seconds``: float, of the attribution and the scan.
+        - ``run``, ``input``: str, digests of the settings, backgrounds and weights; of the image, method and masking.
 
     Raises
     ------

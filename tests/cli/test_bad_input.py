@@ -1,6 +1,7 @@
 """Bad input: one clear line, exit code 2, nothing written; and what --force may touch."""
 
 import io
+import sys
 import urllib.error
 
 import pytest
@@ -88,6 +89,7 @@ def test_cuda_where_there_is_none(refused):
         ("dmeo", "'demo'"),
         ("torchvision:resnet5", "'resnet50'"),
         ("torchvision:", "unknown model"),
+        ("timm:resnet50", "pip install timm"),
         ("no_such_module:model", "cannot import 'no_such_module'"),
         ("tiny_model:tinny", "did you mean 'tiny'"),
         ("tiny_model:constant", "cannot be called"),
@@ -102,7 +104,8 @@ def test_cuda_where_there_is_none(refused):
         ("tiny_model:out_of_memory", "--batch-size"),
     ],
 )
-def test_models(refused, model, message):
+def test_models(refused, model, message, monkeypatch):
+    monkeypatch.setitem(sys.modules, "timm", None)  # as if it were not installed
     assert message in refused(model=model)
 
 

@@ -10,6 +10,7 @@ from torch import nn
 from captum_ad.cli.errors import InputError
 from captum_ad.cli.models import load_classifier
 from captum_ad.cli.weights import load_weights
+from captum_ad.errors import UnknownNameError
 
 CPU = torch.device("cpu")
 
@@ -109,6 +110,18 @@ def test_torchvision_models_take_their_weights_from_a_file(saved, name):
     assert classifier.class_name(281) == "tabby"
     published = torchvision.models.get_model_weights(name).DEFAULT
     assert repr(classifier.transform) == repr(published.transforms())
+
+
+def test_timm_models_take_theirs_too_and_come_with_their_transform(saved):
+    timm = pytest.importorskip("timm")
+    model = timm.create_model("test_efficientnet", pretrained=False)
+    classifier = load_classifier("timm:test_efficientnet", saved(model.state_dict()), CPU)
+    assert all(torch.equal(v, classifier.model.state_dict()[k]) for k, v in model.state_dict().items())
+    assert repr(classifier.transform) == repr(timm.data.create_transform(**timm.data.resolve_data_config(model=model)))
+    assert classifier.normalisation(3)[0] == pytest.approx(model.default_cfg["mean"])
+    assert classifier.class_name(281) == "tabby"
+    with pytest.raises(UnknownNameError, match="did you mean 'resnet50'"):
+        load_classifier("timm:resnet5O", None, CPU)
 
 
 def test_googlenet_normalises_as_its_published_weights_want(saved):

@@ -1,6 +1,7 @@
-"""ReX's command line with a script of the demo network."""
+"""ReX's command line with the script that README.md shows."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,14 +15,7 @@ from rex_xai import rex_wrapper
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
-COMMAND_LINE = """
-from captum_ad import ADForward
-from captum_ad.demo import efficientnet_lite0
-from captum_ad.rex import script
-
-model, transform = efficientnet_lite0()
-preprocess, prediction_function, model_shape = script(ADForward(model), transform)
-"""
+(COMMAND_LINE,) = re.findall(r"```py\n(.*?)```", (REPOSITORY / "README.md").read_text(encoding="utf-8"), re.DOTALL)
 
 CONFIGURATION = """
 [rex]

@@ -120,17 +120,23 @@ class Context:
             return None
         return mask.box if mask.box is not None and mask.box.share(shape) <= WORTHWHILE else None
 
-    def part(self, x: Tensor) -> Part | None:
-        """The part of an operand that has to be computed with; None if that is all of it."""
+    def part(self, x: Tensor, *, constants: bool = False) -> Part | None:
+        """The part of an operand that has to be computed with; None if that is all of it.
+
+        With `constants`, zeros of padding may lie outside, which are no dead positions: for operations that read
+        zeros there, and do not turn them into something.
+        """
         tag = self._tag(x)
         if tag is None:
             return None
+        if tag.part is not None and tag.part.constants and not constants:
+            self.complete(x)
         box = self.box(tag.mask, x.shape) if tag.part is None else None
         return tag.part if box is None else Part(box, box.of(x))
 
-    def clean_part(self, x: Tensor) -> Part | None:
+    def clean_part(self, x: Tensor, *, constants: bool = False) -> Part | None:
         """As :meth:`part`, zero at deactivated positions."""
-        tag, part = self._tag(x), self.part(x)
+        tag, part = self._tag(x), self.part(x, constants=constants)
         if tag is None or part is None or tag.mask is None or self.is_clean(x):
             return part
         mask = tag.mask.map(part.box.of)

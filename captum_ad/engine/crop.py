@@ -46,10 +46,11 @@ class Box:
 
 
 class Part(NamedTuple):
-    """The values of a tensor in a box."""
+    """The values of a tensor in a box; outside of it all is dead, or also a constant: zeros of padding."""
 
     box: Box
     values: Tensor
+    constants: bool = False
 
     def in_box(self, box: Box, shape: Sequence[int]) -> Tensor:
         """The values in another box of the tensor, which has that shape; zero where they are not known."""

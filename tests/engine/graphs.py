@@ -198,6 +198,33 @@ GRAPHS: dict[str, Callable[[], Graph]] = {
     "zero pad": lambda: Graph(conv(3), pad(1, 2, 0, 1), conv(3), pad(2, 2, 2, 2), max_pool(3, 2)),
     "zero pad, averages": lambda: Graph(pad(1, 1, 1, 1), avg_pool(3, 2), global_mean()),
     "zero pad, summed": lambda: Graph((pad(0, 0, 1, 1), [0]), (pad(0, 0, 0, 2), [0]), (add(), [1, 2]), conv(3)),
+    "zero pad, where zero becomes something": lambda: Graph(
+        conv(3),
+        pad(1, 0, 2, 1),
+        batch_norm(),
+        Pointwise(torch.sigmoid),
+        conv(2),
+        pad(1, 1, 1, 1),
+        channels_last(),
+        Linear(nn.Linear(4, 4)),
+        last_to_first(),
+        conv(2),
+    ),
+    "zero pad, twice": lambda: Graph(pad(1, 0, 0, 1), pad(0, 2, 1, 0), conv(3), pad(0, 1, 0, 1), avg_pool(2), relu()),
+    "zero pad, joined": lambda: Graph(
+        (pad(1, 1, 1, 1), [0]), (conv(3), [1]), (conv(3, padding=1), [0]), (Concat(1), [2, 3]), global_mean()
+    ),
+    "max pools of parts": lambda: Graph(
+        max_pool(3, 1, 1), conv(1), max_pool(3, 2, 1, ceil_mode=True), batch_norm(), max_pool(2, 1, 1, dilation=1)
+    ),
+    "averages of parts": lambda: Graph(
+        batch_norm(),
+        avg_pool(3, 1, 1),
+        conv(1),
+        avg_pool(2, 1, 0),
+        Pool(nn.AvgPool2d(2, 1, 0, divisor_override=3), True),
+        *gate(AdaptivePool(nn.AdaptiveAvgPool2d(1), True)),
+    ),
     "pad with ones": lambda: Graph(batch_norm(), pad(0, 1, 0, 1, value=1.0), conv(2, stride=2)),
     "reflect pad": lambda: Graph(pad(2, 1, 1, 2, mode="reflect"), conv(3), pad(1, 1, 1, 1, mode="replicate"), conv(3)),
     "crop": lambda: Graph(conv(2), pad(-1, 0, 0, -1), move(lambda x: x[:, 1:, :, 1:].flip(3)), conv(2, 3, 2)),

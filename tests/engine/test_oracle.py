@@ -54,13 +54,14 @@ def _masks(*shape: int) -> dict[str, Tensor]:
     }
 
 
+@torch.no_grad()
 def _compare(graph: Graph, shape: tuple[int, ...], kept: Tensor, knobs: Knobs) -> None:
     x = torch.randn(3, CHANNELS, *shape, dtype=torch.double)
     expected = graph.masked(knobs, first_map(x, kept))
     for skip_dead in (False, True):
         ad = Interpreter(graph, knobs.rule, knobs.tau, skip_dead=skip_dead)
         start = ad.start(x, FeatureMask(kept))
-        with torch.no_grad(), ad:
+        with ad:
             found = graph.trace(start)
         ad.complete(*found)
         for number, (out, ours) in enumerate(zip(found, expected)):

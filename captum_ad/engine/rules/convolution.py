@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 import torch.nn.functional as F
 from torch import Tensor
 
-from captum_ad.engine.border import fill_border
-from captum_ad.engine.crop import Box, Part, room_for
+from captum_ad.engine.crop import Part, room_for
 from captum_ad.engine.interpreter import Interpreter
 from captum_ad.engine.layout import Samples
 from captum_ad.engine.masks import FeatureMask, Windows, attribute_positions
-from captum_ad.engine.positions import Geometry, sliding_windows, transposed_windows
+from captum_ad.engine.positions import transposed_windows
 from captum_ad.engine.registry import register_rule, takes_parts
+from captum_ad.engine.rules.windows import Slide, geometry, per_dim
 
 
 @register_rule("conv1d", "conv2d", "conv3d")
@@ -45,12 +45,9 @@ def convolution(
     if min(sizes) < 1:
         return op(input, weight, bias, stride, padding, dilation, groups)  # torch says what is wrong
     shape = (*input.shape[: -rank - 1], weight.shape[0], *sizes)
-    if all(k == 1 and step == 1 and margin == 0 for k, step, margin in zip(kernel, steps, before)):
-        windows = None
-    else:
-        lines = geometry(input.shape[-rank:], sizes, kernel, steps, before, gaps)
-        windows = sliding_windows(lines, input.device)
-    mask = _behind(ad, input, shape, rank, windows, groups)
+    slide = Slide(sizes, kernel, steps, before, gaps)
+    of_itself = all(k == 1 and step == 1 and margin == 0 for k, step, margin in zip(kernel, steps, before))
+    mask = _behind(ad, input, shape, rank, None if of_itself else slide.windows(input), groups)
     samples = _samples_behind(ad, input, rank, groups, weight.shape[0])
     box = ad.box(mask, shape)
     if box is None:
@@ -58,7 +55,7 @@ def convolution(
         out = op(ad.window_input(input, extent), weight, bias, stride, padding, dilation, groups)
         return ad.emit(out, mask, samples=samples)
     box = box.along(range(input.dim() - rank, input.dim()))
-    x, margins = _window_input_for(ad, input, box, sizes, extent, steps, before)
+    x, margins = _padded_part(*slide.part(ad, input, box), input.shape)
     values = op(x, weight, bias, stride, margins, dilation, groups)
     return ad.emit(room_for(values, shape), mask, samples=samples, part=Part(box, values))
 
@@ -72,33 +69,14 @@ def _samples_behind(ad: Interpreter, x: Tensor, rank: int, groups: int, channels
     return samples._replace(inner=channels // samples.size) if grouped else None
 
 
-def _window_input_for(
-    ad: Interpreter,
-    x: Tensor,
-    box: Box,
-    sizes: Sequence[int],
-    extent: Sequence[int],
-    steps: Sequence[int],
-    padding: Sequence[int],
-) -> tuple[Tensor, list[int]]:
-    """What a box of the output reads of the input, and the padding that is left for the operation to do."""
-    rank, mask = len(extent), ad.mask(x)
-    assert mask is not None
-    dims = range(x.dim() - rank, x.dim())
-    reads = {}
-    for dim, outputs, e, step, before in zip(dims, sizes, extent, steps, padding):
-        start, end = box.sides.get(dim, (0, outputs))
-        reads[dim] = start * step - before, (end - 1) * step - before + e + 1
-    part = ad.clean_part(x) or Part(Box({}), ad.deactivate(x))
-    if ad.rule.border == "mean":
-        grow = max(extent)
-        around = Box({d: (max(0, low - grow), min(x.shape[d], high + grow)) for d, (low, high) in reads.items()})
-        part = Part(around, fill_border(part.in_box(around, x.shape), mask.map(around.of), extent))
-    have = [part.box.sides.get(dim, (0, x.shape[dim])) for dim in dims]
-    margins = [(first - low, high - last) for (first, last), (low, high) in zip(have, reads.values())]
+def _padded_part(part: Part, reads: Sequence[tuple[int, int]], shape: Sequence[int]) -> tuple[Tensor, list[int]]:
+    """A part with zeros around it up to where windows read, and the padding that is left for the operation to do."""
+    first = len(shape) - len(reads)
+    have = [part.box.sides.get(dim, (0, shape[dim])) for dim in range(first, len(shape))]
+    margins = [(begin - low, high - end) for (begin, end), (low, high) in zip(have, reads)]
     if all(low == high >= 0 for low, high in margins):
         return part.values, [low for low, _ in margins]
-    return F.pad(part.values, [margin for pair in reversed(margins) for margin in pair]), [0] * rank
+    return F.pad(part.values, [margin for pair in reversed(margins) for margin in pair]), [0] * len(reads)
 
 
 @register_rule("conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
@@ -125,17 +103,6 @@ def transposed_convolution(
         geometry(input.shape[-rank:], out.shape[-rank:], kernel, steps, per_dim(padding, rank), gaps), input.device
     )
     return ad.emit(out, _behind(ad, input, out.shape, rank, windows, groups))
-
-
-def per_dim(value: int | Sequence[int], rank: int) -> list[int]:
-    """A setting written once for all dimensions, or for each."""
-    values = [value] if isinstance(value, int) else list(value)
-    return values * rank if len(values) == 1 else values
-
-
-def geometry(inputs: Sequence[int], outputs: Sequence[int], *settings: Sequence[int]) -> list[Geometry]:
-    """The geometry along each windowed dimension, from sizes and settings per dimension."""
-    return [Geometry(*line) for line in zip(inputs, outputs, *settings)]
 
 
 def _behind(

@@ -2,73 +2,78 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor
 
+from captum_ad.engine.crop import Box, Part, room_for
 from captum_ad.engine.interpreter import Interpreter
 from captum_ad.engine.masks import Attribution, Windows, attribute_positions, reduce_positions
-from captum_ad.engine.positions import Geometry, adaptive_windows, sliding_windows
-from captum_ad.engine.registry import register_rule
-from captum_ad.engine.rules.convolution import geometry, per_dim
-
-_Setting = int | Sequence[int]
+from captum_ad.engine.positions import Geometry, adaptive_windows
+from captum_ad.engine.registry import register_rule, takes_parts
+from captum_ad.engine.rules.windows import Setting, Slide, per_dim
 
 
 @register_rule("max_pool1d", "max_pool2d", "max_pool3d")
+@takes_parts
 def max_pool(
     ad: Interpreter,
     op: Callable[..., Tensor],
     input: Tensor,
-    kernel_size: _Setting,
-    stride: _Setting | None = None,
-    padding: _Setting = 0,
-    dilation: _Setting = 1,
+    kernel_size: Setting,
+    stride: Setting | None = None,
+    padding: Setting = 0,
+    dilation: Setting = 1,
     ceil_mode: bool = False,
     return_indices: bool = False,
 ) -> Tensor:
     """Checkpoint before; Φ over the window."""
     if return_indices:
         ad.refuse("returns indices, which no mask can follow")
-    rank = _rank(op)
-    kernel, gaps = per_dim(kernel_size, rank), per_dim(dilation, rank)
+    slide = _slide(_rank(op), input, kernel_size, stride, padding, dilation, ceil_mode)
 
     def run(x: Tensor) -> Tensor:
         return op(x, kernel_size, stride or kernel_size, padding, dilation, ceil_mode)
 
-    reach = [gap * (k - 1) for k, gap in zip(kernel, gaps)]
-    return _pooled(ad, run, input, reach, lambda out: _sliding(input, out, kernel, stride, padding, gaps))
+    def run_part(x: Tensor) -> Tensor:
+        return op(x, kernel_size, stride or kernel_size, 0, dilation)
+
+    return _slid(ad, run, input, slide, partial(_padded, -math.inf, run_part) if input.is_floating_point() else None)
 
 
 @register_rule("avg_pool1d", "avg_pool2d", "avg_pool3d")
+@takes_parts
 def avg_pool(
     ad: Interpreter,
     op: Callable[..., Tensor],
     input: Tensor,
-    kernel_size: _Setting,
-    stride: _Setting | None = None,
-    padding: _Setting = 0,
+    kernel_size: Setting,
+    stride: Setting | None = None,
+    padding: Setting = 0,
     ceil_mode: bool = False,
     count_include_pad: bool = True,
     divisor_override: int | None = None,
 ) -> Tensor:
     """Checkpoint before; Φ over the window; over active positions only, if ``average="active"``."""
-    rank = _rank(op)
-    kernel = per_dim(kernel_size, rank)
+    slide = _slide(_rank(op), input, kernel_size, stride, padding, 1, ceil_mode)
     divisor = {} if divisor_override is None else {"divisor_override": divisor_override}
 
     def run(x: Tensor) -> Tensor:
         return op(x, kernel_size, stride or kernel_size, padding, ceil_mode, count_include_pad, **divisor)
 
-    def windows(out: Tensor) -> Windows:
-        return _sliding(input, out, kernel, stride, padding, [1] * rank)
+    def run_part(x: Tensor) -> Tensor:
+        return op(x, kernel_size, stride or kernel_size, 0, **divisor)
 
-    return _pooled(ad, run, input, [k - 1 for k in kernel], windows, average=True)
+    of_kernel_size = not ceil_mode and (count_include_pad or not any(slide.padding))  # every window counts as many
+    return _slid(ad, run, input, slide, partial(_padded, 0.0, run_part) if of_kernel_size else None, average=True)
 
 
 @register_rule("adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d")
+@takes_parts
 def adaptive_avg_pool(ad: Interpreter, op: Callable[..., Tensor], input: Tensor, output_size: Any) -> Tensor:
     """As :func:`avg_pool`, over windows that tile the input."""
     return _adaptive(ad, op, input, output_size, average=True)
@@ -90,76 +95,135 @@ def lp_pool(
     op: Callable[..., Tensor],
     input: Tensor,
     norm_type: float,
-    kernel_size: _Setting,
-    stride: _Setting | None = None,
+    kernel_size: Setting,
+    stride: Setting | None = None,
     ceil_mode: bool = False,
 ) -> Tensor:
     """The p-norm of each window, which is a sum: a dead position contributes nothing."""
     if norm_type <= 0:
         ad.refuse("has a norm to which zeros contribute")
-    rank = _rank(op)
-    kernel = per_dim(kernel_size, rank)
 
     def run(x: Tensor) -> Tensor:
         return op(x, norm_type, kernel_size, stride, ceil_mode)
 
-    reach = [k - 1 for k in kernel]
-    return _pooled(ad, run, input, reach, lambda out: _sliding(input, out, kernel, stride, 0, [1] * rank))
-
-
-def _adaptive(ad: Interpreter, op: Callable[..., Tensor], input: Tensor, output_size: Any, average: bool) -> Tensor:
-    rank = _rank(op)
-
-    def windows(out: Tensor) -> Windows:
-        return adaptive_windows(
-            [Geometry(*sizes) for sizes in zip(input.shape[-rank:], out.shape[-rank:])], input.device
-        )
-
-    return _pooled(ad, lambda x: op(x, output_size), input, None, windows, average)
-
-
-def _sliding(
-    input: Tensor, out: Tensor, kernel: Sequence[int], stride: _Setting | None, padding: _Setting, gaps: Sequence[int]
-) -> Windows:
-    rank = len(kernel)
-    steps = per_dim(stride, rank) if stride else list(kernel)
-    return sliding_windows(
-        geometry(input.shape[-rank:], out.shape[-rank:], kernel, steps, per_dim(padding, rank), gaps), input.device
-    )
-
-
-def _pooled(
-    ad: Interpreter,
-    run: Callable[[Tensor], Tensor],
-    input: Tensor,
-    reach: Sequence[int] | None,
-    windows_of: Callable[[Tensor], Windows],
-    average: bool = False,
-) -> Tensor:
-    """Pool and renew the mask; `reach` None: as far as the widest window."""
-    mask = ad.mask(input)
-    out = run(ad.deactivate(input))
-    if mask is None:
-        return ad.emit(out, None)
-    windows = windows_of(out)
-    rank, over_active_only = len(windows.reads), average and ad.rule.average == "active"
-    if all(len(matrix) == 1 and bool(matrix.all()) for matrix in windows.reads):
-        # One statistic of the whole map has no position of its own: active if anything is.
-        found = reduce_positions(mask, input.shape, range(input.dim() - rank, input.dim()), tau=0.0)
-    else:
-        found = attribute_positions(mask, windows, ad.rule, ad.tau)
-        if ad.rule.border == "mean" and not over_active_only:
-            reach = reach or [int(matrix.sum(1).max()) - 1 for matrix in windows.reads]
-            out = run(ad.window_input(input, reach))
-    if over_active_only:
-        out = over_active(out, found)
-    return ad.emit(out, found.mask)
+    return _slid(ad, run, input, _slide(_rank(op), input, kernel_size, stride, 0, 1, ceil_mode), None)
 
 
 def over_active(average: Tensor, found: Attribution) -> Tensor:
     """An average over all features turned into one over the kept ones."""
     scale = (found.features / found.kept.clamp(min=1)).where(found.kept > 0, 1)  # may exceed what float16 holds
     return (average * scale).to(average.dtype)
+
+
+def _slide(
+    rank: int, x: Tensor, kernel_size: Setting, stride: Setting | None, padding: Setting, dilation: Setting, ceil: bool
+) -> Slide:
+    kernel, pads, gaps = (per_dim(setting, rank) for setting in (kernel_size, padding, dilation))
+    steps = per_dim(stride, rank) if stride else kernel
+    sizes = []
+    for size, k, step, pad, gap in zip(x.shape[-rank:], kernel, steps, pads, gaps):
+        room = size + 2 * pad - gap * (k - 1) - 1
+        count = (-(-room // step) if ceil else room // step) + 1
+        sizes.append(count - (ceil and (count - 1) * step >= size + pad))  # the last window begins within
+    return Slide(sizes, kernel, steps, pads, gaps)
+
+
+def _slid(
+    ad: Interpreter,
+    run: Callable[[Tensor], Tensor],
+    x: Tensor,
+    slide: Slide,
+    run_part: Callable[[Part, Sequence[tuple[int, int]], Sequence[int]], Tensor] | None,
+    average: bool = False,
+) -> Tensor:
+    """Pool over sliding windows; only what active ones read, if there is a way to run a part."""
+    mask, rank = ad.mask(x), len(slide.kernel)
+    if mask is None or min(slide.sizes) < 1:
+        ad.complete()
+        return ad.emit(run(x), None)  # torch says what is wrong
+    windows = slide.windows(x)
+    if _is_global(windows):
+        return _global(ad, run, x, rank, average, of_any_size=False)
+    found = attribute_positions(mask, windows, ad.rule, ad.tau)
+    shape = (*x.shape[:-rank], *slide.sizes)
+    over_active_only = average and ad.rule.average == "active"
+    box = ad.box(found.mask, shape) if run_part and not over_active_only else None
+    if box is not None and run_part is not None:
+        box = box.along(range(x.dim() - rank, x.dim()))
+        values = run_part(*slide.part(ad, x, box), x.shape)
+        return ad.emit(room_for(values, shape), found.mask, part=Part(box, values))
+    ad.complete()
+    if over_active_only:
+        return ad.emit(over_active(run(ad.deactivate(x)), found), found.mask)
+    return ad.emit(run(ad.window_input(x, slide.reach)), found.mask)
+
+
+def _padded(
+    padding: float,
+    run: Callable[[Tensor], Tensor],
+    part: Part,
+    reads: Sequence[tuple[int, int]],
+    shape: Sequence[int],
+) -> Tensor:
+    """Run on what windows read: a part, zeros around it as far as there are positions, and padding."""
+    first = len(shape) - len(reads)
+    inside = {first + i: (max(0, low), min(shape[first + i], high)) for i, (low, high) in enumerate(reads)}
+    x = part.in_box(Box(inside), shape)
+    beyond = [(max(0, -low), max(0, high - shape[first + i])) for i, (low, high) in enumerate(reads)]
+    margins = [margin for pair in reversed(beyond) for margin in pair]
+    return run(F.pad(x, margins, value=padding) if any(margins) else x)
+
+
+def _adaptive(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, output_size: Any, average: bool) -> Tensor:
+    rank, mask = _rank(op), ad.mask(x)
+    wanted = [output_size] * rank if output_size is None or isinstance(output_size, int) else output_size
+    sizes = [size if n is None else n for n, size in zip(wanted, x.shape[-rank:])]
+
+    def run(x: Tensor) -> Tensor:
+        return op(x, output_size)
+
+    if mask is not None and len(wanted) == rank and all(n == 1 for n in sizes):
+        return _global(ad, run, x, rank, average)
+    ad.complete()
+    out = run(ad.deactivate(x))
+    if mask is None:
+        return ad.emit(out, None)
+    windows = adaptive_windows([Geometry(*line) for line in zip(x.shape[-rank:], out.shape[-rank:])], x.device)
+    found = attribute_positions(mask, windows, ad.rule, ad.tau)
+    if average and ad.rule.average == "active":
+        out = over_active(out, found)
+    elif ad.rule.border == "mean":
+        out = run(ad.window_input(x, [int(matrix.sum(1).max()) - 1 for matrix in windows.reads]))  # the widest
+    return ad.emit(out, found.mask)
+
+
+def _is_global(windows: Windows) -> bool:
+    return all(len(matrix) == 1 and bool(matrix.all()) for matrix in windows.reads)
+
+
+def _global(
+    ad: Interpreter, run: Callable[[Tensor], Tensor], x: Tensor, rank: int, average: bool, of_any_size: bool = True
+) -> Tensor:
+    """One statistic of the whole map has no position of its own: active if anything is."""
+    mask = ad.mask(x)
+    assert mask is not None
+    dims = range(x.dim() - rank, x.dim())
+    found = reduce_positions(mask, x.shape, dims, tau=0.0)
+    out = mean_of_part(ad, x, dims, run) if average and of_any_size else None
+    if out is None:
+        ad.complete()
+        out = run(ad.deactivate(x))
+    if average and ad.rule.average == "active":
+        out = over_active(out, found)
+    return ad.emit(out, found.mask)
+
+
+def mean_of_part(ad: Interpreter, x: Tensor, dims: Sequence[int], run: Callable[[Tensor], Tensor]) -> Tensor | None:
+    """A mean over these dimensions, which `run` computes, by a part of `x` beside zeros; None if that is no gain."""
+    part = ad.clean_part(x, constants=True)
+    if part is None or not set(part.box.sides) <= set(dims):
+        return None
+    return run(part.values) * part.box.share(x.shape)
 
 
 def _rank(op: Callable[..., Tensor]) -> int:

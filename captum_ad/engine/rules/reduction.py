@@ -10,11 +10,12 @@ from torch import Tensor
 from captum_ad.engine.interpreter import Interpreter
 from captum_ad.engine.layout import Samples
 from captum_ad.engine.masks import Attribution, reduce_positions
-from captum_ad.engine.registry import register_rule
-from captum_ad.engine.rules.pooling import over_active
+from captum_ad.engine.registry import register_rule, takes_parts
+from captum_ad.engine.rules.pooling import mean_of_part, over_active
 
 
 @register_rule("mean")
+@takes_parts
 def mean(
     ad: Interpreter,
     op: Callable[..., Tensor],
@@ -53,7 +54,14 @@ def _reduced(
         ad.refuse("writes into out=")
     dims = dims_of(x, dim)
     found, shaped, samples = reduced_mask(ad, x, dims, keepdim)
-    out: Tensor = op(ad.deactivate(x), dims, keepdim=True, **kwargs)
+
+    def run(x: Tensor) -> Tensor:
+        return op(x, dims, keepdim=True, **kwargs)
+
+    out = mean_of_part(ad, x, dims, run) if average else None
+    if out is None:
+        ad.complete()
+        out = run(ad.deactivate(x))
     if average and ad.rule.average == "active":
         out = over_active(out, found)
     return ad.emit(shaped(out), found.mask.map(shaped), samples=samples)

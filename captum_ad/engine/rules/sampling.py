@@ -15,7 +15,7 @@ from captum_ad.engine.interpreter import Interpreter
 from captum_ad.engine.masks import FeatureMask, attribute_positions, exceeds, renewed
 from captum_ad.engine.positions import resized_windows
 from captum_ad.engine.registry import register_rule
-from captum_ad.engine.rules.convolution import per_dim
+from captum_ad.engine.rules.windows import per_dim
 
 _AREA = {1: F.adaptive_avg_pool1d, 2: F.adaptive_avg_pool2d, 3: F.adaptive_avg_pool3d}
 

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from captum_ad.engine.context import INHERITED
+from captum_ad.engine.crop import Box, Part, room_for
 from captum_ad.engine.interpreter import Interpreter
 from captum_ad.engine.layout import (
     Views,
@@ -20,7 +21,7 @@ from captum_ad.engine.layout import (
     samples_after_reshape,
 )
 from captum_ad.engine.masks import FeatureMask, compress, full_mask
-from captum_ad.engine.registry import keeps_scores, register_rule
+from captum_ad.engine.registry import keeps_scores, register_rule, takes_parts
 from captum_ad.engine.rules.combination import written_mask
 from captum_ad.engine.tags import tensors_in
 
@@ -144,6 +145,7 @@ def channel_shuffle(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, group
 
 
 @register_rule("pad", always=True)
+@takes_parts
 def pad(
     ad: Interpreter,
     op: Callable[..., Tensor],
@@ -163,8 +165,17 @@ def pad(
         padded = F.pad(part.to(torch.uint8) if mode == "constant" else part.float(), list(pad), mode=mode)
         return padded.bool()
 
-    out = op(ad.deactivate(input), pad, mode, value)
-    return ad.emit(out, mask.map(grown), clean=True)
+    part = ad.clean_part(input, constants=True) if mode == "constant" and not value and min(pad) >= 0 else None
+    if part is None:
+        ad.complete()
+        return ad.emit(op(ad.deactivate(input), pad, mode, value), mask.map(grown), clean=True)
+    before = dict(zip(reversed(dims), pad[::2]))
+    after = dict(zip(reversed(dims), pad[1::2]))
+    shape = [n + before.get(d, 0) + after.get(d, 0) for d, n in enumerate(input.shape)]
+    sides = {d: part.box.sides.get(d, (0, input.shape[d])) for d in {*part.box.sides, *dims}}
+    moved = Box({d: (low + before.get(d, 0), high + before.get(d, 0)) for d, (low, high) in sides.items()})
+    values = part.values.clone()  # the input may be written to
+    return ad.emit(room_for(values, shape), mask.map(grown), clean=True, part=Part(moved, values, constants=True))
 
 
 @register_rule(Tensor.__setitem__, always=True)

@@ -1,0 +1,94 @@
+"""What is not computed because it is dead changes nothing: all graphs, with and without, operation by operation."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from captum_ad import ADForward, FeatureMask, MaskRule
+from captum_ad.engine import Interpreter
+from tests.engine.graphs import CHANNELS, HEIGHT, WIDTH
+from tests.engine.test_oracle import ALL_GRAPHS, ALL_RANKS, RULES
+from tests.oracle import Graph
+
+GRAPHS: dict[str, tuple[tuple[int, ...], Callable[[], Graph]]] = {
+    **{name: ((HEIGHT, WIDTH), build) for name, build in ALL_GRAPHS.items()},
+    **ALL_RANKS,
+}
+
+
+def _boxes(*shape: int) -> list[Tensor]:
+    """Masks (1|N, 1, *shape) with all that is kept in a corner, in another one, or in the middle."""
+    random, masks = torch.rand(3, 1, *shape) < 0.7, []
+    for start, end in ((0.0, 0.6), (0.5, 1.0), (0.3, 0.7)):
+        box = torch.ones(shape, dtype=torch.bool)
+        for dim, size in enumerate(shape):
+            inside = torch.zeros(size, dtype=torch.bool)
+            inside[int(start * size) : max(int(start * size) + 1, round(end * size))] = True
+            box &= inside.reshape([-1 if d == dim else 1 for d in range(len(shape))])
+        masks += [box[None, None], box & random]
+    channels = torch.zeros(CHANNELS, dtype=torch.bool)
+    channels[1:3] = True
+    return [*masks, masks[1] & channels.reshape(-1, *(1,) * len(shape))]
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_parts_are_as_the_whole(name: str) -> None:
+    torch.manual_seed(0)
+    shape, build = GRAPHS[name]
+    graph = build()
+    x = torch.randn(3, CHANNELS, *shape, dtype=torch.double)
+    masks = itertools.cycle(_boxes(*shape))
+    for rule in RULES:
+        for tau in (0.0, 0.0, 0.4) if rule.growth == "none" else (0.0,):  # without growth all stays in its box
+            _compare(graph, x, FeatureMask(next(masks)), rule, tau)
+
+
+@torch.no_grad()
+def _compare(graph: Graph, x: Tensor, mask: FeatureMask, rule: MaskRule, tau: float) -> None:
+    runs = []
+    for skip_dead in (False, True):
+        ad = Interpreter(graph, rule, tau, skip_dead=skip_dead)
+        start = ad.start(x, mask)
+        with ad:
+            found = graph.trace(start)
+        ad.complete(*found)
+        runs.append([(out.clone(), ad.mask(out)) for out in found])
+        ad.forget()
+    for number, ((whole, mine), (part, same)) in enumerate(zip(*runs)):
+        where = f"step {number} ({type(graph.operations[number]).__name__}), {rule}, {tau}"
+        assert (mine is None) == (same is None), where
+        if mine is not None and same is not None:
+            assert mine.equals(same), where
+            dead = mine.dead.expand(whole.shape)
+            whole, part = whole.masked_fill(dead, 0), part.masked_fill(dead, 0)
+        torch.testing.assert_close(part, whole, msg=lambda m, w=where: f"{w}: {m}")
+
+
+class PadsThenWrites(nn.Module):
+    """Writes into what it has padded, as memory-thrifty networks do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(CHANNELS, CHANNELS, 1), nn.Conv2d(CHANNELS, CHANNELS, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        padded = F.pad(x, (1, 1, 1, 1))
+        x.mul_(3)
+        return self.second(padded) + x
+
+
+@torch.no_grad()
+def test_what_was_padded_may_be_written_to() -> None:
+    torch.manual_seed(0)
+    model, x = PadsThenWrites().eval(), torch.randn(1, CHANNELS, HEIGHT, WIDTH)
+    mask = torch.zeros(HEIGHT, WIDTH, dtype=torch.bool)
+    mask[2:4, 1:3] = True
+    whole, parts = (ADForward(model, "no-growth", skip_dead=skip_dead)(x, mask=mask) for skip_dead in (False, True))
+    torch.testing.assert_close(parts, whole)

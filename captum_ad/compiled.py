@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from captum_ad.engine.origins import modules_of
 from captum_ad.engine.registry import has_rule
 from captum_ad.errors import UnsupportedOperationError
 
@@ -47,7 +48,7 @@ class Eager:
 
 def refuse_compiled(model: nn.Module) -> None:
     """Refuse what a mask cannot be followed into, unless it is inside of a module that has a rule of its own."""
-    if any(map(_is_compiled, model.modules())):
+    if any(map(_is_compiled, modules_of(model))):
         _refuse(model, "", ())
 
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from captum_ad.compiled import Eager, refuse_compiled
 from captum_ad.engine import FeatureMask, Interpreter
+from captum_ad.engine.masks import all_true
 from captum_ad.errors import UnsupportedOperationError
 from captum_ad.features import kept_features
 from captum_ad.rule import MaskRule
@@ -277,7 +278,7 @@ def _feature_mask(x: Any, mask: Tensor | None, index: int) -> FeatureMask | None
         kept = ~missing if kept is None else kept & ~missing
     if kept is None:
         return None
-    if x.dim() > 2 and kept.shape[1] > 1 and bool((kept == kept[:, :1]).all()):
+    if x.dim() > 2 and kept.shape[1] > 1 and all_true(kept[:, 1:] == kept[:, :1]):
         kept = kept[:, :1]  # spatial, though written out for each channel
     return FeatureMask(kept)
 

@@ -149,8 +149,8 @@ class _MaskForward:
         painted, rest = args[: self.count], args[self.count :]
         masks = []
         for values in painted:
-            kept = values == 1
-            if not bool((kept | (values == 0)).all()):
+            kept = values.bool()
+            if not torch.equal(kept.to(values.dtype), values):
                 raise ValueError(
                     "with an ADForward or BaselineForward, perturbing functions get a mask of ones in place of the "
                     "input and may only set features of it to 0 (deactivate); they wrote other values"

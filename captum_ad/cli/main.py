@@ -135,7 +135,7 @@ def _add_effort(add: Callable[..., object]) -> None:
     add(
         "--samples",
         type=_at_least(2),
-        default=150,
+        default=100,
         metavar="N",
         help="perturbations for KernelShap and Lime, better several per superpixel; responsibility and rise run "
         f"{SEARCHED} times as many {_DEFAULT}",
@@ -150,7 +150,7 @@ def _add_effort(add: Callable[..., object]) -> None:
     add(
         "--backgrounds",
         type=_at_least(1),
-        default=50,
+        default=20,
         metavar="N",
         help=f"solid colours that explanations are planted on, to measure ρ {_DEFAULT}",
     )

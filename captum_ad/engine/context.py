@@ -6,6 +6,7 @@ import math
 import re
 import weakref
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from types import MethodType
 from typing import Any, NoReturn, TypeVar
 
@@ -69,6 +70,7 @@ class Context:
         self._skips = skip_dead and not self._gradients
         self._operation: Callable[..., Any] | None = None
         self._operands: list[Tensor] = []
+        self._tags: list[tuple[Tensor, Tag]] = []  # of operands, as of before the operation
         self._results: list[Tensor] = []
 
     # What a rule asks and says
@@ -182,6 +184,16 @@ class Context:
             if not self.is_clean(x):
                 zero_(x, tag.mask)
 
+    def is_by_position(self, x: Tensor, channel: int) -> bool:
+        """Whether an operation may do without a checkpoint that computes each position from itself alone, by channels.
+
+        What a deactivated position holds goes into that position only, which stays deactivated, where all channels
+        of a position share its mask. (But not for gradients, where NaN times zero would count.)
+        """
+        mask = self.mask(x)
+        gradients = self._gradients or torch.is_grad_enabled()
+        return mask is not None and mask.kept.shape[channel] == 1 and not gradients
+
     def window_input(self, x: Tensor, reach: Sequence[int]) -> Tensor:
         """`x` as active windows read it: deactivated, or with averaged borders (knob ``border``).
 
@@ -231,7 +243,7 @@ class Context:
         if mask is not None:
             if len(mask.kept.shape) != out.dim():
                 raise ValueError(f"mask of {mask.kept.dim()} dimensions emitted for a tensor of {out.dim()}")
-            if not any(mask is self.mask(operand) for operand in self._operands) and mask.is_full():
+            if not any(mask is tag.mask for _, tag in self._tags) and mask.is_full():
                 mask = None
         if samples is INHERITED:
             samples = self._inherited_samples(out)
@@ -244,7 +256,7 @@ class Context:
                     self.refuse("writes features into a tensor of the model")
                 storage.mask_writes += 1
                 wrote = True
-        position = position or any((tag := tag_of(operand)) and tag.position for operand in self._operands)
+        position = position or any(tag.position for _, tag in self._tags)
         if channels is INHERITED:
             channels = self._inherited_channels(out)
         if scores is None:
@@ -302,7 +314,7 @@ class Context:
     def _tag(self, x: Tensor) -> Tag | None:
         tag = tag_of(x)
         if tag is None:
-            if not isinstance(x, nn.Parameter) and id(x) not in self._constants:
+            if id(x) not in self._constants and not isinstance(x, nn.Parameter):
                 self._adopt(x)
             return None
         if tag.data and tag.run != self._run:
@@ -339,9 +351,8 @@ class Context:
 
     def _inherited_samples(self, out: Tensor) -> Samples | None:
         """Where the samples are in an operand of as many dimensions, if they can be there in the result."""
-        for operand in self._operands:
-            tag = tag_of(operand)
-            if tag is not None and tag.samples is not None and operand.dim() == out.dim():
+        for operand, tag in self._tags:
+            if tag.samples is not None and operand.dim() == out.dim():
                 dim = tag.samples.dim
                 return tag.samples if operand.shape[dim] == out.shape[dim] else None
         return None
@@ -349,21 +360,22 @@ class Context:
     def _inherited_channels(self, out: Tensor) -> frozenset[int] | None:
         """Which dimensions of a result are channels, by the operation and its operands; whatever their masks."""
         name = getattr(self._operation, "__name__", "")
-        if (convolution := re.fullmatch(r"conv(?:_transpose)?([123])d", name)) is not None:
-            return frozenset({out.dim() - int(convolution[1]) - 1})
-        tags = [tag for operand in self._operands if operand.dim() == out.dim() and (tag := tag_of(operand))]
-        known = {tag.channels for tag in tags if tag.data and tag.channels is not None}
+        rank = _rank_of_convolution(name)
+        if rank is not None:
+            return frozenset({out.dim() - rank - 1})
+        known = {
+            tag.channels for x, tag in self._tags if tag.data and tag.channels is not None and x.dim() == out.dim()
+        }
         if len(known) == 1:
             return known.pop()
         return frozenset({out.dim() - 1}) if name in ("linear", "layer_norm", "rms_norm") and not known else None
 
     def _kept_scores(self) -> bool:
         """Whether the operation's rule, run or not, makes scores of its operands."""
-        which = KEEP_SCORES.get(rule_for(self._operation, masked=True))
-        if which is None:
+        if not any(tag.scores for _, tag in self._tags):
             return False
-        tags = [tag for operand in self._operands if (tag := tag_of(operand)) and tag.data]
-        return bool(tags) and which(tag.scores for tag in tags)
+        which = KEEP_SCORES.get(rule_for(self._operation, masked=True))
+        return which is not None and which(tag.scores for _, tag in self._tags if tag.data)
 
     def _storage_of(self, out: Tensor) -> tuple[Storage, Tag | None]:
         """The storage record of a result, shared with the operand or other result whose memory it is."""
@@ -383,6 +395,12 @@ class Context:
     def _mark(self, x: Tensor, tag: Tag) -> None:
         put_tag(x, tag)
         self._marked.append(weakref.ref(x))
+
+
+@lru_cache(maxsize=1024)
+def _rank_of_convolution(name: str) -> int | None:
+    found = re.fullmatch(r"conv(?:_transpose)?([123])d", name)
+    return int(found[1]) if found else None
 
 
 def name_of(operation: Callable[..., Any] | None) -> str:

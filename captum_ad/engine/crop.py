@@ -61,9 +61,11 @@ class Part(NamedTuple):
         return F.pad(self.values, margins) if any(margins) else self.values
 
 
-def bounding_box(there: Tensor, dims: Iterable[int]) -> Box | None:
+def bounding_box(there: Tensor, dims: Sequence[int]) -> Box | None:
     """The smallest box with sides along these dimensions that holds whatever is True; None if nothing is."""
     sides = {}
+    if 0 not in dims:
+        there = there.view(torch.uint8).amax(0, keepdim=True)  # most of the work, once, and faster than any()
     for dim in dims:
         if there.shape[dim] == 1:
             continue

@@ -119,12 +119,13 @@ class Interpreter(Context, TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
-        outer = self._operation, self._operands, self._results  # of a rule that follows a function
+        outer = self._operation, self._operands, self._tags, self._results  # of a rule that follows a function
         self._operation, self._results = func, []
-        self._operands = tensors_in(args, kwargs)
+        self._operands = tensors_in(*args, *kwargs.values()) if kwargs else tensors_in(*args)
         if func is Tensor.__setitem__:
             self._hand_back(*args)
         tags = [(operand, tag) for operand in self._operands if (tag := self._tag(operand)) is not None]
+        self._tags = tags
         for operand, tag in tags:
             self._check_version(operand, tag)
         try:
@@ -132,7 +133,7 @@ class Interpreter(Context, TorchFunctionMode):
         finally:
             for operand, tag in tags:
                 tag.storage.version = version_of(operand)
-            self._operation, self._operands, self._results = outer
+            self._operation, self._operands, self._tags, self._results = outer
 
     def _run_operation(
         self, func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], tags: Sequence[Tag]

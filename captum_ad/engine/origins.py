@@ -13,17 +13,29 @@ from torch.autograd import Function
 from torch.utils.checkpoint import checkpoint
 
 _MODULE_INTERNALS = frozenset(vars(nn.Module()))
+_PLAIN = frozenset((bool, int, float, str, type(None)))
 _CHECKPOINT = inspect.unwrap(checkpoint).__code__
 
 
 def tensors_of(model: nn.Module) -> Iterator[Tensor]:
-    """The tensors that a model's modules hold: parameters, buffers and plain attributes."""
-    for module in model.modules():
-        for held in (module._buffers, module._parameters):
-            yield from (value for value in held.values() if value is not None)
-        for name in module.__dict__.keys() - _MODULE_INTERNALS:
-            if isinstance(value := module.__dict__[name], (Tensor, tuple, list, dict)):
-                yield from _inside(value)
+    """The tensors that a model's modules hold beside parameters: buffers and plain attributes."""
+    for module in modules_of(model):
+        if module._buffers:
+            yield from (value for value in module._buffers.values() if value is not None)
+        for name in vars(module).keys() - _MODULE_INTERNALS:
+            yield from _inside(vars(module)[name])
+
+
+def modules_of(model: nn.Module) -> Iterator[nn.Module]:
+    """The model and all modules in it, each once; in less time than ``model.modules()``, which also spells paths."""
+    found, left = {id(model)}, [model]
+    while left:
+        module = left.pop()
+        yield module
+        for child in module._modules.values():
+            if child is not None and id(child) not in found:
+                found.add(id(child))
+                left.append(child)
 
 
 def call_depth() -> int:
@@ -98,8 +110,11 @@ def _holds(values: Iterable[object], x: Tensor) -> bool:
 
 def _inside(value: object, depth: int = 3) -> Iterator[Tensor]:
     """The tensors in a value: itself, or those in containers, a few levels down."""
+    if type(value) in _PLAIN:  # most are, and this is quicker to say than that they are no tensors
+        return
     if isinstance(value, Tensor):
         yield value
     elif depth and isinstance(value, (list, tuple, dict)):
         for item in value.values() if isinstance(value, dict) else value:
-            yield from _inside(item, depth - 1)
+            if type(item) not in _PLAIN:
+                yield from _inside(item, depth - 1)

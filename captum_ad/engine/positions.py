@@ -32,17 +32,17 @@ def sliding_windows(geometry: Iterable[Geometry], device: torch.device) -> Windo
 
     At stride s an output position covers the s input positions in the middle of its window.
     """
-    return _windows(_slides_over, _slides_onto, geometry, device)
+    return _windows(_slides_over, _slides_onto, tuple(geometry), device)
 
 
 def transposed_windows(geometry: Iterable[Geometry], device: torch.device) -> Windows:
     """Windows of a transposed convolution; an output position covers the input(s) nearest to it."""
-    return _windows(_receives_from, _receives_most_from, geometry, device)
+    return _windows(_receives_from, _receives_most_from, tuple(geometry), device)
 
 
 def adaptive_windows(geometry: Iterable[Geometry], device: torch.device) -> Windows:
     """Windows of an adaptive pool, which tile the input: each covers what it reads."""
-    return _windows(_tiles, _tiles, geometry, device)
+    return _windows(_tiles, _tiles, tuple(geometry), device)
 
 
 def resized_windows(reads: Sequence[Tensor], device: torch.device) -> Windows:
@@ -86,9 +86,9 @@ def _is_tap(g: Geometry, offset: Tensor) -> Tensor:
     return (offset >= 0) & (offset <= g.dilation * (g.kernel - 1)) & (offset % g.dilation == 0)
 
 
-def _windows(reads: _Belongs, covers: _Belongs, geometry: Iterable[Geometry], device: torch.device) -> Windows:
-    lines = list(geometry)
-    return Windows([_matrix(reads, g, device) for g in lines], [_matrix(covers, g, device) for g in lines])
+@lru_cache(maxsize=2048)
+def _windows(reads: _Belongs, covers: _Belongs, geometry: tuple[Geometry, ...], device: torch.device) -> Windows:
+    return Windows([_matrix(reads, g, device) for g in geometry], [_matrix(covers, g, device) for g in geometry])
 
 
 @lru_cache(maxsize=2048)

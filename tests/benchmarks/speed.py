@@ -98,14 +98,12 @@ def forwards(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def tasks(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """A task on AD / the same on the plain model with baseline 0."""
+    """A task on AD / the same on the plain model with baseline 0, per forward: a scan ends where it has found all."""
     rows = []
     for name in options.networks:
         model, x = network(name), torch.rand(1, 3, SIZE, SIZE)
         target, row_of = int(model(x).argmax()), torch.arange(SIZE) // (SIZE // 7)
         segments = (row_of[:, None] * 7 + row_of)[None, None]
-        map_ = torch.rand(1, 1, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
-        smooth = nn.functional.avg_pool2d(map_, 65, 1, 32, count_include_pad=False)
         given = {"inputs": x, "target": target, "perturbations_per_eval": options.batch}
         windows = {"sliding_window_shapes": (3, 28, 28), "strides": (3, 14, 14)}  # 225 of them
         scanned = {"target": target, "gamma": GAMMAS, "step": SIZE * SIZE // 50, "batch_size": options.batch}
@@ -113,16 +111,35 @@ def tasks(options: argparse.Namespace) -> list[dict[str, Any]]:
             "Occlusion": partial(_attributed, Occlusion, **given, **windows),
             "FeatureAblation": partial(_attributed, FeatureAblation, **given, feature_mask=segments),
             "KernelShap": partial(_attributed, KernelShap, **given, feature_mask=segments, n_samples=200),
-            "scan at six γ": partial(sufficient_explanation, x=x, attribution=smooth, **scanned),
+            "scan at six γ": partial(sufficient_explanation, x=x, attribution=blob(), **scanned),
         }
         for task, run in calls.items():
             painted: Any = BaselineForward(model, "zero") if task.startswith("scan") else model
             row: dict[str, Any] = {"network": name, "task": task}
             for rule in options.rules:
-                row[rule] = ratio(partial(run, painted), partial(run, ADForward(model, rule)), options)
+                ad = ADForward(model, rule)
+                row[rule] = ratio(partial(run, painted), partial(run, ad), options)
+                row[rule] *= inputs(model, partial(run, painted)) / inputs(model, partial(run, ad))
             rows.append(row)
             print(f"{name:20}{task:16}" + "".join(f"{row[rule]:16.2f}" for rule in options.rules), flush=True)
     return rows
+
+
+def blob() -> Tensor:
+    """A map as of an object that is not in the middle, shape (1, 1, SIZE, SIZE)."""
+    row = torch.linspace(0, 1, SIZE)
+    noise = torch.rand(1, 1, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
+    smooth = nn.functional.avg_pool2d(noise, 33, 1, 16, count_include_pad=False)
+    return smooth - ((row[:, None] - 0.4) ** 2 + (row - 0.6) ** 2)
+
+
+def inputs(model: nn.Module, run: Callable[[], Any]) -> int:
+    """How many inputs go through a model."""
+    seen: list[int] = []
+    hook = model.register_forward_pre_hook(lambda _, given: seen.append(len(given[0])))
+    run()
+    hook.remove()
+    return sum(seen)
 
 
 def _attributed(attributor: Callable[[Any], Any], forward: Any, **given: Any) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import reduce
 from typing import Any
 
 import torch
@@ -196,13 +197,15 @@ def sum_of(
             dirty = same or ad.rule.sum == "intersection"
             return _sum_of_parts(ad, op, run, operands, mask, box, dirty, clean and same)
     ad.complete()
-    out = run(*contributions(ad, op, operands, masks))
+    dims = max(operand.dim() for operand in operands if isinstance(operand, Tensor))
+    mask = sum_mask(ad, [aligned(mask, dims) for mask in masks])
     if len(masks) < len(operands):
         clean = False
     elif not same:  # a live contribution may stand at a dead position
         zeros = all(mask.feature is None for mask in masks)  # and no constant stands at a dead position
         clean = zero_stays_zero and zeros and ad.rule.sum == "union" and ad.tau < 1 / len(operands)
-    return ad.emit(out, sum_mask(ad, [aligned(mask, out.dim()) for mask in masks]), clean=clean)
+        clean = clean and all(ad.mask(x) is not mask or ad.is_clean(x) for x in maps)
+    return ad.emit(run(*contributions(ad, op, operands, masks, mask)), mask, clean=clean)
 
 
 def _sum_of_parts(
@@ -216,19 +219,29 @@ def _sum_of_parts(
     clean: bool,
 ) -> Tensor:
     """As the rest of :func:`sum_of`, of what is in a box; `dirty`: what is dead in an operand is dead in the sum."""
+    unseen = [dirty or ad.mask(x) is mask for x in operands]
     parts = [
-        (ad.part if dirty else ad.clean_part)(x) or Part(Box({}), x if dirty else ad.deactivate(x)) for x in operands
+        (ad.part(x) or Part(Box({}), x)) if dead else (ad.clean_part(x) or Part(Box({}), ad.deactivate(x)))
+        for x, dead in zip(operands, unseen)
     ]
     out = run(*(part.in_box(box, x.shape) for part, x in zip(parts, operands)))
     return ad.emit_part(operands[0], Part(box, out), mask, clean=clean, in_place=is_in_place(op))
 
 
 def contributions(
-    ad: Interpreter, op: Callable[..., Any], operands: Sequence[Any], masks: Sequence[FeatureMask]
+    ad: Interpreter,
+    op: Callable[..., Any],
+    operands: Sequence[Any],
+    masks: Sequence[FeatureMask],
+    result: FeatureMask | None = None,
 ) -> Sequence[Any]:
-    """The operands of a sum, zero where a dead one would be seen; `masks` are those of :func:`masks_of`."""
+    """The operands of a sum, zero where a dead one would be seen; `masks` are those of :func:`masks_of`.
+
+    Where the sum has the mask of an operand (`result`, the same object), nobody sees what that one has at dead ones.
+    """
     if ad.rule.sum == "union" and not alike(masks):
-        return [_deactivated(ad, op if i == 0 else None, x) for i, x in enumerate(operands)]
+        seen = [result is None or ad.mask(x) is not result for x in operands]
+        return [_deactivated(ad, op if i == 0 else None, x) if seen[i] else x for i, x in enumerate(operands)]
     statistics = _statistics(ad, *operands)
     return [ad.deactivate(x) if any(x is s for s in statistics) else x for x in operands]
 
@@ -239,8 +252,12 @@ def alike(masks: Sequence[FeatureMask]) -> bool:
 
 
 def sum_mask(ad: Interpreter, masks: Sequence[FeatureMask]) -> FeatureMask:
-    """The mask of a sum of maps."""
-    return masks[0] if alike(masks) else summed(ad, *_counts(masks))
+    """The mask of a sum of maps; one of theirs, if it is that."""
+    if alike(masks):
+        return masks[0]
+    if ad.rule.sum == "union" and ad.tau == 0 and all(mask.feature is None for mask in masks):
+        return _one_of(masks, reduce(torch.bitwise_or, [mask.kept for mask in masks]))
+    return summed(ad, *_counts(masks))
 
 
 def summed(ad: Interpreter, kept: Tensor, features: Tensor) -> FeatureMask:
@@ -253,8 +270,15 @@ def intersection(masks: Sequence[FeatureMask]) -> FeatureMask:
     """Active where every feature is."""
     if alike(masks):
         return masks[0]
+    if all(mask.feature is None for mask in masks):
+        return _one_of(masks, reduce(torch.bitwise_and, [mask.kept for mask in masks]))
     kept, features = _counts(masks)
     return renewed(kept == features, features)
+
+
+def _one_of(masks: Sequence[FeatureMask], kept: Tensor) -> FeatureMask:
+    """The mask that says that; the same object as before, if there is one: more is known of it."""
+    return next((mask for mask in masks if mask.feature is None and torch.equal(mask.kept, kept)), FeatureMask(kept))
 
 
 def masks_of(ad: Interpreter, *operands: Any) -> list[FeatureMask]:

@@ -10,7 +10,7 @@ from torch import Tensor
 from captum_ad.engine.crop import Part, room_for
 from captum_ad.engine.interpreter import Interpreter
 from captum_ad.engine.layout import Samples
-from captum_ad.engine.masks import FeatureMask, Windows, attribute_positions
+from captum_ad.engine.masks import FeatureMask, Windows, renewed_mask
 from captum_ad.engine.positions import transposed_windows
 from captum_ad.engine.registry import register_rule, takes_parts
 from captum_ad.engine.rules.windows import Slide, geometry, per_dim
@@ -46,14 +46,13 @@ def convolution(
         return op(input, weight, bias, stride, padding, dilation, groups)  # torch says what is wrong
     shape = (*input.shape[: -rank - 1], weight.shape[0], *sizes)
     slide = Slide(sizes, kernel, steps, before, gaps)
-    of_itself = all(k == 1 and step == 1 and margin == 0 for k, step, margin in zip(kernel, steps, before))
-    mask = _behind(ad, input, shape, rank, None if of_itself else slide.windows(input), groups)
+    mask = _behind(ad, input, shape, rank, None if slide.is_by_position else slide.windows(input), groups)
     samples = _samples_behind(ad, input, rank, groups, weight.shape[0])
     box = ad.box(mask, shape)
     if box is None:
         ad.complete()
-        out = op(ad.window_input(input, extent), weight, bias, stride, padding, dilation, groups)
-        return ad.emit(out, mask, samples=samples)
+        x = slide.input(ad, input)
+        return ad.emit(op(x, weight, bias, stride, padding, dilation, groups), mask, samples=samples)
     box = box.along(range(input.dim() - rank, input.dim()))
     x, margins = _padded_part(*slide.part(ad, input, box), input.shape)
     values = op(x, weight, bias, stride, margins, dilation, groups)
@@ -115,7 +114,7 @@ def _behind(
     channel = x.dim() - rank - 1
     mask = _grouped(mask, channel, groups)
     if windows is not None:
-        mask = attribute_positions(mask, windows, ad.rule, ad.tau).mask
+        mask = renewed_mask(mask, windows, ad.rule, ad.tau)
     return _spread(mask, channel, shape[channel] // groups)
 
 

@@ -26,13 +26,14 @@ def over_last(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *constants:
     """A linear map over the last dimension of `x`."""
     ad.only(x)
     mask, last = ad.mask(x), x.dim() - 1
-    if mask is not None:
+    if mask is not None and ad.is_vector(x):
+        mask = None  # no position is left to deactivate
+    elif mask is not None and mask.kept.shape[last] > 1:
         mask = reduce_positions(mask, x.shape, [last], tau=0.0).mask
-        if ad.is_vector(x):
-            mask = None  # no position is left to deactivate
-    part = ad.clean_part(x) if mask is not None else None
+    by_position = mask is not None and ad.is_by_position(x, last)
+    part = None if mask is None else ad.part(x) if by_position else ad.clean_part(x)
     if part is not None and last not in part.box.sides:
         values = op(part.values, *constants)
         return ad.emit(room_for(values, (*x.shape[:last], values.shape[last])), mask, part=Part(part.box, values))
     ad.complete()
-    return ad.emit(op(ad.deactivate(x), *constants), mask)
+    return ad.emit(op(x if by_position else ad.deactivate(x), *constants), mask)

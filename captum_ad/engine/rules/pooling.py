@@ -12,7 +12,7 @@ from torch import Tensor
 
 from captum_ad.engine.crop import Box, Part, room_for
 from captum_ad.engine.interpreter import Interpreter
-from captum_ad.engine.masks import Attribution, Windows, attribute_positions, reduce_positions
+from captum_ad.engine.masks import Attribution, attribute_positions, reduce_positions, renewed_mask
 from captum_ad.engine.positions import Geometry, adaptive_windows
 from captum_ad.engine.registry import register_rule, takes_parts
 from captum_ad.engine.rules.windows import Setting, Slide, per_dim
@@ -142,20 +142,21 @@ def _slid(
         ad.complete()
         return ad.emit(run(x), None)  # torch says what is wrong
     windows = slide.windows(x)
-    if _is_global(windows):
+    if windows.everything:
         return _global(ad, run, x, rank, average, of_any_size=False)
-    found = attribute_positions(mask, windows, ad.rule, ad.tau)
-    shape = (*x.shape[:-rank], *slide.sizes)
-    over_active_only = average and ad.rule.average == "active"
-    box = ad.box(found.mask, shape) if run_part and not over_active_only else None
-    if box is not None and run_part is not None:
-        box = box.along(range(x.dim() - rank, x.dim()))
-        values = run_part(*slide.part(ad, x, box), x.shape)
-        return ad.emit(room_for(values, shape), found.mask, part=Part(box, values))
-    ad.complete()
-    if over_active_only:
+    if average and ad.rule.average == "active":
+        ad.complete()
+        found = attribute_positions(mask, windows, ad.rule, ad.tau)
         return ad.emit(over_active(run(ad.deactivate(x)), found), found.mask)
-    return ad.emit(run(ad.window_input(x, slide.reach)), found.mask)
+    mask = renewed_mask(mask, windows, ad.rule, ad.tau)
+    shape = (*x.shape[:-rank], *slide.sizes)
+    box = ad.box(mask, shape) if run_part else None
+    if box is None or run_part is None:
+        ad.complete()
+        return ad.emit(run(slide.input(ad, x)), mask)
+    box = box.along(range(x.dim() - rank, x.dim()))
+    values = run_part(*slide.part(ad, x, box), x.shape)
+    return ad.emit(room_for(values, shape), mask, part=Part(box, values))
 
 
 def _padded(
@@ -195,10 +196,6 @@ def _adaptive(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, output_size
     elif ad.rule.border == "mean":
         out = run(ad.window_input(x, [int(matrix.sum(1).max()) - 1 for matrix in windows.reads]))  # the widest
     return ad.emit(out, found.mask)
-
-
-def _is_global(windows: Windows) -> bool:
-    return all(len(matrix) == 1 and bool(matrix.all()) for matrix in windows.reads)
 
 
 def _global(

@@ -41,10 +41,21 @@ class Slide(NamedTuple):
         """How far a window goes from its first position."""
         return [gap * (k - 1) for k, gap in zip(self.kernel, self.gaps)]
 
+    @property
+    def is_by_position(self) -> bool:
+        """Whether each output position is computed from the input position of its own index alone."""
+        return all(k == step == 1 and pad == 0 for k, step, pad in zip(self.kernel, self.steps, self.padding))
+
     def windows(self, x: Tensor) -> Windows:
         """Which positions of `x` each output position is computed from."""
         lines = geometry(x.shape[-len(self.kernel) :], self.sizes, self.kernel, self.steps, self.padding, self.gaps)
         return sliding_windows(lines, x.device)
+
+    def input(self, ad: Interpreter, x: Tensor) -> Tensor:
+        """`x` as active windows read it."""
+        if self.is_by_position and ad.is_by_position(x, x.dim() - len(self.kernel) - 1):
+            return x
+        return ad.window_input(x, self.reach)
 
     def part(self, ad: Interpreter, x: Tensor, box: Box) -> tuple[Part, list[tuple[int, int]]]:
         """A part of `x` as active windows read it, and where those of a box of the output begin and end, in `x`."""
@@ -55,10 +66,13 @@ class Slide(NamedTuple):
         for dim, size, step, before, reach in zip(dims, self.sizes, self.steps, self.padding, self.reach):
             start, end = box.sides.get(dim, (0, size))
             reads.append((start * step - before, (end - 1) * step - before + reach + 1))
-        part = ad.clean_part(x, constants=True) or Part(Box({}), ad.deactivate(x))
+        if self.is_by_position and ad.is_by_position(x, dims[0] - 1):
+            part = ad.part(x) or Part(Box({}), x)
+        else:
+            part = ad.clean_part(x, constants=True) or Part(Box({}), ad.deactivate(x))
         of_positions = part.box.along(dims)  # windows read all channels
         part = Part(of_positions, part.in_box(of_positions, x.shape))
-        if ad.rule.border == "mean":
+        if ad.rule.border == "mean" and any(self.reach):
             grow = max(self.reach)
             around = Box({d: (max(0, low - grow), min(x.shape[d], high + grow)) for d, (low, high) in zip(dims, reads)})
             part = Part(around, fill_border(part.in_box(around, x.shape), mask.map(around.of), self.reach))

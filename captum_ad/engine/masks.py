@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
+from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from captum_ad.engine.crop import Box, bounding_box
@@ -98,6 +100,25 @@ def constant_mask(x: Tensor) -> FeatureMask:
     return FeatureMask(nothing, nothing)
 
 
+class Taps(NamedTuple):
+    """Windows that slide along a dimension: output position o has the input positions o · stride + offset."""
+
+    outputs: int
+    stride: int
+    offsets: Sequence[int]
+
+    def any(self, values: Tensor, dim: int) -> Tensor:
+        """Whether any value in each window is True; `values` are booleans as bytes."""
+        span, (low, high) = (self.outputs - 1) * self.stride + 1, (min(self.offsets), max(self.offsets))
+        before, after = max(0, -low), max(0, span + high - values.shape[dim])
+        padded = F.pad(values, [0, 0] * (values.dim() - 1 - dim) + [before, after]) if before or after else values
+        index = [slice(None)] * dim
+        found = [
+            padded[(*index, slice(start, start + span, self.stride))] for start in (d + before for d in self.offsets)
+        ]
+        return reduce(torch.bitwise_or, found)
+
+
 @dataclass(frozen=True)
 class Windows:
     """The position function ``pos`` (Definition 3) of an operation that works on windows.
@@ -111,10 +132,14 @@ class Windows:
         The in-bounds input positions that an output position is computed from.
     covers : sequence of Tensor
         The input positions that an output position stands for: itself, or its cell at a stride.
+    reads_taps, covers_taps : sequence of Taps
+        The same where windows slide, for quicker work.
     """
 
     reads: Sequence[Tensor]
     covers: Sequence[Tensor]
+    reads_taps: Sequence[Taps] = ()
+    covers_taps: Sequence[Taps] = ()
 
     @cached_property
     def centred(self) -> bool:
@@ -124,6 +149,17 @@ class Windows:
             and bool((covers == torch.eye(len(covers), device=covers.device)).all() & reads.diag().all())
             for reads, covers in zip(self.reads, self.covers)
         )
+
+    @cached_property
+    def empty_cells(self) -> Tensor | None:
+        """The output positions that cover no input position; None if there is none."""
+        empty = _window_sizes(self.covers) == 0
+        return empty if bool(empty.any()) else None
+
+    @cached_property
+    def slide(self) -> bool:
+        """Whether taps are known, and every output position reads something."""
+        return len(self.reads_taps) > 0 and bool((_window_sizes(self.reads) > 0).all())
 
     @cached_property
     def everything(self) -> bool:
@@ -165,10 +201,30 @@ def attribute_positions(mask: FeatureMask, windows: Windows, rule: MaskRule, tau
 
 
 def renewed_mask(mask: FeatureMask, windows: Windows, rule: MaskRule, tau: float) -> FeatureMask:
-    """The mask that :func:`attribute_positions` gives; where nothing can change, the same one."""
-    if rule.growth == "none" and tau == 0 and mask.feature is None and windows.centred:
+    """The mask that :func:`attribute_positions` gives, without counting where that is not needed.
+
+    Where nothing can change it is the same object.
+    """
+    if tau != 0 or mask.feature is not None:
+        return attribute_positions(mask, windows, rule, tau).mask
+    if rule.growth == "none" and windows.centred:
         return mask
-    return attribute_positions(mask, windows, rule, tau).mask
+    if not windows.slide:
+        return attribute_positions(mask, windows, rule, tau).mask
+    alive = _any_in_windows(mask.kept, windows.reads, windows.reads_taps)
+    if rule.growth == "none":
+        covered = _any_in_windows(mask.kept, windows.covers, windows.covers_taps)
+        alive = alive & (covered if windows.empty_cells is None else covered | windows.empty_cells)
+    return FeatureMask(alive)
+
+
+def _any_in_windows(kept: Tensor, matrices: Sequence[Tensor], taps: Sequence[Taps]) -> Tensor:
+    """Whether any feature in each window is kept."""
+    first = kept.dim() - len(taps)
+    found = kept.expand(*kept.shape[:first], *(matrix.shape[1] for matrix in matrices)).view(torch.uint8)
+    for dim, line in enumerate(taps, start=first):
+        found = line.any(found, dim)
+    return found.view(torch.bool)
 
 
 def reduce_positions(mask: FeatureMask, shape: Sequence[int], dims: Sequence[int], tau: float) -> Attribution:

@@ -18,10 +18,11 @@ _CHECKPOINT = inspect.unwrap(checkpoint).__code__
 
 
 def tensors_of(model: nn.Module) -> Iterator[Tensor]:
-    """The tensors that a model's modules hold beside parameters: buffers and plain attributes."""
+    """The tensors that a model's modules hold: parameters, buffers and plain attributes."""
     for module in modules_of(model):
-        if module._buffers:
-            yield from (value for value in module._buffers.values() if value is not None)
+        for held in (module._buffers, module._parameters):
+            if held:
+                yield from (value for value in held.values() if value is not None)
         for name in vars(module).keys() - _MODULE_INTERNALS:
             yield from _inside(vars(module)[name])
 

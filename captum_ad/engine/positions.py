@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from captum_ad.engine.masks import Windows
+from captum_ad.engine.masks import Taps, Windows
 
 
 class Geometry(NamedTuple):
@@ -32,7 +32,20 @@ def sliding_windows(geometry: Iterable[Geometry], device: torch.device) -> Windo
 
     At stride s an output position covers the s input positions in the middle of its window.
     """
-    return _windows(_slides_over, _slides_onto, tuple(geometry), device)
+    return _sliding_windows(tuple(geometry), device)
+
+
+@lru_cache(maxsize=2048)
+def _sliding_windows(geometry: tuple[Geometry, ...], device: torch.device) -> Windows:
+    reads, covers = ([_matrix(kind, g, device) for g in geometry] for kind in (_slides_over, _slides_onto))
+    windows = [range(-g.padding, g.dilation * (g.kernel - 1) - g.padding + 1, g.dilation) for g in geometry]
+    cells = [range(_cell(g) - g.padding, _cell(g) - g.padding + g.stride) for g in geometry]
+    return Windows(
+        reads,
+        covers,
+        [Taps(g.outputs, g.stride, offsets) for g, offsets in zip(geometry, windows)],
+        [Taps(g.outputs, g.stride, offsets) for g, offsets in zip(geometry, cells)],
+    )
 
 
 def transposed_windows(geometry: Iterable[Geometry], device: torch.device) -> Windows:
@@ -59,9 +72,13 @@ def _slides_over(g: Geometry, o: Tensor, i: Tensor) -> Tensor:
 
 
 def _slides_onto(g: Geometry, o: Tensor, i: Tensor) -> Tensor:
-    extent = g.dilation * (g.kernel - 1) + 1
-    offset = i - (o * g.stride - g.padding + (extent - g.stride + 1) // 2)
+    offset = i - (o * g.stride - g.padding + _cell(g))
     return (offset >= 0) & (offset < g.stride)
+
+
+def _cell(g: Geometry) -> int:
+    """Where in its window the cell of an output position begins: as many positions as the stride, in the middle."""
+    return (g.dilation * (g.kernel - 1) + 1 - g.stride + 1) // 2
 
 
 def _receives_from(g: Geometry, o: Tensor, i: Tensor) -> Tensor:

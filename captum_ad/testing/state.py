@@ -21,7 +21,7 @@ def unchanged(model: nn.Module, device: torch.device) -> Iterator[None]:
 
     That is their tensors' values, their attributes, and lists, dicts and sets among these, a few levels down.
     """
-    tensors = [(t, version_of(t), t.detach().clone()) for t in (*model.parameters(), *tensors_of(model))]
+    tensors = [(t, version_of(t), t.detach().clone()) for t in tensors_of(model)]
     attributes = [(vars(module), dict(vars(module))) for module in model.modules()]
     containers = [found for _, held in attributes for value in held.values() for found in _containers(value)]
     with torch.random.fork_rng([device] if device.type == "cuda" else []):

@@ -1,11 +1,11 @@
 """What AD costs, as a multiple of the plain forward or of the same task with a painted baseline.
 
-    python tests/benchmarks/speed.py [NETWORK ...] [--tasks] [--memory] [--json FILE] [--help]
+    python tests/benchmarks/speed.py [NETWORK ...] [--tasks | --memory | --overhead] [--json FILE] [--help]
 
 Plain and AD forwards alternate in one process; a figure is the median of the ratios of the pairs. Random
 weights, inference mode. ``--tasks`` measures whole tasks (Occlusion, FeatureAblation, KernelShap, the scan for a
 sufficient explanation), on AD and with baseline 0; ``--memory`` the growth of the peak memory of a process of its own
-for each forward.
+for each forward; ``--overhead`` what there is beside forwards.
 """
 
 import argparse
@@ -148,13 +148,13 @@ def _attributed(attributor: Callable[[Any], Any], forward: Any, **given: Any) ->
 
 
 def memory(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Peak memory of AD / plain, half of the image off; each in a process of its own."""
+    """Peak memory of AD / plain, half of the image off; medians of three processes: the allocator's luck differs."""
     rows = []
     for name in options.networks:
         row: dict[str, Any] = {"network": name}
-        plain = _peak(name, "plain", options.batch)
+        peaks = {rule: [_peak(name, rule, options.batch) for _ in range(3)] for rule in ("plain", *options.rules)}
         for rule in options.rules:
-            row[rule] = _peak(name, rule, options.batch) / plain
+            row[rule] = statistics.median(peaks[rule]) / statistics.median(peaks["plain"])
         rows.append(row)
         print(f"{name:20}{'peak memory':16}" + "".join(f"{row[rule]:16.2f}" for rule in options.rules), flush=True)
     return rows
@@ -177,11 +177,46 @@ def peak_of(name: str, rule: str, batch: int) -> None:
     print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
 
 
+class Chain(nn.Module):
+    """200 operations that do next to nothing."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        for _ in range(100):
+            x = torch.relu(x).neg()
+        return x
+
+
+def overhead(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """What there is beside the forwards: interception, import, and what 10,000 forwards leave behind."""
+    x, mask = torch.randn(1, 3, 8, 8), torch.arange(8).expand(8, 8) < 4
+    model = Chain().eval()
+    ad = ADForward(model, options.rules[0])
+    plain, masked = ([seconds(run) for _ in range(200)] for run in (partial(model, x), partial(ad, x, mask=mask)))
+    code = "import time, torch, captum.attr; t = time.perf_counter(); import captum_ad; print(time.perf_counter() - t)"
+    runs = [subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True) for _ in range(3)]
+    small = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3)).eval()
+    ad = ADForward(small, options.rules[0])
+    for _ in range(1000):
+        ad(x, mask=mask)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for _ in range(10_000):
+        ad(x, mask=mask)
+    row = {
+        "µs per operation": (statistics.median(masked) - statistics.median(plain)) / 200 * 1e6,
+        "import beyond torch and captum, s": statistics.median(float(run.stdout) for run in runs),
+        "growth over 10,000 forwards, MiB": (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024,
+    }
+    for name, value in row.items():
+        print(f"{name:36}{value:16.2f}")
+    return [row]
+
+
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("networks", nargs="*", default=NETWORKS, help="torchvision's, or efficientnet_lite0")
     parser.add_argument("--tasks", action="store_true", help="whole tasks instead of forwards")
     parser.add_argument("--memory", action="store_true", help="peak memory instead of seconds")
+    parser.add_argument("--overhead", action="store_true", help="interception, import and leaks instead of seconds")
     parser.add_argument("--masks", nargs="+", default=list(masks()), choices=list(masks()))
     parser.add_argument("--rules", nargs="+", default=["paper", "no-growth"], choices=list(PRESETS))
     parser.add_argument("--batch", type=int, default=16)
@@ -200,7 +235,7 @@ def main() -> None:
     if options.peak_of:
         peak_of(options.networks[0], options.peak_of, options.batch)
         return
-    what = tasks if options.tasks else memory if options.memory else forwards
+    what = tasks if options.tasks else memory if options.memory else overhead if options.overhead else forwards
     print(
         f"AD / plain, batch {options.batch}, {options.threads} thread(s), {options.device}, torch {torch.__version__}"
     )

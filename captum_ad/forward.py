@@ -171,6 +171,7 @@ class ADForward(nn.Module):
         full from here on
         """
         _refuse_transforms()
+        refuse_paint(mask, "ADForward")
         masks = self._masks(inputs, mask)
         record = Record(inputs, masks)
         output = self._run(partial(Tracer, record), inputs, masks, kwargs)
@@ -182,12 +183,7 @@ class ADForward(nn.Module):
 
     def _forward(self, *inputs: Any, mask: Masks = None, **kwargs: Any) -> Tensor:
         _refuse_transforms()
-        if mask is None and painter.get() is not None:
-            raise ValueError(
-                f"{painter.get()} was given a function that calls an ADForward, so that it paints zeros and no mask "
-                "reaches the ADForward. Give it the ADForward itself, with what your function adds inside, e.g. "
-                "ADForward(nn.Sequential(model, nn.Softmax(1))); or say baselines=0 if paint is what you want"
-            )
+        refuse_paint(mask, "ADForward")
         return self._run(Interpreter, inputs, self._masks(inputs, mask), kwargs)
 
     def _run(
@@ -228,7 +224,7 @@ class ADForward(nn.Module):
         try:
             return self.model(*inputs, **kwargs)
         except TypeError as error:
-            if len(inputs) > 1 and not _takes(self.model, len(inputs)):
+            if len(inputs) > 1 and not _takes(self.model, len(inputs), kwargs):
                 raise TypeError(f"{error}. A mask goes by name: ad(x, mask=mask)") from error
             raise
 
@@ -259,6 +255,16 @@ class ADForward(nn.Module):
         return [_feature_mask(x, m, i) for i, (x, m) in enumerate(zip(inputs, given))]
 
 
+def refuse_paint(mask: Masks, kind: str) -> None:
+    """Refuse to run without a mask where somebody paints zeros and nobody said so."""
+    if mask is None and painter.get() is not None:
+        raise ValueError(
+            f"{painter.get()} was given a function that calls {'an' if kind[0] in 'AEIOU' else 'a'} {kind}, so that it "
+            f"paints zeros, and no mask reaches the {kind}. Give it the {kind} itself, with what your function adds "
+            f"inside, e.g. {kind}(nn.Sequential(model, nn.Softmax(1))); or say baselines=0 if paint is what you want"
+        )
+
+
 def _refuse_transforms() -> None:
     if torch._C._are_functorch_transforms_active():
         raise UnsupportedOperationError(
@@ -283,12 +289,14 @@ def _feature_mask(x: Any, mask: Tensor | None, index: int) -> FeatureMask | None
     return FeatureMask(kept)
 
 
-def _takes(model: nn.Module, count: int) -> bool:
-    """Whether a model's forward takes so many arguments."""
+def _takes(model: nn.Module, count: int, named: dict[str, Any]) -> bool:
+    """Whether a model's forward takes so many arguments, beside these by name; True if nobody can tell."""
     try:
-        inspect.signature(model.forward).bind(*range(count))
+        inspect.signature(model.forward).bind(*range(count), **named)
     except TypeError:
         return False
+    except ValueError:
+        return True
     return True
 
 

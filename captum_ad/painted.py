@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from captum_ad.baselines import BASELINES, baseline, inpaint
 from captum_ad.errors import UnknownNameError
 from captum_ad.features import kept_features
-from captum_ad.forward import ADForward, Masks
+from captum_ad.forward import ADForward, Masks, refuse_paint
 from captum_ad.rule import PRESETS, MaskRule
 
 Baseline = str | float | Tensor | Callable[[Tensor, Tensor], Tensor]
@@ -87,6 +87,7 @@ class BaselineForward(nn.Module):
         ValueError, TypeError
             If the mask does not fit, or the baseline is no tensor of the input's shape.
         """
+        refuse_paint(mask, "BaselineForward")
         if isinstance(mask, tuple):
             if len(mask) != 1 + len(more) or any(m is not None for m in mask[1:]):
                 raise ValueError("a BaselineForward masks its first input only: give one mask, and None for the others")

@@ -21,7 +21,7 @@ TO_CONFIDENCE: dict[str, Callable[[Tensor], Tensor]] = {
     "sigmoid": torch.sigmoid,
     "none": lambda output: output,
 }
-"""The activations that have a name."""
+"""Those that have a name."""
 
 
 class Judge:

@@ -130,6 +130,16 @@ def test_a_mask_by_position(ad: ADForward, x: Tensor) -> None:
         ad(x, half())
 
 
+class Named(nn.Module):
+    def forward(self, x: Tensor, y: Tensor, *, factor: float) -> Tensor:
+        raise TypeError("of its own")
+
+
+def test_a_type_error_of_the_models_own_stays_what_it_is(x: Tensor) -> None:
+    with pytest.raises(TypeError, match=r"^of its own$"):
+        ADForward(Named().eval())(x, x, factor=1.0)
+
+
 def test_integers_cannot_be_deactivated(x: Tensor) -> None:
     ad = ADForward(Apply(lambda pixels: pixels.float().mean((2, 3))).eval())
     pixels = (x * 9).to(torch.uint8)

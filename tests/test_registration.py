@@ -23,7 +23,7 @@ from captum.attr import (
 from torch import Tensor, nn
 
 import captum_ad
-from captum_ad import ADForward
+from captum_ad import ADForward, BaselineForward
 
 QUADRANTS = torch.tensor([[0, 1], [2, 3]]).repeat_interleave(4, 0).repeat_interleave(4, 1)[None, None]
 
@@ -277,6 +277,12 @@ def test_an_adforward_inside_a_function_is_refused(name: str, ad: ADForward, x: 
     plain = nn.Sequential(ad.model, nn.Softmax(1))
     if "Lime" not in name and "Sampling" not in name and "Shap" not in name:  # these draw at random
         assert torch.equal(painted, attributor(plain).attribute(x[:1], target=0, **arguments))
+
+
+@pytest.mark.parametrize("call", [lambda x, ad: ad.trace(x).output, lambda x, ad: BaselineForward(ad.model, "avg")(x)])
+def test_so_is_whatever_takes_masks(call: Callable[..., Tensor], ad: ADForward, x: Tensor) -> None:
+    with pytest.raises(ValueError, match="was given a function that calls a"):
+        FeatureAblation(lambda x: call(x, ad)).attribute(x, target=0, feature_mask=QUADRANTS)
 
 
 def test_a_function_that_passes_masks_on_may_call_an_adforward(ad: ADForward, x: Tensor) -> None:

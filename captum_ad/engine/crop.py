@@ -53,11 +53,11 @@ class Part(NamedTuple):
     constants: bool = False
 
     def in_box(self, box: Box, shape: Sequence[int]) -> Tensor:
-        """The values in another box of the tensor, which has that shape; zero where they are not known."""
-        margins = []
-        for dim in reversed(range(self.values.dim())):
-            have, want = (b.sides.get(dim, (0, shape[dim])) for b in (self.box, box))
-            margins += [have[0] - want[0], want[1] - have[1]]
+        """The values in another box, which may reach beyond a tensor of that shape; zero where they are not known."""
+        sides = [[b.sides.get(dim, (0, size)) for b in (self.box, box)] for dim, size in enumerate(shape)]
+        if any(want[0] >= have[1] or have[0] >= want[1] for have, want in sides):
+            return self.values.new_zeros([want[1] - want[0] for _, want in sides])
+        margins = [margin for have, want in reversed(sides) for margin in (have[0] - want[0], want[1] - have[1])]
         return F.pad(self.values, margins) if any(margins) else self.values
 
 

@@ -8,10 +8,15 @@ from collections.abc import Callable
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import assume, given
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from captum_ad import ADForward, FeatureMask, MaskRule
 from captum_ad.engine import Interpreter
+from captum_ad.engine.crop import Box, Part
+from captum_ad.engine.masks import attribute_positions, renewed_mask
+from captum_ad.engine.positions import Geometry, sliding_windows
 from tests.engine.graphs import CHANNELS, HEIGHT, WIDTH
 from tests.engine.test_oracle import ALL_GRAPHS, ALL_RANKS, RULES
 from tests.oracle import Graph
@@ -92,3 +97,75 @@ def test_what_was_padded_may_be_written_to() -> None:
     mask[2:4, 1:3] = True
     whole, parts = (ADForward(model, "no-growth", skip_dead=skip_dead)(x, mask=mask) for skip_dead in (False, True))
     torch.testing.assert_close(parts, whole)
+
+
+class Apply(nn.Module):
+    def __init__(self, function: Callable[..., Tensor], *layers: nn.Module) -> None:
+        super().__init__()
+        self.function, self.layers = function, nn.ModuleList(layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x, *self.layers)
+
+
+def _written(name: str) -> Callable[..., Tensor]:
+    def run(x: Tensor, first: nn.Module, second: nn.Module) -> Tensor:
+        factor = torch.full((1, CHANNELS, HEIGHT, WIDTH), 2.0)
+        getattr(factor, name)(first(x))  # a map is written into what was a constant
+        out: Tensor = second(factor)
+        return out
+
+    return run
+
+
+@pytest.mark.parametrize("name", ["mul_", "div_", "copysign_", "atan2_", "add_", "sub_"])
+@torch.no_grad()
+def test_a_map_written_into_a_constant(name: str) -> None:
+    """Behind a mask of whole channels, whose box has no sides in space."""
+    torch.manual_seed(0)
+    layers = nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1, groups=CHANNELS), nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1)
+    model, x = Apply(_written(name), *layers).eval(), torch.randn(1, CHANNELS, HEIGHT, WIDTH)
+    mask = torch.zeros(1, CHANNELS, HEIGHT, WIDTH, dtype=torch.bool)
+    mask[:, 1:3] = True
+    whole, parts = (ADForward(model, "no-growth", skip_dead=skip_dead)(x, mask=mask) for skip_dead in (False, True))
+    torch.testing.assert_close(parts, whole)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        Apply(lambda x: F.pad(x, (1, -1)) + x),
+        Apply(lambda x: F.max_pool2d(F.pad(x, (4, 0, 0, 0)), 2, 4)),
+        Apply(lambda x: F.avg_pool2d(F.pad(x, (4, 0, 0, 0)), 2, 4)),
+        Apply(lambda x, conv: conv(F.pad(x, (4, 0, 0, 0))), nn.Conv2d(2, 2, 2, stride=4)),
+        Apply(lambda x, conv: conv(F.pad(x, (4, 0, 0, 0))), nn.Conv2d(2, 2, 1, 4)),
+    ],
+)
+@torch.no_grad()
+def test_what_is_read_lies_outside_of_what_is_there(model: nn.Module) -> None:
+    mask = torch.zeros(8, 8, dtype=torch.bool)
+    mask[:, -1] = True
+    x = torch.randn(1, 2, 8, 8)
+    for rule in RULES:
+        whole, parts = (ADForward(model.eval(), rule, skip_dead=skip)(x, mask=mask) for skip in (False, True))
+        torch.testing.assert_close(parts, whole)
+
+
+def test_a_box_that_another_one_does_not_meet() -> None:
+    part = Part(Box({1: (0, 2)}), torch.ones(1, 2))
+    assert part.in_box(Box({1: (2, 5)}), (1, 8)).tolist() == [[0, 0, 0]]
+    assert part.in_box(Box({1: (-3, -1)}), (1, 8)).tolist() == [[0, 0]]
+    assert part.in_box(Box({1: (-1, 3)}), (1, 8)).tolist() == [[0, 1, 1, 0]]
+
+
+@given(st.data())
+def test_masks_are_renewed_alike_without_counting(data: st.DataObject) -> None:
+    kernel, stride, dilation, inputs = (data.draw(st.integers(1, n)) for n in (5, 4, 3, 9))
+    padding = data.draw(st.integers(0, 4))
+    outputs = (inputs + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
+    assume(outputs > 0)
+    windows = sliding_windows([Geometry(inputs, outputs, kernel, stride, padding, dilation)] * 2, torch.device("cpu"))
+    mask = FeatureMask(torch.rand(2, 1, inputs, inputs, generator=torch.Generator().manual_seed(kernel)) < 0.4)
+    for rule in (MaskRule(), MaskRule(growth="none")):
+        counted = attribute_positions(mask, windows, rule, 0.0).mask
+        assert renewed_mask(mask, windows, rule, 0.0).equals(counted)

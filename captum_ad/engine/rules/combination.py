@@ -64,7 +64,7 @@ def product_of_maps(ad: Interpreter, op: Callable[..., Tensor], x: Any, other: A
         masks = [written_mask(ad, factor) for factor in factors]
     else:
         masks = masks_of(ad, *factors)
-    for big, small in ((x, other), (other, x)):
+    for big, small in ((x, other),) if is_in_place(op) else ((x, other), (other, x)):  # in place: a part of x alone
         part = ad.part(big) if isinstance(big, Tensor) and len(masks) == 1 and not kwargs else None
         if part is not None and masks[0] is ad.mask(big) and _is_the_same_all_over(part.box, small, big):
             out = op(*(part.values if factor is big else factor for factor in factors))

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import torch.nn.functional as F
 from torch import Tensor
 
-from captum_ad.engine.crop import Part, room_for
+from captum_ad.engine.crop import Box, Part, room_for
 from captum_ad.engine.interpreter import Interpreter
 from captum_ad.engine.layout import Samples
 from captum_ad.engine.masks import FeatureMask, Windows, renewed_mask
@@ -70,12 +69,12 @@ def _samples_behind(ad: Interpreter, x: Tensor, rank: int, groups: int, channels
 
 def _padded_part(part: Part, reads: Sequence[tuple[int, int]], shape: Sequence[int]) -> tuple[Tensor, list[int]]:
     """A part with zeros around it up to where windows read, and the padding that is left for the operation to do."""
-    first = len(shape) - len(reads)
-    have = [part.box.sides.get(dim, (0, shape[dim])) for dim in range(first, len(shape))]
+    wanted = dict(enumerate(reads, start=len(shape) - len(reads)))
+    have = [part.box.sides.get(dim, (0, shape[dim])) for dim in wanted]
     margins = [(begin - low, high - end) for (begin, end), (low, high) in zip(have, reads)]
     if all(low == high >= 0 for low, high in margins):
         return part.values, [low for low, _ in margins]
-    return F.pad(part.values, [margin for pair in reversed(margins) for margin in pair]), [0] * len(reads)
+    return part.in_box(Box(wanted), shape), [0] * len(reads)
 
 
 @register_rule("conv_transpose1d", "conv_transpose2d", "conv_transpose3d")

@@ -143,7 +143,7 @@ def _slid(
         return ad.emit(run(x), None)  # torch says what is wrong
     windows = slide.windows(x)
     if windows.everything:
-        return _global(ad, run, x, rank, average, of_any_size=False)
+        return _global(ad, run, x, rank, average, by_part=False)
     if average and ad.rule.average == "active":
         ad.complete()
         found = attribute_positions(mask, windows, ad.rule, ad.tau)
@@ -199,14 +199,14 @@ def _adaptive(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, output_size
 
 
 def _global(
-    ad: Interpreter, run: Callable[[Tensor], Tensor], x: Tensor, rank: int, average: bool, of_any_size: bool = True
+    ad: Interpreter, run: Callable[[Tensor], Tensor], x: Tensor, rank: int, average: bool, by_part: bool = True
 ) -> Tensor:
     """One statistic of the whole map has no position of its own: active if anything is."""
     mask = ad.mask(x)
     assert mask is not None
     dims = range(x.dim() - rank, x.dim())
     found = reduce_positions(mask, x.shape, dims, tau=0.0)
-    out = mean_of_part(ad, x, dims, run) if average and of_any_size else None
+    out = mean_of_part(ad, x, dims, run) if average and by_part else None
     if out is None:
         ad.complete()
         out = run(ad.deactivate(x))
@@ -217,10 +217,11 @@ def _global(
 
 def mean_of_part(ad: Interpreter, x: Tensor, dims: Sequence[int], run: Callable[[Tensor], Tensor]) -> Tensor | None:
     """A mean over these dimensions, which `run` computes, by a part of `x` beside zeros; None if that is no gain."""
-    part = ad.clean_part(x, constants=True)
+    part = ad.part(x, constants=True)
     if part is None or not set(part.box.sides) <= set(dims):
         return None
-    return run(part.values) * part.box.share(x.shape)
+    clean = ad.clean_part(x, constants=True)
+    return None if clean is None else run(clean.values) * clean.box.share(x.shape)
 
 
 def _rank(op: Callable[..., Tensor]) -> int:

@@ -64,13 +64,15 @@ class Part(NamedTuple):
 def bounding_box(there: Tensor, dims: Sequence[int]) -> Box | None:
     """The smallest box with sides along these dimensions that holds whatever is True; None if nothing is."""
     sides = {}
-    if 0 not in dims:
-        there = there.view(torch.uint8).amax(0, keepdim=True)  # most of the work, once, and faster than any()
+    there = there.view(torch.uint8)  # of which torch finds the maximum faster than any() of booleans
+    rest = there.amax(0, keepdim=True)  # of the samples first: most of the work, once
     for dim in dims:
         if there.shape[dim] == 1:
             continue
-        others = [d for d in range(there.dim()) if d != dim]
-        found = (there.sum(others) if others else there).nonzero()
+        part, others = (
+            (there, range(1, there.dim())) if dim == 0 else (rest, [d for d in range(there.dim()) if d != dim])
+        )
+        found = (part.amax(list(others)) if len(others) else part).nonzero()
         if len(found) == 0:
             return None
         side = int(found[0]), int(found[-1]) + 1

@@ -205,17 +205,21 @@ def renewed_mask(mask: FeatureMask, windows: Windows, rule: MaskRule, tau: float
 
     Where nothing can change it is the same object.
     """
-    if tau != 0 or mask.feature is not None:
-        return attribute_positions(mask, windows, rule, tau).mask
-    if rule.growth == "none" and windows.centred:
+    if rule.growth == "none" and tau == 0 and mask.feature is None and windows.centred:
         return mask
-    if not windows.slide:
+    if tau != 0 or not windows.slide:
         return attribute_positions(mask, windows, rule, tau).mask
-    alive = _any_in_windows(mask.kept, windows.reads, windows.reads_taps)
+    reads, covers = (windows.reads, windows.reads_taps), (windows.covers, windows.covers_taps)
+    alive = _any_in_windows(mask.kept, *reads)
     if rule.growth == "none":
-        covered = _any_in_windows(mask.kept, windows.covers, windows.covers_taps)
-        alive = alive & (covered if windows.empty_cells is None else covered | windows.empty_cells)
-    return FeatureMask(alive)
+        covered = _any_in_windows(mask.kept, *covers)
+        if mask.feature is not None:
+            covered = covered | ~_any_in_windows(mask.feature, *covers)
+        elif windows.empty_cells is not None:
+            covered = covered | windows.empty_cells
+        alive = alive & covered
+    there = None if mask.feature is None else _any_in_windows(mask.feature, *reads)
+    return FeatureMask(alive) if there is None or all_true(there) else FeatureMask(alive, there)
 
 
 def _any_in_windows(kept: Tensor, matrices: Sequence[Tensor], taps: Sequence[Taps]) -> Tensor:

@@ -165,7 +165,8 @@ def test_masks_are_renewed_alike_without_counting(data: st.DataObject) -> None:
     outputs = (inputs + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
     assume(outputs > 0)
     windows = sliding_windows([Geometry(inputs, outputs, kernel, stride, padding, dilation)] * 2, torch.device("cpu"))
-    mask = FeatureMask(torch.rand(2, 1, inputs, inputs, generator=torch.Generator().manual_seed(kernel)) < 0.4)
-    for rule in (MaskRule(), MaskRule(growth="none")):
-        counted = attribute_positions(mask, windows, rule, 0.0).mask
-        assert renewed_mask(mask, windows, rule, 0.0).equals(counted)
+    kept, feature = torch.rand(2, 2, 1, inputs, inputs, generator=torch.Generator().manual_seed(kernel)) < 0.4
+    for mask in (FeatureMask(kept), FeatureMask(kept & feature, feature)):
+        for rule in (MaskRule(), MaskRule(growth="none")):
+            counted = attribute_positions(mask, windows, rule, 0.0).mask
+            assert renewed_mask(mask, windows, rule, 0.0).equals(counted)

@@ -41,7 +41,7 @@ class Task:
     target : int
         The class whose raw output is explained.
     superpixels : Tensor
-        Feature mask of all methods but Occlusion, int64, shape (1, 1, H, W).
+        Feature mask of FeatureAblation, KernelShap and Lime, int64, shape (1, 1, H, W).
     samples : int
         Perturbations that KernelShap and Lime draw; CausalResponsibility and Rise run four times as many.
     batch_size : int

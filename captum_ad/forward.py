@@ -45,7 +45,7 @@ class ADForward(nn.Module):
         A preset of :data:`captum_ad.PRESETS`, or knobs of your own. The default is the paper's.
     tau : float
         Threshold τ in [0, 1): a position stays active iff more than this share of the features that
-        it is computed from is (Definition 4). The paper uses 0 throughout.
+        it is computed from is kept (Definition 4). The paper uses 0 throughout.
     select : callable, optional
         Picks the tensor to explain from the model's output, for models that return something else.
     skip_dead : bool
@@ -56,7 +56,7 @@ class ADForward(nn.Module):
     Raises
     ------
     TypeError
-        If `model` is no module, or is wrapped already.
+        If `model` is no module, or an ADForward or BaselineForward already.
     ValueError
         If `tau` is not in [0, 1) or `rule` is unknown.
 
@@ -85,8 +85,11 @@ class ADForward(nn.Module):
         skip_dead: bool = True,
     ) -> None:
         super().__init__()
-        if isinstance(model, ADForward):
-            raise TypeError("the model is an ADForward already: wrap its .model")
+        from captum_ad.painted import BaselineForward  # which knows this module
+
+        if isinstance(model, (ADForward, BaselineForward)):
+            kind = "an ADForward" if isinstance(model, ADForward) else "a BaselineForward"
+            raise TypeError(f"the model is {kind} already: wrap its .model")
         if not isinstance(model, nn.Module):
             raise TypeError(f"expected a torch.nn.Module, got {type(model).__name__}; wrap your function in a module")
         if isinstance(tau, bool) or not isinstance(tau, (int, float)) or not math.isfinite(tau) or not 0 <= tau < 1:

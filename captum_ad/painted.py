@@ -21,8 +21,8 @@ Baseline = str | float | Tensor | Callable[[Tensor, Tensor], Tensor]
 class BaselineForward(nn.Module):
     """A model with a baseline: ``forward(x, mask=m)`` paints the masked features and runs the model on the result.
 
-    What occlusion has always done, with the interface of an :class:`~captum_ad.ADForward`: whatever
-    takes one takes the other. Captum's masking attributors too; for a baseline that Captum can take
+    What occlusion has always done, with the interface of an :class:`~captum_ad.ADForward`: the
+    metrics, lime and shap take either, and so do Captum's masking attributors; for a baseline that Captum can take
     itself the result is what the plain model with ``baselines=`` gives (but for Lime with its default
     kernel, which there compares painted images, and here masks).
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from captum_ad import PRESETS, ADForward, MaskRule, UnknownNameError
+from captum_ad import PRESETS, ADForward, BaselineForward, MaskRule, UnknownNameError
 from tests.networks import Apply
 
 N, C, H, W = 3, 2, 6, 5
@@ -255,6 +255,8 @@ def test_models_that_are_no_modules(model: Any) -> None:
 
 
 def test_wrapping_twice_and_bad_select() -> None:
+    with pytest.raises(TypeError, match="a BaselineForward already"):
+        ADForward(BaselineForward(Classifier(), 0))
     with pytest.raises(TypeError, match="an ADForward already"):
         ADForward(ADForward(Classifier()))
     with pytest.raises(TypeError, match="select must be a function"):

@@ -107,8 +107,8 @@ class CausalResponsibility(PerturbationAttribution):  # type: ignore[misc]
         min_region : int
             Regions of at most that many positions are not cut.
         max_forwards : int
-            Budget of masked inputs per sample. Every iteration makes its first partition, then every one
-            its second, and so on.
+            Budget of masked inputs per sample. All iterations make their first partition, then all
+            their second, and so on.
         gamma : float
             A combination also has to keep that share of the original confidence, 0 to 1.
         allow_other_target : bool

@@ -66,9 +66,15 @@ class FeatureMask:
         """The box of what is dead; None if nothing is."""
         return bounding_box(self.dead, range(self.dead.dim()))
 
+    def again(self) -> FeatureMask:
+        """The same mask as an object of its own: renewed, and nothing has changed. What is known of one is of both."""
+        same = object.__new__(FeatureMask)
+        object.__setattr__(same, "__dict__", self.__dict__)
+        return same
+
     def equals(self, other: FeatureMask) -> bool:
         """Whether two masks say the same."""
-        if self is other:
+        if self.__dict__ is other.__dict__:
             return True
         if self.kept.shape != other.kept.shape or (self.feature is None) != (other.feature is None):
             return False
@@ -201,12 +207,9 @@ def attribute_positions(mask: FeatureMask, windows: Windows, rule: MaskRule, tau
 
 
 def renewed_mask(mask: FeatureMask, windows: Windows, rule: MaskRule, tau: float) -> FeatureMask:
-    """The mask that :func:`attribute_positions` gives, without counting where that is not needed.
-
-    Where nothing can change it is the same object.
-    """
+    """The mask that :func:`attribute_positions` gives, without counting where that is not needed."""
     if rule.growth == "none" and tau == 0 and mask.feature is None and windows.centred:
-        return mask
+        return mask.again()
     if tau != 0 or not windows.slide:
         return attribute_positions(mask, windows, rule, tau).mask
     reads, covers = (windows.reads, windows.reads_taps), (windows.covers, windows.covers_taps)

@@ -1,6 +1,6 @@
 """Metrics of explanations: sufficiency, ρ-robustness, insertion and deletion, missingness.
 
-Each is a function of one input, and a class of torchmetrics' kind over many. :func:`compare` runs a
+Functions of one input; most have a class of torchmetrics' kind over many. :func:`compare` runs a
 whole study; :func:`summarise` and :func:`significance` say what came out of it, the plots show it.
 """
 

@@ -21,7 +21,7 @@ PAPER_GAMMAS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)
 
 @dataclass(frozen=True)
 class ConfidenceCurve(Curve):
-    """The target's confidence over the share of the input that is present, along a ranking.
+    """The target's confidence over the share of the input that is present (in a deletion curve: removed).
 
     Attributes
     ----------

@@ -84,11 +84,11 @@ class _OnBackgrounds(_Mean):
         x: Tensor,
         explanation: SufficientExplanation | Tensor,
         target: int,
-        backgrounds: DrawnBackgrounds | None,
+        backgrounds: Backgrounds | DrawnBackgrounds | None,
     ) -> Robustness:
         drawn = self.backgrounds if backgrounds is None else backgrounds
         if drawn is None:
-            raise ValueError(f"{type(self).__name__} has no backgrounds: give it some, or each update its backgrounds")
+            raise ValueError(f"{type(self).__name__} has no backgrounds: pass some when you make it, or to each update")
         return rho_robustness(
             model, x, explanation, target, drawn, to_confidence=self.to_confidence, batch_size=self.batch_size
         )
@@ -123,7 +123,7 @@ class RhoRobustness(_OnBackgrounds):
         x: Tensor,
         explanation: SufficientExplanation | Tensor,
         target: int,
-        backgrounds: DrawnBackgrounds | None = None,
+        backgrounds: Backgrounds | DrawnBackgrounds | None = None,
     ) -> None:
         """Add one explanation.
 
@@ -131,8 +131,8 @@ class RhoRobustness(_OnBackgrounds):
         ----------
         model, x, explanation, target
             As for :func:`captum_ad.metrics.rho_robustness`.
-        backgrounds : DrawnBackgrounds, optional
-            Drawn from the backgrounds for this input already.
+        backgrounds : Backgrounds or DrawnBackgrounds, optional
+            For this input, in place of the metric's own; drawn already, or to be drawn.
         """
         self._add(self._planted(model, x, explanation, target, backgrounds).rho)
 
@@ -152,7 +152,7 @@ class ConfidenceOnBackgrounds(_OnBackgrounds):
         x: Tensor,
         explanation: SufficientExplanation | Tensor,
         target: int,
-        backgrounds: DrawnBackgrounds | None = None,
+        backgrounds: Backgrounds | DrawnBackgrounds | None = None,
     ) -> None:
         """Add one explanation; arguments as of :meth:`RhoRobustness.update`."""
         self._add(self._planted(model, x, explanation, target, backgrounds).confidence)

@@ -47,7 +47,7 @@ def plot_rho_over_gamma(
     records : DataFrame
         One row per explanation, see :mod:`captum_ad.metrics.statistics`; those with a gamma are shown.
     method, backgrounds : str
-        Which of them.
+        Which of them, by their names in the records, e.g. ``"occlusion"`` and ``"K1"``.
     plt_fig_axis : (Figure, Axes), optional
         Where to draw; otherwise on a new figure.
     use_pyplot : bool

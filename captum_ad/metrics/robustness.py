@@ -31,7 +31,7 @@ class Robustness:
     class_kept : Tensor
         Whether the target is the answer there, bool, shape (n,).
     n : int
-        DrawnBackgrounds.
+        How many backgrounds.
     excluded : int
         Candidates left out because the model calls them the target without any explanation.
     """

@@ -70,21 +70,23 @@ def compare(
     images : mapping, sequence or Tensor
         Inputs of shape (1, C, H, W) or (C, H, W), by name; without names they are "0", "1", …
     methods : sequence of str, or mapping
-        Of :data:`captum_ad.attributions.METHODS`; or names to functions of (forward, x, target) that
-        return an attribution, ``forward`` being an ADForward or BaselineForward.
+        Of ``occlusion``, ``feature_ablation``, ``kernel_shap``, ``lime``, ``responsibility``, ``rise``; or
+        names to functions of (forward, x, target) that return an attribution, ``forward`` being an ADForward or
+        BaselineForward.
     maskings : sequence of str, or mapping
         ``"ad:PRESET"`` and baselines' names; or names to rules and baselines. A name that begins with
         "ad:" counts as AD in the statistics.
     gammas : sequence of float
         Thresholds; by default the paper's.
     backgrounds : mapping of str to Backgrounds
-        By name, e.g. ``{"K1": SolidColors(mean=mean, std=std)}``.
+        To be given: there is no default. By name, e.g. ``{"K1": SolidColors(mean=mean, std=std)}``.
     sizes : sequence of float
         The equal sizes at which ρ is measured too.
     samples : int
-        Perturbations per attribution by Lime or KernelShap.
+        Perturbations per attribution by ``kernel_shap`` or ``lime``; ``responsibility`` and ``rise``
+        run four times as many.
     segments : int
-        Superpixels, about, for all named methods but Occlusion.
+        Superpixels, about, for ``feature_ablation``, ``kernel_shap`` and ``lime``.
     window : int
         Side of Occlusion's window; it moves by half of that.
     step : int, optional

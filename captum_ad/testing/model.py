@@ -35,7 +35,7 @@ def check_model(
     - *no lost masks*: with nothing kept, no map comes alive again; and the output depends on the mask.
     - *batches do not mix*: a sample gives in a batch what it gives alone, to rounding.
 
-    After the first two, and the third, the others mean nothing if it has failed, and are left out. Rounding is a
+    If one of the first three fails, the rest mean nothing and are left out. Rounding is a
     difference of at most 1e-4 of the largest output (float64: 1e-9, half precision: 2e-2).
 
     Parameters

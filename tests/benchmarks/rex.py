@@ -152,7 +152,7 @@ def arguments(parser: argparse.ArgumentParser, maskings: Sequence[str], backgrou
     return parser.parse_args()
 
 
-def contexts_of(transform: Any, options: argparse.Namespace) -> dict[str, Any]:
+def backgrounds_of(transform: Any, options: argparse.Namespace) -> dict[str, Any]:
     """K1, and K2 where there are photographs for it."""
     n = options.backgrounds
     backgrounds: dict[str, Any] = {"K1": SolidColors(n, options.seed, mean=127 / 255, std=128 / 255)}
@@ -192,7 +192,7 @@ def set_up(options: argparse.Namespace) -> tuple[nn.Module, Any, dict[str, Any]]
     torch.set_num_threads(options.threads)
     logging.getLogger("ReX").setLevel(logging.ERROR)
     model, transform = efficientnet_lite0()
-    return model, transform, contexts_of(transform, options)
+    return model, transform, backgrounds_of(transform, options)
 
 
 @torch.no_grad()

@@ -239,7 +239,7 @@ class TestFile:
         other[2] = nn.Tanh().eval()
         self.assert_not_taken_over(path, model=other)
 
-    def test_of_contexts_of_ones_own_is_taken_up(self, suffix, tmp_path):
+    def test_of_backgrounds_of_ones_own_is_taken_up(self, suffix, tmp_path):
         """Made anew, as in another process, with the same settings."""
 
         class Mine:

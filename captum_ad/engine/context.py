@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import math
-import re
 import weakref
 from collections.abc import Callable, Iterable, Sequence
-from functools import lru_cache
-from types import MethodType
 from typing import Any, NoReturn, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import resolve_name
 
 from captum_ad.engine.border import fill_border
 from captum_ad.engine.crop import SMALLEST, WORTHWHILE, Box, Part
 from captum_ad.engine.layout import Samples, is_basic, overlaps_itself
 from captum_ad.engine.masks import FeatureMask
 from captum_ad.engine.origins import has_own_backward, is_outer_constant, module_path, tensors_of
-from captum_ad.engine.registry import KEEP_SCORES, rule_for
+from captum_ad.engine.registry import KEEP_SCORES, name_of, rank_of_convolution, rule_for
 from captum_ad.engine.select import zero_, zeroed
 from captum_ad.engine.tags import Storage, Tag, is_left_behind, pointer_of, put_tag, tag_of, version_of
 from captum_ad.errors import UnsupportedOperationError
@@ -360,7 +356,7 @@ class Context:
     def _inherited_channels(self, out: Tensor) -> frozenset[int] | None:
         """Which dimensions of a result are channels, by the operation and its operands; whatever their masks."""
         name = getattr(self._operation, "__name__", "")
-        rank = _rank_of_convolution(name)
+        rank = rank_of_convolution(name)
         if rank is not None:
             return frozenset({out.dim() - rank - 1})
         known = {
@@ -395,21 +391,3 @@ class Context:
     def _mark(self, x: Tensor, tag: Tag) -> None:
         put_tag(x, tag)
         self._marked.append(weakref.ref(x))
-
-
-@lru_cache(maxsize=1024)
-def _rank_of_convolution(name: str) -> int | None:
-    found = re.fullmatch(r"conv(?:_transpose)?([123])d", name)
-    return int(found[1]) if found else None
-
-
-def name_of(operation: Callable[..., Any] | None) -> str:
-    """An operation, as messages call it."""
-    if operation is None:
-        return "the model's output"
-    owner = getattr(operation, "__self__", None)
-    if isinstance(operation, MethodType):
-        kind = owner if isinstance(owner, type) else type(owner)
-        return f"{kind.__name__}.{operation.__name__}"
-    name = resolve_name(operation) or getattr(owner, "__name__", "") or getattr(operation, "__name__", repr(operation))
-    return f"operation {name}"

@@ -19,11 +19,11 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from captum_ad.engine.context import Context, name_of
+from captum_ad.engine.context import Context
 from captum_ad.engine.layout import Samples
 from captum_ad.engine.masks import FeatureMask
 from captum_ad.engine.origins import call_depth
-from captum_ad.engine.registry import TAKES_PARTS, OperationRule, rule_for
+from captum_ad.engine.registry import TAKES_PARTS, OperationRule, name_of, rule_for
 from captum_ad.engine.select import zeroed
 from captum_ad.engine.tags import Storage, Tag, pointer_of, tag_of, take_tag, tensors_in, version_of
 from captum_ad.errors import UnsupportedOperationError

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Hashable, Iterable, Iterator
+from functools import lru_cache
 from types import MethodType
 from typing import Any, TypeVar, cast
 
@@ -10,6 +12,7 @@ import torch
 from torch import nn
 from torch._library.custom_ops import CustomOpDef
 from torch._ops import OpOverload
+from torch.overrides import resolve_name
 
 from captum_ad.engine.blocks import block_in, block_of
 from captum_ad.errors import UnknownNameError
@@ -196,3 +199,22 @@ def is_in_place(operation: Any) -> bool:
     if name.startswith("__"):
         return (name.startswith("__i") and name not in ("__invert__", "__int__", "__index__")) or name == "__setitem__"
     return name.endswith("_")
+
+
+@lru_cache(maxsize=1024)
+def rank_of_convolution(name: str) -> int | None:
+    """The number of spatial dimensions of a convolution of that name; None for other operations."""
+    found = re.fullmatch(r"conv(?:_transpose)?([123])d", name)
+    return int(found[1]) if found else None
+
+
+def name_of(operation: Callable[..., Any] | None) -> str:
+    """An operation, as messages call it."""
+    if operation is None:
+        return "the model's output"
+    owner = getattr(operation, "__self__", None)
+    if isinstance(operation, MethodType):
+        kind = owner if isinstance(owner, type) else type(owner)
+        return f"{kind.__name__}.{operation.__name__}"
+    name = resolve_name(operation) or getattr(owner, "__name__", "") or getattr(operation, "__name__", repr(operation))
+    return f"operation {name}"

@@ -144,6 +144,12 @@ class Context:
         tag.clean, tag.writes = True, tag.storage.writes
         return part
 
+    def part_or_all(self, x: Tensor, *, clean: bool, constants: bool = False) -> Part:
+        """As :meth:`part` or, if `clean`, :meth:`clean_part`; all of `x` where that is what has to be computed with."""
+        if clean:
+            return self.clean_part(x, constants=constants) or Part(Box({}), self.deactivate(x))
+        return self.part(x, constants=constants) or Part(Box({}), x)
+
     def complete(self, *operands: Tensor) -> None:
         """Write into operands (all of them if none is named) what has been computed of them."""
         for x in operands or self._operands:
@@ -180,7 +186,7 @@ class Context:
             if not self.is_clean(x):
                 zero_(x, tag.mask)
 
-    def is_by_position(self, x: Tensor, channel: int) -> bool:
+    def spares_checkpoint(self, x: Tensor, channel: int) -> bool:
         """Whether an operation may do without a checkpoint that computes each position from itself alone, by channels.
 
         What a deactivated position holds goes into that position only, which stays deactivated, where all channels

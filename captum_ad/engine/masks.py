@@ -113,6 +113,11 @@ class Taps(NamedTuple):
     stride: int
     offsets: Sequence[int]
 
+    def matrix(self, inputs: int, device: torch.device) -> Tensor:
+        """As of :class:`Windows`: a row for each output position, 1 where it has an input position."""
+        ahead = torch.arange(inputs) - self.stride * torch.arange(self.outputs)[:, None]
+        return torch.isin(ahead, torch.tensor(list(self.offsets))).to(device, torch.float32)
+
     def any(self, values: Tensor, dim: int) -> Tensor:
         """Whether any value in each window is True; `values` are booleans as bytes."""
         span, (low, high) = (self.outputs - 1) * self.stride + 1, (min(self.offsets), max(self.offsets))
@@ -163,7 +168,7 @@ class Windows:
         return empty if bool(empty.any()) else None
 
     @cached_property
-    def slide(self) -> bool:
+    def can_slide(self) -> bool:
         """Whether taps are known, and every output position reads something."""
         return len(self.reads_taps) > 0 and bool((_window_sizes(self.reads) > 0).all())
 
@@ -210,7 +215,7 @@ def renewed_mask(mask: FeatureMask, windows: Windows, rule: MaskRule, tau: float
     """The mask that :func:`attribute_positions` gives, without counting where that is not needed."""
     if rule.growth == "none" and tau == 0 and mask.feature is None and windows.centred:
         return mask.again()
-    if tau != 0 or not windows.slide:
+    if tau != 0 or not windows.can_slide:
         return attribute_positions(mask, windows, rule, tau).mask
     reads, covers = (windows.reads, windows.reads_taps), (windows.covers, windows.covers_taps)
     alive = _any_in_windows(mask.kept, *reads)

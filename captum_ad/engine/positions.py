@@ -37,15 +37,20 @@ def sliding_windows(geometry: Iterable[Geometry], device: torch.device) -> Windo
 
 @lru_cache(maxsize=2048)
 def _sliding_windows(geometry: tuple[Geometry, ...], device: torch.device) -> Windows:
-    reads, covers = ([_matrix(kind, g, device) for g in geometry] for kind in (_slides_over, _slides_onto))
-    windows = [range(-g.padding, g.dilation * (g.kernel - 1) - g.padding + 1, g.dilation) for g in geometry]
-    cells = [range(_cell(g) - g.padding, _cell(g) - g.padding + g.stride) for g in geometry]
-    return Windows(
-        reads,
-        covers,
-        [Taps(g.outputs, g.stride, offsets) for g, offsets in zip(geometry, windows)],
-        [Taps(g.outputs, g.stride, offsets) for g, offsets in zip(geometry, cells)],
-    )
+    reads, covers = ([Taps(g.outputs, g.stride, of(g)) for g in geometry] for of in (_slides_over, _slides_onto))
+    with torch.inference_mode(False):
+        matrices = [[line.matrix(g.inputs, device) for g, line in zip(geometry, taps)] for taps in (reads, covers)]
+    return Windows(matrices[0], matrices[1], reads, covers)
+
+
+def _slides_over(g: Geometry) -> Sequence[int]:
+    return range(-g.padding, g.dilation * (g.kernel - 1) - g.padding + 1, g.dilation)
+
+
+def _slides_onto(g: Geometry) -> Sequence[int]:
+    """As many positions as the stride, in the middle of the window."""
+    first = (g.dilation * (g.kernel - 1) + 1 - g.stride + 1) // 2 - g.padding
+    return range(first, first + g.stride)
 
 
 def transposed_windows(geometry: Iterable[Geometry], device: torch.device) -> Windows:
@@ -65,20 +70,6 @@ def resized_windows(reads: Sequence[Tensor], device: torch.device) -> Windows:
 
 # Does input position `i` belong to output position `o`? Both are columns and rows of all positions.
 _Belongs = Callable[[Geometry, Tensor, Tensor], Tensor]
-
-
-def _slides_over(g: Geometry, o: Tensor, i: Tensor) -> Tensor:
-    return _is_tap(g, i - (o * g.stride - g.padding))
-
-
-def _slides_onto(g: Geometry, o: Tensor, i: Tensor) -> Tensor:
-    offset = i - (o * g.stride - g.padding + _cell(g))
-    return (offset >= 0) & (offset < g.stride)
-
-
-def _cell(g: Geometry) -> int:
-    """Where in its window the cell of an output position begins: as many positions as the stride, in the middle."""
-    return (g.dilation * (g.kernel - 1) + 1 - g.stride + 1) // 2
 
 
 def _receives_from(g: Geometry, o: Tensor, i: Tensor) -> Tensor:

@@ -154,7 +154,7 @@ def concatenation(
     shape = (*first.shape[:dim], sum(t.shape[dim] for t in joined), *first.shape[dim + 1 :])
     box = ad.box(mask, shape)
     if box is not None and dim not in box.sides and all(map(ad.is_data, tensors)):
-        parts = [(ad.part(x) or Part(Box({}), x)).in_box(box, x.shape) for x in tensors]
+        parts = [ad.part_or_all(x, clean=False).in_box(box, x.shape) for x in tensors]
         values = op(parts, dim)
         return ad.emit(room_for(values, shape), mask, clean=clean, part=Part(box, values))
     ad.complete()
@@ -219,11 +219,7 @@ def _sum_of_parts(
     clean: bool,
 ) -> Tensor:
     """As the rest of :func:`sum_of`, of what is in a box; `dirty`: what is dead in an operand is dead in the sum."""
-    unseen = [dirty or ad.mask(x) is mask for x in operands]
-    parts = [
-        (ad.part(x) or Part(Box({}), x)) if dead else (ad.clean_part(x) or Part(Box({}), ad.deactivate(x)))
-        for x, dead in zip(operands, unseen)
-    ]
+    parts = [ad.part_or_all(x, clean=not dirty and ad.mask(x) is not mask) for x in operands]
     out = run(*(part.in_box(box, x.shape) for part, x in zip(parts, operands)))
     return ad.emit_part(operands[0], Part(box, out), mask, clean=clean, in_place=is_in_place(op))
 

@@ -30,7 +30,7 @@ def over_last(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *constants:
         mask = None  # no position is left to deactivate
     elif mask is not None and mask.kept.shape[last] > 1:
         mask = reduce_positions(mask, x.shape, [last], tau=0.0).mask
-    by_position = mask is not None and ad.is_by_position(x, last)
+    by_position = mask is not None and ad.spares_checkpoint(x, last)
     part = None if mask is None else ad.part(x) if by_position else ad.clean_part(x)
     if part is not None and last not in part.box.sides:
         values = op(part.values, *constants)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 import torch.nn.functional as F
@@ -42,7 +41,7 @@ def max_pool(
     def run_part(x: Tensor) -> Tensor:
         return op(x, kernel_size, stride or kernel_size, 0, dilation)
 
-    return _slid(ad, run, input, slide, partial(_padded, -math.inf, run_part) if input.is_floating_point() else None)
+    return _slid(ad, run, input, slide, run_part if input.is_floating_point() else None, -math.inf)
 
 
 @register_rule("avg_pool1d", "avg_pool2d", "avg_pool3d")
@@ -69,7 +68,7 @@ def avg_pool(
         return op(x, kernel_size, stride or kernel_size, 0, **divisor)
 
     of_kernel_size = not ceil_mode and (count_include_pad or not any(slide.padding))  # every window counts as many
-    return _slid(ad, run, input, slide, partial(_padded, 0.0, run_part) if of_kernel_size else None, average=True)
+    return _slid(ad, run, input, slide, run_part if of_kernel_size else None, average=True)
 
 
 @register_rule("adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d")
@@ -133,10 +132,11 @@ def _slid(
     run: Callable[[Tensor], Tensor],
     x: Tensor,
     slide: Slide,
-    run_part: Callable[[Part, Sequence[tuple[int, int]], Sequence[int]], Tensor] | None,
+    run_part: Callable[[Tensor], Tensor] | None,
+    padding: float = 0.0,
     average: bool = False,
 ) -> Tensor:
-    """Pool over sliding windows; only what active ones read, if there is a way to run a part."""
+    """Pool over sliding windows; only over what active ones read, padded, if there is a way to run a part."""
     mask, rank = ad.mask(x), len(slide.kernel)
     if mask is None or min(slide.sizes) < 1:
         ad.complete()
@@ -155,24 +155,18 @@ def _slid(
         ad.complete()
         return ad.emit(run(slide.input(ad, x)), mask)
     box = box.along(range(x.dim() - rank, x.dim()))
-    values = run_part(*slide.part(ad, x, box), x.shape)
+    values = run_part(_padded(*slide.part(ad, x, box), x.shape, padding))
     return ad.emit(room_for(values, shape), mask, part=Part(box, values))
 
 
-def _padded(
-    padding: float,
-    run: Callable[[Tensor], Tensor],
-    part: Part,
-    reads: Sequence[tuple[int, int]],
-    shape: Sequence[int],
-) -> Tensor:
-    """Run on what windows read: a part, zeros around it as far as there are positions, and padding."""
+def _padded(part: Part, reads: Sequence[tuple[int, int]], shape: Sequence[int], padding: float) -> Tensor:
+    """What windows read: a part, zeros around it as far as there are positions, and padding beyond."""
     first = len(shape) - len(reads)
     inside = {first + i: (max(0, low), min(shape[first + i], high)) for i, (low, high) in enumerate(reads)}
     x = part.in_box(Box(inside), shape)
     beyond = [(max(0, -low), max(0, high - shape[first + i])) for i, (low, high) in enumerate(reads)]
     margins = [margin for pair in reversed(beyond) for margin in pair]
-    return run(F.pad(x, margins, value=padding) if any(margins) else x)
+    return F.pad(x, margins, value=padding) if any(margins) else x
 
 
 def _adaptive(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, output_size: Any, average: bool) -> Tensor:

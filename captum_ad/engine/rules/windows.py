@@ -53,7 +53,7 @@ class Slide(NamedTuple):
 
     def input(self, ad: Interpreter, x: Tensor) -> Tensor:
         """`x` as active windows read it."""
-        if self.is_by_position and ad.is_by_position(x, x.dim() - len(self.kernel) - 1):
+        if self.is_by_position and ad.spares_checkpoint(x, x.dim() - len(self.kernel) - 1):
             return x
         return ad.window_input(x, self.reach)
 
@@ -66,10 +66,8 @@ class Slide(NamedTuple):
         for dim, size, step, before, reach in zip(dims, self.sizes, self.steps, self.padding, self.reach):
             start, end = box.sides.get(dim, (0, size))
             reads.append((start * step - before, (end - 1) * step - before + reach + 1))
-        if self.is_by_position and ad.is_by_position(x, dims[0] - 1):
-            part = ad.part(x) or Part(Box({}), x)
-        else:
-            part = ad.clean_part(x, constants=True) or Part(Box({}), ad.deactivate(x))
+        dirty = self.is_by_position and ad.spares_checkpoint(x, dims[0] - 1)
+        part = ad.part_or_all(x, clean=not dirty, constants=not dirty)
         of_positions = part.box.along(dims)  # windows read all channels
         part = Part(of_positions, part.in_box(of_positions, x.shape))
         if ad.rule.border == "mean" and any(self.reach):

@@ -10,10 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 WORTHWHILE = 0.6
@@ -61,23 +63,19 @@ class Part(NamedTuple):
         return F.pad(self.values, margins) if any(margins) else self.values
 
 
-def bounding_box(there: Tensor, dims: Sequence[int]) -> Box | None:
-    """The smallest box with sides along these dimensions that holds whatever is True; None if nothing is."""
+def bounding_box(there: NDArray[Any]) -> Box | None:
+    """The smallest box that holds whatever is True of one sample, the first of all; None if nothing is."""
     sides = {}
-    there = there.view(torch.uint8)  # of which torch finds the maximum faster than any() of booleans
-    rest = there.amax(0, keepdim=True)  # of the samples first: most of the work, once
-    for dim in dims:
-        if there.shape[dim] == 1:
+    axes = range(there.ndim)
+    for axis, size in enumerate(there.shape):
+        if size == 1:
             continue
-        part, others = (
-            (there, range(1, there.dim())) if dim == 0 else (rest, [d for d in range(there.dim()) if d != dim])
-        )
-        found = (part.amax(list(others)) if len(others) else part).nonzero()
-        if len(found) == 0:
+        (found,) = np.nonzero(there.any(tuple(other for other in axes if other != axis)))
+        if not len(found):
             return None
         side = int(found[0]), int(found[-1]) + 1
-        if side != (0, there.shape[dim]):
-            sides[dim] = side
+        if side != (0, size):
+            sides[axis + 1] = side
     return Box(sides)
 
 

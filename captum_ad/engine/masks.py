@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, reduce
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils.weak import WeakIdKeyDictionary
 
 from captum_ad.engine.crop import Box, bounding_box
 from captum_ad.rule import MaskRule
@@ -33,8 +35,11 @@ class FeatureMask:
 
     kept: Tensor
     feature: Tensor | None = None
+    given_feature: Tensor | None = field(init=False, repr=False, compare=False)
+    """`feature` before it was broadcast: what is remembered of it goes by that object."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "given_feature", self.feature)
         if self.feature is not None and self.feature.shape != self.kept.shape:
             for name, part in zip(("kept", "feature"), torch.broadcast_tensors(self.kept, self.feature)):
                 object.__setattr__(self, name, part)
@@ -56,15 +61,23 @@ class FeatureMask:
         return {}
 
     @cached_property
+    def _extremes(self) -> tuple[NDArray[Any], NDArray[Any]]:
+        """What is dead in no sample, and what is not dead in all, fetched at once: each fetch waits for the device."""
+        left = (self.kept if self.feature is None else ~self.dead).view(torch.uint8)  # of which amax is quicker
+        lowest, highest = (left[0], left[0]) if left.shape[:1] == (1,) else (left.amin(0), left.amax(0))
+        if left.device.type != "cpu":
+            lowest, highest = torch.stack((lowest, highest)).cpu()
+        return lowest.numpy().view(bool), highest.numpy().view(bool)
+
+    @cached_property
     def box(self) -> Box | None:
-        """The box of what is not dead in any sample; None if nothing is left."""
-        left = self.kept if self.feature is None else ~self.dead
-        return bounding_box(left, range(1, left.dim()))
+        """The box of what is not dead in all samples, across samples; None if nothing is left."""
+        return bounding_box(self._extremes[1])
 
     @cached_property
     def dead_box(self) -> Box | None:
-        """The box of what is dead; None if nothing is."""
-        return bounding_box(self.dead, range(self.dead.dim()))
+        """The box of what is dead in any sample, across samples; None if nothing is."""
+        return bounding_box(~self._extremes[0])
 
     def again(self) -> FeatureMask:
         """The same mask as an object of its own: renewed, and nothing has changed. What is known of one is of both."""
@@ -78,7 +91,7 @@ class FeatureMask:
             return True
         if self.kept.shape != other.kept.shape or (self.feature is None) != (other.feature is None):
             return False
-        same = torch.equal(self.kept, other.kept)
+        same = self.kept is other.kept or torch.equal(self.kept, other.kept)
         return same and (self.feature is None or other.feature is None or torch.equal(self.feature, other.feature))
 
     @property
@@ -88,7 +101,7 @@ class FeatureMask:
 
     def is_full(self) -> bool:
         """Whether every position is a feature and kept, so that the mask says nothing."""
-        return self.feature is None and all_true(self.kept)
+        return self.feature is None and (self.kept.numel() == 0 or bool(self._extremes[0].all()))
 
     def map(self, change: Callable[[Tensor], Tensor]) -> FeatureMask:
         """The mask whose parts are changed alike."""
@@ -98,6 +111,14 @@ class FeatureMask:
 def full_mask(x: Tensor) -> FeatureMask:
     """The mask of a tensor whose features are all kept."""
     return FeatureMask(torch.ones((1,) * x.dim(), dtype=torch.bool, device=x.device))
+
+
+def undeactivated(feature: Tensor) -> FeatureMask:
+    """The mask of a tensor that holds features there, all of them kept, which may outlive the forward."""
+    with torch.inference_mode(False):  # of whose tensors no later backward could make use
+        mask = FeatureMask(feature) if all_true(feature) else FeatureMask(feature, feature)
+        assert mask.dead.shape == feature.shape  # found now
+    return mask
 
 
 def constant_mask(x: Tensor) -> FeatureMask:
@@ -172,6 +193,21 @@ class Windows:
         """Whether taps are known, and every output position reads something."""
         return len(self.reads_taps) > 0 and bool((_window_sizes(self.reads) > 0).all())
 
+    def of_features(self, feature: Tensor) -> tuple[FeatureMask, Tensor]:
+        """The mask if every feature is kept, and where no feature is covered; remembered as long as `feature` is."""
+        found: tuple[FeatureMask, Tensor] | None = self._of_features.get(feature)
+        if found is None:
+            with torch.inference_mode(False):
+                read = _any_in_windows(feature, self.reads, self.reads_taps)
+                uncovered = ~_any_in_windows(feature, self.covers, self.covers_taps)
+                found = undeactivated(read), uncovered
+            self._of_features[feature] = found
+        return found
+
+    @cached_property
+    def _of_features(self) -> Any:
+        return WeakIdKeyDictionary()
+
     @cached_property
     def everything(self) -> bool:
         """Whether there is one output position, and it is computed from all input positions."""
@@ -217,17 +253,18 @@ def renewed_mask(mask: FeatureMask, windows: Windows, rule: MaskRule, tau: float
         return mask.again()
     if tau != 0 or not windows.can_slide:
         return attribute_positions(mask, windows, rule, tau).mask
-    reads, covers = (windows.reads, windows.reads_taps), (windows.covers, windows.covers_taps)
-    alive = _any_in_windows(mask.kept, *reads)
+    if mask.given_feature is None:
+        there, uncovered = None, windows.empty_cells
+    else:
+        whole, uncovered = windows.of_features(mask.given_feature)
+        if mask.kept is mask.feature:
+            return whole
+        there = whole.feature
+    alive = _any_in_windows(mask.kept, windows.reads, windows.reads_taps)
     if rule.growth == "none":
-        covered = _any_in_windows(mask.kept, *covers)
-        if mask.feature is not None:
-            covered = covered | ~_any_in_windows(mask.feature, *covers)
-        elif windows.empty_cells is not None:
-            covered = covered | windows.empty_cells
-        alive = alive & covered
-    there = None if mask.feature is None else _any_in_windows(mask.feature, *reads)
-    return FeatureMask(alive) if there is None or all_true(there) else FeatureMask(alive, there)
+        covered = _any_in_windows(mask.kept, windows.covers, windows.covers_taps)
+        alive = alive & (covered if uncovered is None else covered | uncovered)
+    return FeatureMask(alive, there)
 
 
 def _any_in_windows(kept: Tensor, matrices: Sequence[Tensor], taps: Sequence[Taps]) -> Tensor:

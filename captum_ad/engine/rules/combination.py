@@ -190,22 +190,21 @@ def sum_of(
     clean = zero_stays_zero and len(maps) == len(operands) and all(map(ad.is_clean, maps))
     masks = masks_of(ad, *operands)
     same = alike(masks)
+    dims = max(operand.dim() for operand in operands if isinstance(operand, Tensor))
+    mask = aligned(masks[0], dims) if same else _sum_of_unlike(ad, [aligned(mask, dims) for mask in masks])
     if len(masks) == len(operands) and len({o.shape for o in operands}) == 1 and not whole:
-        mask = sum_mask(ad, masks)
         box = ad.box(mask, operands[0].shape)
         if box is not None:
             dirty = same or ad.rule.sum == "intersection"
             return _sum_of_parts(ad, op, run, operands, mask, box, dirty, clean and same)
     ad.complete()
-    dims = max(operand.dim() for operand in operands if isinstance(operand, Tensor))
-    mask = sum_mask(ad, [aligned(mask, dims) for mask in masks])
     if len(masks) < len(operands):
         clean = False
     elif not same:  # a live contribution may stand at a dead position
         zeros = all(mask.feature is None for mask in masks)  # and no constant stands at a dead position
         clean = zero_stays_zero and zeros and ad.rule.sum == "union" and ad.tau < 1 / len(operands)
         clean = clean and all(ad.mask(x) is not mask or ad.is_clean(x) for x in maps)
-    return ad.emit(run(*contributions(ad, op, operands, masks, mask)), mask, clean=clean)
+    return ad.emit(run(*contributions(ad, op, operands, masks, mask, same)), mask, clean=clean)
 
 
 def _sum_of_parts(
@@ -230,12 +229,14 @@ def contributions(
     operands: Sequence[Any],
     masks: Sequence[FeatureMask],
     result: FeatureMask | None = None,
+    same: bool | None = None,
 ) -> Sequence[Any]:
     """The operands of a sum, zero where a dead one would be seen; `masks` are those of :func:`masks_of`.
 
     Where the sum has the mask of an operand (`result`, the same object), nobody sees what that one has at dead ones.
+    `same`: whether the masks are alike, if that is known.
     """
-    if ad.rule.sum == "union" and not alike(masks):
+    if ad.rule.sum == "union" and not (alike(masks) if same is None else same):
         seen = [result is None or ad.mask(x) is not result for x in operands]
         return [_deactivated(ad, op if i == 0 else None, x) if seen[i] else x for i, x in enumerate(operands)]
     statistics = _statistics(ad, *operands)
@@ -249,8 +250,10 @@ def alike(masks: Sequence[FeatureMask]) -> bool:
 
 def sum_mask(ad: Interpreter, masks: Sequence[FeatureMask]) -> FeatureMask:
     """The mask of a sum of maps; one of theirs, if it is that."""
-    if alike(masks):
-        return masks[0]
+    return masks[0] if alike(masks) else _sum_of_unlike(ad, masks)
+
+
+def _sum_of_unlike(ad: Interpreter, masks: Sequence[FeatureMask]) -> FeatureMask:
     if ad.rule.sum == "union" and ad.tau == 0 and all(mask.feature is None for mask in masks):
         return _one_of(masks, reduce(torch.bitwise_or, [mask.kept for mask in masks]))
     return summed(ad, *_counts(masks))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -20,7 +21,7 @@ from captum_ad.engine.layout import (
     reshaped,
     samples_after_reshape,
 )
-from captum_ad.engine.masks import FeatureMask, compress, full_mask
+from captum_ad.engine.masks import FeatureMask, compress, full_mask, undeactivated
 from captum_ad.engine.registry import keeps_scores, register_rule, takes_parts
 from captum_ad.engine.rules.combination import written_mask
 from captum_ad.engine.tags import tensors_in
@@ -155,27 +156,40 @@ def pad(
     value: float | None = None,
 ) -> Tensor:
     """Constant padding is no feature; reflected, replicated and circular padding copies features."""
-    mask = ad.mask(input) or full_mask(input)
-    if mode == "constant":
-        mask = FeatureMask(mask.kept, mask.everywhere)
-    dims = range(input.dim() - len(pad) // 2, input.dim())
+    mask, dims = ad.mask(input), range(input.dim() - len(pad) // 2, input.dim())
 
     def grown(part: Tensor) -> Tensor:
         part = part.expand([input.shape[d] if d in dims else n for d, n in enumerate(part.shape)])
-        padded = F.pad(part.to(torch.uint8) if mode == "constant" else part.float(), list(pad), mode=mode)
+        padded = F.pad(part.view(torch.uint8) if mode == "constant" else part.float(), list(pad), mode=mode)
         return padded.bool()
 
+    if mode == "constant":
+        behind = _inside(
+            tuple(input.shape[d] if d in dims else 1 for d in range(input.dim())), tuple(pad), input.device
+        )
+        if mask is not None:
+            behind = FeatureMask(grown(mask.kept), behind.kept if mask.feature is None else grown(mask.feature))
+    else:
+        behind = (mask or full_mask(input)).map(grown)
     part = ad.clean_part(input, constants=True) if mode == "constant" and not value and min(pad) >= 0 else None
     if part is None:
         ad.complete()
-        return ad.emit(op(ad.deactivate(input), pad, mode, value), mask.map(grown), clean=True)
+        return ad.emit(op(ad.deactivate(input), pad, mode, value), behind, clean=True)
     before = dict(zip(reversed(dims), pad[::2]))
     after = dict(zip(reversed(dims), pad[1::2]))
     shape = [n + before.get(d, 0) + after.get(d, 0) for d, n in enumerate(input.shape)]
     sides = {d: part.box.sides.get(d, (0, input.shape[d])) for d in {*part.box.sides, *dims}}
     moved = Box({d: (low + before.get(d, 0), high + before.get(d, 0)) for d, (low, high) in sides.items()})
     values = part.values.clone()  # the input may be written to
-    return ad.emit(room_for(values, shape), mask.map(grown), clean=True, part=Part(moved, values, constants=True))
+    return ad.emit(room_for(values, shape), behind, clean=True, part=Part(moved, values, constants=True))
+
+
+@lru_cache(maxsize=256)
+def _inside(shape: tuple[int, ...], pad: tuple[int, ...], device: torch.device) -> FeatureMask:
+    """The mask of a tensor of which all is kept, with constants around it; the same object whenever asked for."""
+    with torch.inference_mode(False):
+        inside = F.pad(torch.ones(shape, dtype=torch.uint8, device=device), list(pad)).bool()
+        return undeactivated(inside)
 
 
 @register_rule(Tensor.__setitem__, always=True)

@@ -11,6 +11,7 @@ import copy
 import functools
 import inspect
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -101,10 +102,12 @@ def _masked(original: Callable[..., Any]) -> Callable[..., Any]:
         call.pop("self")
         masking = copy.copy(self)
         masking.forward_func = _MaskForward(self.forward_func, len(images))
+        alone = all(image.shape[:1] == (1,) for image in images)
         return original(
             masking,
             inputs=ones if isinstance(inputs, tuple) else ones[0],
-            additional_forward_args=images + (() if more is None else more if isinstance(more, tuple) else (more,)),
+            additional_forward_args=(tuple(map(_Image, images)) if alone else images)
+            + (() if more is None else more if isinstance(more, tuple) else (more,)),
             **call,
         )
 
@@ -138,6 +141,13 @@ def _painting(original: Callable[..., Any], self: Attribution, *args: Any, **kwa
         painter.reset(token)
 
 
+@dataclass(frozen=True)
+class _Image:
+    """One image, shape (1, C, *spatial), of which Captum makes no copies, as it does of tensors."""
+
+    values: Tensor
+
+
 class _MaskForward:
     """The forward function that Captum gets: (painted ones, images, additional arguments) → output."""
 
@@ -150,13 +160,17 @@ class _MaskForward:
         masks = []
         for values in painted:
             kept = values.bool()
-            if not torch.equal(kept.to(values.dtype), values):
+            if not torch.equal(kept, values == 1):
                 raise ValueError(
                     "with an ADForward or BaselineForward, perturbing functions get a mask of ones in place of the "
                     "input and may only set features of it to 0 (deactivate); they wrote other values"
                 )
             masks.append(kept)
-        return self.forward(*rest, mask=tuple(masks) + (None,) * (len(rest) - self.count))
+        images = [
+            image.values.expand(len(kept), *image.values.shape[1:]) if isinstance(image, _Image) else image
+            for image, kept in zip(rest, masks)
+        ]
+        return self.forward(*images, *rest[self.count :], mask=tuple(masks) + (None,) * (len(rest) - self.count))
 
 
 def masked_forward_name(forward: Any) -> str | None:

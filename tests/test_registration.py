@@ -104,6 +104,22 @@ def test_equals_the_attributor_on_the_masked_forward(
         assert ours.shape == single.shape
 
 
+@pytest.mark.filterwarnings("ignore:You are providing multiple inputs")
+@pytest.mark.parametrize("name", CASES)
+def test_one_image_is_not_copied_for_each_perturbation(name: str, ad: ADForward, x: Tensor) -> None:
+    attributor, arguments = CASES[name]
+    batches, strides = [], set()
+
+    def seen(_: nn.Module, given: tuple[Tensor, ...]) -> None:
+        batches.append(len(given[0]))
+        strides.update(given[0].stride()[:1] if len(given[0]) > 1 else ())
+
+    ad.register_forward_pre_hook(seen)
+    attributor(ad).attribute(x[:1], target=1, perturbations_per_eval=3, **arguments)
+    assert max(batches) == 3
+    assert strides == {0}
+
+
 @pytest.mark.parametrize("kind", [Occlusion, FeatureAblation, ShapleyValues])
 def test_batches_are_explained_sample_by_sample(kind: Any, ad: ADForward, x: Tensor) -> None:
     options = (

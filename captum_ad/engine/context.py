@@ -17,7 +17,7 @@ from captum_ad.engine.masks import FeatureMask
 from captum_ad.engine.origins import has_own_backward, is_outer_constant, module_path, tensors_of
 from captum_ad.engine.registry import KEEP_SCORES, name_of, rank_of_convolution, rule_for
 from captum_ad.engine.select import zero_, zeroed
-from captum_ad.engine.tags import Storage, Tag, is_left_behind, pointer_of, put_tag, tag_of, version_of
+from captum_ad.engine.tags import Storage, Tag, is_left_behind, not_left_behind, pointer_of, put_tag, tag_of, version_of
 from captum_ad.errors import UnsupportedOperationError
 from captum_ad.rule import MaskRule
 
@@ -60,7 +60,7 @@ class Context:
         self._run = run
         self._depth = depth
         self._marked: list[weakref.ref[Tensor]] = []
-        self._constants = {id(t): t for t in tensors_of(model) if not is_left_behind(t)}
+        self._constants = {id(t): t for t in not_left_behind(tensors_of(model))}
         self._constants |= {id(t): t for t in constants}
         self._gradients = torch.is_grad_enabled()
         self._skips = skip_dead and not self._gradients

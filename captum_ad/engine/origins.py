@@ -17,14 +17,21 @@ _PLAIN = frozenset((bool, int, float, str, type(None)))
 _CHECKPOINT = inspect.unwrap(checkpoint).__code__
 
 
-def tensors_of(model: nn.Module) -> Iterator[Tensor]:
+def tensors_of(model: nn.Module) -> list[Tensor]:
     """The tensors that a model's modules hold: parameters, buffers and plain attributes."""
+    found: list[Tensor] = []
     for module in modules_of(model):
         for held in (module._buffers, module._parameters):
             if held:
-                yield from (value for value in held.values() if value is not None)
-        for name in vars(module).keys() - _MODULE_INTERNALS:
-            yield from _inside(vars(module)[name])
+                found += [value for value in held.values() if value is not None]
+        attributes = vars(module)
+        for name in attributes.keys() - _MODULE_INTERNALS:
+            value = attributes[name]
+            kind = type(value)
+            if kind in _PLAIN or (kind in (tuple, list) and _PLAIN.issuperset(map(type, value))):
+                continue  # most are, and quickly told from what holds tensors
+            found += _inside(value)
+    return found
 
 
 def modules_of(model: nn.Module) -> Iterator[nn.Module]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -99,6 +100,11 @@ def take_tag(x: Tensor) -> None:
 def is_left_behind(x: Tensor) -> bool:
     """Whether a tensor was computed from features by an earlier forward, and kept."""
     return bool(_LEFT_BEHIND) and x in _LEFT_BEHIND
+
+
+def not_left_behind(tensors: Iterable[Tensor]) -> Iterable[Tensor]:
+    """Those of them that no earlier forward has left behind."""
+    return [x for x in tensors if x not in _LEFT_BEHIND] if _LEFT_BEHIND else tensors
 
 
 def version_of(x: Tensor) -> int | None:

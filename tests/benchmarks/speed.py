@@ -1,6 +1,6 @@
 """What AD costs, as a multiple of the plain forward or of the same task with a painted baseline.
 
-    python tests/benchmarks/speed.py [NETWORK ...] [--tasks | --memory | --overhead] [--json FILE] [--help]
+    python tests/benchmarks/speed.py [NETWORK ...] [--tasks [TASK ...] | --memory | --overhead] [--json FILE] [--help]
 
 Plain and AD forwards alternate in one process; a figure is the median of the ratios of the pairs. Random
 weights, inference mode. ``--tasks`` measures whole tasks (Occlusion, FeatureAblation, KernelShap, the scan for a
@@ -36,6 +36,7 @@ NETWORKS = (
 ).split()
 SIZE = 224
 GAMMAS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)
+TASKS = ("Occlusion", "FeatureAblation", "KernelShap", "scan at six γ")
 
 
 def network(name: str) -> nn.Module:
@@ -113,7 +114,8 @@ def tasks(options: argparse.Namespace) -> list[dict[str, Any]]:
             "KernelShap": partial(_attributed, KernelShap, **given, feature_mask=segments, n_samples=200),
             "scan at six γ": partial(sufficient_explanation, x=x, attribution=blob(), **scanned),
         }
-        for task, run in calls.items():
+        for task in options.tasks or TASKS:
+            run = calls[task]
             painted: Any = BaselineForward(model, "zero") if task.startswith("scan") else model
             row: dict[str, Any] = {"network": name, "task": task}
             for rule in options.rules:
@@ -214,7 +216,9 @@ def overhead(options: argparse.Namespace) -> list[dict[str, Any]]:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("networks", nargs="*", default=NETWORKS, help="torchvision's, or efficientnet_lite0")
-    parser.add_argument("--tasks", action="store_true", help="whole tasks instead of forwards")
+    parser.add_argument(
+        "--tasks", nargs="*", choices=TASKS, metavar="TASK", help=f"whole tasks instead of forwards: {', '.join(TASKS)}"
+    )
     parser.add_argument("--memory", action="store_true", help="peak memory instead of seconds")
     parser.add_argument("--overhead", action="store_true", help="interception, import and leaks instead of seconds")
     parser.add_argument("--masks", nargs="+", default=list(masks()), choices=list(masks()))
@@ -235,7 +239,9 @@ def main() -> None:
     if options.peak_of:
         peak_of(options.networks[0], options.peak_of, options.batch)
         return
-    what = tasks if options.tasks else memory if options.memory else overhead if options.overhead else forwards
+    what = (
+        tasks if options.tasks is not None else memory if options.memory else overhead if options.overhead else forwards
+    )
     print(
         f"AD / plain, batch {options.batch}, {options.threads} thread(s), {options.device}, torch {torch.__version__}"
     )

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given
 from torch import Tensor, nn
 
@@ -132,6 +133,33 @@ def test_grad_modes_agree(model: nn.Module, x: Tensor, mask: Tensor, rule: MaskR
     assert torch.equal(with_grad, without)
     assert torch.equal(with_grad, inference)
     assert not without.requires_grad
+
+
+class Padded(nn.Module):
+    """Pads a map that is kept whole, beyond what windows reach: some positions are made of padding alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(CHANNELS, 4, 3, dtype=torch.double)
+        self.second = nn.Conv2d(4, 4, 3, dtype=torch.double)
+        self.third = nn.Conv2d(4, 2, 3, dtype=torch.double)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.pad(self.first(x), (4, 1, 2, 4))
+        return self.third(self.second(x).sigmoid()).mean((2, 3))
+
+
+def test_what_is_remembered_of_padding_serves_gradients_too() -> None:
+    """Found in inference mode, whose tensors no backward can use."""
+    x = torch.rand(2, CHANNELS, 13, 11, dtype=torch.double)  # sizes that no other test has
+    mask = torch.ones(13, 11, dtype=torch.bool)
+    mask[6, 5] = False
+    ad = ADForward(Padded().eval())
+    with torch.inference_mode():
+        expected = ad(x, mask=mask)
+    out = ad(x.clone().requires_grad_(), mask=mask)
+    out.sum().backward()
+    torch.testing.assert_close(out.detach(), expected.clone())
 
 
 @given(networks(), inputs(), masks(), rules(), taus())

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
 from captum_ad.engine.masks import FeatureMask
 from captum_ad.engine.select import fill_, zeroed
+
+_AT_ONCE = 2**18
+"""How many elements are filled at once on a CPU: as many as its cache holds."""
 
 
 def fill_border(x: Tensor, mask: FeatureMask, reach: Sequence[int]) -> Tensor:
@@ -43,15 +46,28 @@ def fill_border(x: Tensor, mask: FeatureMask, reach: Sequence[int]) -> Tensor:
     if box is None:
         return x
     filled = x.clone()
-    around = _crop(filled, box)
-    values = around if mask.feature is None else zeroed(around, FeatureMask(_crop(mask.kept, box)))
-    for where, count in fresh:
-        where, count = _crop(where, box), _crop(count, box)
-        mean = _sum_around(values, windowed) / count.where(where, 1).to(x.dtype)
-        fill_(around, mean, where)
-        if values is not around:
-            fill_(values, mean, where)
+    divisors = [count.where(where, 1).to(x.dtype) for where, count in fresh]
+    cropped = [_crop(part, box) for part in (filled, mask.kept, *(where for where, _ in fresh), *divisors)]
+    for around, kept, *steps_here in _in_pieces(cropped, x.dim() - rank):
+        values = around if mask.feature is None else zeroed(around, FeatureMask(kept))
+        for where, divisor in zip(steps_here[:steps], steps_here[steps:]):
+            mean = _sum_around(values, windowed).div_(divisor)
+            fill_(around, mean, where)
+            if values is not around:
+                fill_(values, mean, where)
     return filled
+
+
+def _in_pieces(parts: Sequence[Tensor], dims: int, dim: int = 0) -> Iterator[Sequence[Tensor]]:
+    """A tensor and what broadcasts to it, cut alike along the first `dims` dimensions until they fit into a CPU's cache."""
+    size, length = parts[0].numel(), parts[0].shape[dim]
+    if size <= _AT_ONCE or dim == dims or parts[0].device.type != "cpu":
+        yield parts
+        return
+    step = max(1, _AT_ONCE * length // size)
+    for start in range(0, length, step):
+        cut = [p.narrow(dim, start, min(step, length - start)) if p.shape[dim] > 1 else p for p in parts]
+        yield from _in_pieces(cut, dims, dim + 1)
 
 
 def _box(where: Tensor, dims: Sequence[int], shape: Sequence[int]) -> dict[int, tuple[int, int]] | None:

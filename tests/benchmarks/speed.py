@@ -107,7 +107,7 @@ def tasks(options: argparse.Namespace) -> list[dict[str, Any]]:
         segments = (row_of[:, None] * 7 + row_of)[None, None]
         given = {"inputs": x, "target": target, "perturbations_per_eval": options.batch}
         windows = {"sliding_window_shapes": (3, 28, 28), "strides": (3, 14, 14)}  # 225 of them
-        scanned = {"target": target, "gamma": GAMMAS, "step": SIZE * SIZE // 50, "batch_size": options.batch}
+        scanned = {"target": target, "gamma": GAMMAS, "step": SIZE * SIZE // 50}  # in batches of its own choice
         calls: dict[str, Callable[[Any], Any]] = {
             "Occlusion": partial(_attributed, Occlusion, **given, **windows),
             "FeatureAblation": partial(_attributed, FeatureAblation, **given, feature_mask=segments),

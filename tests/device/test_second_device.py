@@ -1,0 +1,43 @@
+"""Nothing depends on tensors being on the CPU: the same on a second device, where two devices may not meet."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++"),
+    pytest.mark.skipif(torch.__version__ < "2.6", reason="written for torch's newer interface for devices"),
+]
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    command = [sys.executable, "-m", "tests.device.second_device", str(tmp_path_factory.mktemp("device"))]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_everything_runs(rows: list[dict[str, Any]]) -> None:
+    assert len(rows) > 50
+    assert [row["case"] + ": " + row["error"] for row in rows if row["error"]] == []
+
+
+def test_and_gives_the_same(rows: list[dict[str, Any]]) -> None:
+    assert [row for row in rows if not row["error"] and not row["difference"] <= 1e-4 * max(row["size"], 1e-3)] == []
+
+
+def test_a_forward_waits_for_the_device_a_few_times_only(rows: list[dict[str, Any]]) -> None:
+    """Once for each mask that is renewed, at the most, not for each operation (of which resnet18 has 69)."""
+    waits = {row["case"]: row["fetches"] for row in rows if not row["error"]}
+    assert 0 < waits["resnet18, no-growth"] < 25
+    assert 0 < waits["mobilenet_v2, no-growth"] < 25

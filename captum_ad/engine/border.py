@@ -14,8 +14,8 @@ _AT_ONCE = 2**18
 """How many elements are filled at once on a CPU: as many as its cache holds."""
 
 
-def fill_border(x: Tensor, mask: FeatureMask, reach: Sequence[int]) -> Tensor:
-    """Give dead positions near active ones the mean of the active positions around them.
+def fill_border_(x: Tensor, mask: FeatureMask, reach: Sequence[int]) -> Tensor:
+    """Write into dead positions near active ones the mean of the active positions around them, and return `x`.
 
     The neighbourhood is 3×3 (3 in each windowed dimension) and the step is repeated as far as a
     window reaches, each time with what was filled before. Neighbourhood padding of layer masking
@@ -45,9 +45,8 @@ def fill_border(x: Tensor, mask: FeatureMask, reach: Sequence[int]) -> Tensor:
     box = _box(known & dead, windowed, x.shape)
     if box is None:
         return x
-    filled = x.clone()
     divisors = [count.where(where, 1).to(x.dtype) for where, count in fresh]
-    cropped = [_crop(part, box) for part in (filled, mask.kept, *(where for where, _ in fresh), *divisors)]
+    cropped = [_crop(part, box) for part in (x, mask.kept, *(where for where, _ in fresh), *divisors)]
     for around, kept, *steps_here in _in_pieces(cropped, x.dim() - rank):
         values = around if mask.feature is None else zeroed(around, FeatureMask(kept))
         for where, divisor in zip(steps_here[:steps], steps_here[steps:]):
@@ -55,11 +54,11 @@ def fill_border(x: Tensor, mask: FeatureMask, reach: Sequence[int]) -> Tensor:
             fill_(around, mean, where)
             if values is not around:
                 fill_(values, mean, where)
-    return filled
+    return x
 
 
 def _in_pieces(parts: Sequence[Tensor], dims: int, dim: int = 0) -> Iterator[Sequence[Tensor]]:
-    """A tensor and what broadcasts to it, cut alike along the first `dims` dimensions until they fit into a CPU's cache."""
+    """A tensor and what broadcasts to it, cut alike along the first `dims` dimensions to fit into a CPU's cache."""
     size, length = parts[0].numel(), parts[0].shape[dim]
     if size <= _AT_ONCE or dim == dims or parts[0].device.type != "cpu":
         yield parts

@@ -10,7 +10,7 @@ from typing import Any, NoReturn, TypeVar
 import torch
 from torch import Tensor, nn
 
-from captum_ad.engine.border import fill_border
+from captum_ad.engine.border import fill_border_
 from captum_ad.engine.crop import SMALLEST, WORTHWHILE, Box, Part
 from captum_ad.engine.layout import Samples, is_basic, overlaps_itself
 from captum_ad.engine.masks import FeatureMask
@@ -171,12 +171,16 @@ class Context:
         self._check_backward()
         if self.is_clean(x):
             return x
-        gradients = self._gradients or torch.is_grad_enabled()  # backward may need what x holds now
-        if gradients or tag.storage.shared or 0 in x.stride():
+        if not self._is_ours(x, tag):
             return zeroed(x, tag.mask)
         zero_(x, tag.mask)
         tag.clean, tag.writes = True, tag.storage.writes
         return x
+
+    def _is_ours(self, x: Tensor, tag: Tag) -> bool:
+        """Whether nobody notices what is written to dead positions: no gradient, view or argument."""
+        gradients = self._gradients or torch.is_grad_enabled()  # backward may need what x holds now
+        return not (gradients or tag.storage.shared or 0 in x.stride())
 
     def deactivate_(self, x: Tensor) -> None:
         """Like :meth:`deactivate`, into `x` itself, for operations that write into `x`."""
@@ -201,10 +205,14 @@ class Context:
 
         `reach` says for each of the last dimensions how far a window goes from an active position.
         """
-        mask, x = self.mask(x), self.deactivate(x)
-        if mask is None or self.rule.border == "zero":
-            return x
-        return fill_border(x, mask, reach)
+        tag, clean = self._tag(x), self.deactivate(x)
+        if tag is None or tag.mask is None or self.rule.border == "zero" or not any(reach):
+            return clean
+        if clean is x and not self._is_ours(x, tag):
+            clean = x.clone()
+        if clean is x:
+            tag.clean = False
+        return fill_border_(clean, tag.mask, reach)
 
     def emit(
         self,

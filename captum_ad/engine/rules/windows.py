@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from captum_ad.engine.border import fill_border
+from captum_ad.engine.border import fill_border_
 from captum_ad.engine.crop import Box, Part
 from captum_ad.engine.interpreter import Interpreter
 from captum_ad.engine.masks import Windows
@@ -73,5 +73,7 @@ class Slide(NamedTuple):
         if ad.rule.border == "mean" and any(self.reach):
             grow = max(self.reach)
             around = Box({d: (max(0, low - grow), min(x.shape[d], high + grow)) for d, (low, high) in zip(dims, reads)})
-            part = Part(around, fill_border(part.in_box(around, x.shape), mask.map(around.of), self.reach))
+            values = part.in_box(around, x.shape)
+            own = values.clone() if values is part.values else values
+            part = Part(around, fill_border_(own, mask.map(around.of), self.reach))
         return part, reads

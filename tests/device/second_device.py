@@ -47,6 +47,7 @@ def load(folder: Path) -> torch.device:
     torch.ops.load_library(str(library))
     module: Any = types.ModuleType("torch.privateuseone")
     module.is_available, module.device_count, module.current_device = lambda: True, lambda: 1, lambda: 0
+    module.get_amp_supported_dtype = lambda: [torch.bfloat16]
     module._is_in_bad_fork, module.manual_seed_all = lambda: False, lambda seed: None
     torch._register_device_module("privateuseone", module)
     return torch.device("privateuseone", 0)
@@ -65,10 +66,13 @@ def network(name: str) -> nn.Module:
     return built
 
 
-def small_network() -> nn.Module:
+def small_network() -> nn.Sequential:
     torch.manual_seed(0)
     layers = nn.Conv2d(3, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.ReLU(True), nn.MaxPool2d(2), nn.Conv2d(8, 8, 3)
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3)).eval()
+    model = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3)).eval()
+    model[-1].weight.data *= 20
+    model[-1].bias.data.zero_()
+    return model
 
 
 def cases() -> Iterator[tuple[str, Callable[[torch.device], Tensor]]]:
@@ -80,6 +84,7 @@ def cases() -> Iterator[tuple[str, Callable[[torch.device], Tensor]]]:
             yield f"{name}, {rule}", lambda d, name=name, rule=rule: ADForward(network(name).to(d), rule)(x.to(d), mask=mask.to(d))  # fmt: skip  # noqa: E501
     model, photo = small_network(), x[:1]
     target = int(model(photo).argmax())
+    model[-1].bias.data[target] -= 1e-3  # so that it is not the answer for nothing at all
     forwards = {f"AD, {rule}": lambda m, rule=rule: ADForward(m, rule) for rule in PRESETS}
     forwards |= {kind: lambda m, kind=kind: BaselineForward(m, kind) for kind in BASELINES}
 
@@ -104,7 +109,7 @@ def cases() -> Iterator[tuple[str, Callable[[torch.device], Tensor]]]:
         "Rise": attributed(Rise, n_samples=8, seed=0),
         "CausalResponsibility": attributed(CausalResponsibility, seed=0),
         "sufficient_explanation": lambda f, i: sufficient_explanation(f, i, saliency.to(i.device), target, **scan).mask,
-        "insertion_curve": lambda f, i: insertion_curve(f, i, saliency.to(i.device), target, step=512).confidences,
+        "insertion_curve": lambda f, i: insertion_curve(f, i, saliency.to(i.device), target, step=512).values,
     }
     for kind, make in forwards.items():
         for name, run in runs.items():

@@ -37,7 +37,7 @@ def test_and_gives_the_same(rows: list[dict[str, Any]]) -> None:
 
 
 def test_a_forward_waits_for_the_device_a_few_times_only(rows: list[dict[str, Any]]) -> None:
-    """Once for each mask that is renewed, at the most, not for each operation (of which resnet18 has 69)."""
+    """About once for each mask that is renewed and each sum of unlike masks, not for each operation."""
     waits = {row["case"]: row["fetches"] for row in rows if not row["error"]}
-    assert 0 < waits["resnet18, no-growth"] < 25
-    assert 0 < waits["mobilenet_v2, no-growth"] < 25
+    for case in ("resnet18, paper", "resnet18, no-growth", "mobilenet_v2, paper", "mobilenet_v2, no-growth"):
+        assert 0 < waits[case] < 40, case

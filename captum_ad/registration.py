@@ -32,6 +32,7 @@ from captum.attr import (
 )
 from torch import Tensor, nn
 
+from captum_ad.engine.masks import all_true
 from captum_ad.forward import ADForward, painter
 from captum_ad.painted import BaselineForward
 
@@ -147,6 +148,11 @@ class _Image:
 
     values: Tensor
 
+    def for_mask(self, kept: Tensor) -> Tensor:
+        """It once per sample of a mask; copies where all is kept: the model may write into what it then gets."""
+        copies = len(kept), *(1,) * (self.values.dim() - 1)
+        return self.values.repeat(copies) if all_true(kept) else self.values.expand(len(kept), *self.values.shape[1:])
+
 
 class _MaskForward:
     """The forward function that Captum gets: (painted ones, images, additional arguments) → output."""
@@ -166,10 +172,7 @@ class _MaskForward:
                     "input and may only set features of it to 0 (deactivate); they wrote other values"
                 )
             masks.append(kept)
-        images = [
-            image.values.expand(len(kept), *image.values.shape[1:]) if isinstance(image, _Image) else image
-            for image, kept in zip(rest, masks)
-        ]
+        images = [x.for_mask(kept) if isinstance(x, _Image) else x for x, kept in zip(rest, masks)]
         return self.forward(*images, *rest[self.count :], mask=tuple(masks) + (None,) * (len(rest) - self.count))
 
 

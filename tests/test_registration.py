@@ -120,6 +120,18 @@ def test_one_image_is_not_copied_for_each_perturbation(name: str, ad: ADForward,
     assert strides == {0}
 
 
+@pytest.mark.parametrize("make", [ADForward, lambda model: BaselineForward(model, "avg")])
+def test_a_model_may_write_into_its_input(make: Callable[[nn.Module], nn.Module], x: Tensor) -> None:
+    """Also where a batch of perturbations leaves all features in: here a feature that is nowhere."""
+    image = x[:1].clone()
+    mask = torch.where(QUADRANTS == 3, 5, QUADRANTS)
+    given = {"target": 1, "perturbations_per_eval": 2, "feature_mask": mask}
+    found = FeatureAblation(make(nn.Sequential(nn.ReLU(inplace=True), network()))).attribute(image, **given)
+    expected = FeatureAblation(make(nn.Sequential(nn.ReLU(), network()))).attribute(image, **given)
+    assert torch.equal(image, x[:1])
+    torch.testing.assert_close(found, expected)
+
+
 @pytest.mark.parametrize("kind", [Occlusion, FeatureAblation, ShapleyValues])
 def test_batches_are_explained_sample_by_sample(kind: Any, ad: ADForward, x: Tensor) -> None:
     options = (

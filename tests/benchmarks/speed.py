@@ -84,15 +84,17 @@ def forwards(options: argparse.Namespace) -> list[dict[str, Any]]:
     """AD / plain, per network, mask and rule."""
     rows = []
     for name in options.networks:
-        model = network(name).to(options.device)
-        x = torch.randn(options.batch, 3, SIZE, SIZE, device=options.device)
+        dtype = getattr(torch, options.dtype)
+        model = network(name).to(options.device, dtype)
+        plain = torch.compile(model) if options.compile else model
+        x = torch.randn(options.batch, 3, SIZE, SIZE, device=options.device, dtype=dtype)
         for kind, mask in masks().items():
             if kind not in options.masks:
                 continue
             row: dict[str, Any] = {"network": name, "mask": kind}
             for rule in options.rules:
-                masked = partial(ADForward(model, rule), x, mask=mask.to(options.device))
-                row[rule] = ratio(partial(model, x), masked, options)
+                masked = partial(ADForward(plain, rule), x, mask=mask.to(options.device))
+                row[rule] = ratio(partial(plain, x), masked, options)
             rows.append(row)
             print(f"{name:20}{kind:14}" + "".join(f"{row[rule]:16.2f}" for rule in options.rules), flush=True)
     return rows
@@ -226,7 +228,11 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--pairs", type=int, default=7)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--device", default="cpu", help="for forwards: cpu, cuda …")
+    parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16", "float16"], help="for forwards")
+    parser.add_argument(
+        "--compile", action="store_true", help="compare with the compiled model (masked ones run eagerly)"
+    )
     parser.add_argument("--json", type=Path, help="write the rows there")
     parser.add_argument("--peak-of", help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -243,7 +249,8 @@ def main() -> None:
         tasks if options.tasks is not None else memory if options.memory else overhead if options.overhead else forwards
     )
     print(
-        f"AD / plain, batch {options.batch}, {options.threads} thread(s), {options.device}, torch {torch.__version__}"
+        f"AD / {'compiled' if options.compile else 'plain'}, batch {options.batch}, {options.threads} thread(s), "
+        f"{options.device}, {options.dtype}, torch {torch.__version__}"
     )
     print(" " * (36 if what is not forwards else 34) + "".join(f"{rule:>16}" for rule in options.rules))
     rows = what(options)

@@ -123,6 +123,7 @@ def cases() -> Iterator[tuple[str, Callable[[torch.device], Tensor]]]:
 
 
 def main(folder: Path) -> None:
+    torch.set_num_threads(1)  # many small operations
     device, cpu = load(folder), torch.device("cpu")
     for name, run in cases():
         row: dict[str, Any] = {"case": name, "error": None}

@@ -35,7 +35,8 @@ class ADForward(nn.Module):
     layer by layer (ConvAD: Definitions 3 to 5 and Algorithm 1 of *Activation-Deactivation: A General
     Framework for Robust Post-hoc Explainable AI*, arXiv 2510.01038). Without a mask the output is
     the model's, bit for bit (Theorem 1). The model is not changed: no hook, parameter, buffer or
-    train/eval flag. Gradients flow through.
+    train/eval flag. Gradients flow through. What your own hooks see at deactivated positions of
+    inner maps means nothing; :meth:`trace` says which those are.
 
     Parameters
     ----------

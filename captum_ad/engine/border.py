@@ -50,7 +50,8 @@ def fill_border_(x: Tensor, mask: FeatureMask, reach: Sequence[int]) -> Tensor:
     for around, kept, *steps_here in _in_pieces(cropped, x.dim() - rank):
         values = around if mask.feature is None else zeroed(around, FeatureMask(kept))
         for where, divisor in zip(steps_here[:steps], steps_here[steps:]):
-            mean = _sum_around(values, windowed).div_(divisor)
+            total = _sum_around(values, windowed)
+            mean = total.div_(divisor) if x.is_floating_point() or x.is_complex() else total / divisor
             fill_(around, mean, where)
             if values is not around:
                 fill_(values, mean, where)

@@ -198,7 +198,9 @@ class Windows:
         found: tuple[FeatureMask, Tensor] | None = self._of_features.get(feature)
         if found is None:
             with torch.inference_mode(False):
-                read = _any_in_windows(feature, self.reads, self.reads_taps)
+                read = _any_in_windows(
+                    feature, self.reads, self.reads_taps
+                ).clone()  # no view, which would hold on to it
                 uncovered = ~_any_in_windows(feature, self.covers, self.covers_taps)
                 found = undeactivated(read), uncovered
             self._of_features[feature] = found

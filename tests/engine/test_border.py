@@ -1,0 +1,62 @@
+"""Averaged borders: of any type, the same in pieces, and written only where nobody else looks."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from captum_ad import ADForward, MaskRule
+from captum_ad.engine import border
+from captum_ad.engine.border import fill_border_
+from captum_ad.engine.masks import FeatureMask
+from tests.networks import Apply
+
+MEAN = MaskRule("none", border="mean")
+HALF = torch.arange(12).expand(12, 12) < 6
+
+
+def test_of_whole_numbers_it_is_rounded_towards_zero() -> None:
+    x = torch.rand(1, 2, 12, 12)
+    whole = Apply(lambda x: F.max_pool2d((x * 100).int(), 2, 1).float()).eval()
+    real = Apply(lambda x: F.max_pool2d((x * 100).int().float(), 2, 1)).eval()
+    with torch.no_grad():
+        assert torch.equal(ADForward(whole, MEAN)(x, mask=HALF), ADForward(real, MEAN)(x, mask=HALF).trunc())
+
+
+@pytest.mark.parametrize("at_once", [1, 7, 100, 2**18])
+def test_is_the_same_in_pieces(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = torch.rand(3, 1, 9, 8, generator=torch.Generator().manual_seed(0)) < 0.4
+    x = torch.randn(3, 5, 9, 8).masked_fill(~kept, 0)
+    expected = fill_border_(x.clone(), FeatureMask(kept), [2, 1])
+    monkeypatch.setattr(border, "_AT_ONCE", at_once)
+    assert torch.equal(fill_border_(x.clone(), FeatureMask(kept), [2, 1]), expected)
+    assert torch.equal(expected.where(kept, 0), x)
+
+
+class TwoReaders(nn.Module):
+    """A map that windows of two sizes read, and that is read by itself before, between and after."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(2, 3, 3, padding=1, dtype=torch.double)
+        self.small = nn.Conv2d(3, 3, 3, padding=1, dtype=torch.double)
+        self.large = nn.Conv2d(3, 3, 5, padding=2, dtype=torch.double)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.first(x), inplace=True)
+        view = x[:, :2]
+        y = self.small(x) + x
+        y += self.large(x)
+        return torch.cat([y, x, view.flip(1), F.avg_pool2d(x, 3, 1, 1)], 1)
+
+
+@pytest.mark.parametrize("skip_dead", [True, False])
+def test_nobody_else_sees_what_was_written(skip_dead: bool) -> None:
+    """With gradients nothing is written in place; without, the answer is the same."""
+    ad, x = ADForward(TwoReaders().eval(), MEAN, skip_dead=skip_dead), torch.randn(2, 2, 128, 160, dtype=torch.double)
+    mask = (torch.arange(160) < 70).expand(128, 160)  # large enough for the rest to be skipped
+    expected = ad(x.clone().requires_grad_(), mask=mask)
+    with torch.no_grad():
+        torch.testing.assert_close(ad(x, mask=mask), expected.detach())

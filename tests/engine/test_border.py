@@ -38,24 +38,27 @@ def test_is_the_same_in_pieces(at_once: int, monkeypatch: pytest.MonkeyPatch) ->
 class TwoReaders(nn.Module):
     """A map that windows of two sizes read, and that is read by itself before, between and after."""
 
-    def __init__(self) -> None:
+    def __init__(self, viewed: bool) -> None:
         super().__init__()
+        self.viewed = viewed
         self.first = nn.Conv2d(2, 3, 3, padding=1, dtype=torch.double)
         self.small = nn.Conv2d(3, 3, 3, padding=1, dtype=torch.double)
         self.large = nn.Conv2d(3, 3, 5, padding=2, dtype=torch.double)
 
     def forward(self, x: Tensor) -> Tensor:
         x = F.relu(self.first(x), inplace=True)
-        view = x[:, :2]
+        view = x[:, :2] if self.viewed else x
         y = self.small(x) + x
         y += self.large(x)
         return torch.cat([y, x, view.flip(1), F.avg_pool2d(x, 3, 1, 1)], 1)
 
 
+@pytest.mark.parametrize("viewed", [True, False])
 @pytest.mark.parametrize("skip_dead", [True, False])
-def test_nobody_else_sees_what_was_written(skip_dead: bool) -> None:
+def test_nobody_else_sees_what_was_written(skip_dead: bool, viewed: bool) -> None:
     """With gradients nothing is written in place; without, the answer is the same."""
-    ad, x = ADForward(TwoReaders().eval(), MEAN, skip_dead=skip_dead), torch.randn(2, 2, 128, 160, dtype=torch.double)
+    ad = ADForward(TwoReaders(viewed).eval(), MEAN, skip_dead=skip_dead)
+    x = torch.randn(2, 2, 128, 160, dtype=torch.double)
     mask = (torch.arange(160) < 70).expand(128, 160)  # large enough for the rest to be skipped
     expected = ad(x.clone().requires_grad_(), mask=mask)
     with torch.no_grad():

@@ -121,8 +121,7 @@ class Context:
     def part(self, x: Tensor, *, constants: bool = False) -> Part | None:
         """The part of an operand that has to be computed with; None if that is all of it.
 
-        With `constants`, zeros of padding may lie outside, which are no dead positions: for operations that read
-        zeros there, and do not turn them into something.
+        With `constants`, zeros of padding may lie outside, no dead positions: for operations that read zeros there.
         """
         tag = self._tag(x)
         if tag is None:
@@ -137,18 +136,16 @@ class Context:
         tag, part = self._tag(x), self.part(x, constants=constants)
         if tag is None or part is None or tag.mask is None or self.is_clean(x):
             return part
-        mask = tag.mask.map(part.box.of)
         if tag.part is None:
-            return Part(part.box, zeroed(part.values, mask))
-        zero_(part.values, mask)
+            return Part(part.box, zeroed(part.values, tag.mask.map(part.box.of)))
+        zero_(part.values, tag.mask.map(part.box.of))
         tag.clean, tag.writes = True, tag.storage.writes
         return part
 
     def part_or_all(self, x: Tensor, *, clean: bool, constants: bool = False) -> Part:
         """As :meth:`part` or, if `clean`, :meth:`clean_part`; all of `x` where that is what has to be computed with."""
-        if clean:
-            return self.clean_part(x, constants=constants) or Part(Box({}), self.deactivate(x))
-        return self.part(x, constants=constants) or Part(Box({}), x)
+        part = (self.clean_part if clean else self.part)(x, constants=constants)
+        return part or Part(Box({}), self.deactivate(x) if clean else x)
 
     def complete(self, *operands: Tensor) -> None:
         """Write into operands (all of them if none is named) what has been computed of them."""
@@ -208,10 +205,8 @@ class Context:
         tag, clean = self._tag(x), self.deactivate(x)
         if tag is None or tag.mask is None or self.rule.border == "zero" or not any(reach):
             return clean
-        if clean is x and not self._is_ours(x, tag):
-            clean = x.clone()
-        if clean is x:
-            tag.clean = False
+        if clean is x:  # was clean before, or is ours
+            clean, tag.clean = (x, False) if self._is_ours(x, tag) else (x.clone(), True)
         return fill_border_(clean, tag.mask, reach)
 
     def emit(
@@ -267,10 +262,8 @@ class Context:
                 storage.mask_writes += 1
                 wrote = True
         position = position or any(tag.position for _, tag in self._tags)
-        if channels is INHERITED:
-            channels = self._inherited_channels(out)
-        if scores is None:
-            scores = self._kept_scores()
+        channels = self._inherited_channels(out) if channels is INHERITED else channels
+        scores = self._kept_scores() if scores is None else scores
         self._mark(out, Tag(self._run, True, mask, clean, storage, samples, part, position, channels, scores, wrote))
         self._results.append(out)
         return out
@@ -298,11 +291,10 @@ class Context:
 
     def refuse(self, why: str) -> NoReturn:
         """Stop the forward: `why` completes "the operation … in module …"."""
-        name = name_of(self._operation)
         raise UnsupportedOperationError(
-            f"{name}, called in {module_path(self.model)}, {why}: the feature mask would be lost, and the answer "
-            f"silently wrong. Register a rule for it (captum_ad.register_rule; help(captum_ad.register_rule) has an "
-            f"example), or rewrite the module with operations that have one."
+            f"{name_of(self._operation)}, called in {module_path(self.model)}, {why}: the feature mask would be lost, "
+            "and the answer silently wrong. Register a rule for it (help(captum_ad.register_rule) has an example), or "
+            "rewrite the module with operations that have one."
         )
 
     def only(self, x: Tensor) -> None:

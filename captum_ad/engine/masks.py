@@ -117,7 +117,7 @@ def undeactivated(feature: Tensor) -> FeatureMask:
     """The mask of a tensor that holds features there, all of them kept, which may outlive the forward."""
     with torch.inference_mode(False):  # of whose tensors no later backward could make use
         mask = FeatureMask(feature) if all_true(feature) else FeatureMask(feature, feature)
-        assert mask.dead.shape == feature.shape  # found now
+        _ = mask.dead  # found now, and not later in inference mode
     return mask
 
 
@@ -198,9 +198,7 @@ class Windows:
         found: tuple[FeatureMask, Tensor] | None = self._of_features.get(feature)
         if found is None:
             with torch.inference_mode(False):
-                read = _any_in_windows(
-                    feature, self.reads, self.reads_taps
-                ).clone()  # no view, which would hold on to it
+                read = _any_in_windows(feature, self.reads, self.reads_taps).clone()  # a view would hold on to it
                 uncovered = ~_any_in_windows(feature, self.covers, self.covers_taps)
                 found = undeactivated(read), uncovered
             self._of_features[feature] = found

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from captum_ad.baselines import BASELINES, baseline, inpaint
+from captum_ad.baselines import BASELINES, IMPUTATIONS, baseline
 from captum_ad.errors import UnknownNameError
 from captum_ad.features import kept_features
 from captum_ad.forward import ADForward, Masks, refuse_paint
@@ -31,8 +31,8 @@ class BaselineForward(nn.Module):
     model : nn.Module
         The network; its input is one tensor of shape (N, C, *spatial), any other arguments are passed on.
     baseline : str, float, Tensor or callable
-        ``"zero"``, ``"min"``, ``"max"``, ``"avg"``, ``"blur"`` or ``"inpaint"``, computed for each sample; a value; a
-        tensor that broadcasts to the input; or a function of (x, mask), mask bool (N, 1|C, *spatial)
+        ``"zero"``, ``"min"``, ``"max"``, ``"avg"``, ``"blur"``, ``"inpaint"`` or ``"linear"``, computed for each
+        sample; a value; a tensor that broadcasts to the input; or a function of (x, mask), mask bool (N, 1|C, *spatial)
         with True = keep, that returns the painted input. Kept features are the input's whatever it
         returns.
 
@@ -124,7 +124,7 @@ class BaselineForward(nn.Module):
             return baseline(given, x[:1] if one_image else x)
         if isinstance(given, (int, float)):
             return x.new_full((), given)
-        function = inpaint if given == "inpaint" else given if callable(given) else None
+        function = IMPUTATIONS[given] if isinstance(given, str) else given if callable(given) else None
         paint = given if function is None else function(x, kept.expand(x.shape[0], *kept.shape[1:]))
         if not isinstance(paint, Tensor):
             raise TypeError(f"the baseline function returned {type(paint).__name__}, expected a tensor")
@@ -140,7 +140,7 @@ class BaselineForward(nn.Module):
 MaskedForward = ADForward | BaselineForward
 """A forward that takes ``mask=``: what features are missing is said, not painted by the caller."""
 
-MASKING_VALUES = (*BASELINES, "inpaint")
+MASKING_VALUES = (*BASELINES, *IMPUTATIONS)
 """The baselines that have a name."""
 
 Masking = str | MaskRule | float | Tensor | Callable[[Tensor, Tensor], Tensor]

@@ -146,7 +146,7 @@ def sufficient_explanation(
         Threshold γ in [0, 1]; the paper's are :data:`PAPER_GAMMAS`.
     baseline : str, float, Tensor or callable, optional
         What a plain model's missing features are painted with: ``"zero"``, ``"min"``, ``"max"``, ``"avg"``,
-        ``"blur"`` or ``"inpaint"``, a value, a tensor, or a function of (x, mask).
+        ``"blur"``, ``"inpaint"`` or ``"linear"``, a value, a tensor, or a function of (x, mask).
     feature_mask : Tensor, optional
         Integer labels, shape (*spatial) or with leading dimensions of 1: the ranking's unit is then a
         group, by its mean attribution, and not a position.

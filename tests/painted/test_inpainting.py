@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from captum_ad.baselines import baseline, inpaint
+from captum_ad.baselines import IMPUTATIONS, baseline, inpaint
 from tests.painted.models import SEEDS, randn
 
 
@@ -23,6 +23,15 @@ def test_inpainting_keeps_what_is_visible_bit_for_bit_and_fills_the_rest(seed, p
     assert torch.equal(painted[seen], x[seen])
     assert painted.isfinite().all()
     assert torch.equal(x, before)
+
+
+@pytest.mark.parametrize("name", ["inpaint", "linear"])
+def test_the_order_of_an_image_in_memory_does_not_matter(name):
+    x = randn(3, 2, 8, 9, 3).permute(0, 3, 1, 2)  # channels last, as torchvision's transforms make them
+    mask = masks(4, (2, 1, 8, 9), False)
+    painted = IMPUTATIONS[name](x, mask)
+    assert torch.equal(painted, IMPUTATIONS[name](x.contiguous(), mask))
+    assert bool((painted != 0).all())
 
 
 @given(SEEDS, st.booleans(), st.sampled_from([0.0, 1e30, torch.nan, torch.inf, -torch.inf]))

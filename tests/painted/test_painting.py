@@ -112,7 +112,7 @@ def test_what_is_kept_is_the_inputs_whatever_a_function_returns(x):
 def test_what_stands_behind_the_mask_has_no_influence_on_a_baseline_of_its_own(seed, junk):
     x, mask = randn(seed, 2, 3, 8, 8), randn(seed + 1, 2, 8, 8) > 0
     hidden = torch.where(mask[:, None], x, junk)
-    for given_ in (0.3, "zero", randn(1, 3, 1, 1), randn(1, 2, 3, 8, 8), "inpaint"):
+    for given_ in (0.3, "zero", randn(1, 3, 1, 1), randn(1, 2, 3, 8, 8), "inpaint", "linear"):
         forward = BaselineForward(network(), given_)
         assert torch.equal(forward(hidden, mask=mask), forward(x, mask=mask))
 
@@ -134,7 +134,7 @@ def test_the_input_the_mask_and_the_model_are_not_changed(x):
     assert not model.training
 
 
-@pytest.mark.parametrize("given_", ["zero", 0.5, "inpaint"])
+@pytest.mark.parametrize("given_", ["zero", 0.5, "inpaint", "linear"])
 def test_gradients_reach_what_is_kept_and_nothing_else(x, given_):
     mask, x = randn(4, 8, 8) > 0, x.requires_grad_()
     BaselineForward(Seen(), given_)(x, mask=mask).sum().backward()
@@ -178,7 +178,7 @@ def test_repr_shows_the_baseline():
         (Seen(), np.zeros((3, 8, 8)), TypeError, "got ndarray"),
         (Seen(), "zeros", UnknownNameError, "unknown baseline 'zeros': did you mean 'zero'"),
         (Seen(), "ad:paper", UnknownNameError, "unknown baseline 'ad:paper'"),
-        (Seen(), "", UnknownNameError, "expected one of avg, blur, inpaint, max, min, zero"),
+        (Seen(), "", UnknownNameError, "expected one of avg, blur, inpaint, linear, max, min, zero"),
     ],
 )
 def test_what_is_no_model_or_no_baseline_is_refused(model, given_, error, message):

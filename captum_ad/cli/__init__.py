@@ -1,1 +1,1 @@
-"""The command line: ``captum-ad compare``, from a photograph to attributions side by side."""
+"""The command line: ``captum-ad compare``, attributions side by side, and ``captum-ad rules``, which masking to use."""

@@ -54,7 +54,7 @@ def compare(arguments: argparse.Namespace, command: Sequence[str]) -> None:
     shown = columns(presets, painted)
     if not shown:
         raise InputError("nothing to compare: name at least one of --ad and --baselines")
-    device = _device(arguments.device)
+    device = device_named(arguments.device)
     if arguments.batch_size is None:
         arguments.batch_size = 4 if device.type == "cpu" else 32  # larger ones fall out of a CPU's cache
     if not 0 <= arguments.gamma <= 1:
@@ -92,7 +92,14 @@ def _known(what: str, given: Iterable[str], names: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(given))
 
 
-def _device(name: str) -> torch.device:
+def device_named(name: str) -> torch.device:
+    """The device of --device, tried.
+
+    Raises
+    ------
+    InputError
+        If it cannot be used.
+    """
     try:
         device = torch.device(name)
         torch.ones(1, device=device).item()
@@ -105,18 +112,18 @@ def _device(name: str) -> torch.device:
 def _prediction(classifier: Classifier, photograph: Photograph, arguments: argparse.Namespace) -> Comparison:
     """What the classifier says about a photograph, ready to be explained."""
     x = classifier.prepare(photograph.image)
-    probabilities, to_confidence = _probabilities(classifier, x, photograph)
-    predicted = int(probabilities.argmax())
+    row, to_confidence = probabilities(classifier, x, photograph)
+    predicted = int(row.argmax())
     target = predicted if arguments.target is None else arguments.target
-    if not 0 <= target < len(probabilities):
-        raise InputError(f"--target {target} is out of range: the model has classes 0 to {len(probabilities) - 1}")
+    if not 0 <= target < len(row):
+        raise InputError(f"--target {target} is out of range: the model has classes 0 to {len(row) - 1}")
     labels = superpixels(classifier.displayed(x), n_segments=arguments.segments).to(x.device)
     if int(labels.max()) == 0:
         raise InputError(f"{photograph.source!r} has one superpixel only: raise --segments")
     task = Task(x, target, labels, arguments.samples, arguments.batch_size, arguments.seed, to_confidence=to_confidence)
     colors = solid_colors(classifier, x, arguments.backgrounds, arguments.seed)
     scale = Scale(arguments.gamma, colors, to_confidence, arguments.batch_size)
-    return Comparison(photograph, task, scale, float(probabilities[target]), predicted)
+    return Comparison(photograph, task, scale, float(row[target]), predicted)
 
 
 def _explain(classifier: Classifier, method: str, column: str, comparison: Comparison) -> None:
@@ -134,8 +141,14 @@ def _explain(classifier: Classifier, method: str, column: str, comparison: Compa
     comparison.explanations[method, column] = found
 
 
-def _probabilities(classifier: Classifier, x: Tensor, photograph: Photograph) -> tuple[Tensor, str]:
-    """The probability of each class, and how the model's output becomes that."""
+def probabilities(classifier: Classifier, x: Tensor, photograph: Photograph) -> tuple[Tensor, str]:
+    """The probability of each class, float64 of shape (classes,), and how the model's output becomes that.
+
+    Raises
+    ------
+    InputError
+        If the model fails, or what it returns is no classifier's output.
+    """
     try:
         with torch.no_grad():
             output = classifier.model(x)

@@ -7,9 +7,9 @@ import importlib.util
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TypeAlias
 
 import torch
 
@@ -18,9 +18,12 @@ from captum_ad.attributions import METHODS, SEARCHED
 from captum_ad.baselines import BASELINES
 from captum_ad.cli.errors import InputError
 from captum_ad.errors import UnknownNameError, UnsupportedOperationError
+from captum_ad.painted import MASKING_VALUES
 
 PROGRAM = "captum-ad"
 FAILED, INTERRUPTED = 2, 130
+
+_Commands: TypeAlias = "argparse._SubParsersAction[_Parser]"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -37,18 +40,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         0; 2 after bad input, with one line on stderr; 130 after Ctrl-C.
     """
     words = list(sys.argv[1:] if argv is None else argv)
+    resume: Path | None = None
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _terminate)  # so that what is half-made is cleared away
     try:
         arguments = _parser().parse_args(words)
-        _require_demo_extra()
-        from captum_ad.cli.compare import compare
-
-        compare(arguments, [PROGRAM, *words])
+        resume = getattr(arguments, "resume", None)
+        arguments.run(arguments, [PROGRAM, *words])
     except SystemExit as stop:  # argparse: --help and --version
         return int(stop.code or 0)
     except KeyboardInterrupt:
-        print(f"{PROGRAM}: interrupted, nothing was written", file=sys.stderr)
+        left = f"the same command goes on from {str(resume)!r}" if resume else "nothing was written"
+        print(f"{PROGRAM}: interrupted, {left}", file=sys.stderr)
         return INTERRUPTED
     except torch.OutOfMemoryError as error:
         return _failed(f"out of memory, try a smaller --batch-size: {error}")
@@ -75,25 +78,92 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog=PROGRAM, description="Explanations of image classifiers without a baseline.")
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    compare = commands.add_parser(
-        "compare",
-        help="AD and baseline attributions of photographs, side by side",
-        description="Explain what a classifier sees in photographs with Captum's attributors, each with "
-        "Activation-Deactivation (AD) and with painted baselines, and write figures, the attributions and a summary.",
-    )
-    _add_inputs(compare.add_argument)
-    _add_columns(compare.add_argument)
-    _add_effort(compare.add_argument)
-    compare.add_argument("--out", type=Path, default=Path("captum-ad-report"), metavar="DIR", help=_DEFAULT)
-    compare.add_argument("--force", action="store_true", help="replace an earlier report's files in --out")
+    _add_compare(commands)
+    _add_rules(commands)
     return parser
 
 
 _DEFAULT = "(default: %(default)s)"
 
 
-def _add_inputs(add: Callable[..., object]) -> None:
-    add("images", nargs="*", metavar="IMAGE", help="image files, or chelsea, coffee, camera (default: coffee)")
+def _add_compare(commands: _Commands) -> None:
+    compare = commands.add_parser(
+        "compare",
+        help="AD and baseline attributions of photographs, side by side",
+        description="Explain what a classifier sees in photographs with Captum's attributors, each with "
+        "Activation-Deactivation (AD) and with painted baselines, and write figures, the attributions and a summary.",
+    )
+    _add_inputs(compare.add_argument, images="coffee")
+    compare.add_argument(
+        "--target", type=int, metavar="N", help="index of the class to explain (default: the predicted one)"
+    )
+    _add_columns(compare.add_argument)
+    _add_effort(compare.add_argument)
+    _add_running(compare.add_argument, out="captum-ad-report", batch="4")
+    compare.set_defaults(run=_compare)
+
+
+def _add_rules(commands: _Commands) -> None:
+    rules = commands.add_parser(
+        "rules",
+        help="which AD rule or baseline disturbs a network least",
+        description="Hide scattered parts of photographs, all but their middle and, where boxes are given, all but the "
+        "object or the object itself, under every masking, and say under which one the network keeps its answer most "
+        "often. Only photographs count that the network gets right when they are whole.",
+    )
+    _add_inputs(rules.add_argument, images="those of --labels or --boxes, or else these three")
+    known = rules.add_mutually_exclusive_group()
+    known.add_argument(
+        "--labels",
+        type=Path,
+        metavar="FILE.csv",
+        help="A file with the columns file and index says which class each photograph is of. Without it, the network's "
+        "own answer is taken to be right.",
+    )
+    known.add_argument(
+        "--boxes",
+        type=Path,
+        metavar="FILE.csv",
+        help="The same with the columns left, top, right and bottom, in pixels of the photograph and the last two "
+        "exclusive, which say where the object is.",
+    )
+    rules.add_argument(
+        "--maskings",
+        nargs="+",
+        metavar="MASKING",
+        help="What is tried, two at least: ad:PRESET, or ad:KNOB=VALUE,KNOB=VALUE for a rule of your own, of presets "
+        f"{_listed(PRESETS)}; or a baseline of {_listed(MASKING_VALUES)}. The default is all presets and baselines.",
+    )
+    rules.add_argument(
+        "--resume",
+        type=Path,
+        metavar="FILE.csv",
+        help="Every photograph's results go into this file at once; a command that was interrupted goes on from it.",
+    )
+    rules.add_argument("--csv", action="store_true", help="Print the table with all intervals as CSV.")
+    rules.add_argument(
+        "--threads", type=_at_least(1), metavar="N", help="threads of the CPU (default: as torch chooses)"
+    )
+    _add_running(rules.add_argument, out="captum-ad-rules", batch="8")
+    rules.set_defaults(run=_rules)
+
+
+def _compare(arguments: argparse.Namespace, command: Sequence[str]) -> None:
+    _require("demo", _DEMO)
+    from captum_ad.cli.compare import compare
+
+    compare(arguments, command)
+
+
+def _rules(arguments: argparse.Namespace, command: Sequence[str]) -> None:
+    _require("demo,metrics", {**_DEMO, "pandas": "pandas", "scipy": "scipy"})
+    from captum_ad.cli.rules import rules
+
+    rules(arguments, command)
+
+
+def _add_inputs(add: Callable[..., object], images: str) -> None:
+    add("images", nargs="*", metavar="IMAGE", help=f"image files, or chelsea, coffee, camera (default: {images})")
     add(
         "--model",
         default="demo",
@@ -101,7 +171,6 @@ def _add_inputs(add: Callable[..., object]) -> None:
         f"that returns a model or (model, transform) {_DEFAULT}",
     )
     add("--weights", type=Path, metavar="FILE", help="state dict of the model (default: the published weights)")
-    add("--target", type=int, metavar="N", help="index of the class to explain (default: the predicted one)")
 
 
 def _add_columns(add: Callable[..., object]) -> None:
@@ -154,9 +223,15 @@ def _add_effort(add: Callable[..., object]) -> None:
         metavar="N",
         help=f"solid colours that explanations are planted on, to measure ρ {_DEFAULT}",
     )
-    add("--batch-size", type=_at_least(1), metavar="N", help="inputs per forward (default: 4 on the CPU, else 32)")
+
+
+def _add_running(add: Callable[..., object], out: str, batch: str) -> None:
+    default = f"(default: {batch} on the CPU, else 32)"
+    add("--batch-size", type=_at_least(1), metavar="N", help=f"inputs per forward {default}")
     add("--seed", type=_at_least(0), default=0, metavar="N", help=f"of the random perturbations {_DEFAULT}")
     add("--device", default="cpu", help=f"cpu, cuda, cuda:1 … {_DEFAULT}")
+    add("--out", type=Path, default=Path(out), metavar="DIR", help=_DEFAULT)
+    add("--force", action="store_true", help="replace an earlier report's files in --out")
 
 
 def _listed(names: Iterable[str]) -> str:
@@ -174,12 +249,21 @@ def _at_least(least: int) -> Callable[[str], int]:
     return number
 
 
-def _require_demo_extra() -> None:
-    needed = {"torchvision": "torchvision", "PIL": "pillow", "matplotlib": "matplotlib", "tqdm": "tqdm"}
-    needed |= {"skimage": "scikit-image", "sklearn": "scikit-learn"}
-    missing = [package for module, package in needed.items() if importlib.util.find_spec(module) is None]
+_DEMO = {
+    "torchvision": "torchvision",
+    "PIL": "pillow",
+    "matplotlib": "matplotlib",
+    "tqdm": "tqdm",
+    "skimage": "scikit-image",
+    "sklearn": "scikit-learn",
+}
+"""What a module of the extra is called by pip."""
+
+
+def _require(extras: str, modules: Mapping[str, str]) -> None:
+    missing = [package for module, package in modules.items() if importlib.util.find_spec(module) is None]
     if missing:
-        raise InputError(f'this command needs {", ".join(missing)}: pip install "captum_ad[demo]"')
+        raise InputError(f'this command needs {", ".join(missing)}: pip install "captum_ad[{extras}]"')
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Metrics of explanations: sufficiency, ρ-robustness, insertion and deletion, missingness.
+"""Metrics of explanations: sufficiency, ρ-robustness, insertion and deletion, missingness, localisation.
 
 Functions of one input; most have a class of torchmetrics' kind over many. :func:`compare` runs a
 whole study; :func:`summarise` and :func:`significance` say what came out of it, the plots show it.
@@ -10,12 +10,14 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from captum_ad.metrics.backgrounds import Backgrounds, DrawnBackgrounds, OtherClassImages, SolidColors
+from captum_ad.metrics.collages import Collages, collage, make_collages
 from captum_ad.metrics.confidence import (
     confidence_drop_off,
     confidence_kept,
     confidence_on_backgrounds,
     explanation_size,
 )
+from captum_ad.metrics.controls import ObjectDrop, equal_area_control, object_drop
 from captum_ad.metrics.curve import Curve
 from captum_ad.metrics.explanation import (
     PAPER_GAMMAS,
@@ -24,8 +26,12 @@ from captum_ad.metrics.explanation import (
     sufficient_explanation,
 )
 from captum_ad.metrics.insertion import deletion_curve, insertion_curve
+from captum_ad.metrics.localisation import energy_pointing_game, grid_pointing_game, pointing_game
 from captum_ad.metrics.missingness import MissingnessCurve, missingness_curve, present_masks
+from captum_ad.metrics.places import box_mask, cell_masks
 from captum_ad.metrics.plots import plot_explanation, plot_planted, plot_rho_over_gamma, plot_rho_over_size
+from captum_ad.metrics.recommendation import recommend_rule
+from captum_ad.metrics.recommendation_table import Recommendation
 from captum_ad.metrics.robustness import RhoCurve, Robustness, planted, rho_curve, rho_robustness
 from captum_ad.metrics.statistics import significance, summarise
 from captum_ad.metrics.study import compare
@@ -36,14 +42,19 @@ if TYPE_CHECKING:
         ConfidenceKept,
         ConfidenceOnBackgrounds,
         Deletion,
+        EnergyPointingGame,
         ExplanationSize,
+        GridPointingGame,
         Insertion,
+        PointingGame,
         RhoRobustness,
+        SpecificDrop,
     )
 
 __all__ = [
     "PAPER_GAMMAS",
     "Backgrounds",
+    "Collages",
     "ConfidenceCurve",
     "ConfidenceDropOff",
     "ConfidenceKept",
@@ -51,29 +62,45 @@ __all__ = [
     "Curve",
     "Deletion",
     "DrawnBackgrounds",
+    "EnergyPointingGame",
     "ExplanationSize",
+    "GridPointingGame",
     "Insertion",
     "MissingnessCurve",
+    "ObjectDrop",
     "OtherClassImages",
+    "PointingGame",
+    "Recommendation",
     "RhoCurve",
     "RhoRobustness",
     "Robustness",
     "SolidColors",
+    "SpecificDrop",
     "SufficientExplanation",
+    "box_mask",
+    "cell_masks",
+    "collage",
     "compare",
     "confidence_drop_off",
     "confidence_kept",
     "confidence_on_backgrounds",
     "deletion_curve",
+    "energy_pointing_game",
+    "equal_area_control",
     "explanation_size",
+    "grid_pointing_game",
     "insertion_curve",
+    "make_collages",
     "missingness_curve",
+    "object_drop",
     "planted",
     "plot_explanation",
     "plot_planted",
     "plot_rho_over_gamma",
     "plot_rho_over_size",
+    "pointing_game",
     "present_masks",
+    "recommend_rule",
     "rho_curve",
     "rho_robustness",
     "significance",

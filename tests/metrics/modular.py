@@ -18,16 +18,25 @@ from captum_ad.metrics import (
     ConfidenceKept,
     ConfidenceOnBackgrounds,
     Deletion,
+    EnergyPointingGame,
     ExplanationSize,
+    GridPointingGame,
     Insertion,
+    PointingGame,
     RhoRobustness,
     SolidColors,
+    SpecificDrop,
+    box_mask,
     confidence_drop_off,
     confidence_kept,
     confidence_on_backgrounds,
     deletion_curve,
+    energy_pointing_game,
     explanation_size,
+    grid_pointing_game,
     insertion_curve,
+    object_drop,
+    pointing_game,
     rho_robustness,
 )
 
@@ -51,6 +60,8 @@ def network() -> nn.Sequential:
 
 MODEL = network()
 AD = ADForward(MODEL)
+INSIDE = box_mask((0, 0, 2, 3), HEIGHT, WIDTH)
+"""Small enough to leave a control a place."""
 
 
 def flipped(output: Tensor) -> Tensor:
@@ -68,6 +79,8 @@ class Sample:
     target: int
     model: nn.Module = MODEL
     forward: nn.Module = AD
+    inside: Tensor = INSIDE
+    cell: int = 0
 
     def given(self, *names: str) -> dict[str, Any]:
         return {name: getattr(self, name) for name in names}
@@ -76,10 +89,13 @@ class Sample:
 def samples(n: int = 4, forward: nn.Module = AD) -> list[Sample]:
     generator = torch.Generator().manual_seed(n)
     found = []
-    for _ in range(n):
+    for i in range(n):
         x, attribution = torch.rand(2, 1, 2, HEIGHT, WIDTH, generator=generator)
         explanation = torch.rand(HEIGHT, WIDTH, generator=generator) < 0.6
-        found.append(Sample(x, explanation, attribution, int(MODEL(x).argmax()), forward=forward))
+        inside = box_mask((i % 3, 0, i % 3 + 2, 3), HEIGHT, WIDTH)
+        found.append(
+            Sample(x, explanation, attribution, int(MODEL(x).argmax()), forward=forward, inside=inside, cell=i % 4)
+        )
     return found
 
 
@@ -144,6 +160,16 @@ CASES = {
         ),
         Case(
             Deletion, {}, RANKED, lambda **given: deletion_curve(**given).area, {"to_confidence": "sigmoid", "step": 7}
+        ),
+        Case(PointingGame, {}, ("attribution", "inside"), pointing_game, {"tolerance": 5.0}),
+        Case(EnergyPointingGame, {}, ("attribution", "inside"), energy_pointing_game, {}),
+        Case(GridPointingGame, {}, ("attribution", "cell"), grid_pointing_game, {"grid": (2, 3)}),
+        Case(
+            SpecificDrop,
+            {},
+            ("forward", "x", "inside", "target"),
+            lambda **given: object_drop(**given).specific,
+            {"to_confidence": "sigmoid", "controls": 2, "seed": 1},
         ),
     )
 }

@@ -42,7 +42,7 @@ for package in "torchmetrics pandas scipy scipy.stats statsmodels cv2 skimage py
 
 import torch
 import captum_ad.metrics
-from captum_ad.baselines import inpaint
+from captum_ad.baselines import inpaint, linear
 
 outcomes = {}
 
@@ -76,6 +76,7 @@ outcome("compare ran the model", lambda: bool(calls))
 outcome("call summarise", lambda: metrics.summarise(None))
 outcome("call significance", lambda: metrics.significance(None))
 outcome("call inpaint", lambda: inpaint(x, mask[None, None]))
+outcome("call linear", lambda: linear(x, mask[None, None].triu()))
 outcome("call inpaint by name", lambda: metrics.confidence_kept(model, x, ~mask, 0, baseline="inpaint"))
 outcome("call superpixels", lambda: metrics.present_masks(x, [0.5], "superpixels"))
 outcome("rho", lambda: metrics.rho_robustness(model, x, mask, int(model(x).argmax()), metrics.SolidColors(n=2)).rho)
@@ -108,6 +109,7 @@ class TestWithoutOptionalPackages:
             ("call significance", "(pandas|scipy)", "metrics"),
             ("call inpaint", "OpenCV", "inpaint"),
             ("call inpaint by name", "OpenCV", "inpaint"),
+            ("call linear", "scipy", "metrics"),
             ("call superpixels", "scikit-image", "superpixels"),
         ],
     )

@@ -15,10 +15,14 @@ from captum_ad.metrics import (
     ConfidenceOnBackgrounds,
     Deletion,
     DrawnBackgrounds,
+    EnergyPointingGame,
     ExplanationSize,
+    GridPointingGame,
     Insertion,
+    PointingGame,
     RhoRobustness,
     SolidColors,
+    SpecificDrop,
     SufficientExplanation,
     sufficient_explanation,
 )
@@ -39,6 +43,8 @@ from tests.metrics.modular import (
 
 OF_EXPLANATIONS = [name for name, case in CASES.items() if "explanation" in case.takes]
 OF_FORWARDS = [name for name, case in CASES.items() if "forward" in case.takes]
+
+OF_MODELS = [name for name, case in CASES.items() if {"model", "forward"} & set(case.takes)]
 
 HAVE_BATCHES = ["RhoRobustness", "ConfidenceOnBackgrounds", "Insertion", "Deletion"]
 
@@ -131,6 +137,7 @@ class TestMean:
         colours = backgrounds.draw(model, x, 1).batch(0, 40)[:, 0, 0, 0].double()
         right, wrong = torch.tensor([[True, False], [False, False]]), torch.tensor([[False, True], [True, True]])
         first, last = torch.tensor([[4.0, 3], [2, 1]]), torch.tensor([[1.0, 3], [2, 4]])
+        beside = torch.tensor([[False, True], [False, False]])  # one of its three controls is the first pixel
         rise = 0.125 * (high - low)  # the trapezoid of the step at which the pixel appears, less its rectangle
         expected = {
             RhoRobustness(backgrounds): (right, wrong, (1 + (colours > 0.5).double().mean()) / 2),
@@ -140,12 +147,17 @@ class TestMean:
             ConfidenceDropOff(baseline="zero"): (right, wrong, (0 + (high - low) / high) / 2),
             Insertion(baseline="zero", step=1): (first, last, (high - rise + low + rise) / 2),
             Deletion(baseline="zero", step=1): (first, first, low + rise),
+            PointingGame(): ((first, right), (last, right), 0.5),
+            EnergyPointingGame(): ((first, right), (last, right), (4 / 10 + 1 / 10) / 2),
+            GridPointingGame(): ((first, 0), (last, 2), (4 / 10 + 2 / 10) / 2),
+            SpecificDrop(baseline="zero"): ((model, x, right, 1), (model, x, beside, 1), (high - low) / 3),
         }
         assert {type(metric) for metric in expected} == {case.kind for case in CASES.values()}
         for metric, (one, other, mean) in expected.items():
             for what in (one, other):
-                given = (x, what) if isinstance(metric, ExplanationSize) else (model, x, what, 1)
-                metric.update(*given)
+                if not isinstance(what, tuple):
+                    what = (x, what) if isinstance(metric, ExplanationSize) else (model, x, what, 1)
+                metric.update(*what)
             assert value(metric) == pytest.approx(float(mean), abs=1e-6), type(metric).__name__
 
 
@@ -156,10 +168,9 @@ class TestDirection:
             model[1].weight.copy_(torch.tensor([[0.0, 0, 0, 0], [4, 0, 0, 0]]))
             model[1].bias.copy_(torch.tensor([2.0, 0]))
         x = torch.ones(1, 1, 2, 2)
-        good = Sample(
-            x, torch.tensor([[True, False], [False, False]]), torch.tensor([[4.0, 3], [2, 1]]), 1, model, model
-        )
-        bad = Sample(x, torch.tensor([[False, True], [True, True]]), torch.tensor([[1.0, 3], [2, 4]]), 1, model, model)
+        first, second = torch.tensor([[True, False], [False, False]]), torch.tensor([[False, True], [False, False]])
+        good = Sample(x, first, torch.tensor([[4.0, 3], [2, 1]]), 1, model, model, inside=first)
+        bad = Sample(x, ~first, torch.tensor([[1.0, 3], [2, 4]]), 1, model, model, inside=second)
         for case in CASES.values():
             painted = {"baseline": "zero"} if "forward" in case.takes else {}
             better, worse = (value(case.fed([sample], **painted)) for sample in (good, bad))
@@ -181,6 +192,12 @@ class TestDirection:
             assert not found.requires_grad
 
 
+def misfit(case, sample):
+    """What an update takes, with two inputs, or attributions, instead of one."""
+    given = sample.given(*case.takes)
+    return given | {"x" if "x" in given else "attribution": torch.rand(2, 2, HEIGHT, WIDTH)}
+
+
 class TestRefusedUpdates:
     """An update that raises adds nothing and loses nothing."""
 
@@ -200,19 +217,19 @@ class TestRefusedUpdates:
     def test_an_input_that_does_not_fit(self, case, call):
         measured = samples(3)
         metric = case.fed(measured)
-        with pytest.raises(ValueError, match="explain one at a time"):
-            getattr(metric, call)(**{**measured[0].given(*case.takes), "x": torch.rand(2, 2, HEIGHT, WIDTH)})
+        with pytest.raises(ValueError, match=r"one (image )?at a time"):
+            getattr(metric, call)(**misfit(case, measured[0]))
         assert value(metric) == pytest.approx(case.expected(measured), rel=1e-12)
 
     @every_class
     def test_it_is_still_reduced_across_processes(self, case):
         metric = case.fed(samples(1))
         reduced = metric._to_sync, metric._should_unsync
-        with pytest.raises(ValueError, match="explain one at a time"):
-            metric(**{**samples(1)[0].given(*case.takes), "x": torch.rand(2, 2, HEIGHT, WIDTH)})
+        with pytest.raises(ValueError, match=r"one (image )?at a time"):
+            metric(**misfit(case, samples(1)[0]))
         assert (metric._to_sync, metric._should_unsync) == reduced
 
-    @pytest.mark.parametrize("name", [name for name in CASES if name != "ExplanationSize"])
+    @pytest.mark.parametrize("name", OF_MODELS)
     def test_a_model_in_train_mode(self, name):
         case, model = CASES[name], network().train()
         before = {name: tensor.clone() for name, tensor in model.state_dict().items()}

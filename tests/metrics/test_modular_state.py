@@ -156,10 +156,13 @@ def whole(sample: Sample) -> Sample:
     return Sample(sample.x, torch.ones_like(sample.explanation), sample.attribution, sample.target)
 
 
+EVERYTHING = ("model", "forward", "x", "explanation", "attribution", "target", "inside", "cell")
+
+
 class TestCollection:
     """In a MetricCollection, which passes each metric the keyword arguments that its update takes."""
 
-    given = staticmethod(lambda sample: sample.given("model", "forward", "x", "explanation", "attribution", "target"))
+    given = staticmethod(lambda sample: sample.given(*EVERYTHING))
 
     @pytest.mark.parametrize("call", ["update", "forward"])
     def test_all_classes_at_once(self, call):

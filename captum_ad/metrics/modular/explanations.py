@@ -1,65 +1,23 @@
-"""The metrics as torchmetrics' ``Metric``: means over explanations, reduced across processes.
-
-The model is an argument of ``update`` and never part of a metric's state: it is neither moved,
-switched to another mode nor saved with it.
-"""
+"""Means over explanations and attributions of what they are worth to the model."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from captum_ad.extras import needed
 from captum_ad.metrics.backgrounds import Backgrounds, DrawnBackgrounds
 from captum_ad.metrics.confidence import confidence_drop_off, confidence_kept, explanation_size
 from captum_ad.metrics.explanation import ConfidenceCurve, SufficientExplanation
 from captum_ad.metrics.insertion import deletion_curve, insertion_curve
+from captum_ad.metrics.modular.mean import Mean, OfForward, check
 from captum_ad.metrics.robustness import Robustness, rho_robustness
 from captum_ad.painted import Baseline
-from captum_ad.scoring import Judge, ToConfidence, batch_of
-
-if TYPE_CHECKING:
-    from torchmetrics import Metric
-else:
-    Metric = needed("torchmetrics", "torchmetrics", "metrics").Metric
+from captum_ad.scoring import ToConfidence
 
 
-class _Mean(Metric):
-    """The mean of one number per update, NaN before the first."""
-
-    is_differentiable = False
-    full_state_update = False
-    total: Tensor
-    count: Tensor
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.add_state("total", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("count", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
-        # A MetricCollection updates metrics of equal states once for all: NaN equals nothing.
-        self.add_state("apart", torch.tensor(math.nan, dtype=torch.float64), dist_reduce_fx="max")
-        self._latest = math.nan
-
-    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
-        """Update, and return what was measured; a call that is refused leaves the metric as it was."""
-        self.update(*args, **kwargs)
-        return torch.tensor(self._latest, dtype=torch.float64, device=self.device)
-
-    def _add(self, value: float) -> None:
-        self.total += value
-        self.count += 1
-        self._latest = value
-
-    def compute(self) -> Tensor:
-        """The mean over all updates, a scalar, float64."""
-        return self.total / self.count
-
-
-class _OnBackgrounds(_Mean):
+class OnBackgrounds(Mean):
     """What is measured by planting explanations on backgrounds."""
 
     higher_is_better = True
@@ -75,7 +33,7 @@ class _OnBackgrounds(_Mean):
         super().__init__(**kwargs)
         if backgrounds is not None and not hasattr(backgrounds, "draw"):
             raise TypeError(f"expected backgrounds such as SolidColors(), got {type(backgrounds).__name__}")
-        _check(to_confidence, batch_size)
+        check(to_confidence, batch_size)
         self.backgrounds, self.to_confidence, self.batch_size = backgrounds, to_confidence, batch_size
 
     def _planted(
@@ -94,7 +52,7 @@ class _OnBackgrounds(_Mean):
         )
 
 
-class RhoRobustness(_OnBackgrounds):
+class RhoRobustness(OnBackgrounds):
     """Mean ρ-robustness of explanations: :func:`captum_ad.metrics.rho_robustness`.
 
     Parameters
@@ -108,6 +66,7 @@ class RhoRobustness(_OnBackgrounds):
 
     Examples
     --------
+    >>> import torch
     >>> from captum_ad.metrics import SolidColors
     >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2)).eval()
     >>> metric = RhoRobustness(SolidColors(n=10))
@@ -137,7 +96,7 @@ class RhoRobustness(_OnBackgrounds):
         self._add(self._planted(model, x, explanation, target, backgrounds).rho)
 
 
-class ConfidenceOnBackgrounds(_OnBackgrounds):
+class ConfidenceOnBackgrounds(OnBackgrounds):
     """Mean confidence of the target with the explanation planted on backgrounds.
 
     Parameters
@@ -158,7 +117,7 @@ class ConfidenceOnBackgrounds(_OnBackgrounds):
         self._add(self._planted(model, x, explanation, target, backgrounds).confidence)
 
 
-class ExplanationSize(_Mean):
+class ExplanationSize(Mean):
     """Mean size of explanations, as share of the positions."""
 
     higher_is_better = False
@@ -168,26 +127,7 @@ class ExplanationSize(_Mean):
         self._add(explanation_size(x, explanation))
 
 
-class _OfForward(_Mean):
-    """What is measured with an ADForward, or a plain model and a baseline."""
-
-    def __init__(
-        self, *, baseline: Baseline | None = None, to_confidence: ToConfidence = "softmax", **kwargs: Any
-    ) -> None:
-        super().__init__(**kwargs)
-        _check(to_confidence, None)
-        self._baseline, self.to_confidence = (
-            (baseline,),
-            to_confidence,
-        )  # in a tuple: a module would become a part of this one
-
-    @property
-    def baseline(self) -> Baseline | None:
-        """What missing features of a plain model are painted with."""
-        return self._baseline[0]
-
-
-class ConfidenceKept(_OfForward):
+class ConfidenceKept(OfForward):
     """Mean confidence of the target with the explanation alone.
 
     Parameters
@@ -208,7 +148,7 @@ class ConfidenceKept(_OfForward):
         self._add(value)
 
 
-class ConfidenceDropOff(_OfForward):
+class ConfidenceDropOff(OfForward):
     """Mean share of the original confidence that is lost when only the explanation is left.
 
     Parameters
@@ -229,7 +169,7 @@ class ConfidenceDropOff(_OfForward):
         self._add(value)
 
 
-class _OfCurve(_OfForward):
+class _OfCurve(OfForward):
     """The area below a curve along an attribution's ranking."""
 
     _curve: Callable[..., ConfidenceCurve]
@@ -244,7 +184,7 @@ class _OfCurve(_OfForward):
         **kwargs: Any,
     ) -> None:
         super().__init__(baseline=baseline, to_confidence=to_confidence, **kwargs)
-        _check(to_confidence, batch_size)
+        check(to_confidence, batch_size)
         self.step, self.batch_size = step, batch_size
 
     def update(
@@ -298,9 +238,3 @@ class Deletion(_OfCurve):
 
     higher_is_better = False
     _curve = staticmethod(deletion_curve)
-
-
-def _check(to_confidence: ToConfidence, batch_size: int | None) -> None:
-    """Refuse settings when a metric is made, not at its first update."""
-    Judge(0, to_confidence)
-    batch_of(batch_size, torch.device("cpu"))

@@ -1,0 +1,134 @@
+"""Classes and boxes of photographs: a CSV file, and where a box lies in the model's input."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from captum_ad.cli.errors import InputError
+from captum_ad.cli.models import Classifier
+
+EDGES = ("left", "top", "right", "bottom")
+
+Box = tuple[int, int, int, int]
+"""Left, top, right, bottom in pixels; right and bottom are exclusive."""
+
+
+@dataclass(frozen=True)
+class Label:
+    """What is known of a photograph.
+
+    Attributes
+    ----------
+    file : str
+        As the CSV file has it, relative to its own folder.
+    index : int
+        The class.
+    box : Box, optional
+        Where the object is, in pixels of the photograph.
+    """
+
+    file: str
+    index: int
+    box: Box | None
+
+
+def read_labels(path: Path, *, boxed: bool) -> list[Label]:
+    """The rows of a CSV file with the columns file, index and, if `boxed`, left, top, right, bottom.
+
+    Raises
+    ------
+    InputError
+        If there is no such file, a column is missing, a number is none, or a file's name comes twice.
+    """
+    wanted = ["file", "index", *(EDGES if boxed else ())]
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as lines:
+            reader = csv.DictReader(lines)
+            missing = [name for name in wanted if name not in (reader.fieldnames or ())]
+            if missing:
+                raise InputError(f"{str(path)!r} lacks {', '.join(missing)}: expected the columns {', '.join(wanted)}")
+            rows = list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"cannot read {str(path)!r}: {error}") from None
+    labels: dict[str, Label] = {}
+    for line, row in enumerate(rows, 2):
+        try:
+            index, *edges = (int(row[name]) for name in wanted[1:])
+        except (TypeError, ValueError):
+            given = ", ".join(f"{name}={row[name]!r}" for name in wanted[1:])
+            raise InputError(f"{str(path)!r}, row {line}: expected whole numbers, got {given}") from None
+        name = Path(row["file"]).name
+        if name in labels:
+            raise InputError(f"{str(path)!r}, row {line}: {name!r} has a row already; photographs go by their names")
+        labels[name] = Label(row["file"], index, (edges[0], edges[1], edges[2], edges[3]) if boxed else None)
+    if not labels:
+        raise InputError(f"{str(path)!r} has no rows")
+    return list(labels.values())
+
+
+def labels_of(sources: Sequence[str], known: Sequence[Label], path: Path) -> list[Label]:
+    """The label of each photograph, found by the name of its file.
+
+    Raises
+    ------
+    InputError
+        If one has none.
+    """
+    by_name = {Path(label.file).name: label for label in known}
+    missing = [source for source in sources if Path(source).name not in by_name]
+    if missing:
+        raise InputError(f"{str(path)!r} has no row for {', '.join(map(repr, missing[:3]))}: add it")
+    return [by_name[Path(source).name] for source in sources]
+
+
+def carried_box(box: Box, image: Image.Image, classifier: Classifier, source: str) -> Box | None:
+    """Where a box of the photograph lies in the model's input.
+
+    A white box on black goes through the classifier's own transform, whatever that is made of, and so do all black and
+    all white. A pixel is in the box if it is nearer to the white than to the black one: if half of it is covered.
+
+    Parameters
+    ----------
+    box : Box
+        In pixels of `image`.
+    image : PIL.Image.Image
+        The photograph; only its size matters.
+    classifier : Classifier
+        Its transform does the same to every image of a size.
+    source : str
+        For messages.
+
+    Returns
+    -------
+    Box or None
+        The smallest box around all that is left of it; None if nothing is, because the transform crops it away.
+
+    Raises
+    ------
+    InputError
+        If the box does not lie within the image, or the transform shows no difference between black and white.
+    """
+    left, top, right, bottom = box
+    width, height = image.size
+    if not (0 <= left < right <= width and 0 <= top < bottom <= height):
+        raise InputError(
+            f"the box {box} of {source!r} is empty or not within its {width} × {height} pixels: expected left, top, "
+            "right, bottom, the last two exclusive"
+        )
+    black, white = (Image.new("RGB", image.size, colour) for colour in ("black", "white"))
+    boxed = black.copy()
+    boxed.paste(white.crop(box), box)
+    low, high, between = (classifier.prepare(one)[0].double().cpu().mean(0) for one in (black, white, boxed))
+    if torch.equal(low, high):
+        raise InputError(f"the transform of {classifier.name!r} makes black and white alike: it cannot carry a box")
+    inside = ((between - low) / (high - low) >= 0.5).nonzero()  # NaN, in padding, is no part of it
+    if not len(inside):
+        return None
+    (first_row, first_column), (last_row, last_column) = inside.amin(0).tolist(), inside.amax(0).tolist()
+    return first_column, first_row, last_column + 1, last_row + 1

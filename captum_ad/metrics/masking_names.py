@@ -1,0 +1,107 @@
+"""The names of maskings: what can be compared, and how a rule of one's own is spelled."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import Any
+
+from captum_ad.errors import UnknownNameError
+from captum_ad.painted import MASKING_VALUES, Masking
+from captum_ad.rule import PRESETS, MaskRule
+
+UNMASKED = "none"
+"""What stands in records where nothing is missing."""
+
+
+def all_maskings() -> list[str]:
+    """The names of everything that can be compared: AD's presets, then the painted baselines.
+
+    Examples
+    --------
+    >>> all_maskings()[:2], "zero" in all_maskings()
+    (['ad:paper', 'ad:no-growth'], True)
+    """
+    return [*(f"ad:{preset}" for preset in PRESETS), *MASKING_VALUES]
+
+
+def named_masking(name: str) -> str | MaskRule:
+    """What a name stands for: a rule after ``"ad:"`` with knobs, else the name itself.
+
+    Parameters
+    ----------
+    name : str
+        ``"ad:PRESET"``, ``"ad:KNOB=VALUE,KNOB=VALUE"`` (knobs of :class:`~captum_ad.MaskRule`; those left out are
+        the paper's), or a baseline's name.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such knob, or it has no such value.
+    ValueError
+        If a knob is given twice or has no value.
+
+    Examples
+    --------
+    >>> named_masking("ad:growth=none,average=active")
+    MaskRule(growth='none', sum='union', average='active', border='zero'...)
+    >>> named_masking("ad:no-growth"), named_masking("blur")
+    ('ad:no-growth', 'blur')
+    """
+    if not name.startswith("ad:") or "=" not in name:
+        return name
+    knobs: dict[str, Any] = {}
+    for part in name.removeprefix("ad:").split(","):
+        knob, _, value = (word.strip() for word in part.partition("="))
+        if knob not in {field.name for field in fields(MaskRule)}:
+            raise UnknownNameError("knob of MaskRule", knob, [field.name for field in fields(MaskRule)])
+        if not value or knob in knobs:
+            raise ValueError(f"masking {name!r}: expected each knob once, as KNOB=VALUE, got {part.strip()!r}")
+        knobs[knob] = value
+    return MaskRule(**knobs)
+
+
+def masking_name(rule: MaskRule) -> str:
+    """The name of a rule in tables and files, which :func:`named_masking` understands.
+
+    Examples
+    --------
+    >>> masking_name(MaskRule(growth="none", average="active")), masking_name(MaskRule(growth="none"))
+    ('ad:growth=none,average=active', 'ad:no-growth')
+    """
+    for preset, known in PRESETS.items():
+        if rule == known:
+            return f"ad:{preset}"
+    changed = [field.name for field in fields(rule) if getattr(rule, field.name) != field.default]
+    return "ad:" + ",".join(f"{knob}={getattr(rule, knob)}" for knob in changed)
+
+
+def by_their_names(maskings: Sequence[str | MaskRule] | Mapping[str, Masking] | None) -> dict[str, Masking]:
+    """Maskings by name, each once and in the order given; all of them if none are.
+
+    Raises
+    ------
+    TypeError
+        If something without a name is given without one.
+    UnknownNameError
+        If a rule has no such knob or value.
+    ValueError
+        If there are fewer than two.
+    """
+    if isinstance(maskings, str):
+        raise TypeError(f"expected a list of maskings, got the string {maskings!r}: write [{maskings!r}, …]")
+    named: dict[str, Masking] = {}
+    if isinstance(maskings, Mapping):
+        named = {name: named_masking(what) if isinstance(what, str) else what for name, what in maskings.items()}
+    else:
+        for given in all_maskings() if maskings is None else maskings:
+            if not isinstance(given, (str, MaskRule)):
+                what = type(given).__name__
+                raise TypeError(f"expected a masking's name or a MaskRule, got {what}: name it, {{'mine': …}}")
+            masking = named_masking(given) if isinstance(given, str) else given
+            named[masking if isinstance(masking, str) else masking_name(masking)] = masking
+    if len(named) < 2:
+        raise ValueError(f"expected two maskings at least, to compare, got {', '.join(map(repr, named)) or 'none'}")
+    if UNMASKED in named:
+        raise ValueError(f"a masking cannot be called {UNMASKED!r}, which stands for the whole photograph: rename it")
+    return named

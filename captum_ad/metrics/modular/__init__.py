@@ -1,0 +1,30 @@
+"""The metrics as torchmetrics' ``Metric``: means over explanations, reduced across processes.
+
+The model is an argument of ``update`` and never part of a metric's state: it is neither moved,
+switched to another mode nor saved with it.
+"""
+
+from captum_ad.metrics.modular.explanations import (
+    ConfidenceDropOff,
+    ConfidenceKept,
+    ConfidenceOnBackgrounds,
+    Deletion,
+    ExplanationSize,
+    Insertion,
+    RhoRobustness,
+)
+from captum_ad.metrics.modular.localisation import EnergyPointingGame, GridPointingGame, PointingGame, SpecificDrop
+
+__all__ = [
+    "ConfidenceDropOff",
+    "ConfidenceKept",
+    "ConfidenceOnBackgrounds",
+    "Deletion",
+    "EnergyPointingGame",
+    "ExplanationSize",
+    "GridPointingGame",
+    "Insertion",
+    "PointingGame",
+    "RhoRobustness",
+    "SpecificDrop",
+]

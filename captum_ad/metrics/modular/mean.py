@@ -1,0 +1,74 @@
+"""What the metrics of torchmetrics' kind have in common: they are means of one number per update."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from captum_ad.extras import needed
+from captum_ad.painted import Baseline
+from captum_ad.scoring import Judge, ToConfidence, batch_of
+
+if TYPE_CHECKING:
+    from torchmetrics import Metric
+else:
+    Metric = needed("torchmetrics", "torchmetrics", "metrics").Metric
+
+
+class Mean(Metric):
+    """The mean of one number per update, NaN before the first."""
+
+    is_differentiable = False
+    full_state_update = False
+    total: Tensor
+    count: Tensor
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.add_state("total", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("count", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+        # A MetricCollection updates metrics of equal states once for all: NaN equals nothing.
+        self.add_state("apart", torch.tensor(math.nan, dtype=torch.float64), dist_reduce_fx="max")
+        self._latest = math.nan
+
+    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
+        """Update, and return what was measured; a call that is refused leaves the metric as it was."""
+        self.update(*args, **kwargs)
+        return torch.tensor(self._latest, dtype=torch.float64, device=self.device)
+
+    def _add(self, value: float) -> None:
+        self.total += value
+        self.count += 1
+        self._latest = value
+
+    def compute(self) -> Tensor:
+        """The mean over all updates, a scalar, float64."""
+        return self.total / self.count
+
+
+class OfForward(Mean):
+    """What is measured with an ADForward, or a plain model and a baseline."""
+
+    def __init__(
+        self, *, baseline: Baseline | None = None, to_confidence: ToConfidence = "softmax", **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        check(to_confidence, None)
+        self._baseline, self.to_confidence = (
+            (baseline,),
+            to_confidence,
+        )  # in a tuple: a module would become a part of this one
+
+    @property
+    def baseline(self) -> Baseline | None:
+        """What missing features of a plain model are painted with."""
+        return self._baseline[0]
+
+
+def check(to_confidence: ToConfidence, batch_size: int | None) -> None:
+    """Refuse settings when a metric is made, not at its first update."""
+    Judge(0, to_confidence)
+    batch_of(batch_size, torch.device("cpu"))

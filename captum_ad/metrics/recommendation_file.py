@@ -1,0 +1,77 @@
+"""The records of a recommendation, which an interrupted run is taken up from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, cast
+
+from captum_ad.extras import needed
+from captum_ad.metrics.records import read_records, write_records
+
+COLUMNS = ("image", "target", "masking", "test", "kept", "confidence", "run", "input")
+"""The columns of the records."""
+
+Rows = list[dict[str, Any]]
+
+_TEXT = ("image", "masking", "test", "run", "input")
+
+
+class Known:
+    """Records of these settings that are there already, and those that are new; in a file if there is a path.
+
+    Parameters
+    ----------
+    path : str or Path, optional
+        Ends in .csv or .parquet.
+    run : str
+        Digest of the settings.
+
+    Raises
+    ------
+    ValueError
+        If the file has records of other settings, or there is no directory for it.
+    """
+
+    def __init__(self, path: str | Path | None, run: str) -> None:
+        self.path, self.run = None if path is None else Path(path), run
+        self.cells: dict[tuple[str, str, str], Rows] = {}
+        self.unwritten = False
+        for row in self._read():
+            self.cells.setdefault((row["image"], row["masking"], row["input"]), []).append(row)
+
+    def known(self, image: str, masking: str, digest: str, count: int) -> Rows | None:
+        """The rows of an image and masking, if there are as many as expected."""
+        rows = self.cells.get((image, masking, digest), [])
+        return rows if len(rows) == count else None
+
+    def added(self, image: str, masking: str, digest: str, scores: Rows) -> Rows:
+        """Rows made of these scores, which the next :meth:`write` writes."""
+        rows = [{"image": image, "masking": masking, "run": self.run, "input": digest, **score} for score in scores]
+        self.cells[image, masking, digest] = rows
+        self.unwritten = True
+        return rows
+
+    def write(self, first: Rows | None = None) -> None:
+        """Write if there is anything new, or in the end: what was asked for `first`, then what else the file had."""
+        if self.path is None or not (self.unwritten or first):
+            return
+        rows = list(first or [])
+        asked = {(row["image"], row["masking"], row["input"]) for row in rows}
+        rows += [row for key, cell in self.cells.items() if key not in asked for row in cell]
+        pandas = needed("pandas", "pandas", "metrics")
+        write_records(pandas.DataFrame(rows, columns=list(COLUMNS)), self.path)
+        self.unwritten = False
+
+    def _read(self) -> Rows:
+        if self.path is None:
+            return []
+        if not self.path.parent.is_dir():
+            raise ValueError(f"there is no directory {str(self.path.parent)!r} for the records: make it first")
+        known = read_records(self.path)
+        if known is None:
+            return []
+        if set(COLUMNS) - set(known.columns) or set(known["run"]) != {self.run}:
+            raise ValueError(
+                f"{str(self.path)!r} has records of other settings or weights: choose another file, or delete it"
+            )
+        return cast("Rows", known[list(COLUMNS)].astype(dict.fromkeys(_TEXT, str)).to_dict("records"))

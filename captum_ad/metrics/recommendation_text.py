@@ -1,0 +1,47 @@
+"""Numbers, intervals and names in the words of a recommendation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields
+
+import numpy as np
+
+from captum_ad.metrics.statistics import is_ad
+from captum_ad.painted import Masking
+from captum_ad.rule import PRESETS, MaskRule
+
+
+def number(value: float, *, signed: bool = False) -> str:
+    """Two decimals without a leading zero, as in .74, +.10, −.03 and 1.00."""
+    rounded = round(float(value), 2) + 0.0
+    text = f"{abs(rounded):.2f}".removeprefix("0") if abs(rounded) < 1 else f"{abs(rounded):.2f}"
+    sign = "−" if rounded < 0 else "+" if signed and rounded > 0 else ""
+    return sign + text
+
+
+def interval(low: float, high: float, *, signed: bool = False) -> str:
+    """An interval in brackets, with the space before it; nothing if there is none."""
+    return "" if np.isnan(low) else f" ({number(low, signed=signed)} to {number(high, signed=signed)})"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Two or more names in a sentence."""
+    return f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def call(name: str, masking: Masking) -> str:
+    """The line of Python that makes the forward."""
+    if isinstance(masking, MaskRule):
+        preset = next((preset for preset, known in PRESETS.items() if known == masking), None)
+        knobs = [
+            f"{field.name}={getattr(masking, field.name)!r}"
+            for field in fields(masking)
+            if getattr(masking, field.name) != field.default
+        ]
+        return f"ADForward(model, {preset!r})" if preset else f"ADForward(model, MaskRule({', '.join(knobs)}))"
+    if isinstance(masking, str) and is_ad(masking):
+        return f"ADForward(model, {masking.removeprefix('ad:')!r})"
+    if isinstance(masking, (str, float, int)):
+        return f"BaselineForward(model, {masking!r})"
+    return f"the masking {name!r}"

@@ -1,0 +1,109 @@
+"""A recommendation that is interrupted, and what is refused before anything runs."""
+
+import pandas as pd
+import pytest
+import torch
+
+from captum_ad import UnknownNameError
+from captum_ad.metrics import recommend_rule
+from captum_ad.metrics.recommendation import NoneRightError
+from tests.metrics.models import batches
+from tests.metrics.recommendation import BRIGHT, CENTRE, GIVEN, brightness, mean_of
+
+
+@pytest.mark.filterwarnings("ignore:The 'float_precision' argument is deprecated")
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+class TestFile:
+    def test_an_interrupted_run_ends_with_the_same_file(self, suffix, tmp_path):
+        whole, part = tmp_path / f"whole{suffix}", tmp_path / f"part{suffix}"
+        model = mean_of(CENTRE)
+        expected = recommend_rule(model, BRIGHT, path=whole, **GIVEN)
+
+        def stop(module, inputs):
+            stop.left -= 1
+            if stop.left < 0:
+                raise KeyboardInterrupt
+
+        stop.left = 3 * 3 + 2
+        handle = model.register_forward_pre_hook(stop)
+        with pytest.raises(KeyboardInterrupt):
+            recommend_rule(model, BRIGHT, path=part, **GIVEN)
+        handle.remove()
+        with batches(model) as sizes:
+            found = recommend_rule(model, BRIGHT, path=part, **GIVEN)
+        assert len(sizes) == 5 * 3
+        pd.testing.assert_frame_equal(found.records, expected.records)
+        assert part.read_bytes() == whole.read_bytes()
+        assert sorted(tmp_path.iterdir()) == [part, whole]
+        with batches(model) as sizes:
+            again = recommend_rule(model, BRIGHT, path=part, **GIVEN)
+        assert not sizes
+        assert again.sentence == expected.sentence
+        assert part.read_bytes() == whole.read_bytes()
+
+    def test_what_is_new_is_added(self, suffix, tmp_path):
+        path, model = tmp_path / f"records{suffix}", mean_of(CENTRE)
+        recommend_rule(model, BRIGHT, path=path, maskings=["ad:paper", "zero"])
+        with batches(model) as sizes:
+            recommend_rule(model, BRIGHT, path=path, maskings=["zero", "avg"])
+        assert sizes == [4] * 8
+        with batches(model) as sizes:
+            recommend_rule(model, BRIGHT, path=path, maskings=["ad:paper", "avg", "zero"])
+        assert not sizes
+
+    def test_records_of_other_settings_are_refused(self, suffix, tmp_path):
+        path, model = tmp_path / f"records{suffix}", mean_of(CENTRE)
+        recommend_rule(model, BRIGHT, path=path, maskings=["ad:paper", "zero"])
+        for other in ({"seed": 1}, {"patch": 2}, {"shares": (0.5,)}, {"to_confidence": "sigmoid"}):
+            with pytest.raises(ValueError, match="has records of other settings"):
+                recommend_rule(model, BRIGHT, path=path, maskings=["ad:paper", "zero"], **other)
+        with pytest.raises(ValueError, match="has records of other settings"):
+            recommend_rule(brightness(), BRIGHT, path=path, maskings=["ad:paper", "zero"])
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(
+        ("given", "message"),
+        [
+            ({"boxes": [CENTRE]}, "one box per image, got 8 images and 1 boxes"),
+            ({"boxes": [CENTRE] * 7 + [(4, 4, 13, 8)]}, "box 7: expected left < right within 0 to 12"),
+            ({"boxes": [(4, 4, 4, 8)] * 8}, "box 0: expected left < right"),
+            ({"boxes": [(4, 8, 8, 4)] * 8}, "top < bottom"),
+            ({"boxes": [(-1, 4, 8, 8)] * 8}, "box 0"),
+            ({"boxes": [(4, 4, 8)] * 8}, "four whole numbers"),
+            ({"boxes": [(4.5, 4, 8, 8)] * 8}, "four whole numbers"),
+            ({"targets": [1]}, "one target per image, got 8 images and 1 targets"),
+            ({"maskings": ["zero"]}, "two maskings at least"),
+            ({"maskings": ["zero", "zero"]}, "two maskings at least"),
+            ({"maskings": {"none": "zero", "b": "avg"}}, "cannot be called 'none'"),
+            ({"shares": ()}, "different shares above 0 and below 1"),
+            ({"shares": (0.5, 0.5)}, "different shares"),
+            ({"shares": (1.0,)}, "different shares"),
+        ],
+    )
+    def test_what_does_not_fit(self, given, message):
+        model = mean_of(CENTRE)
+        with batches(model) as sizes, pytest.raises(ValueError, match=message):
+            recommend_rule(model, BRIGHT, **{"maskings": ["zero", "avg"], **given})
+        assert not sizes
+
+    def test_no_images(self):
+        with pytest.raises(ValueError, match="no images"):
+            recommend_rule(mean_of(CENTRE), [])
+        with pytest.raises(ValueError, match=r"expected shape \(1, C, H, W\)"):
+            recommend_rule(mean_of(CENTRE), [torch.rand(1, 4, 4, 4, 4)])
+
+    def test_maskings_without_names(self):
+        for maskings in ("zero", ["zero", 0.5], ["zero", torch.zeros(1)]):
+            with pytest.raises(TypeError, match="expected a"):
+                recommend_rule(mean_of(CENTRE), BRIGHT, maskings=maskings)
+        with pytest.raises(UnknownNameError, match="did you mean 'ad:paper'"):
+            recommend_rule(mean_of(CENTRE), BRIGHT, maskings=["zero", "paper"])
+
+    def test_a_network_that_is_never_right(self):
+        with pytest.raises(NoneRightError, match=r"right on none of the 8 whole photographs \(accuracy 0 %\)"):
+            recommend_rule(mean_of(CENTRE), BRIGHT, [0] * 8, maskings=["zero", "avg"])
+
+    def test_train_mode(self):
+        with pytest.raises(ValueError, match="train mode"):
+            recommend_rule(mean_of(CENTRE).train(), BRIGHT)

@@ -74,6 +74,11 @@ PRESETS = MappingProxyType(
         "paper": MaskRule(),
         "no-growth": MaskRule(growth="none"),
         "no-growth-mean": MaskRule(growth="none", border="mean"),
+        "layer-masking": MaskRule(border="mean", average="active"),
     }
 )
-"""Named rules: the paper's reading, the one without growth, and the latter with averaged borders."""
+"""Named rules: the paper's reading, the one without growth, the latter with averaged borders, and layer masking.
+
+``"layer-masking"`` sets the knobs as Balasubramanian and Feizi (2023) do: masks grow, borders are
+averaged, and averages are over active positions.
+"""

@@ -1,0 +1,1 @@
+"""Benchmarks whose truth is known."""

@@ -1,0 +1,216 @@
+"""Scenes: a figure of five parts, each of which can really be left out of the drawing.
+
+After FunnyBirds (Hesse, Schaub-Meyer and Roth 2023, ICCV): where a part can be removed from the scene itself, what a
+masking says about a missing part can be compared with the truth.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from captum_ad.benchmarks.scenes.behind import Backdrop, Background
+from captum_ad.benchmarks.scenes.looks import CLASSES, COLOURS, LOOKS, PARTS, PLACES, STRAY, classes
+from captum_ad.benchmarks.scenes.pieces import SIZE, Floats, Layer, Look, Piece, rendered
+
+MEAN, STD = 0.5, 0.25
+"""The normalisation of the networks' input, as of :func:`normalised`."""
+
+_ALL = (True,) * len(PARTS)
+
+Present = Sequence[bool] | Tensor
+"""Which parts are there, the rearmost first: bool, shape (5,), or (N, 5) for several drawings."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """All that is to be drawn.
+
+    Attributes
+    ----------
+    label : int
+        The class of the figure.
+    background : Background
+        What stands behind everything.
+    strays : tuple of Piece
+        Shapes that belong to no figure and lie about behind it, the rearmost first.
+    parts : tuple of Piece
+        The figure's, in the order of :data:`~captum_ad.benchmarks.scenes.looks.PARTS`, the rearmost first.
+    """
+
+    label: int
+    background: Background
+    strays: tuple[Piece, ...]
+    parts: tuple[Piece, ...]
+
+
+def scene(
+    seed: int | tuple[int, ...], *, classes_seed: int = 0, background: str | Path = "smooth", label: int | None = None
+) -> Scene:
+    """A scene drawn at random.
+
+    Parameters
+    ----------
+    seed : int or tuple of int
+        Of the class, the figure's pose, the background and what lies about.
+    classes_seed : int
+        Which classes there are, see :func:`~captum_ad.benchmarks.scenes.looks.classes`.
+    background : str or Path
+        ``"smooth"``, ``"textured"``, or a folder of photographs, of which crops are shown.
+    label : int, optional
+        The class; drawn as well unless given.
+
+    Returns
+    -------
+    Scene
+        The same for the same arguments.
+
+    Raises
+    ------
+    ValueError
+        If there is no such class or background, or the folder holds no photograph.
+
+    Examples
+    --------
+    >>> one = scene(7)
+    >>> one == scene(7), draw(one).shape
+    (True, torch.Size([3, 64, 64]))
+    """
+    backdrop = Backdrop(background)
+    if label is not None and not 0 <= label < CLASSES:
+        raise ValueError(f"label must be from 0 to {CLASSES - 1}, got {label!r}")
+    generator = np.random.default_rng(seed)
+    drawn = int(generator.integers(CLASSES))
+    label = drawn if label is None else label
+    parts = _figure(classes(classes_seed)[label], generator)
+    strays = tuple(_stray(generator) for _ in range(int(generator.integers(3, 7))))
+    return Scene(label, backdrop.drawn(generator), strays, parts)
+
+
+def draw(scene: Scene, present: Present = _ALL) -> Tensor:
+    """A scene's image, with the parts that are there; where one is left out, what is behind it shows.
+
+    Parameters
+    ----------
+    scene : Scene
+        What to draw.
+    present : sequence of bool or Tensor
+        Which parts are there, shape (5,), or (N, 5) for N images at once.
+
+    Returns
+    -------
+    Tensor
+        float32 in [0, 1], shape (3, 64, 64) or (N, 3, 64, 64).
+
+    Raises
+    ------
+    ValueError
+        If `present` has another shape.
+    """
+    flags = _flags(present)
+    empty, layers = _layers(scene)
+    images = np.repeat(empty[None], len(flags) if flags.ndim == 2 else 1, 0)
+    for i, layer in enumerate(layers):
+        if flags.ndim == 1:
+            if flags[i]:
+                layer.over(images)
+        elif flags[:, i].any():
+            chosen = images[flags[:, i]]
+            layer.over(chosen)
+            images[flags[:, i]] = chosen
+    drawn = torch.from_numpy(images)
+    return drawn if flags.ndim == 2 else drawn[0]
+
+
+def visible(scene: Scene, part: int, present: Present = _ALL) -> Tensor:
+    """The pixels that change hands when a part is left out: it covers some of them, and nothing in front covers all.
+
+    Parameters
+    ----------
+    scene : Scene
+        What is drawn.
+    part : int
+        Which part, the rearmost is 0.
+    present : sequence of bool or Tensor
+        Which parts are there, shape (5,); `part` counts as there.
+
+    Returns
+    -------
+    Tensor
+        bool, shape (64, 64). Everywhere else the drawings with and without the part are equal, bit for bit.
+
+    Raises
+    ------
+    ValueError
+        If there is no such part, or `present` has another shape.
+    """
+    flags = _flags(present)
+    if flags.ndim != 1:
+        raise ValueError(f"present must have shape ({len(PARTS)},), got {flags.shape}")
+    if not 0 <= part < len(PARTS):
+        raise ValueError(f"part must be from 0 to {len(PARTS) - 1}, got {part!r}")
+    layers = _layers(scene)[1]
+    seen = np.zeros((SIZE, SIZE), bool)
+    seen[layers[part].window] = layers[part].coverage > 0
+    for i in range(part + 1, len(PARTS)):
+        if flags[i]:
+            seen[layers[i].window] &= layers[i].coverage < 1
+    return torch.from_numpy(seen)
+
+
+def normalised(images: Tensor) -> Tensor:
+    """Images as the networks take them: 0 is a middle grey."""
+    return (images - MEAN) / STD
+
+
+def pixels(x: Tensor) -> Tensor:
+    """The images that :func:`normalised` made `x` of."""
+    return x * STD + MEAN
+
+
+@lru_cache(maxsize=64)
+def _layers(scene: Scene) -> tuple[Floats, tuple[Layer, ...]]:
+    """The scene without its figure, and the figure's parts."""
+    empty = scene.background.pixels()
+    for stray in scene.strays:
+        rendered(stray).over(empty)
+    return empty, tuple(rendered(part) for part in scene.parts)
+
+
+def _flags(present: Present) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
+    flags = np.asarray(present, dtype=bool)
+    if flags.ndim not in (1, 2) or flags.shape[-1] != len(PARTS):
+        raise ValueError(
+            f"present must say of each of the {len(PARTS)} parts whether it is there, shape ({len(PARTS)},) or "
+            f"(N, {len(PARTS)}), got {flags.shape}"
+        )
+    return flags
+
+
+def _figure(looks: tuple[int, ...], generator: np.random.Generator) -> tuple[Piece, ...]:
+    x, y = SIZE / 2 + generator.uniform(-7, 7), SIZE / 2 + generator.uniform(-6, 6)
+    angle, size = generator.uniform(-0.35, 0.35), generator.uniform(0.85, 1.15)
+    mirror = 1 if generator.random() < 0.5 else -1
+    parts = []
+    for look, choices, (right, down) in zip(looks, LOOKS, PLACES):
+        dx, dy = (right + generator.uniform(-1.5, 1.5)) * size * mirror, (down + generator.uniform(-1.5, 1.5)) * size
+        place = x + math.cos(angle) * dx - math.sin(angle) * dy, y + math.sin(angle) * dx + math.cos(angle) * dy
+        turn, scale = angle + generator.uniform(-0.2, 0.2), mirror * size * generator.uniform(0.9, 1.1)
+        parts.append(Piece(choices[look], *place, turn, scale, generator.uniform(-0.08, 0.08)))
+    return tuple(parts)
+
+
+def _stray(generator: np.random.Generator) -> Piece:
+    first, second = (COLOURS[int(i)] for i in generator.integers(len(COLOURS), size=2))
+    width, height = generator.uniform(3, 6, 2)
+    texture = ("plain", "stripes", "dots")[int(generator.integers(3))]
+    look = Look(STRAY[int(generator.integers(len(STRAY)))], width, height, texture, (first, second))
+    x, y = generator.uniform(0, SIZE, 2)
+    return Piece(look, x, y, generator.uniform(-math.pi, math.pi), 1.0, generator.uniform(-0.08, 0.08))

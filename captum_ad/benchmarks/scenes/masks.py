@@ -1,0 +1,125 @@
+"""What is hidden for a part, and by which maskings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from captum_ad.benchmarks.scenes.drawing import Scene, draw, visible
+from captum_ad.benchmarks.scenes.looks import PARTS
+from captum_ad.errors import UnknownNameError
+from captum_ad.metrics.masking_names import all_maskings, masking_name, named_masking
+from captum_ad.painted import Masking
+from captum_ad.rule import MaskRule
+from captum_ad.segmentation import superpixels
+
+MASK_SHAPES = ("exact", "grown", "box", "superpixels")
+"""How the hidden pixels follow from those that a part shows on, see :func:`hidden_pixels`."""
+
+SEGMENTS = 100
+"""About how many superpixels a scene is cut into."""
+
+
+def hidden_pixels(scene: Scene, shape: str = "exact", *, grow: int = 2) -> Tensor:
+    """The pixels to hide for each part of a scene.
+
+    Parameters
+    ----------
+    scene : Scene
+        With all its parts.
+    shape : {"exact", "grown", "box", "superpixels"}
+        ``"exact"``: the pixels that change when the part is left out. ``"grown"``: all within `grow` rows
+        and columns of those. ``"box"``: their bounding box. ``"superpixels"``: the SLIC superpixels of the
+        whole scene of which more than half is the part's, and the one that holds most of the part, so
+        that it is one at least.
+    grow : int
+        How far ``"grown"`` reaches, in pixels, at least 0.
+
+    Returns
+    -------
+    Tensor
+        bool, True = hide, shape (5, 64, 64). Nothing is hidden for a part that does not show.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such shape.
+    ValueError
+        If `grow` is no whole number from 0.
+    """
+    if shape not in MASK_SHAPES:
+        raise UnknownNameError("mask shape", shape, MASK_SHAPES)
+    if isinstance(grow, bool) or not isinstance(grow, int) or grow < 0:
+        raise ValueError(f"grow must be a number of pixels from 0, got {grow!r}")
+    exact = torch.stack([visible(scene, part) for part in range(len(PARTS))])
+    if shape == "grown":
+        return functional.max_pool2d(exact[:, None].float(), 2 * grow + 1, 1, grow)[:, 0] > 0
+    if shape == "box":
+        rows, columns = exact.any(2), exact.any(1)
+        return _between(rows)[:, :, None] & _between(columns)[:, None, :]
+    return exact if shape == "exact" else _over_superpixels(scene, exact)
+
+
+def _between(flags: Tensor) -> Tensor:
+    """True from the first True to the last, along the last dimension."""
+    return (flags.cumsum(-1) > 0) & (flags.flip(-1).cumsum(-1).flip(-1) > 0)
+
+
+def _over_superpixels(scene: Scene, exact: Tensor) -> Tensor:
+    labels = superpixels(draw(scene), n_segments=SEGMENTS)[0, 0]
+    members = functional.one_hot(labels.flatten()).float()  # (pixels, superpixels)
+    shared = exact.flatten(1).float() @ members
+    chosen = shared > members.sum(0) / 2
+    shows = exact.flatten(1).any(1)
+    chosen[shows, shared.argmax(1)[shows]] = True
+    return chosen[:, labels]
+
+
+def named_maskings(maskings: Sequence[Masking] | Mapping[str, Masking]) -> dict[str, Masking]:
+    """Maskings by name.
+
+    Parameters
+    ----------
+    maskings : sequence of maskings, or mapping from names to maskings
+        Without names of your own, words are their names, rules are called
+        ``"ad:PRESET"`` or ``"ad:KNOB=VALUE,KNOB=VALUE"`` (words of the second kind are rules), and functions as they
+        are called in Python.
+
+    Raises
+    ------
+    UnknownNameError
+        If a word stands for no masking.
+    ValueError
+        If there is none, or two have one name.
+
+    Examples
+    --------
+    >>> named_maskings(["ad:growth=none", "avg"])
+    {'ad:no-growth': MaskRule(growth='none', ...), 'avg': 'avg'}
+    """
+    if isinstance(maskings, str):
+        raise ValueError(f"expected a list of maskings, got the word {maskings!r}: write [{maskings!r}]")
+    pairs = maskings.items() if isinstance(maskings, Mapping) else ((None, given) for given in maskings)
+    named: dict[str, Masking] = {}
+    for own, given in pairs:
+        masking = named_masking(given) if isinstance(given, str) else given
+        if isinstance(masking, str) and masking not in all_maskings():
+            raise UnknownNameError("masking", masking, all_maskings())
+        name = own or _called(masking)
+        if name in named:
+            raise ValueError(f"two maskings are called {name!r}: give a mapping from names of your own to maskings")
+        named[name] = masking
+    if not named:
+        raise ValueError("maskings is empty: give one at least")
+    return named
+
+
+def _called(masking: Masking) -> str:
+    if isinstance(masking, MaskRule):
+        return masking_name(masking)
+    if isinstance(masking, Tensor):
+        return f"tensor{tuple(masking.shape)}"
+    return str(getattr(masking, "__name__", type(masking).__name__)) if callable(masking) else str(masking)

@@ -1,0 +1,158 @@
+"""Training of the networks: on scenes of which half lack parts, so that a missing part is nothing new to them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from tqdm import tqdm
+
+from captum_ad.attributions import seeded
+from captum_ad.benchmarks.scenes.behind import BACKGROUNDS
+from captum_ad.benchmarks.scenes.drawing import draw, normalised, scene
+from captum_ad.benchmarks.scenes.looks import PARTS
+from captum_ad.benchmarks.scenes.networks import NETWORKS, network
+from captum_ad.benchmarks.scenes.weights import Trained, rounded, save_network
+
+SCENES, BATCH = 16000, 64
+"""Scenes to train on, and how many at a time."""
+
+EPOCHS = {"plain": 8, "residual": 4, "mobile": 6, "convnext": 5, "attention": 10}
+"""How often each network sees every scene."""
+
+RATES = {"plain": 1e-3, "residual": 4e-3, "mobile": 4e-3, "convnext": 2e-3, "attention": 1e-3}
+"""The highest learning rates."""
+
+_TRAINING, _TESTING = 1, 2  # what scenes are for is a part of their seed
+
+
+def train(
+    seed: int,
+    out: str | Path,
+    *,
+    networks: Sequence[str] | None = None,
+    photographs: str | Path | None = None,
+    scenes: int = SCENES,
+    show_progress: bool = False,
+) -> list[Trained]:
+    """Train networks and write their weights.
+
+    Parameters
+    ----------
+    seed : int
+        Of the classes, the scenes and the training.
+    out : str or Path
+        The folder for the weights; made if it does not exist.
+    networks : sequence of str, optional
+        Of :data:`~captum_ad.benchmarks.scenes.networks.NETWORKS`; default all.
+    photographs : str or Path, optional
+        A folder of photographs, before which a third of the scenes then stand.
+    scenes : int
+        How many different scenes to train on.
+    show_progress : bool
+        Show progress bars on stderr.
+
+    Returns
+    -------
+    list of Trained
+        In the order of `networks`.
+
+    Raises
+    ------
+    UnknownNameError, ValueError
+        If there is no such network, or no photograph in the folder.
+    ImportError
+        If safetensors is missing.
+    """
+    chosen = list(NETWORKS if networks is None else networks)
+    for name in chosen:
+        network(name)  # an unknown name fails before an hour of training, not after
+    folder = Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    backgrounds = [*BACKGROUNDS, *([] if photographs is None else [photographs])]
+    images, labels = drawn(seed, scenes, backgrounds, show_progress=show_progress)
+    unseen = whole(seed, max(2, scenes // 16))
+    found = []
+    for name in chosen:
+        model = _fitted(name, images, labels, seed, show_progress=show_progress)
+        rounded(model)
+        found.append(Trained(name, model, seed, accuracy(model, *unseen)))
+        save_network(found[-1], folder)
+    return found
+
+
+def drawn(
+    seed: int, count: int, backgrounds: Sequence[str | Path] = BACKGROUNDS, *, show_progress: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Scenes to train on; of every other one each part is left out at even odds.
+
+    Returns
+    -------
+    images : Tensor
+        uint8, shape (count, 3, 64, 64).
+    labels : Tensor
+        int64, shape (count,).
+    """
+    images, labels = torch.empty(count, 3, 64, 64, dtype=torch.uint8), torch.empty(count, dtype=torch.int64)
+    for i in tqdm(range(count), desc="drawing", unit="scene", disable=not show_progress):
+        kind = (_TRAINING, seed, i)
+        one = scene(kind, classes_seed=seed, background=backgrounds[i // 2 % len(backgrounds)])
+        odds = np.random.default_rng((*kind, 0)).random(len(PARTS))
+        present = odds < 0.5 if i % 2 else np.ones(len(PARTS), bool)
+        images[i] = (draw(one, present.tolist()) * 255).round().to(torch.uint8)
+        labels[i] = one.label
+    return images, labels
+
+
+def whole(seed: int, count: int) -> tuple[Tensor, Tensor]:
+    """Whole scenes that no training sees, on named backgrounds in turn: normalised images, and labels."""
+    scenes = [
+        scene((_TESTING, seed, i), classes_seed=seed, background=BACKGROUNDS[i % len(BACKGROUNDS)])
+        for i in range(count)
+    ]
+    return normalised(torch.stack([draw(one) for one in scenes])), torch.tensor([one.label for one in scenes])
+
+
+def accuracy(model: nn.Module, x: Tensor, labels: Tensor) -> float:
+    """The share of inputs that a model calls by their label."""
+    with torch.inference_mode():
+        right = [(model(part).argmax(1) == label).float() for part, label in zip(x.split(BATCH), labels.split(BATCH))]
+    return float(torch.cat(right).mean())
+
+
+def _fitted(name: str, images: Tensor, labels: Tensor, seed: int, *, show_progress: bool) -> nn.Module:
+    """A network after its training, in eval mode."""
+    steps = EPOCHS[name] * (len(images) // BATCH or 1)
+    with seeded(seed, images.device):
+        model = network(name).train().to(memory_format=torch.channels_last)  # twice as fast on CPUs
+        decayed = [value for value in model.parameters() if value.dim() > 1]
+        others = [value for value in model.parameters() if value.dim() <= 1]
+        optimiser = torch.optim.AdamW(
+            [{"params": decayed, "weight_decay": 0.05}, {"params": others, "weight_decay": 0.0}]
+        )
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATES[name], total_steps=steps, pct_start=0.15)
+        bar: Iterable[Tensor] = tqdm(
+            _batches(len(images), steps), desc=name, total=steps, unit="step", disable=not show_progress
+        )
+        for chosen in bar:
+            x = normalised(images[chosen].float() / 255).contiguous(memory_format=torch.channels_last)
+            loss = functional.cross_entropy(model(x), labels[chosen])
+            optimiser.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimiser.step()
+            schedule.step()
+    return model.eval().to(memory_format=torch.contiguous_format)
+
+
+def _batches(count: int, steps: int) -> Iterable[Tensor]:
+    """Indices of that many batches, each scene once before any comes again."""
+    left: list[Tensor] = []
+    for _ in range(steps):
+        if not left:
+            left = [part for part in torch.randperm(count).split(BATCH) if len(part) == min(BATCH, count)]
+        yield left.pop()

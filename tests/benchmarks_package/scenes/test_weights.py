@@ -1,0 +1,98 @@
+"""The shipped weights, what is refused, and a training of seconds."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from captum_ad.benchmarks.scenes import NETWORKS, load_network, save_network, train, weights
+from captum_ad.benchmarks.scenes.looks import definition
+from captum_ad.benchmarks.scenes.networks import network
+from captum_ad.benchmarks.scenes.training import accuracy, drawn, whole
+from captum_ad.benchmarks.scenes.weights import SETS
+
+ABOUT = {"format": "1", "network": "mobile", "seed": "1", "scenes": definition(1), "accuracy": "0.99"}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("chosen", SETS)
+def test_shipped_weights(name, chosen):
+    trained = load_network(name, chosen)
+    assert (trained.name, trained.seed, trained.model.training) == (name, SETS[chosen], False)
+    assert trained.accuracy >= 0.9
+    assert {value.dtype for value in trained.model.parameters()} == {torch.float32}
+    reached = accuracy(trained.model, *whole(trained.seed, 60))
+    assert reached >= trained.accuracy - 0.05
+    assert (weights._file(name, chosen)).stat().st_size <= 1_000_000
+
+
+def test_written_and_read_again(tmp_path):
+    trained = load_network("mobile")
+    save_network(trained, tmp_path)
+    again = load_network("mobile", tmp_path)
+    assert (again.seed, again.accuracy) == (trained.seed, trained.accuracy)
+    for key, value in trained.model.state_dict().items():
+        assert torch.equal(value, again.model.state_dict()[key])
+    assert [path.name for path in tmp_path.iterdir()] == ["mobile.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"format": "0"}, "have format '0', expected '1': train them again"),
+        ({"scenes": "another"}, "were trained on other scenes"),
+        ({"seed": "2"}, "were trained on other scenes"),
+        ({"network": "plain"}, "are those of 'plain', expected 'mobile'"),
+        ({"accuracy": None}, "do not say their accuracy"),
+    ],
+)
+def test_other_weights_are_refused(tmp_path, changed, message):
+    tensors = load_file(weights._file("mobile", "report"))
+    about = {key: value for key, value in (ABOUT | changed).items() if value is not None}
+    save_file(tensors, tmp_path / "mobile.safetensors", about)
+    with pytest.raises(ValueError, match=message):
+        load_network("mobile", tmp_path)
+
+
+def test_weights_that_do_not_fit_are_refused(tmp_path):
+    save_file({"0.weight": torch.zeros(1)}, tmp_path / "mobile.safetensors", ABOUT)
+    with pytest.raises(ValueError, match="do not fit the network 'mobile'"):
+        load_network("mobile", tmp_path)
+    (tmp_path / "mobile.safetensors").write_bytes(b"none")
+    with pytest.raises(ValueError, match="cannot read the weights"):
+        load_network("mobile", tmp_path)
+
+
+def test_unknown_names(tmp_path):
+    with pytest.raises(ValueError, match="unknown network 'residuall': did you mean 'residual'"):
+        load_network("residuall")
+    with pytest.raises(ValueError, match="unknown set of weights 'reprot': did you mean 'report'"):
+        load_network("plain", "reprot")
+    with pytest.raises(ValueError, match="no weights of 'plain' in"):
+        load_network("plain", tmp_path)
+
+
+class TestTraining:
+    def test_written_weights_are_what_was_measured(self, tmp_path):
+        before = torch.get_rng_state()
+        (trained,) = train(5, tmp_path / "new", networks=["plain"], scenes=64)
+        assert torch.equal(torch.get_rng_state(), before)
+        again = load_network("plain", tmp_path / "new")
+        x, labels = whole(5, 8)
+        assert torch.equal(again.model(x), trained.model(x))
+        assert again.seed == 5
+        assert accuracy(again.model, x[:4], labels[:4]) == pytest.approx(again.accuracy)
+        torch.manual_seed(5)
+        assert not torch.equal(again.model(x), network("plain")(x))
+
+    def test_half_of_the_images_lack_parts(self):
+        images, labels = drawn(0, 40)
+        assert images.shape == (40, 3, 64, 64)
+        assert len(labels.unique()) > 5
+        assert torch.equal(images, drawn(0, 40)[0])
+
+    def test_an_unknown_network_fails_first(self, tmp_path):
+        with pytest.raises(ValueError, match="unknown network"):
+            train(0, tmp_path, networks=["plain", "vgg"])
+        assert list(tmp_path.iterdir()) == []

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from captum_ad.benchmarks.scenes.behind import BACKGROUNDS
 from captum_ad.benchmarks.scenes.drawing import scene
+from captum_ad.benchmarks.scenes.estimates import Estimate
 from captum_ad.benchmarks.scenes.looks import PARTS
 from captum_ad.benchmarks.scenes.masks import MASK_SHAPES, named_maskings
 from captum_ad.benchmarks.scenes.networks import NETWORKS
@@ -132,8 +133,9 @@ def markdown(found: pd.DataFrame) -> str:
         text += [f"{_TITLES[str(measure)]}{''.join(f': {name}' for name in attributor)}", ""]
         text += [f"| masking | {' | '.join(networks)} |", f"|---|{'---|' * len(networks)}"]
         for masking, rows in group.groupby("masking", sort=False):
-            cells = dict(zip(rows["network"], zip(rows["value"], rows["low"], rows["high"])))
-            text.append(f"| {masking} | {' | '.join('{:.2f} ({:.2f}–{:.2f})'.format(*cells[n]) for n in networks)} |")
+            estimates = map(Estimate, rows["value"], rows["low"], rows["high"])
+            cells = dict(zip(rows["network"], map(str, estimates)))
+            text.append(f"| {masking} | {' | '.join(cells[name] for name in networks)} |")
         text.append("")
     return "\n".join(text)
 

@@ -170,11 +170,6 @@ def normalised(images: Tensor) -> Tensor:
     return (images - MEAN) / STD
 
 
-def pixels(x: Tensor) -> Tensor:
-    """The images that :func:`normalised` made `x` of."""
-    return x * STD + MEAN
-
-
 @lru_cache(maxsize=64)
 def _layers(scene: Scene) -> tuple[Floats, tuple[Layer, ...]]:
     """The scene without its figure, and the figure's parts."""

@@ -17,6 +17,7 @@ from captum_ad.benchmarks.scenes.drawing import draw, normalised, scene
 from captum_ad.benchmarks.scenes.looks import PARTS
 from captum_ad.benchmarks.scenes.networks import NETWORKS, network
 from captum_ad.benchmarks.scenes.weights import Trained, rounded, save_network
+from captum_ad.errors import UnknownNameError
 
 SCENES, BATCH = 16000, 64
 """Scenes to train on, and how many at a time."""
@@ -70,7 +71,8 @@ def train(
     """
     chosen = list(NETWORKS if networks is None else networks)
     for name in chosen:
-        network(name)  # an unknown name fails before an hour of training, not after
+        if name not in NETWORKS:
+            raise UnknownNameError("network", name, NETWORKS)
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     backgrounds = [*BACKGROUNDS, *([] if photographs is None else [photographs])]

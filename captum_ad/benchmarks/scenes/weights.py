@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from captum_ad.attributions import seeded
 from captum_ad.benchmarks.scenes.looks import definition
 from captum_ad.benchmarks.scenes.networks import network
 from captum_ad.errors import UnknownNameError
@@ -71,7 +72,8 @@ def load_network(name: str, weights: str | Path = "report") -> Trained:
     ImportError
         If safetensors is missing.
     """
-    model = network(name)
+    with seeded(0, torch.device("cpu")):  # its first values are replaced: nobody's random state is to change
+        model = network(name)
     path = _file(name, weights)
     safetensors = needed("safetensors", "safetensors", "benchmarks")
     try:

@@ -106,7 +106,7 @@ class TestBackgrounds:
 
     def test_a_folder_without_photographs(self, tmp_path):
         (tmp_path / "notes.txt").write_text("none")
-        with pytest.raises(ValueError, match="holds no photograph: expected .jpg"):
+        with pytest.raises(ValueError, match=r"holds no photograph: expected \.jpg"):
             scene(0, background=tmp_path)
 
     def test_no_folder(self, tmp_path):
@@ -134,5 +134,5 @@ class TestPieces:
 
     @pytest.mark.parametrize("names", [("sphere", "plain"), ("box", "wool")])
     def test_unknown_names(self, names):
-        with pytest.raises(ValueError, match="unknown (shape|texture)"):
+        with pytest.raises(ValueError, match=r"unknown (shape|texture)"):
             Look(names[0], 3, 3, names[1], ((1, 1, 1), (1, 1, 1)))

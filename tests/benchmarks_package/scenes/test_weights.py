@@ -6,7 +6,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from captum_ad.benchmarks.scenes import NETWORKS, load_network, save_network, train, weights
+from captum_ad.benchmarks.scenes import NETWORKS, draw, load_network, save_network, scene, train, weights
+from captum_ad.benchmarks.scenes.behind import BACKGROUNDS
 from captum_ad.benchmarks.scenes.looks import definition
 from captum_ad.benchmarks.scenes.networks import network
 from captum_ad.benchmarks.scenes.training import accuracy, drawn, whole
@@ -89,7 +90,12 @@ class TestTraining:
     def test_half_of_the_images_lack_parts(self):
         images, labels = drawn(0, 40)
         assert images.shape == (40, 3, 64, 64)
-        assert len(labels.unique()) > 5
+        kinds = [BACKGROUNDS[i // 2 % 2] for i in range(40)]
+        scenes = [scene((1, 0, i), classes_seed=0, background=kind) for i, kind in enumerate(kinds)]
+        complete = [(draw(one) * 255).round().to(torch.uint8).equal(image) for one, image in zip(scenes, images)]
+        assert all(complete[::2])
+        assert sum(complete[1::2]) < 4
+        assert labels.tolist() == [one.label for one in scenes]
         assert torch.equal(images, drawn(0, 40)[0])
 
     def test_an_unknown_network_fails_first(self, tmp_path):

@@ -28,6 +28,12 @@ _RULES, _ALWAYS = dict(registry._RULES), set(registry._ALWAYS)
 
 
 @pytest.fixture(autouse=True)
+def one_thread() -> None:
+    """Commands with an option for it set the number of threads, by which sums round otherwise."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
 def rules_of_the_package_only() -> None:
     """Rules that a test or a docstring registers are gone in the next test."""
     registry._RULES.clear()

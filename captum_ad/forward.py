@@ -43,7 +43,8 @@ class ADForward(nn.Module):
     model : nn.Module
         A trained network in eval mode, of any Python ``forward``; its tensors may be on any device.
     rule : str or MaskRule
-        A preset of :data:`captum_ad.PRESETS`, or knobs of your own. The default is the paper's.
+        A preset of :data:`captum_ad.PRESETS`, or knobs of your own, also as ``"growth=none,border=mean"``. The
+        default is the paper's.
     tau : float
         Threshold τ in [0, 1): a position stays active iff more than this share of the features that
         it is computed from is kept (Definition 4). The paper uses 0 throughout.

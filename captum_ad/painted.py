@@ -155,7 +155,7 @@ def masked_forward(model: nn.Module, masking: Masking) -> MaskedForward:
     model : nn.Module
         The plain model.
     masking : str, MaskRule, float, Tensor or callable
-        ``"ad:PRESET"`` (of :data:`captum_ad.PRESETS`) or a rule gives an ADForward, anything else is
+        ``"ad:RULE"`` (as :meth:`captum_ad.MaskRule.named` takes it) or a rule gives an ADForward, anything else is
         a baseline and gives a :class:`BaselineForward`.
 
     Returns

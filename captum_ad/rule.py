@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from types import MappingProxyType
-from typing import Literal, get_args, get_type_hints
+from typing import Any, Literal, get_args, get_type_hints
 
 from captum_ad.errors import UnknownNameError
 
@@ -45,8 +45,10 @@ class MaskRule:
     --------
     >>> MaskRule(growth="none")
     MaskRule(growth='none', sum='union', average='all', border='zero')
-    >>> MaskRule.named("no-growth") == MaskRule(growth="none")
+    >>> MaskRule.named("no-growth") == MaskRule.named("growth=none") == MaskRule(growth="none")
     True
+    >>> MaskRule(growth="none").name, MaskRule(growth="none", average="active").name
+    ('no-growth', 'growth=none,average=active')
     """
 
     growth: Growth = "window"
@@ -61,12 +63,45 @@ class MaskRule:
             if value not in get_args(allowed[field.name]):
                 raise UnknownNameError(f"value for MaskRule.{field.name}", str(value), get_args(allowed[field.name]))
 
-    @staticmethod
-    def named(name: str) -> MaskRule:
-        """The preset of that name, one of :data:`PRESETS`."""
-        if name not in PRESETS:
-            raise UnknownNameError("rule", name, PRESETS)
-        return PRESETS[name]
+    @classmethod
+    def named(cls, name: str) -> MaskRule:
+        """The rule of a name.
+
+        Parameters
+        ----------
+        name : str
+            One of :data:`PRESETS`, or knobs: ``"KNOB=VALUE,KNOB=VALUE"``; those left out are the paper's.
+
+        Raises
+        ------
+        UnknownNameError
+            If there is no such preset or knob, or the knob has no such value.
+        ValueError
+            If a knob is given twice or without a value.
+        """
+        if "=" not in name:
+            if name not in PRESETS:
+                raise UnknownNameError("rule", name, PRESETS)
+            return PRESETS[name]
+        known = [field.name for field in fields(cls)]
+        knobs: dict[str, Any] = {}
+        for part in name.split(","):
+            knob, _, value = (word.strip() for word in part.partition("="))
+            if knob not in known:
+                raise UnknownNameError("knob of MaskRule", knob, known)
+            if not value or knob in knobs:
+                raise ValueError(f"rule {name!r}: expected each knob once, as KNOB=VALUE, got {part.strip()!r}")
+            knobs[knob] = value
+        return cls(**knobs)
+
+    @property
+    def name(self) -> str:
+        """The preset's name, else the knobs that differ from the paper's; :meth:`named` understands either."""
+        for preset, rule in PRESETS.items():
+            if rule == self:
+                return preset
+        changed = [field.name for field in fields(self) if getattr(self, field.name) != field.default]
+        return ",".join(f"{knob}={getattr(self, knob)}" for knob in changed)
 
 
 PRESETS = MappingProxyType(

@@ -10,7 +10,7 @@ from typing import overload
 from torch import Tensor
 
 from captum_ad.errors import UnknownNameError
-from captum_ad.rule import PRESETS, MaskRule
+from captum_ad.rule import MaskRule
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,8 +195,7 @@ class Trace(Sequence[Checkpoint]):
 
 def rule_name(rule: MaskRule, tau: float) -> str:
     """A rule by its preset's name, if it has one, with τ if it is not 0."""
-    name = next((name for name, preset in PRESETS.items() if preset == rule), str(rule))
-    return f"{name}, τ = {tau:g}" if tau else name
+    return f"{rule.name}, τ = {tau:g}" if tau else rule.name
 
 
 def percent(share: float) -> str:

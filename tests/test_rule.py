@@ -1,6 +1,8 @@
 """The knobs and their presets."""
 
 import dataclasses
+import itertools
+from typing import Any, get_args, get_type_hints
 
 import pytest
 
@@ -41,3 +43,24 @@ def test_an_adforward_shows_its_rule() -> None:
     import torch
 
     assert "growth='none'" in repr(ADForward(torch.nn.Conv2d(1, 1, 1).eval(), "no-growth"))
+
+
+@pytest.mark.parametrize("knobs", list(itertools.product(*map(get_args, get_type_hints(MaskRule).values()))))
+def test_every_rule_has_a_name_that_means_it(knobs: tuple[Any, ...]) -> None:
+    rule = MaskRule(*knobs)
+    assert MaskRule.named(rule.name) == rule
+
+
+def test_presets_go_by_their_names() -> None:
+    assert [rule.name for rule in PRESETS.values()] == list(PRESETS)
+
+
+@pytest.mark.parametrize("name", ["growth=", "growth=none,growth=none", "growth=none,sum"])
+def test_badly_written_knobs(name: str) -> None:
+    with pytest.raises(ValueError, match="each knob once, as KNOB=VALUE"):
+        MaskRule.named(name)
+
+
+def test_unknown_knobs_are_refused_and_near_ones_suggested() -> None:
+    with pytest.raises(UnknownNameError, match="did you mean 'growth'"):
+        MaskRule.named("growht=none")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from captum_ad import PRESETS
+from captum_ad import MaskRule
 from captum_ad.attributions import METHODS, Task, columns, explain, seeded
 from captum_ad.baselines import BASELINES
 from captum_ad.cli.errors import InputError
@@ -49,7 +49,7 @@ def compare(arguments: argparse.Namespace, command: Sequence[str]) -> None:
         If something given cannot be worked with; nothing is written then.
     """
     methods = _known("method", arguments.methods, METHODS)
-    presets = _known("AD preset", arguments.ad, PRESETS)
+    presets = list(dict.fromkeys(_rule(name) for name in arguments.ad))
     painted = _known("baseline", arguments.baselines, BASELINES)
     shown = columns(presets, painted)
     if not shown:
@@ -82,6 +82,16 @@ def compare(arguments: argparse.Namespace, command: Sequence[str]) -> None:
     print(f"\n{results_table(pending, methods, shown)}\n\n{legend(pending[0])}\n")
     print(arguments.out / pending[0].figure_name, end="")
     print(f" and {len(file_names(photographs)) - 1} more files in {arguments.out}")
+
+
+def _rule(name: str) -> str:
+    """The name of an AD rule as columns have it."""
+    try:
+        return MaskRule.named(name).name
+    except UnknownNameError:
+        raise
+    except ValueError as error:
+        raise InputError(f"--ad: {error}") from None
 
 
 def _known(what: str, given: Iterable[str], names: Iterable[str]) -> list[str]:

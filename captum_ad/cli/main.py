@@ -188,7 +188,8 @@ def _add_columns(add: Callable[..., object]) -> None:
         nargs="*",
         default=presets,
         metavar="PRESET",
-        help=f"AD columns, of {_listed(PRESETS)} (default: {' '.join(presets)})",
+        help=f"AD columns, of {_listed(PRESETS)}, or knobs as in growth=none,average=active "
+        f"(default: {' '.join(presets)})",
     )
     add(
         "--baselines",

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
-from typing import Any
 
-from captum_ad.errors import UnknownNameError
 from captum_ad.painted import MASKING_VALUES, Masking
 from captum_ad.rule import PRESETS, MaskRule
 
@@ -26,39 +23,19 @@ def all_maskings() -> list[str]:
 
 
 def named_masking(name: str) -> str | MaskRule:
-    """What a name stands for: a rule after ``"ad:"`` with knobs, else the name itself.
-
-    Parameters
-    ----------
-    name : str
-        ``"ad:PRESET"``, ``"ad:KNOB=VALUE,KNOB=VALUE"`` (knobs of :class:`~captum_ad.MaskRule`; those left out are
-        the paper's), or a baseline's name.
+    """What a masking's name stands for: a rule after ``"ad:"``, else the baseline's name itself.
 
     Raises
     ------
-    UnknownNameError
-        If there is no such knob, or it has no such value.
-    ValueError
-        If a knob is given twice or has no value.
+    UnknownNameError, ValueError
+        If there is no such rule, see :meth:`captum_ad.MaskRule.named`.
 
     Examples
     --------
-    >>> named_masking("ad:growth=none,average=active")
-    MaskRule(growth='none', sum='union', average='active', border='zero'...)
-    >>> named_masking("ad:no-growth"), named_masking("blur")
-    ('ad:no-growth', 'blur')
+    >>> named_masking("ad:growth=none"), named_masking("blur")
+    (MaskRule(growth='none', sum='union', average='all', border='zero'), 'blur')
     """
-    if not name.startswith("ad:") or "=" not in name:
-        return name
-    knobs: dict[str, Any] = {}
-    for part in name.removeprefix("ad:").split(","):
-        knob, _, value = (word.strip() for word in part.partition("="))
-        if knob not in {field.name for field in fields(MaskRule)}:
-            raise UnknownNameError("knob of MaskRule", knob, [field.name for field in fields(MaskRule)])
-        if not value or knob in knobs:
-            raise ValueError(f"masking {name!r}: expected each knob once, as KNOB=VALUE, got {part.strip()!r}")
-        knobs[knob] = value
-    return MaskRule(**knobs)
+    return MaskRule.named(name.removeprefix("ad:")) if name.startswith("ad:") else name
 
 
 def masking_name(rule: MaskRule) -> str:
@@ -69,11 +46,7 @@ def masking_name(rule: MaskRule) -> str:
     >>> masking_name(MaskRule(growth="none", average="active")), masking_name(MaskRule(growth="none"))
     ('ad:growth=none,average=active', 'ad:no-growth')
     """
-    for preset, known in PRESETS.items():
-        if rule == known:
-            return f"ad:{preset}"
-    changed = [field.name for field in fields(rule) if getattr(rule, field.name) != field.default]
-    return "ad:" + ",".join(f"{knob}={getattr(rule, knob)}" for knob in changed)
+    return f"ad:{rule.name}"
 
 
 def by_their_names(maskings: Sequence[str | MaskRule] | Mapping[str, Masking] | None) -> dict[str, Masking]:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
 
 import numpy as np
 
 from captum_ad.metrics.statistics import is_ad
 from captum_ad.painted import Masking
-from captum_ad.rule import PRESETS, MaskRule
+from captum_ad.rule import MaskRule
 
 
 def number(value: float, *, signed: bool = False) -> str:
@@ -33,13 +32,7 @@ def listed(names: Sequence[str]) -> str:
 def call(name: str, masking: Masking) -> str:
     """The line of Python that makes the forward."""
     if isinstance(masking, MaskRule):
-        preset = next((preset for preset, known in PRESETS.items() if known == masking), None)
-        knobs = [
-            f"{field.name}={getattr(masking, field.name)!r}"
-            for field in fields(masking)
-            if getattr(masking, field.name) != field.default
-        ]
-        return f"ADForward(model, {preset!r})" if preset else f"ADForward(model, MaskRule({', '.join(knobs)}))"
+        return f"ADForward(model, {masking.name!r})"
     if isinstance(masking, str) and is_ad(masking):
         return f"ADForward(model, {masking.removeprefix('ad:')!r})"
     if isinstance(masking, (str, float, int)):

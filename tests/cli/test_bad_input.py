@@ -56,7 +56,7 @@ def test_truncated_image(refused, here, kind, share):
         (("--methods", "oclusion"), "unknown method 'oclusion': did you mean 'occlusion'"),
         (("--baselines", "mean"), "unknown baseline 'mean'"),
         (("--baselines", "zeros"), "did you mean 'zero'"),
-        (("--ad", "papr"), "unknown AD preset 'papr': did you mean 'paper'"),
+        (("--ad", "papr"), "unknown rule 'papr': did you mean 'paper'"),
         (("--ad", "--baselines"), "nothing to compare"),
         (("--target", "5"), "--target 5 is out of range: the model has classes 0 to 4"),
         (("--target", "-1"), "--target -1 is out of range"),

@@ -111,7 +111,7 @@ class TestWinner:
         pooled = nn.Sequential(nn.AdaptiveAvgPool2d(1), *model[1:]).eval()
         found = recommend_rule(pooled, BRIGHT, maskings=[rule, "ad:paper", "zero"])
         assert found.clear
-        assert found.sentence.startswith("Use ADForward(model, MaskRule(growth='none', average='active')): ")
+        assert found.sentence.startswith("Use ADForward(model, 'growth=none,average=active'): ")
         assert "the best paint (zero) on 0 %" in found.sentence
         assert list(found.maskings) == ["ad:growth=none,average=active", "ad:paper", "zero"]
 

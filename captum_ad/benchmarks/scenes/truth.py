@@ -219,7 +219,11 @@ def right_scenes(
     right: list[Scene] = []
     for start in range(0, _PATIENCE * count, _BATCH):
         batch = [
-            scene((_EVALUATION, seed, i), classes_seed=classes_seed, background=backgrounds[i % len(backgrounds)])
+            scene(
+                (_EVALUATION, classes_seed, seed, i),
+                classes_seed=classes_seed,
+                background=backgrounds[i % len(backgrounds)],
+            )
             for i in range(start, min(start + _BATCH, _PATIENCE * count))
         ]
         with torch.inference_mode():

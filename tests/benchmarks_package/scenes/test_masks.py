@@ -64,7 +64,7 @@ class TestNames:
         ("given", "message"),
         [
             (["agv"], "unknown masking 'agv': did you mean 'avg'"),
-            (["ad:papper"], "unknown masking 'ad:papper'"),
+            (["ad:papper"], "unknown rule 'papper': did you mean 'paper'"),
             (["ad:paper", MaskRule()], "two maskings are called 'ad:paper'"),
             ([], "maskings is empty"),
             ("avg", "expected a list of maskings"),

@@ -44,7 +44,7 @@ class ADForward(nn.Module):
         A trained network in eval mode, of any Python ``forward``; its tensors may be on any device.
     rule : str or MaskRule
         A preset of :data:`captum_ad.PRESETS`, or knobs of your own, also as ``"growth=none,border=mean"``. The
-        default is the paper's.
+        default disturbs networks least where parts are missing; ``"paper"`` is the paper's rule to the letter.
     tau : float
         Threshold τ in [0, 1): a position stays active iff more than this share of the features that
         it is computed from is kept (Definition 4). The paper uses 0 throughout.
@@ -80,7 +80,7 @@ class ADForward(nn.Module):
     def __init__(
         self,
         model: nn.Module,
-        rule: str | MaskRule = "paper",
+        rule: str | MaskRule = "no-growth-mean",
         *,
         tau: float = 0.0,
         select: Callable[[Any], Tensor] | None = None,
@@ -167,7 +167,7 @@ class ADForward(nn.Module):
         >>> from captum_ad import ADForward
         >>> model = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3, padding=1), torch.nn.Conv2d(2, 2, 3)).eval()
         >>> mask = torch.arange(6).expand(6, 6) < 3
-        >>> print(ADForward(model).trace(torch.rand(1, 1, 6, 6), mask=mask))
+        >>> print(ADForward(model, "paper").trace(torch.rand(1, 1, 6, 6), mask=mask))
         paper: 50 % of the input active, full after 1 (conv2d, operation 2 of 2)
            module  type    operation  shape    active
         0  input                      1×1×6×6    50 %

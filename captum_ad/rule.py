@@ -45,10 +45,10 @@ class MaskRule:
     --------
     >>> MaskRule(growth="none")
     MaskRule(growth='none', sum='union', average='all', border='zero')
-    >>> MaskRule.named("no-growth") == MaskRule.named("growth=none") == MaskRule(growth="none")
+    >>> MaskRule.named("no-growth") == MaskRule.named("growth=none,average=active")
     True
     >>> MaskRule(growth="none").name, MaskRule(growth="none", average="active").name
-    ('no-growth', 'growth=none,average=active')
+    ('growth=none', 'no-growth')
     """
 
     growth: Growth = "window"
@@ -107,13 +107,17 @@ class MaskRule:
 PRESETS = MappingProxyType(
     {
         "paper": MaskRule(),
-        "no-growth": MaskRule(growth="none"),
-        "no-growth-mean": MaskRule(growth="none", border="mean"),
-        "layer-masking": MaskRule(border="mean", average="active"),
+        "no-growth": MaskRule(growth="none", average="active"),
+        "no-growth-mean": MaskRule(growth="none", average="active", border="mean"),
+        "layer-masking": MaskRule(average="active", border="mean"),
+        "intersection-mean": MaskRule(sum="intersection", average="active", border="mean"),
     }
 )
-"""Named rules: the paper's reading, the one without growth, the latter with averaged borders, and layer masking.
+"""Rules that have a name.
 
-``"layer-masking"`` sets the knobs as Balasubramanian and Feizi (2023) do: masks grow, borders are
-averaged, and averages are over active positions.
+``"paper"`` is the paper's reading. ``"no-growth"``: positions come alive only where a kept one was.
+``"no-growth-mean"``, the default of :class:`~captum_ad.ADForward`: the same, with averaged borders.
+``"layer-masking"``: masks grow, with averaged borders (Balasubramanian and Feizi 2023).
+``"intersection-mean"``: the same, but not through sums, so that a skip connection stops the growth.
+All but the paper's average over active positions.
 """

@@ -98,7 +98,7 @@ def test_a_trace_changes_nothing(model: nn.Module, x: Tensor, mask: Tensor, rule
 
 
 def test_a_line_fills_where_counting_says_so() -> None:
-    trace = ADForward(line(6)).trace(torch.randn(1, 1, 9), mask=only(4))
+    trace = ADForward(line(6), "paper").trace(torch.randn(1, 1, 9), mask=only(4))
     assert [round(9 * c.share) for c in trace] == [1, 3, 5, 7, 9]
     assert [c.place for c in trace] == ["input", "0", "1", "2", "3"]
     assert [c.number for c in trace] == [0, 1, 2, 3, 4]
@@ -116,7 +116,7 @@ def test_a_line_fills_where_counting_says_so() -> None:
 
 def test_each_sample_fills_in_its_own_place() -> None:
     mask = torch.stack([only(4), only(2, 3, 4, 5, 6), only(*range(9)), only()])
-    trace = ADForward(line(6)).trace(torch.randn(4, 1, 9), mask=mask)
+    trace = ADForward(line(6), "paper").trace(torch.randn(4, 1, 9), mask=mask)
     first, second, whole, nothing = trace.sample_full_at
     assert (first.place, second.place, whole.place) == ("3", "1", "input")
     assert nothing is None
@@ -125,7 +125,7 @@ def test_each_sample_fills_in_its_own_place() -> None:
     assert trace.summary().endswith("not full by the end: 75 % after 5 (conv1d)")
     assert "0 to 100 %" in str(trace)
     assert "full from here on" not in str(trace)
-    trace = ADForward(line(6)).trace(torch.randn(2, 1, 9), mask=mask[:2])
+    trace = ADForward(line(6), "paper").trace(torch.randn(2, 1, 9), mask=mask[:2])
     assert [c.place for c in trace.sample_full_at] == ["3", "1"]
     assert trace.full_at is trace.sample_full_at[0]
 
@@ -166,7 +166,7 @@ def test_a_rule_made_of_others_is_one_operation() -> None:
     known = dict(registry._RULES)
     try:
         register_rule("cumsum")(scaled)
-        trace = ADForward(Apply(lambda x: x.relu().cumsum(2)).eval()).trace(torch.randn(1, 1, 9), mask=only(4))
+        trace = ADForward(Apply(lambda x: x.relu().cumsum(2)).eval(), "paper").trace(torch.randn(1, 1, 9), mask=only(4))
     finally:
         registry._RULES.clear()
         registry._RULES.update(known)
@@ -177,7 +177,7 @@ def test_a_rule_made_of_others_is_one_operation() -> None:
 
 
 def test_padding_is_no_feature() -> None:
-    trace = ADForward(nn.Sequential(nn.ZeroPad1d(3), nn.Conv1d(1, 1, 1)).eval()).trace(
+    trace = ADForward(nn.Sequential(nn.ZeroPad1d(3), nn.Conv1d(1, 1, 1)).eval(), "paper").trace(
         torch.randn(1, 1, 4), mask=only(0, of=4)
     )
     padded = trace[1]
@@ -191,7 +191,7 @@ def test_channels_count_by_themselves() -> None:
     mask = torch.zeros(1, 3, 4, 4, dtype=torch.bool)
     mask[:, 0] = mask[:, 1, 0] = True
     x = torch.randn(2, 3, 4, 4)
-    trace = ADForward(nn.Sequential(nn.Conv2d(3, 3, 3, padding=1, groups=3), nn.Conv2d(3, 2, 1)).eval()).trace(
+    trace = ADForward(nn.Sequential(nn.Conv2d(3, 3, 3, padding=1, groups=3), nn.Conv2d(3, 2, 1)).eval(), "paper").trace(
         x, mask=mask
     )
     assert [c.active.tolist() for c in trace] == [[20 / 48] * 2, [24 / 48] * 2, [1, 1]]
@@ -199,7 +199,7 @@ def test_channels_count_by_themselves() -> None:
 
 def test_batch_elsewhere_is_one_share_for_all() -> None:
     model = Apply(lambda x: x.permute(2, 0, 1)).eval()
-    trace = ADForward(model).trace(torch.randn(2, 1, 9), mask=torch.stack([only(4), only(3, 4, 5)]))
+    trace = ADForward(model, "paper").trace(torch.randn(2, 1, 9), mask=torch.stack([only(4), only(3, 4, 5)]))
     assert [c.active.tolist() for c in trace] == [[1 / 9, 3 / 9], [pytest.approx(2 / 9)] * 2]
 
 
@@ -210,7 +210,7 @@ def test_several_inputs_keywords_and_nan() -> None:
 
     a, b, c = torch.randn(2, 1, 9), torch.randn(2, 1, 9), torch.randn(2, 1, 1)
     masks = only(4), torch.stack([only(3), only(5, 6)]), None
-    ad = ADForward(Two().eval())
+    ad = ADForward(Two().eval(), "paper")
     trace = ad.trace(a, b, c, mask=masks, scale=2.0)
     assert torch.equal(trace.output, ad(a, b, c, mask=masks, scale=2.0))
     assert [point.operation for point in trace] == ["input 0", "input 1", "add"]
@@ -229,14 +229,14 @@ def test_several_inputs_keywords_and_nan() -> None:
 @pytest.mark.parametrize("mask", [None, torch.ones(9)])
 def test_nothing_masked_is_all_active(mask: Tensor | None) -> None:
     x, model = torch.randn(2, 1, 9), line(2)
-    trace = ADForward(model).trace(x, mask=mask)
+    trace = ADForward(model, "paper").trace(x, mask=mask)
     assert torch.equal(trace.output, model(x))
     assert len(trace) == 1
     assert trace.full_at is trace[0]
     assert trace.sample_full_at == (trace[0], trace[0])
     assert trace.summary() == "paper: nothing is masked, everything is active"
     assert str(trace).endswith("full from here on")
-    assert ADForward(Apply(lambda x=1: torch.ones(2)).eval()).trace().summary() == trace.summary()
+    assert ADForward(Apply(lambda x=1: torch.ones(2)).eval(), "paper").trace().summary() == trace.summary()
 
 
 def test_masks_are_copies_and_activations_are_not_kept() -> None:
@@ -257,14 +257,14 @@ def test_masks_are_copies_and_activations_are_not_kept() -> None:
 
 def test_gradients_flow() -> None:
     x = torch.randn(1, 1, 9, requires_grad=True)
-    ad = ADForward(line(2))
+    ad = ADForward(line(2), "paper")
     (of_trace,) = torch.autograd.grad(ad.trace(x, mask=only(4)).output.sum(), x)
     (of_forward,) = torch.autograd.grad(ad(x, mask=only(4)).sum(), x)
     assert torch.equal(of_trace, of_forward)
 
 
 def test_it_is_a_sequence() -> None:
-    trace = ADForward(line(3), MaskRule(growth="none", border="mean"), tau=0.3).trace(torch.randn(1, 1, 9), mask=only())
+    trace = ADForward(line(3), "no-growth-mean", tau=0.3).trace(torch.randn(1, 1, 9), mask=only())
     assert isinstance(trace, Trace)
     assert all(isinstance(c, Checkpoint) for c in trace)
     assert trace[1:] == tuple(trace)[1:]
@@ -279,11 +279,11 @@ def test_almost_all_is_not_all() -> None:
     mask[:2] = False
     trace = ADForward(line(1), "no-growth").trace(torch.randn(1, 1, 4000), mask=mask)
     assert "99.9 % of the input active" in trace.summary()
-    assert "0.1 % of the input active" in ADForward(line(1)).trace(torch.randn(1, 1, 4000), mask=~mask).summary()
+    assert "0.1 % of the input active" in ADForward(line(1), "paper").trace(torch.randn(1, 1, 4000), mask=~mask).summary()
 
 
 def test_errors_are_those_of_a_forward() -> None:
-    ad = ADForward(line(2))
+    ad = ADForward(line(2), "paper")
     with pytest.raises(ValueError, match="does not fit the input"):
         ad.trace(torch.randn(1, 1, 9), mask=only(4, of=8))
     with pytest.raises(ValueError, match="mask is a tuple of 2 for 1 inputs"):

@@ -58,7 +58,7 @@ class TestPictures:
         model = nn.Sequential(convolutions(nn.Conv2d, 2), nn.ReLU(), nn.AdaptiveAvgPool2d(1)).eval()
         mask = torch.zeros(5, 5)
         mask[2, 2] = 1
-        trace = ADForward(model).trace(torch.randn(1, 2, 5, 5), mask=mask)
+        trace = ADForward(model, "paper").trace(torch.randn(1, 2, 5, 5), mask=mask)
         _, axes = plot_trace(trace, modules=["0.0", "0", "1", "2"], use_pyplot=False)
         assert [shown(axis).sum() for axis in axes] == [9, 25, 25, 1]
         assert [axis.get_title() for axis in axes] == [

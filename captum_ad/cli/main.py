@@ -174,7 +174,7 @@ def _add_inputs(add: Callable[..., object], images: str) -> None:
 
 
 def _add_columns(add: Callable[..., object]) -> None:
-    presets, painted = ["paper", "no-growth"], ["zero", "min", "max", "avg"]
+    presets, painted = ["no-growth-mean", "paper"], ["zero", "min", "max", "avg"]
     methods = ["occlusion", "feature_ablation", "kernel_shap", "lime"]
     add(
         "--methods",

@@ -43,8 +43,8 @@ def masking_name(rule: MaskRule) -> str:
 
     Examples
     --------
-    >>> masking_name(MaskRule(growth="none", average="active")), masking_name(MaskRule(growth="none"))
-    ('ad:growth=none,average=active', 'ad:no-growth')
+    >>> masking_name(MaskRule(growth="none")), masking_name(MaskRule(growth="none", average="active"))
+    ('ad:growth=none', 'ad:no-growth')
     """
     return f"ad:{rule.name}"
 

@@ -42,7 +42,7 @@ def compare(
     model: nn.Module,
     images: Mapping[str, Tensor] | Sequence[Tensor] | Tensor,
     methods: Sequence[str] | Mapping[str, Method] = ("occlusion", "lime"),
-    maskings: Sequence[str] | Mapping[str, Masking] = ("ad:paper", "zero", "min", "max", "avg"),
+    maskings: Sequence[str] | Mapping[str, Masking] = ("ad:no-growth-mean", "ad:paper", "zero", "min", "max", "avg"),
     gammas: Sequence[float] = PAPER_GAMMAS,
     backgrounds: Mapping[str, Backgrounds] | None = None,
     *,

@@ -41,7 +41,7 @@ def check_model(
     Parameters
     ----------
     model : nn.Module or ADForward
-        The network; it is left as it was, in what its modules hold. A module is checked under the paper's rule; for
+        The network; it is left as it was, in what its modules hold. A module is checked under ADForward's default rule; for
         another rule or τ, or to pick from its output, give an :class:`~captum_ad.ADForward`.
     x : Tensor
         A batch of its inputs, real ones if you have some: floating, shape (N, C, *spatial), without NaN and Inf.
@@ -83,7 +83,7 @@ def check_model(
     >>> model.insert(1, Cumulated().eval())
     Sequential(...)
     >>> report = check_model(model, torch.rand(2, 3, 8, 8))
-    Sequential, paper, 3 masks, seed 0: NOT all checks passed
+    Sequential, no-growth-mean, 3 masks, seed 0: NOT all checks passed
       ✓ eval mode                   every module
       ✓ repeatable                  the model gives the same bits twice
       ✗ every operation has a rule  operation torch.Tensor.cummax, called in module '1' (Cumulated), has no ...

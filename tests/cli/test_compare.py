@@ -20,7 +20,7 @@ from captum_ad.painted import masked_forward
 from captum_ad.segmentation import superpixels
 
 DEFAULT = ["occlusion", "feature_ablation", "kernel_shap", "lime"]
-COLUMNS = ["ad:paper", "ad:no-growth", "zero", "min", "max", "avg"]
+COLUMNS = ["ad:no-growth-mean", "ad:paper", "zero", "min", "max", "avg"]
 
 
 def entries(report):
@@ -88,7 +88,7 @@ def test_the_terminal_gets_a_table_and_a_progress_bar(compare):
     assert lines[2].split() == ["method", "masking", "size", "confidence", "ρ", "ρ", "at", "size", "0.3", "seconds"]
     rows = [line.split() for line in lines[3:9]]
     assert [row[:2] for row in rows] == [
-        [m, c] for m in ("occlusion", "lime") for c in ("ad:paper", "ad:no-growth", "zero")
+        [m, c] for m in ("occlusion", "lime") for c in ("ad:no-growth-mean", "ad:paper", "zero")
     ]
     assert "6/6" in ran.err
 

@@ -230,7 +230,7 @@ def test_several_outputs_that_share_memory() -> None:
 
     pair_of = Pair()
     with torch.no_grad():
-        out = ADForward(Around(use).eval(), skip_dead=False)(X, mask=HALF.flip(1))
+        out = ADForward(Around(use).eval(), "paper", skip_dead=False)(X, mask=HALF.flip(1))
         conv = Around(use).conv(X * HALF.flip(1))
         expected = nn.functional.avg_pool2d(conv.sinc(), 2).flatten(1)
     torch.testing.assert_close(out[:, 27:], expected)

@@ -238,7 +238,7 @@ def test_a_share_of_exactly_tau_is_not_enough(kept: int, features: int) -> None:
     """Active iff Φ > τ: neither at Φ = τ, nor not at one feature more."""
     conv, x = nn.Conv1d(1, 1, features, bias=False), torch.ones(1, 1, features)
     nn.init.ones_(conv.weight)
-    ad = ADForward(conv.eval(), tau=kept / features)
+    ad = ADForward(conv.eval(), "paper", tau=kept / features)
     position = torch.arange(features)
     assert ad(x, mask=position < kept).item() == 0
     assert ad(x, mask=position < kept + 1).item() == kept + 1

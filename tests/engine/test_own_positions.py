@@ -28,7 +28,7 @@ SUMS: dict[str, tuple[Function, Function, tuple[int, ...]]] = {
 
 def result(function: Function, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     """The activations that are not zeroed yet, and which of them are active."""
-    trace = ADForward(Apply(function).eval()).trace(x, mask=mask)
+    trace = ADForward(Apply(function).eval(), "paper").trace(x, mask=mask)
     return trace.output, trace.operations[-1].mask
 
 
@@ -59,7 +59,7 @@ def test_a_map_of_one_channel_has_positions_of_its_own(name: str, swapped: bool)
 def test_which_are_channels_is_not_read_off_masks(forward: Function, channels: int) -> None:
     """Larger masks keep more, and a batch is its samples, where a mean along one side is added to a map."""
     torch.manual_seed(0)
-    ad = ADForward(Apply(forward).eval())
+    ad = ADForward(Apply(forward).eval(), "paper")
     x, mask = torch.randn(1, channels, 3, 4), torch.zeros(1, channels, 3, 4, dtype=torch.bool)
     mask[0, :, 0, 1:] = True
     for place in [(0, 1, 0), (-1, 2, 0), (-1, 0, 0)]:

@@ -225,7 +225,8 @@ class Transformer(nn.Module):
 def test_a_spatial_transformer() -> None:
     torch.manual_seed(0)
     model = Transformer(whole=True).eval()
-    out = ADForward(model)(X, mask=SOME)
+    ad = ADForward(model, "paper")
+    out = ad(X, mask=SOME)
     clean = torch.where(SOME, X, 0)
     theta = model.where(clean.mean((2, 3))).view(-1, 2, 3)
     grid = F.affine_grid(theta, X.shape, align_corners=False)
@@ -233,7 +234,7 @@ def test_a_spatial_transformer() -> None:
     expected = F.grid_sample(clean, grid, align_corners=False)
     assert not bool(read.all())
     assert torch.equal(out, expected.where(read, 0))
-    assert torch.equal(ADForward(model)(torch.where(SOME, X, math.nan), mask=SOME), out)
+    assert torch.equal(ad(torch.where(SOME, X, math.nan), mask=SOME), out)
 
 
 def test_an_identical_grid_leaves_the_mask() -> None:
@@ -365,5 +366,5 @@ def test_a_constant_at_a_dead_position_of_a_sum_is_not_read() -> None:
     def padded(x: Tensor, y: Tensor) -> Tensor:
         return (F.pad(x, (1, 1, 1, 1), value=5.0) + y).mean((2, 3))
 
-    found = ADForward(Apply(padded).eval())(X, y, mask=part)
+    found = ADForward(Apply(padded).eval(), "paper")(X, y, mask=part)
     torch.testing.assert_close(found, X.where(SOME, 0).sum((2, 3)) / 56)

@@ -103,7 +103,7 @@ class TestWinner:
         assert values(found, "score")["difference"]["zero"] == -1
 
     def test_a_rule_is_recommended_as_it_is_written(self):
-        rule = MaskRule(growth="none", average="active")
+        rule = MaskRule(average="active")
         model = nn.Sequential(nn.AvgPool2d(12), nn.Flatten(), nn.Linear(1, 2)).eval()
         with torch.no_grad():
             model[2].weight.copy_(torch.tensor([[0.0], [4.0]]))
@@ -111,9 +111,9 @@ class TestWinner:
         pooled = nn.Sequential(nn.AdaptiveAvgPool2d(1), *model[1:]).eval()
         found = recommend_rule(pooled, BRIGHT, maskings=[rule, "ad:paper", "zero"])
         assert found.clear
-        assert found.sentence.startswith("Use ADForward(model, 'growth=none,average=active'): ")
+        assert found.sentence.startswith("Use ADForward(model, 'average=active'): ")
         assert "the best paint (zero) on 0 %" in found.sentence
-        assert list(found.maskings) == ["ad:growth=none,average=active", "ad:paper", "zero"]
+        assert list(found.maskings) == ["ad:average=active", "ad:paper", "zero"]
 
     def test_equal_maskings_do_not_differ_and_neither_wins(self):
         found = recommend_rule(network(), photographs(8), maskings={"one": "zero", "two": 0.0}, patch=2)

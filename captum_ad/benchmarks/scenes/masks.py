@@ -97,7 +97,7 @@ def named_maskings(maskings: Sequence[Masking] | Mapping[str, Masking]) -> dict[
 
     Examples
     --------
-    >>> named_maskings(["ad:growth=none", "avg"])
+    >>> named_maskings(["ad:growth=none,average=active", "avg"])
     {'ad:no-growth': MaskRule(growth='none', ...), 'avg': 'avg'}
     """
     if isinstance(maskings, str):

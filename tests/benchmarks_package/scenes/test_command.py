@@ -8,7 +8,7 @@ from PIL import Image
 
 from captum_ad.benchmarks.scenes.command import main
 
-QUICK = ["--networks", "mobile", "residual", "--scenes", "2", "--maskings", "ad:growth=none,average=active", "avg"]
+QUICK = ["--networks", "mobile", "residual", "--scenes", "2", "--maskings", "ad:sum=intersection,average=active", "avg"]
 
 
 def test_tables_and_files(tmp_path, capsys):
@@ -16,7 +16,7 @@ def test_tables_and_files(tmp_path, capsys):
     assert main([*QUICK, "--shape", "box", "--csv", str(csv), "--picture", str(picture)]) == 0
     out = capsys.readouterr().out
     assert out.count("| masking | mobile | residual |") == 4
-    assert out.count("| ad:growth=none,average=active |") == 4
+    assert out.count("| ad:sum=intersection,average=active |") == 4
     found = pd.read_csv(csv)
     assert len(found) == 2 * 2 * 4
     value = found.query("network == 'residual' and masking == 'avg' and measure == 'error'")["value"].item()

@@ -56,9 +56,9 @@ class TestNames:
         def mine(x, mask):
             return x
 
-        given = [MaskRule(), "ad:growth=none,average=active", "avg", 0.5, mine]
-        assert list(named_maskings(given)) == ["ad:paper", "ad:growth=none,average=active", "avg", "0.5", "mine"]
-        assert named_maskings({"own": "ad:growth=none"}) == {"own": PRESETS["no-growth"]}
+        given = [MaskRule(), "ad:growth=none,border=mean", "avg", 0.5, mine]
+        assert list(named_maskings(given)) == ["ad:paper", "ad:growth=none,border=mean", "avg", "0.5", "mine"]
+        assert named_maskings({"own": "ad:growth=none,average=active"}) == {"own": PRESETS["no-growth"]}
 
     @pytest.mark.parametrize(
         ("given", "message"),

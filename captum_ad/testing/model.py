@@ -41,8 +41,8 @@ def check_model(
     Parameters
     ----------
     model : nn.Module or ADForward
-        The network; it is left as it was, in what its modules hold. A module is checked under ADForward's default rule; for
-        another rule or τ, or to pick from its output, give an :class:`~captum_ad.ADForward`.
+        The network; it is left as it was, in what its modules hold. A module is checked under ADForward's default
+        rule; for another rule or τ, or to pick from its output, give an :class:`~captum_ad.ADForward`.
     x : Tensor
         A batch of its inputs, real ones if you have some: floating, shape (N, C, *spatial), without NaN and Inf.
     masks : int

@@ -16,7 +16,9 @@ class TestNames:
             assert (masking_name(masking) if isinstance(masking, MaskRule) else masking) == name
 
     def test_a_rule_that_is_a_preset_is_called_so(self):
-        found = recommend_rule(ignorant(), BRIGHT[:1], maskings=["ad:growth=none,average=active", "ad:no-growth", MaskRule()])
+        found = recommend_rule(
+            ignorant(), BRIGHT[:1], maskings=["ad:growth=none,average=active", "ad:no-growth", MaskRule()]
+        )
         assert list(found.maskings) == ["ad:no-growth", "ad:paper"]
 
     def test_numbers(self):

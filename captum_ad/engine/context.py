@@ -16,7 +16,8 @@ from captum_ad.engine.crop import SMALLEST, WORTHWHILE, Box, Part
 from captum_ad.engine.dimensions import Call, axes_after, is_followed
 from captum_ad.engine.layout import is_basic, overlaps_itself
 from captum_ad.engine.masks import FeatureMask
-from captum_ad.engine.origins import has_own_backward, is_outer_constant, module_path, tensors_of
+from captum_ad.engine.origins import has_own_backward, module_path, tensors_of
+from captum_ad.engine.provenance import Provenance, UnknownOriginError
 from captum_ad.engine.registry import name_of
 from captum_ad.engine.select import zero_, zeroed
 from captum_ad.engine.tags import Storage, Tag, is_left_behind, not_left_behind, pointer_of, put_tag, tag_of, version_of
@@ -62,6 +63,7 @@ class Context:
         self.model = model
         self.rule = rule
         self.tau = tau
+        self.provenance: Provenance | None = None
         self._run = run
         self._depth = depth
         self._marked: list[weakref.ref[Tensor]] = []
@@ -237,6 +239,8 @@ class Context:
                 wrote = True
         self._mark(out, Tag(self._run, True, mask, clean, storage, axes, part, wrote))
         self._results.append(out)
+        if self.provenance is not None:
+            self.provenance.add(out)
         return out
 
     def emit_part(
@@ -260,9 +264,9 @@ class Context:
         self._mark(out, Tag(self._run, False, None, True, storage))
         return out
 
-    def refuse(self, why: str) -> NoReturn:
+    def refuse(self, why: str, kind: type[UnsupportedOperationError] = UnsupportedOperationError) -> NoReturn:
         """Stop the forward: `why` completes "the operation … in module …"."""
-        raise UnsupportedOperationError(
+        raise kind(
             f"{name_of(self._operation)}, called in {module_path(self.model)}, {why}: the feature mask would be lost, "
             "and the answer silently wrong. Register a rule for it (help(captum_ad.register_rule) has an example), or "
             "rewrite the module with operations that have one."
@@ -287,7 +291,7 @@ class Context:
     def _tag(self, x: Tensor) -> Tag | None:
         tag = tag_of(x)
         if tag is None:
-            if id(x) not in self._constants and not isinstance(x, nn.Parameter):
+            if id(x) not in self._constants:
                 self._adopt(x)
             return None
         if tag.data and tag.run != self._run:
@@ -311,10 +315,11 @@ class Context:
         """Take a tensor that was not seen before for a constant, if it is certain to be one."""
         if is_left_behind(x):
             self.refuse("got a tensor that an earlier forward computed from its features, and kept")
-        if not is_outer_constant(x, self._depth):
+        if self.provenance is None or self.provenance.is_of_features(x):
             self.refuse(
-                f"got a tensor of shape {tuple(x.shape)} that no operation seen here has made (from a ScriptModule, an "
-                "extension, numpy or a legacy constructor; if it is a constant, make it a buffer of its module)"
+                f"got a tensor of shape {tuple(x.shape)} that comes from features, and that no operation seen here has "
+                "made (but a ScriptModule, an extension, numpy or nn.Parameter)",
+                UnsupportedOperationError if self.provenance else UnknownOriginError,
             )
         self._constants[id(x)] = x
 

@@ -131,7 +131,9 @@ def no_lost_masks(ad: ADForward, x: Tensor, masks: Sequence[Tensor]) -> Check:
 
     def look(result: Result) -> None:
         several = math.prod(result.checkpoint.shape[2:]) > 1  # a vector that a linear layer makes has no position left
-        if result.of_nothing and several and result.checkpoint.share > 0:
+        features = result.checkpoint.features
+        none = features is not None and not bool(features.any())  # class and register tokens, before they attend
+        if result.of_nothing and several and result.checkpoint.share > 0 and not none:
             alive.append(result.checkpoint)
 
     watched(ad, x, torch.zeros_like(masks[0]), look)

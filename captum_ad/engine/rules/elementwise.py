@@ -26,12 +26,18 @@ _ZERO_BECOMES_SOMETHING = (
 ).split()
 
 
-@register_rule(*_ZERO_STAYS_ZERO, Tensor.data.__get__)  # type: ignore[attr-defined]
+@register_rule(*_ZERO_STAYS_ZERO)
 @takes_parts
 def zero_preserving(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     """f(0) = 0: a tensor that is zero at dead positions stays so."""
     ad.only(x)
     return _applied(ad, op, x, args, kwargs, clean=ad.is_clean(x))
+
+
+@register_rule(Tensor.data.__get__, always=True)  # type: ignore[attr-defined]
+def data(ad: Interpreter, op: Callable[..., Tensor], x: Tensor) -> Tensor:
+    """As ``x.detach()``, which counts the writes to its memory together with those of `x`."""
+    return ad.follow(Tensor.detach, x) if ad.is_data(x) else ad.constant(x.detach())
 
 
 @register_rule("sqrt", "rsqrt", "reciprocal", "log", "log2", "log10")

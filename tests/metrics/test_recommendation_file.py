@@ -61,6 +61,19 @@ class TestFile:
             recommend_rule(brightness(), BRIGHT, path=path, maskings=["ad:paper", "zero"])
 
 
+def test_another_function_of_the_same_name_is_not_taken_for_this_one(tmp_path):
+    def paint(value):
+        return lambda x, mask: x * 0 + value
+
+    path, model = tmp_path / "records.csv", brightness()
+    for value in (0.0, 5.0):
+        how = {"mine": paint(value), "zero": "zero"}
+        found, expected = (recommend_rule(model, BRIGHT, maskings=how, path=place) for place in (path, None))
+        pd.testing.assert_frame_equal(found.records, expected.records)
+    with pytest.raises(ValueError, match="has records of other settings"):
+        recommend_rule(model, BRIGHT, maskings=how, path=path, to_confidence=lambda output: output.softmax(1))
+
+
 class TestRefusals:
     @pytest.mark.parametrize(
         ("given", "message"),
@@ -92,6 +105,10 @@ class TestRefusals:
             recommend_rule(mean_of(CENTRE), [])
         with pytest.raises(ValueError, match=r"expected shape \(1, C, H, W\)"):
             recommend_rule(mean_of(CENTRE), [torch.rand(1, 4, 4, 4, 4)])
+
+    def test_images_whose_names_are_written_alike(self):
+        with pytest.raises(ValueError, match="two images are called '1'"):
+            recommend_rule(mean_of(CENTRE), {1: BRIGHT[0], "1": BRIGHT[1]}, maskings=["zero", "avg"])
 
     def test_maskings_without_names(self):
         for maskings in ("zero", ["zero", 0.5], ["zero", torch.zeros(1)]):

@@ -139,8 +139,9 @@ def recommend_rule(
     ) as bar:
         for i, (image, x) in enumerate(inputs.items()):
             target = None if targets is None else targets[i]
-            whole_input = digest(x, str((i, None if target is None else int(target), places[i])))
-            whole = file.known(image, UNMASKED, whole_input, 1)
+            label = None if target is None else int(target)
+            whole_input = digest(x, str((i, label, places[i])))
+            whole = file.known(image, UNMASKED, whole_input, [WHOLE], label)
             if whole is None:
                 whole = file.added(image, UNMASKED, whole_input, trial.whole(model, x, target))
             rows += whole
@@ -149,7 +150,7 @@ def recommend_rule(
                 if whole[0]["kept"]:
                     masks = masks or trial.masks(x, places[i], i)
                     cell = digest(whole_input, texts[name])
-                    found = file.known(image, name, cell, len(masks))
+                    found = file.known(image, name, cell, list(masks), whole[0]["target"])
                     if found is None:
                         scores = trial.masked(forward, x, whole[0]["target"], masks)
                         found = file.added(image, name, cell, scores)

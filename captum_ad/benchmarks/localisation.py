@@ -28,11 +28,11 @@ from captum_ad.cli.models import load_classifier
 from captum_ad.errors import UnknownNameError, UnsupportedOperationError
 from captum_ad.extras import needed
 from captum_ad.metrics.collages import Collages, make_collages
+from captum_ad.metrics.digests import described, digest, fingerprint
 from captum_ad.metrics.localisation import grid_pointing_game
 from captum_ad.metrics.masking_names import all_maskings, by_their_names
 from captum_ad.metrics.records import read_records, write_records
 from captum_ad.metrics.statistics import _compared, _generator, is_ad
-from captum_ad.metrics.study import _described, _digest, _fingerprint
 from captum_ad.painted import Masking, masked_forward
 from captum_ad.scoring import Judge, batch_of
 from captum_ad.segmentation import superpixels
@@ -99,7 +99,8 @@ def localise(
     for method in methods:
         if method not in METHODS:
             raise UnknownNameError("method", method, METHODS)
-    run = _digest(_fingerprint(model), str((collages.grid, samples, segments, window, seed, to_confidence)))
+    run = digest(fingerprint(model), described((collages.grid, samples, segments, window, seed, to_confidence)))
+    texts = {name: described(masking) for name, masking in maskings.items()}
     known = _known(path, run)
     _try(model, collages.x[:1], maskings)
     cells = [int(np.random.default_rng((seed, i)).integers(collages.targets.shape[1])) for i in range(len(collages))]
@@ -116,13 +117,13 @@ def localise(
             task = Task(x, target, labels.to(x.device), samples, size, seed, window, to_confidence)
             for method in methods:
                 for name, masking in maskings.items():
-                    digest = _digest(x, str((i, cell, target, method)), _described(masking))
-                    row = known.get((method, name, digest))
+                    what = digest(x, str((i, cell, target, method)), texts[name])
+                    row = known.get((method, name, what))
                     if row is None:
                         found = explain(model, method, masking, task)
                         score = grid_pointing_game(found.attribution, cell, collages.grid)
-                        values = (i, cell, target, confidence, method, name, score, found.seconds, run, digest)
-                        row = known[method, name, digest] = dict(zip(COLUMNS, values, strict=True))
+                        values = (i, cell, target, confidence, method, name, score, found.seconds, run, what)
+                        row = known[method, name, what] = dict(zip(COLUMNS, values, strict=True))
                         if path is not None:
                             write_records(pandas.DataFrame(list(known.values()), columns=list(COLUMNS)), path)
                     rows.append(row)

@@ -44,7 +44,7 @@ def read_labels(path: Path, *, boxed: bool) -> list[Label]:
     Raises
     ------
     InputError
-        If there is no such file, a column is missing, a number is none, or a file's name comes twice.
+        If there is no such file, a column is missing, a number is none, or a file has two rows.
     """
     wanted = ["file", "index", *(EDGES if boxed else ())]
     try:
@@ -63,9 +63,9 @@ def read_labels(path: Path, *, boxed: bool) -> list[Label]:
         except (TypeError, ValueError):
             given = ", ".join(f"{name}={row[name]!r}" for name in wanted[1:])
             raise InputError(f"{str(path)!r}, row {line}: expected whole numbers, got {given}") from None
-        name = Path(row["file"]).name
+        name = str(Path(row["file"]))
         if name in labels:
-            raise InputError(f"{str(path)!r}, row {line}: {name!r} has a row already; photographs go by their names")
+            raise InputError(f"{str(path)!r}, row {line}: {name!r} has a row already")
         labels[name] = Label(row["file"], index, (edges[0], edges[1], edges[2], edges[3]) if boxed else None)
     if not labels:
         raise InputError(f"{str(path)!r} has no rows")
@@ -73,18 +73,34 @@ def read_labels(path: Path, *, boxed: bool) -> list[Label]:
 
 
 def labels_of(sources: Sequence[str], known: Sequence[Label], path: Path) -> list[Label]:
-    """The label of each photograph, found by the name of its file.
+    """The label of each photograph: of the row that means this very file, else of one with the same file name.
 
     Raises
     ------
     InputError
-        If one has none.
+        If one has none, or the file name alone does not say which row is whose.
     """
-    by_name = {Path(label.file).name: label for label in known}
-    missing = [source for source in sources if Path(source).name not in by_name]
-    if missing:
-        raise InputError(f"{str(path)!r} has no row for {', '.join(map(repr, missing[:3]))}: add it")
-    return [by_name[Path(source).name] for source in sources]
+    rows = {(path.parent / label.file).resolve(): label for label in known}
+    places = {source: Path(source).resolve() for source in sources}
+    by_path = {source: rows[place] for source, place in places.items() if place in rows}
+    rows = {place: label for place, label in rows.items() if place not in places.values()}
+    left = [source for source in sources if source not in by_path]
+    by_name: dict[str, Label] = {}
+    for source in left:
+        name = Path(source).name
+        alike = [label for label in rows.values() if Path(label.file).name == name]
+        if not alike:
+            unnamed = [one for one in left if not any(Path(row.file).name == Path(one).name for row in rows.values())]
+            raise InputError(f"{str(path)!r} has no row for {', '.join(map(repr, unnamed[:3]))}: add it")
+        namesakes = [other for other in left if Path(other).name == name]
+        if len(alike) > 1 or len(namesakes) > 1:
+            those = ", ".join(map(repr, namesakes if len(namesakes) > 1 else [label.file for label in alike]))
+            raise InputError(
+                f"{str(path)!r} has no row for {source!r} but by its file name, and so are {those} called: write "
+                "paths relative to the CSV file's own folder into the column file"
+            )
+        by_name[source] = alike[0]
+    return [by_path.get(source) or by_name[source] for source in sources]
 
 
 def carried_box(box: Box, image: Image.Image, classifier: Classifier, source: str) -> Box | None:

@@ -101,6 +101,19 @@ def test_more_collages_go_on_from_fewer(tmp_path):
     pd.testing.assert_frame_equal(many.iloc[: len(few)], few)  # the same seconds: not explained again
 
 
+def test_another_function_of_the_same_name_is_not_taken_for_this_one(collages, tmp_path):
+    def paint(value):
+        return lambda x, mask: x * 0 + value
+
+    def localised(value, path):
+        how = {"mine": paint(value), "zero": "zero"}
+        return localise(Colours().eval(), collages, ["occlusion"], how, window=4, path=path)["share"].tolist()
+
+    path = tmp_path / "records.csv"
+    assert localised(0.0, path) == localised(0.0, None)
+    assert localised(0.7, path) == localised(0.7, None) != localised(0.0, None)
+
+
 def test_a_file_of_other_settings_is_refused(collages, tmp_path):
     path = tmp_path / "records.csv"
     measured(collages, path=path)

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import shutil
 import textwrap
 
 import numpy as np
@@ -139,6 +140,22 @@ class TestLabels:
         ran = rules("--labels", "labels.csv", images=seven[2:6])
         assert "right on 4 of 4" in ran.out
 
+    def test_the_same_file_name_in_two_folders(self, rules, seven, here):
+        for folder in ("A", "B"):
+            (here / folder).mkdir()
+            shutil.copy(seven[0], here / folder / "x.png")
+        images = ("A/x.png", "B/x.png")
+        table_of(here / "both.csv", [("B/x.png", 0), ("A/x.png", 1)], ["file", "index"])
+        assert rules("--labels", "both.csv", images=images).code == 0
+        records = pd.read_csv("captum-ad-rules/records.csv")
+        assert dict(zip(records["image"], records["target"])) == {"A/x.png": 1, "B/x.png": 0}
+        table_of(here / "one.csv", [("A/x.png", 1)], ["file", "index"])
+        assert "has no row for 'B/x.png': add it" in rules("--labels", "one.csv", images=images).err
+        table_of(here / "elsewhere.csv", [("C/x.png", 1)], ["file", "index"])
+        assert "so are 'A/x.png', 'B/x.png' called" in rules("--labels", "elsewhere.csv", images=images).err
+        table_of(here / "two.csv", [("C/x.png", 1), ("D/x.png", 1)], ["file", "index"])
+        assert "so are 'C/x.png', 'D/x.png' called" in rules("--labels", "two.csv", images=images[:1]).err
+
     def test_a_network_that_is_never_right_is_said_with_the_transform(self, rules, seven, here):
         table_of(here / "labels.csv", [(name, 0) for name in seven], ["file", "index"])
         ran = rules("--labels", "labels.csv", images=seven[:6])
@@ -153,7 +170,7 @@ class TestLabels:
             (["file"], [("0.png",)], "lacks index: expected the columns file, index"),
             (["file", "index"], [("0.png", "one")], "row 2: expected whole numbers, got index='one'"),
             (["file", "index"], [("0.png",)], "row 2: expected whole numbers"),
-            (["file", "index"], [("0.png", 1), ("a/0.png", 1)], "row 3: '0.png' has a row already"),
+            (["file", "index"], [("0.png", 1), ("./0.png", 1)], "row 3: '0.png' has a row already"),
             (["file", "index"], [], "has no rows"),
             (["file", "index"], [("1.png", 1)], "has no row for '0.png'"),
             (["file", "index"], [("0.png", 2)], "class 2: the model has classes 0 to 1"),

@@ -152,8 +152,7 @@ class Interpreter(Context, TorchFunctionMode):
         if rule not in TAKES_PARTS:
             self.complete()
         if rule is not None:
-            out = rule(self, func, *args) if not kwargs else self._call_by_name(rule, func, args, dict(kwargs))
-            return self._emitted(out)
+            return self._emitted(self._call_by_name(rule, func, args, dict(kwargs)))
         if any(bool(mask.dead.any()) for mask in masked):
             exported = " (if the model was exported, wrap the Python model)" if "aten." in str(func) else ""
             self.refuse(f"has no rule that carries a mask through it{exported}")

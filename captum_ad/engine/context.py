@@ -96,6 +96,11 @@ class Context:
         tag = self._tag(x)
         return x.dim() == 2 and self.positions(x) == [1] and not (tag and tag.position)
 
+    def is_statistic(self, x: Tensor) -> bool:
+        """Whether an operand holds one value, or one vector, per sample or in all, and no position of a map."""
+        tag, left = self._tag(x), len(self.positions(x))
+        return self.is_vector(x) or (left == 0 and x.dim() < 2 and not (tag and tag.position))
+
     def positions(self, x: Tensor) -> list[int]:
         """The dimensions of an operand that may hold positions or channels: all but that of the samples."""
         samples = self.samples(x)

@@ -381,7 +381,7 @@ def test_quantised_models_are_refused() -> None:
     quantised = QuantWrapper(Outer(F.relu)).eval()
     quantised.qconfig = default_qconfig
     prepare(quantised, inplace=True)
-    with pytest.raises(UnsupportedOperationError, match=r"aminmax|min"):  # it would calibrate on masked maps
+    with pytest.raises(UnsupportedOperationError, match="MinMaxObserver"):  # it would calibrate on masked maps
         ADForward(quantised)(X, mask=HALF)
     quantised(X)
     convert(quantised, inplace=True)

@@ -49,7 +49,7 @@ def register_rule(*operations: str | type | Callable[..., Any], always: bool = F
     ----------
     *operations : str, callable or class
         A name, which stands for torch's function, method, in-place and operator forms all at once; a
-        callable that torch dispatches (``torch.cumsum``), also one of your own made with torch.library
+        callable that torch dispatches (``torch.quantile``), also one of your own made with torch.library
         (``torch.ops.my.op`` with all its overloads, or what ``custom_op`` returned); a subclass of
         ``torch.nn.Module``; or a subclass of ``torch.autograd.Function``.
     always : bool
@@ -80,17 +80,17 @@ def register_rule(*operations: str | type | Callable[..., Any], always: bool = F
 
     >>> import torch
     >>> from captum_ad import ADForward, FeatureMask, register_rule
-    >>> @register_rule("sinc")
-    ... def sinc(ad, op, x):
+    >>> @register_rule("airy_ai")
+    ... def airy(ad, op, x):
     ...     return ad.emit(op(x), ad.mask(x))
 
-    One that mixes positions begins with a checkpoint and computes a mask: a prefix sum is kept where
-    anything in the prefix is.
+    One that mixes positions begins with a checkpoint and computes a mask: a quantile is kept where
+    anything that it is taken of is.
 
-    >>> @register_rule("cumsum")
-    ... def cumsum(ad, op, x, dim):
+    >>> @register_rule("quantile")
+    ... def quantile(ad, op, x, q, dim):
     ...     kept = ad.mask(x).kept.expand(x.shape)
-    ...     return ad.emit(op(ad.deactivate(x), dim), FeatureMask(kept.cumsum(dim) > 0))
+    ...     return ad.emit(op(ad.deactivate(x), q, dim), FeatureMask(kept.any(dim)))
 
     An autograd function of your own (here, one by element):
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from captum_ad import FeatureMask, MaskRule
 from captum_ad.engine import Interpreter
 from tests.engine.graphs import CHANNELS, GRAPHS, HEIGHT, WIDTH
+from tests.engine.more_graphs import MORE_GRAPHS
 from tests.engine.operations import AdaptivePool, Convolution, Pool
 from tests.engine.resampling import Resize
 from tests.engine.spatial_graphs import OTHER_RANKS as MORE_RANKS
@@ -81,7 +82,7 @@ def _dead_in_engine(ad: Interpreter, out: Tensor) -> Tensor:
     return torch.zeros(out.shape, dtype=torch.bool) if mask is None else mask.dead.expand(out.shape)
 
 
-ALL_GRAPHS = GRAPHS | SPATIAL_GRAPHS
+ALL_GRAPHS = GRAPHS | SPATIAL_GRAPHS | MORE_GRAPHS
 
 
 @pytest.mark.parametrize("name", ALL_GRAPHS)

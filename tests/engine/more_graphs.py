@@ -9,7 +9,7 @@ from torch import nn
 
 from tests.engine.graphs import batch_norm, conv, move
 from tests.engine.operations import Linear
-from tests.engine.scans import Ordered, Running
+from tests.engine.scans import Mixed, Running
 from tests.oracle import Graph
 
 MORE_GRAPHS: dict[str, Callable[[], Graph]] = {
@@ -29,16 +29,26 @@ MORE_GRAPHS: dict[str, Callable[[], Graph]] = {
         conv((6, 5), groups=4), move(lambda x: x.flatten(1)), Running(lambda x: x.cumsum(1), 1, vector=True),
         Linear(nn.Linear(4, 3))
     ),
-    "sorted rows": lambda: Graph(batch_norm(), Ordered(lambda x: x.sort(3).values, 3), conv(2)),
+    "sorted rows": lambda: Graph(batch_norm(), Mixed(lambda x: x.sort(3).values, 3), conv(2)),
     "sorted channels": lambda: Graph(
-        conv(3, groups=4), Ordered(lambda x: torch.sort(x, 1, descending=True)[0], 1), conv(2)
+        conv(3, groups=4), Mixed(lambda x: torch.sort(x, 1, descending=True)[0], 1), conv(2)
     ),
     "the largest of tokens": lambda: Graph(
-        batch_norm(), move(lambda x: x.flatten(2)), Ordered(lambda x: x.topk(3, 2)[0], 2, whole_map=True)
+        batch_norm(), move(lambda x: x.flatten(2)), Mixed(lambda x: x.topk(3, 2)[0], 2, whole_map=True)
     ),
-    "places of rows": lambda: Graph(batch_norm(), Ordered(lambda x: x.argsort(2).double(), 2), conv(2)),
+    "places of rows": lambda: Graph(batch_norm(), Mixed(lambda x: x.argsort(2).double(), 2), conv(2)),
     "medians of rows": lambda: Graph(
-        batch_norm(), Ordered(lambda x: x.median(3, keepdim=True)[0], 3), conv((2, 1)),
-        Ordered(lambda x: x.kthvalue(2, 2, True).values, 2, whole_map=True),
+        batch_norm(), Mixed(lambda x: x.median(3, keepdim=True)[0], 3), conv((2, 1)),
+        Mixed(lambda x: x.kthvalue(2, 2, True).values, 2, whole_map=True),
+    ),
+    "spectra of rows": lambda: Graph(batch_norm(), Mixed(lambda x: torch.fft.fft(x).abs(), 3), conv(2)),
+    "spectrum of channels": lambda: Graph(
+        conv(3, groups=4), Mixed(lambda x: torch.fft.rfft(x, 6, dim=1).real, 1), conv(2)
+    ),
+    "spectrum of the map": lambda: Graph(
+        batch_norm(), Mixed(lambda x: torch.view_as_real(torch.fft.rfft2(x))[..., 1], 2, 3, whole_map=True), conv(2)
+    ),
+    "there and back": lambda: Graph(
+        batch_norm(), Mixed(lambda x: torch.fft.irfft(torch.fft.rfft(x, dim=2), 6, 2), 2), conv(2)
     ),
 }  # fmt: skip

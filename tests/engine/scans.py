@@ -1,7 +1,8 @@
-"""Running totals and orders along a dimension, as torch computes them and as the oracle does."""
+"""Running totals, orders and spectra, as torch computes them and as the oracle does."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 from torch import Tensor
@@ -46,20 +47,20 @@ class Running(Applied):
         return renewed(self.function(put(x.values, dict.fromkeys(x.dead, self.absent))), counts)
 
 
-class Ordered(Applied):
-    """Values in an order along a dimension, or some of them: each is computed from all along it."""
+class Mixed(Applied):
+    """Positions along some dimensions turned into an order, or a spectrum: each is computed from all of them."""
 
-    def __init__(self, function: Callable[[Tensor], Tensor], dim: int, *, whole_map: bool = False) -> None:
+    def __init__(self, function: Callable[[Tensor], Tensor], *dims: int, whole_map: bool = False) -> None:
         super().__init__(function)
-        self.dim = dim
+        self.dims = dims
         self.whole_map = whole_map
 
     def masked(self, knobs: Knobs, *maps: Map) -> Map:
-        (x,) = maps
-        size = x.values.shape[self.dim]
+        (x,), sizes = maps, maps[0].values.shape
 
         def counts(index: Index) -> tuple[int, int, bool]:
-            read = [(*index[: self.dim], i, *index[self.dim + 1 :]) for i in range(size)]
+            ranges = [range(sizes[d]) if d in self.dims else [i] for d, i in enumerate(index)]
+            read = list(itertools.product(*ranges))
             kept, features = sum(p in x.kept for p in read), sum(p in x.feature for p in read)
             alive = kept > 0 if self.whole_map else features > 0 and knobs.exceeded_by(kept, features)
             return kept, features, alive

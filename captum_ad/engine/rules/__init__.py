@@ -20,6 +20,7 @@ from captum_ad.engine.rules import (
     scatter,
     selection,
     shape,
+    spectral,
     statistics,
 )
 
@@ -43,5 +44,6 @@ __all__ = [
     "scatter",
     "selection",
     "shape",
+    "spectral",
     "statistics",
 ]

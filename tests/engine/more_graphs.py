@@ -10,6 +10,7 @@ from torch import nn
 from tests.engine.graphs import batch_norm, conv, move
 from tests.engine.operations import Linear
 from tests.engine.scans import Mixed, Running
+from tests.engine.unpooling import PoolAndBack
 from tests.oracle import Graph
 
 MORE_GRAPHS: dict[str, Callable[[], Graph]] = {
@@ -41,6 +42,9 @@ MORE_GRAPHS: dict[str, Callable[[], Graph]] = {
         batch_norm(), Mixed(lambda x: x.median(3, keepdim=True)[0], 3), conv((2, 1)),
         Mixed(lambda x: x.kthvalue(2, 2, True).values, 2, whole_map=True),
     ),
+    "pooled and back": lambda: Graph(conv(3, padding=1), PoolAndBack(2, 2), conv(2)),
+    "pooled and back, overlapping": lambda: Graph(batch_norm(), PoolAndBack(3, 2, 1), batch_norm(), conv(3)),
+    "pooled and back, apart": lambda: Graph(conv(3, groups=4), PoolAndBack(2, 3), conv(2)),
     "spectra of rows": lambda: Graph(batch_norm(), Mixed(lambda x: torch.fft.fft(x).abs(), 3), conv(2)),
     "spectrum of channels": lambda: Graph(
         conv(3, groups=4), Mixed(lambda x: torch.fft.rfft(x, 6, dim=1).real, 1), conv(2)

@@ -57,7 +57,7 @@ UNKNOWN: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
     "aten": (lambda x: torch.ops.aten.cumsum(x, 2), "cumsum"),
     "in-place aten": (lambda x: torch.ops.aten.cumsum_(x, 2), "cumsum_"),
     "dispatched inside": (lambda x: torch.vmap(lambda row: row.renorm(2, 0, 1.0))(x), "renorm"),
-    "pooling with indices": (lambda x: F.max_pool2d(x, 2, return_indices=True)[0], "max_pool2d"),
+    "pooling with indices": (lambda x: F.adaptive_max_pool2d(x, 2, return_indices=True)[0], "adaptive_max_pool2d"),
     "numpy": (lambda x: torch.from_numpy(np.cumsum(x.numpy(), 2)), "numpy"),
     "numpy array": (lambda x: torch.as_tensor(np.asarray(x)), "__array__"),
     "list": (lambda x: torch.tensor(x.tolist()), "tolist"),

@@ -22,6 +22,7 @@ from captum_ad.engine.rules import (
     shape,
     spectral,
     statistics,
+    unpooling,
 )
 
 __all__ = [
@@ -46,4 +47,5 @@ __all__ = [
     "shape",
     "spectral",
     "statistics",
+    "unpooling",
 ]

@@ -6,15 +6,18 @@ import inspect
 import math
 import warnings
 from collections.abc import Callable
+from contextlib import nullcontext
 from contextvars import ContextVar
 from functools import partial
 from typing import Any
+from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
 
 from captum_ad.compiled import Eager, refuse_compiled
 from captum_ad.engine import FeatureMask, Interpreter
+from captum_ad.engine.constructors import Constructors
 from captum_ad.engine.masks import all_true
 from captum_ad.errors import UnsupportedOperationError
 from captum_ad.features import kept_features
@@ -23,6 +26,9 @@ from captum_ad.trace import Trace
 from captum_ad.tracer import Record, Tracer
 
 Masks = Tensor | tuple[Tensor | None, ...] | None
+
+_MAKERS: WeakSet[nn.Module] = WeakSet()
+"""Models that make tensors in ways that have to be watched."""
 
 painter: ContextVar[str | None] = ContextVar("painter", default=None)
 """Who paints zeros into inputs at the moment, on its own account: an ADForward without a mask is a mistake then."""
@@ -216,14 +222,20 @@ class ADForward(nn.Module):
         refuse_compiled(self.model)
         constants = [x for x, m in zip(inputs, masks) if m is None and isinstance(x, Tensor)]
         constants += [x for x in kwargs.values() if isinstance(x, Tensor)]
-        ad = engine(self.model, self.rule, self.tau, constants, skip_dead=self.skip_dead)
+        watch = Constructors() if always or self.model in _MAKERS else None
+        ad = engine(self.model, self.rule, self.tau, constants, skip_dead=self.skip_dead, constructors=watch)
         features = [x if m is None else ad.start(x, None if m.is_full() else m) for x, m in zip(inputs, masks)]
         try:
-            with Eager(), ad:
+            with Eager(), watch or nullcontext(), ad:
                 output = self._selected(self._called(*features, **kwargs))
             return ad.finish(output)
+        except UnsupportedOperationError:
+            if watch is not None or not ad.unseen:
+                raise
         finally:
             ad.forget()
+        _MAKERS.add(self.model)
+        return self._run(engine, inputs, masks, kwargs)
 
     def _called(self, *inputs: Any, **kwargs: Any) -> Any:
         try:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import weakref
 from collections.abc import Callable, Iterable, Sequence
+from copy import copy
 from typing import Any, NoReturn, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from captum_ad.engine.border import fill_border_
+from captum_ad.engine.constructors import Constructors
 from captum_ad.engine.crop import SMALLEST, WORTHWHILE, Box, Part
 from captum_ad.engine.layout import Samples, is_basic, overlaps_itself
 from captum_ad.engine.masks import FeatureMask
@@ -42,6 +44,8 @@ class Context:
         Arguments of the forward that hold no features.
     skip_dead : bool
         Do not compute what lies outside of a box that holds all that is active.
+    constructors : Constructors, optional
+        Has watched what is made out of sight.
     """
 
     def __init__(
@@ -53,10 +57,13 @@ class Context:
         depth: int,
         constants: Iterable[Tensor],
         skip_dead: bool,
+        constructors: Constructors | None = None,
     ) -> None:
         self.model = model
         self.rule = rule
         self.tau = tau
+        self.constructors = constructors
+        self.unseen = False  # whether a tensor from nowhere stopped the forward
         self._run = run
         self._depth = depth
         self._marked: list[weakref.ref[Tensor]] = []
@@ -323,6 +330,7 @@ class Context:
         if tag is None:
             if id(x) not in self._constants and not isinstance(x, nn.Parameter):
                 self._adopt(x)
+                return tag_of(x)
             return None
         if tag.data and tag.run != self._run:
             self.refuse("got a tensor of another masked forward that is under way")
@@ -343,12 +351,23 @@ class Context:
 
     def _adopt(self, x: Tensor) -> None:
         """Take a tensor that was not seen before for a constant, if it is certain to be one."""
+        if self.constructors is not None and self.constructors.made_of_numbers(x):
+            self._constants[id(x)] = x
+            return
+        original = None if self.constructors is None else self.constructors.original(x)
+        tag = None if original is None else self._tag(original)
+        if original is not None and tag is not None:
+            self._check_version(original, tag)
+            tag.storage.shared = True
+            self._mark(x, copy(tag))
+            return
         if is_left_behind(x):
             self.refuse("got a tensor that an earlier forward computed from its features, and kept")
         if not is_outer_constant(x, self._depth):
+            self.unseen = True
             self.refuse(
                 f"got a tensor of shape {tuple(x.shape)} that no operation seen here has made (from a ScriptModule, an "
-                "extension, numpy or a legacy constructor; if it is a constant, make it a buffer of its module)"
+                "extension or numpy; if it is a constant, make it a buffer of its module)"
             )
         self._constants[id(x)] = x
 

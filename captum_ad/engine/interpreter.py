@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map_only
 
+from captum_ad.engine.constructors import Constructors
 from captum_ad.engine.context import Context
 from captum_ad.engine.layout import Samples
 from captum_ad.engine.masks import FeatureMask
@@ -60,15 +61,24 @@ class Interpreter(Context, TorchFunctionMode):
         Arguments of the forward that hold no features.
     skip_dead : bool
         Do not compute what lies outside of a box that holds all that is active.
+    constructors : Constructors, optional
+        Watches what is made out of sight; to be entered before this mode.
     """
 
     carries_masks = True
 
     def __init__(
-        self, model: nn.Module, rule: MaskRule, tau: float, constants: Iterable[Tensor] = (), *, skip_dead: bool = True
+        self,
+        model: nn.Module,
+        rule: MaskRule,
+        tau: float,
+        constants: Iterable[Tensor] = (),
+        *,
+        skip_dead: bool = True,
+        constructors: Constructors | None = None,
     ) -> None:
         TorchFunctionMode.__init__(self)
-        Context.__init__(self, model, rule, tau, next(_RUNS), call_depth(), constants, skip_dead)
+        Context.__init__(self, model, rule, tau, next(_RUNS), call_depth(), constants, skip_dead, constructors)
 
     def follow(self, function: Callable[..., _T], *args: Any, **kwargs: Any) -> _T:
         """Run a function with every operation in it intercepted: the rule of what is made of others that have one."""

@@ -11,7 +11,7 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import nn
 from torch._library.custom_ops import CustomOpDef
-from torch._ops import OpOverload
+from torch._ops import OpOverload, OpOverloadPacket
 from torch.overrides import resolve_name
 
 from captum_ad.engine.blocks import block_in, block_of
@@ -48,7 +48,8 @@ def register_rule(*operations: str | type | Callable[..., Any], always: bool = F
     Parameters
     ----------
     *operations : str, callable or class
-        A name, which stands for torch's function, method, in-place and operator forms all at once; a
+        A name, which stands for torch's function, method, in-place and operator forms all at once, or
+        ``"namespace::name"`` for what is made with torch.library, loaded or not; a
         callable that torch dispatches (``torch.quantile``), also one of your own made with torch.library
         (``torch.ops.my.op`` with all its overloads, or what ``custom_op`` returned); a subclass of
         ``torch.nn.Module``; or a subclass of ``torch.autograd.Function``.
@@ -181,10 +182,14 @@ def _key_of_call(operation: Any) -> Hashable:
     """What a call is looked up under: a method's function, an overload's operator."""
     if isinstance(operation, MethodType):
         return operation.__func__
-    return cast(Hashable, operation.overloadpacket if isinstance(operation, OpOverload) else operation)
+    packet = operation.overloadpacket if isinstance(operation, OpOverload) else operation
+    return str(packet) if isinstance(packet, OpOverloadPacket) and packet not in _RULES else cast(Hashable, packet)
 
 
-def _forms(name: str) -> Iterator[Callable[..., Any]]:
+def _forms(name: str) -> Iterator[Hashable]:
+    if "::" in name:  # of torch.library, which need not be there
+        yield name.replace("::", ".")
+        return
     spellings = (name, f"{name}_", f"__{name}__", f"__i{name}__", f"__r{name}__")
     found = [getattr(space, s, None) for space in _NAMESPACES for s in spellings if s not in _CONVERSIONS]
     functions = [f for f in found if callable(f) and not isinstance(f, type)]

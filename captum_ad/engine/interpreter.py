@@ -38,9 +38,15 @@ _METADATA = frozenset(
     for name in (
         "size dim ndimension numel nelement stride storage_offset element_size get_device data_ptr "
         "is_contiguous is_floating_point is_complex is_signed is_same_size __len__ __repr__ __format__ "
-        "__hash__ requires_grad_ register_hook retain_grad is_inference untyped_storage is_conj is_pinned"
+        "__hash__ requires_grad_ register_hook retain_grad is_inference untyped_storage is_conj is_pinned "
+        "is_neg is_shared dim_order"
     ).split()
-) | {torch.is_floating_point, torch.is_complex, torch.is_same_size, torch.numel, torch.result_type}
+) | {
+    getattr(torch, name)
+    for name in (
+        "is_floating_point is_complex is_same_size is_conj is_neg is_signed is_inference get_device numel result_type"
+    ).split()
+}
 
 
 _TORCH_SPELLING = {"axis": "dim", "keepdims": "keepdim"}  # of arguments that torch also takes by numpy's names

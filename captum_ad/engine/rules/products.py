@@ -39,13 +39,15 @@ def inner(ad: Interpreter, op: Callable[..., Tensor], input: Tensor, other: Tens
     return found
 
 
-_PRODUCTS = {"mv": "ij,j->i", "dot": "i,i->", "ger": "i,j->ij", "outer": "i,j->ij"}
+_PRODUCTS = {"mv": "ij,j->i", "dot": "i,i->", "vdot": "i,i->", "ger": "i,j->ij", "outer": "i,j->ij"}
 
 
 @register_rule(*_PRODUCTS)
 def product(ad: Interpreter, op: Callable[..., Tensor], input: Tensor, other: Tensor) -> Tensor:
     """The einsum of two operands."""
-    found: Tensor = ad.follow(torch.einsum, _PRODUCTS[op.__name__], input, other)
+    found: Tensor = ad.follow(
+        torch.einsum, _PRODUCTS[op.__name__], input.conj() if op.__name__ == "vdot" else input, other
+    )
     return found
 
 

@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from captum_ad.engine.interpreter import Interpreter
+from captum_ad.engine.masks import Attribution, FeatureMask
 from captum_ad.engine.registry import keeps_scores, register_rule
-from captum_ad.engine.rules.combination import product_of_maps, sum_of_maps, sum_of_maps_not_zero
+from captum_ad.engine.rules.combination import product_of_maps, sum_of_maps, sum_of_maps_not_zero, written_mask
 from captum_ad.engine.rules.pooling import over_active
 from captum_ad.engine.rules.reduction import dims_of, reduced_mask, reduction
 from captum_ad.engine.rules.shape import of_the_same_shape, permute, select
@@ -82,6 +83,39 @@ def copied(ad: Interpreter, op: Callable[..., Any], x: Tensor, *args: Any, **kwa
     return ad.follow(run)
 
 
+@register_rule("diag_embed", always=True)
+def on_a_diagonal(
+    ad: Interpreter, op: Callable[..., Tensor], x: Tensor, offset: int = 0, dim1: int = -2, dim2: int = -1
+) -> Tensor:
+    """Values on a diagonal; the zeros beside it are no features."""
+    if not ad.is_data(x):
+        return ad.constant(op(x, offset, dim1, dim2))
+    mask = written_mask(ad, x).map(lambda part: op(part.expand(x.shape), offset, dim1, dim2))
+    where = op(torch.ones_like(x, dtype=torch.bool), offset, dim1, dim2)
+    mask = FeatureMask(mask.kept, mask.everywhere & where)
+    return ad.emit(op(x, offset, dim1, dim2), mask, clean=ad.is_clean(x), samples=None, channels=None)
+
+
+@register_rule("diag", "diagflat", always=True)
+def diagonal_of_or_on(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, diagonal: int = 0) -> Tensor:
+    """The diagonal of a matrix, or a matrix that has it."""
+    if op.__name__ == "diag" and x.dim() == 2:
+        return ad.follow(torch.diagonal, x, diagonal)
+    return ad.follow(lambda: torch.diag_embed(x.reshape(-1), diagonal))
+
+
+@register_rule(torch.cross, Tensor.cross, torch.linalg.cross)
+def cross(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, other: Tensor, dim: int | None = None) -> Tensor:
+    """Products of what is next and what is next but one."""
+    if dim is None:  # of torch.cross: the first of size 3
+        dim = -1 if op is torch.linalg.cross else next(d for d, size in enumerate(x.shape) if size == 3)
+
+    def run() -> Tensor:
+        return x.roll(-1, dim) * other.roll(-2, dim) - x.roll(-2, dim) * other.roll(-1, dim)
+
+    return ad.follow(run)
+
+
 @register_rule("constant_pad_nd", always=True)
 def constant_pad(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, pad: Sequence[int], value: float = 0) -> Tensor:
     """Padding."""
@@ -126,7 +160,7 @@ def nanmean(
     if ad.rule.average == "active":
         numbers = ~x.isnan()
         count = (numbers & ~mask.dead).sum(dims, keepdim=True)
-        found = found.__class__(count.float(), numbers.sum(dims, keepdim=True).float(), found.mask)
+        found = Attribution(count.float(), numbers.sum(dims, keepdim=True).float(), found.mask)
         out = over_active(out, found)
     return ad.emit(shaped(out), found.mask.map(shaped), samples=samples)
 

@@ -46,6 +46,20 @@ PAIRS: Pairs = {
         lambda x: F.pad(x, (1, 0, 2, 1), value=3.0),
     ),
     "linalg.diagonal": (lambda x: torch.linalg.diagonal(x, offset=1), lambda x: x.diagonal(1, -2, -1)),
+    "diag_embed": (
+        lambda x: torch.diag_embed(x),
+        lambda x: torch.zeros(*x.shape, 8).double().diagonal_scatter(x, 0, 3, 4),
+    ),
+    "diag": (lambda x: square(x)[0, 0].diag(1).diag(), lambda x: torch.diagflat(square(x)[0, 0].diagonal(1))),
+    "cross": (
+        lambda x: torch.linalg.cross(x[:, :3], x[:, :3].roll(3, 3), dim=1),
+        lambda x: torch.stack([
+            x[:, i] * x[:, j].roll(3, 2) - x[:, j] * x[:, i].roll(3, 2) for i, j in ((1, 2), (2, 0), (0, 1))
+        ], 1),
+    ),
+    "cross, of the first of three": (
+        lambda x: torch.cross(x[:, :3], x[:, :3].relu()), lambda x: torch.linalg.cross(x[:, :3], x[:, :3].relu(), dim=1)
+    ),
     "mH": (lambda x: x.mH, lambda x: x.mT),
     "conj": (lambda x: torch.conj(x).resolve_conj().resolve_neg().conj_physical(), lambda x: x),
     "nansum": (lambda x: x.nansum((2, 3)), lambda x: x.sum((2, 3))),

@@ -91,6 +91,11 @@ class Axes:
         """Whether no position is left, but in the last dimension: a vector for each sample."""
         return not self.picked and all(atom.role in _NO_PLACE for one in self.dims[:-1] for atom in one)
 
+    @property
+    def has_no_place(self) -> bool:
+        """Whether no position is left in any dimension."""
+        return not self.picked and all(atom.role in _NO_PLACE for one in self.dims for atom in one)
+
     def sample_numbers(self, dims: int) -> tuple[int, list[int], int] | None:
         """Along which dimension the samples are, which one each of its indices belongs to, and how many there are.
 

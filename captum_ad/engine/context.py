@@ -99,6 +99,11 @@ class Context:
         tag = self._tag(x) if isinstance(x, Tensor) else None
         return tag.axes if tag else None
 
+    def is_statistic(self, x: Tensor) -> bool:
+        """Whether an operand holds one value, or one vector, per sample or in all, and no position of a map."""
+        axes = self.axes(x)
+        return axes is not None and axes.has_no_place
+
     def box(self, mask: FeatureMask | None, shape: Sequence[int]) -> Box | None:
         """Outside of which nothing of a tensor need be computed; None if that is not worth the effort."""
         if mask is None or not self._skips or math.prod(shape) < SMALLEST or torch.is_grad_enabled():

@@ -13,17 +13,18 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from inspect import signature
 from types import MethodType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_map_only
 
 from captum_ad.engine.axes import Axes, Role, axis
 from captum_ad.engine.context import Context
 from captum_ad.engine.masks import FeatureMask
 from captum_ad.engine.origins import call_depth
-from captum_ad.engine.registry import TAKES_PARTS, OperationRule, name_of, rule_for
+from captum_ad.engine.registry import TAKES_PARTS, OperationRule, is_in_place, name_of, rule_for
 from captum_ad.engine.select import zeroed
 from captum_ad.engine.tags import Storage, Tag, pointer_of, tag_of, take_tag, tensors_in, version_of
 from captum_ad.errors import UnsupportedOperationError
@@ -36,9 +37,15 @@ _METADATA = frozenset(
     for name in (
         "size dim ndimension numel nelement stride storage_offset element_size get_device data_ptr "
         "is_contiguous is_floating_point is_complex is_signed is_same_size __len__ __repr__ __format__ "
-        "__hash__ requires_grad_ register_hook retain_grad is_inference untyped_storage is_conj is_pinned"
+        "__hash__ requires_grad_ register_hook retain_grad is_inference untyped_storage is_conj is_pinned "
+        "is_neg is_shared dim_order"
     ).split()
-) | {torch.is_floating_point, torch.is_complex, torch.is_same_size, torch.numel, torch.result_type}
+) | {
+    getattr(torch, name)
+    for name in (
+        "is_floating_point is_complex is_same_size is_conj is_neg is_signed is_inference get_device numel result_type"
+    ).split()
+}
 
 
 _TORCH_SPELLING = {"axis": "dim", "keepdims": "keepdim"}  # of arguments that torch also takes by numpy's names
@@ -64,7 +71,13 @@ class Interpreter(Context, TorchFunctionMode):
     carries_masks = True
 
     def __init__(
-        self, model: nn.Module, rule: MaskRule, tau: float, constants: Iterable[Tensor] = (), *, skip_dead: bool = True
+        self,
+        model: nn.Module,
+        rule: MaskRule,
+        tau: float,
+        constants: Iterable[Tensor] = (),
+        *,
+        skip_dead: bool = True,
     ) -> None:
         TorchFunctionMode.__init__(self)
         Context.__init__(self, model, rule, tau, next(_RUNS), call_depth(), constants, skip_dead)
@@ -153,12 +166,29 @@ class Interpreter(Context, TorchFunctionMode):
         if rule not in TAKES_PARTS:
             self.complete()
         if rule is not None:
-            out = rule(self, func, *args) if not kwargs else self._call_by_name(rule, func, args, dict(kwargs))
-            return self._emitted(out)
-        if any(bool(mask.dead.any()) for mask in masked):
+            try:
+                return self._emitted(self._call_by_name(rule, func, args, dict(kwargs)))
+            except UnsupportedOperationError:
+                if is_in_place(func) or not self._has_statistics_only(kwargs):
+                    raise
+        elif not self._has_statistics_only(kwargs) and any(bool(mask.dead.any()) for mask in masked):
             exported = " (if the model was exported, wrap the Python model)" if "aten." in str(func) else ""
             self.refuse(f"has no rule that carries a mask through it{exported}")
+        # What misses statistics alone, of which no position is left, misses nothing: they are zero.
+        args, kwargs = self._deactivated(func, (args, kwargs)) if masked else (args, kwargs)
         return self._tagged(func(*args, **kwargs), data=True)
+
+    def _has_statistics_only(self, kwargs: Mapping[str, Any]) -> bool:
+        """Whether no operand of the operation that has a mask is a map, or is written to."""
+        return "out" not in kwargs and all(self.is_statistic(x) for x in self._operands if self.mask(x) is not None)
+
+    def _deactivated(self, func: Callable[..., Any], arguments: _T) -> _T:
+        """Arguments, zero where they are deactivated."""
+        if is_in_place(func):
+            for operand in self._operands:
+                self.deactivate_(operand)
+            return arguments
+        return cast(_T, tree_map_only(Tensor, self.deactivate, arguments))
 
     def _call_by_name(
         self, rule: OperationRule, func: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]

@@ -17,7 +17,7 @@ from captum_ad.engine.registry import is_in_place, register_rule, takes_parts
 
 
 @register_rule(
-    "add", "sub", "subtract", "rsub", "maximum", "minimum", "fmax", "fmin", "hypot", "gt", "greater", "lt", "less",
+    "add", "sub", "subtract", "rsub", "maximum", "minimum", "fmax", "fmin", "gt", "greater", "lt", "less",
     "ne", "not_equal", "logical_or", "logical_xor", "bitwise_or", "bitwise_xor", "or", "xor",
 )  # fmt: skip
 @takes_parts
@@ -87,7 +87,7 @@ def _is_the_same_all_over(box: Box, factor: Any, x: Tensor) -> bool:
 def _apart_from_zero(ad: Interpreter, op: Callable[..., Tensor], x: Any, other: Any) -> tuple[Any, Any]:
     """The operands, without the dead zeros at which a quotient or a power is infinitely steep: 0 · ∞ is no gradient."""
     name = op.__name__
-    if "div" in name and not name.startswith("__r"):
+    if ("div" in name or "mod" in name or name in ("remainder", "xlogy")) and not name.startswith("__r"):
         return x, _ones_where_dead(ad, other)
     if "div" in name or ("pow" in name and not is_in_place(op)):
         return _ones_where_dead(ad, x), other

@@ -15,6 +15,7 @@ from captum_ad.engine.interpreter import Interpreter
 from captum_ad.engine.masks import FeatureMask, attribute_positions, exceeds, renewed
 from captum_ad.engine.positions import resized_windows
 from captum_ad.engine.registry import register_rule
+from captum_ad.engine.rules.combination import intersection, written_mask
 from captum_ad.engine.rules.windows import per_dim
 
 _AREA = {1: F.adaptive_avg_pool1d, 2: F.adaptive_avg_pool2d, 3: F.adaptive_avg_pool3d}
@@ -107,14 +108,13 @@ def grid_sample(
 ) -> Tensor:
     """Checkpoint before; Φ over the in-bounds taps that have a weight. Without growth, a nearest tap was active.
 
-    A grid that is computed from features (spatial transformers) must be whole; where it points to,
-    and so the mask, then depends on their values.
+    Where a grid that is computed from features (spatial transformers) points to, and so the mask, depends
+    on their values. A point of which a coordinate is missing is dead: it is a factor of what it reads.
     """
-    ad.only(input)
     if mode == "bicubic":
         ad.refuse('has mode="bicubic", for which there is no rule')
-    rank, mask = input.dim() - 2, ad.mask(input)
-    assert mask is not None
+    rank, mask, points = input.dim() - 2, written_mask(ad, input), ad.mask(grid)
+    grid = ad.deactivate(grid)
     out = op(ad.window_input(input, [int(mode != "nearest")] * rank), grid, mode, padding_mode, align_corners)
     lines = [
         _line_taps(grid.detach()[..., rank - 1 - d].flatten(1), n, mode, padding_mode, bool(align_corners))
@@ -125,7 +125,11 @@ def grid_sample(
     if ad.rule.growth == "none":
         covered, cell = _count_taps(mask, input, lines, 1)
         alive &= (covered > 0) | (cell == 0)
-    return ad.emit(out, renewed(alive, features).map(lambda part: part.unflatten(2, grid.shape[1:-1])))
+    read = renewed(alive, features).map(lambda part: part.unflatten(2, grid.shape[1:-1]))
+    if points is not None:
+        feature = points.everywhere.any(-1)[:, None]
+        read = intersection([read, FeatureMask(feature & ~points.dead.any(-1)[:, None], feature)])
+    return ad.emit(out, read)
 
 
 _Tap = tuple[Tensor, Tensor, Tensor]  # position; whether it is read; whether it is (one of) the nearest

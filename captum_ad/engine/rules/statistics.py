@@ -89,7 +89,7 @@ def norm(
     """The norm of what is active: a dead position contributes nothing."""
     if p == "nuc" or out is not None:
         ad.refuse("is a norm of matrices" if out is None else "writes into out=")
-    return _reduced(ad, input, dim, keepdim, lambda x: op(x, p, dim, keepdim, dtype=dtype))
+    return _reduced(ad, input, dim, keepdim, lambda x: op(x, p, dim, keepdim, dtype=dtype), _absent(p))
 
 
 @register_rule(torch.linalg.vector_norm)
@@ -104,7 +104,7 @@ def vector_norm(
     dtype: torch.dtype | None = None,
 ) -> Tensor:
     """As :func:`norm`."""
-    return _reduced(ad, input, dim, keepdim, lambda x: op(x, ord, dim, keepdim, dtype=dtype))
+    return _reduced(ad, input, dim, keepdim, lambda x: op(x, ord, dim, keepdim, dtype=dtype), _absent(ord))
 
 
 @register_rule(torch.linalg.norm)
@@ -122,7 +122,7 @@ def linalg_norm(
     over = input.dim() if dim is None else len(dims_of(input, dim))
     if ord not in (None, "fro") and over > 1:
         ad.refuse("is a norm of matrices")
-    return _reduced(ad, input, dim, keepdim, lambda x: op(x, ord, dim, keepdim, dtype=dtype))
+    return _reduced(ad, input, dim, keepdim, lambda x: op(x, ord, dim, keepdim, dtype=dtype), _absent(ord))
 
 
 @register_rule("var", "std")
@@ -175,6 +175,11 @@ def _reduced(
     assert mask is not None
     out = run(ad.deactivate(x) if dead is None else x.masked_fill(mask.dead, dead))
     return ad.emit(out, found.mask.map(shaped))
+
+
+def _absent(order: float | str | None) -> float | None:
+    """What contributes nothing to a norm, if that is not zero: to one of negative order, infinity."""
+    return math.inf if isinstance(order, (int, float)) and order < 0 else None
 
 
 def _over(ad: Interpreter, x: Tensor, dim: Any, unbiased: Any, correction: float | None) -> tuple[list[int], float]:

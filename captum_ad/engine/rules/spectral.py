@@ -1,0 +1,157 @@
+"""Fourier transforms: every frequency is computed from all positions, or from all of a window; and complex numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from captum_ad.engine.interpreter import Interpreter
+from captum_ad.engine.masks import attribute_positions
+from captum_ad.engine.positions import Geometry, sliding_windows
+from captum_ad.engine.registry import register_rule
+from captum_ad.engine.rules.combination import summed
+from captum_ad.engine.rules.elementwise import copy
+from captum_ad.engine.rules.ordering import refuse_samples
+from captum_ad.engine.rules.reduction import dims_of, reduced_mask
+from captum_ad.engine.rules.shape import move
+
+_KINDS = ("fft", "ifft", "rfft", "irfft", "hfft", "ihfft")
+_PARTS = (torch.real, torch.imag, Tensor.real.__get__, Tensor.imag.__get__)  # type: ignore[attr-defined]
+
+register_rule(torch.fft.fftshift, torch.fft.ifftshift)(move)
+register_rule(*_PARTS)(copy)
+
+
+@register_rule(*(getattr(torch.fft, kind + rank) for kind in _KINDS for rank in ("", "2", "n")))
+def transform(
+    ad: Interpreter,
+    op: Callable[..., Tensor],
+    input: Tensor,
+    size: Any = None,
+    dim: Any = None,
+    norm: str | None = None,
+    **named: Any,
+) -> Tensor:
+    """Checkpoint before; Φ over what is transformed, for each frequency."""
+    size = named.pop("n", named.pop("s", size))
+    if named:
+        ad.refuse("writes into out=")
+    if dim is None:
+        last = 2 if op.__name__[-1] == "2" else input.dim() if size is None or isinstance(size, int) else len(size)
+        dim = -1 if op.__name__.endswith("fft") else list(range(input.dim() - last, input.dim()))
+    dims = dims_of(input, dim)
+    for d in dims:
+        refuse_samples(ad, input, d)
+    sizes = [None] * len(dims) if size is None else [size] if isinstance(size, int) else list(size)
+    x = input
+    for d, read in zip(dims, _read(op.__name__, sizes)):
+        if read is not None and 0 < read < input.shape[d]:
+            x = ad.follow(Tensor.narrow, x, d, 0, read)
+    if ad.mask(x) is None:  # what is missing is not read
+        return ad.emit(op(x, size, dim, norm), None)
+    found, _ = reduced_mask(ad, x, dims, True)
+    return ad.emit(op(ad.deactivate(x), size, dim, norm), found.mask)
+
+
+def _read(name: str, sizes: Sequence[int | None]) -> Sequence[int | None]:
+    """How many positions are read along each dimension: half of those of a real result, and the one in the middle."""
+    half = name.removeprefix("fft_").startswith(("irfft", "hfft"))
+    if not half or sizes[-1] is None or sizes[-1] < 0:
+        return sizes
+    return [*sizes[:-1], sizes[-1] // 2 + 1]
+
+
+@register_rule("stft")
+def short_time_transform(
+    ad: Interpreter,
+    op: Callable[..., Tensor],
+    input: Tensor,
+    n_fft: int,
+    hop_length: int | None = None,
+    win_length: int | None = None,
+    window: Tensor | None = None,
+    center: bool = True,
+    pad_mode: str = "reflect",
+    normalized: bool = False,
+    onesided: bool | None = None,
+    return_complex: bool | None = None,
+    align_to_window: bool | None = None,
+) -> Tensor:
+    """As a convolution with waves as its kernels: a frame is a position, its frequencies are channels."""
+    ad.only(input)
+    if align_to_window:
+        ad.refuse("has frames that are aligned to the window")
+    hop, width, x = hop_length or n_fft // 4, win_length or n_fft, input
+    if x.dim() == 1:
+        rest = (window, center, pad_mode, normalized, onesided, return_complex)
+        return ad.follow(lambda: torch.stft(x[None], n_fft, hop, width, *rest).squeeze(0))
+    if center:
+        x = ad.follow(_padded, input, n_fft // 2, pad_mode)
+        ad.complete(x)
+    mask, length = ad.mask(x), x.shape[-1]
+    settings = (n_fft, hop, width, window, False, pad_mode, normalized, onesided, return_complex)
+    out = torch.stft(ad.window_input(x, [width - 1]), *settings)
+    behind = 1 if return_complex else 2  # frames, and the two parts of a complex number
+    if mask is not None:
+        line = Geometry(length, out.shape[-behind], width, hop, -((n_fft - width) // 2))
+        mask = attribute_positions(mask, sliding_windows([line], x.device), ad.rule, ad.tau).mask
+        mask = mask.map(lambda part: part.unsqueeze(-2)[(..., *[None] * (behind - 1))])
+    return ad.emit(out, mask)
+
+
+def _padded(x: Tensor, margin: int, mode: str) -> Tensor:
+    return F.pad(x.reshape(-1, 1, x.shape[-1]), (margin, margin), mode).reshape(*x.shape[:-1], -1)
+
+
+@register_rule("istft")
+def inverse_short_time_transform(
+    ad: Interpreter,
+    op: Callable[..., Tensor],
+    input: Tensor,
+    n_fft: int,
+    hop_length: int | None = None,
+    win_length: int | None = None,
+    window: Tensor | None = None,
+    center: bool = True,
+    *settings: Any,
+    **named: Any,
+) -> Tensor:
+    """The inverse transform of each frame, and the sum of frames that overlap."""
+    ad.only(input)
+    hop, width, frames = hop_length or n_fft // 4, win_length or n_fft, input.shape[-1]
+    found, _ = reduced_mask(ad, input, [input.dim() - 2], True)
+    out = op(ad.deactivate(input), n_fft, hop, width, window, center, *settings, **named)
+    taps = F.pad(torch.ones(width, device=input.device), [(n_fft - width) // 2, -(-(n_fft - width) // 2)])
+
+    def overlapping(part: Tensor) -> Tensor:
+        """How many of the frames, of those that a mask says, there are at each place."""
+        spread = part.expand(*part.shape[:-1], frames).reshape(-1, 1, frames) * taps[:, None]
+        total = F.fold(spread, (1, n_fft + hop * (frames - 1)), (1, n_fft), stride=(1, hop))[:, 0, 0]
+        start = n_fft // 2 if center else 0
+        total = F.pad(total[:, start:], [0, out.shape[-1] - total.shape[-1] + start])
+        return total.reshape(*part.shape[:-2], -1)
+
+    mask = summed(ad, overlapping(found.mask.kept), overlapping(found.mask.everywhere))
+    return ad.emit(out, mask)
+
+
+@register_rule("view_as_real", always=True)
+def as_real(ad: Interpreter, op: Callable[..., Tensor], x: Tensor) -> Tensor:
+    """Both parts of a complex number are what it is."""
+    mask, clean = ad.mask(x), ad.is_clean(x)
+    mask = mask and mask.map(lambda part: part.unsqueeze(-1))
+    return ad.emit(op(x), mask, clean=clean)
+
+
+@register_rule("view_as_complex", always=True)
+def as_complex(ad: Interpreter, op: Callable[..., Tensor], x: Tensor) -> Tensor:
+    """A complex number is one feature, which both of its parts are, or neither."""
+    mask, clean = ad.mask(x), ad.is_clean(x)
+    if mask is not None and mask.kept.shape[-1] > 1:
+        ad.refuse("makes one number of two features (use torch.complex)")
+    mask = mask and mask.map(lambda part: part.squeeze(-1))
+    return ad.emit(op(x), mask, clean=clean)

@@ -191,12 +191,13 @@ class TestLabels:
 class TestBoxes:
     BOXED = ("file", "index", "left", "top", "right", "bottom")
 
-    def test_objects_that_are_cropped_away_are_left_out(self, rules, seven, here):
-        rows = [(name, 1, 16, 8, 32, 16) for name in seven[:5]] + [(seven[5], 1, 0, 0, 10, 24)]
+    @pytest.mark.parametrize("left_out", [10, 30])  # of 48 columns 16 to 31 remain: none of it, or 14 of 30
+    def test_objects_that_are_mostly_cropped_away_are_left_out(self, rules, seven, here, left_out):
+        rows = [(name, 1, 16, 8, 32, 16) for name in seven[:5]] + [(seven[5], 1, 0, 0, left_out, 24)]
         ran = rules("--boxes", table_of(here / "boxes.csv", rows, self.BOXED), images=())
         assert ran.code == 0, ran.err
         assert "right on 5 of 5" in ran.out
-        assert "Left out: 1 whose object the transform crops away." in ran.out
+        assert "Left out: 1 more, of whose object the transform crops away more than half." in ran.out
         records = pd.read_csv("captum-ad-rules/records.csv")
         assert {"object alone", "object hidden"} <= set(records["test"])
         assert (records["test"] == "control hidden").sum() == 0  # 16 × 8 of 16 × 16 pixels: in the middle, no room
@@ -205,7 +206,7 @@ class TestBoxes:
     def test_all_cropped_away(self, rules, seven, here):
         rows = [(seven[0], 1, 0, 0, 10, 24)]
         ran = rules("--boxes", table_of(here / "boxes.csv", rows, self.BOXED), images=())
-        assert "crops the object away in all 1 photographs" in ran.err
+        assert "crops more than half of the object away in all 1 photographs" in ran.err
 
     @pytest.mark.parametrize("box", [(0, 0, 49, 24), (5, 5, 5, 9), (-1, 0, 4, 4), (9, 9, 4, 4)])
     def test_boxes_outside_of_the_photograph(self, rules, seven, here, box):
@@ -246,15 +247,15 @@ class TestCarriedBox:
         ],
     )
     def test_resize_and_crop(self, box, size, expected):
-        assert carried(DEMO, box, size) == expected
+        assert carried(DEMO, box, size).box == expected
 
     def test_squashed(self):
         squash = transforms.Compose([transforms.Resize((20, 40)), transforms.ToTensor()])
-        assert carried(squash, (10, 20, 50, 80), (100, 100)) == (4, 4, 20, 16)
+        assert carried(squash, (10, 20, 50, 80), (100, 100)).box == (4, 4, 20, 16)
 
     def test_mirrored_and_padded(self):
         steps = [transforms.RandomHorizontalFlip(1.0), transforms.Pad((3, 5)), transforms.ToTensor()]
-        assert carried(transforms.Compose(steps), (2, 4, 6, 9), (20, 10)) == (17, 9, 21, 14)
+        assert carried(transforms.Compose(steps), (2, 4, 6, 9), (20, 10)).box == (17, 9, 21, 14)
 
     def test_within_half_a_pixel_of_where_it_belongs(self):
         rng = np.random.default_rng(0)
@@ -269,13 +270,41 @@ class TestCarriedBox:
                 edge * (wide / width if i % 2 == 0 else high / height) - offset[i % 2]
                 for i, edge in enumerate((left, top, right, bottom))
             ]
-            found = carried(DEMO, (left, top, right, bottom), (width, height))
+            found = carried(DEMO, (left, top, right, bottom), (width, height)).box
             expected = np.clip(exact, 0, 224)
             seen = expected[2:] - expected[:2] > 0.51
             assert (found is not None) == seen.all()
             if found is None:
                 continue
             assert np.abs(np.array(found) - expected).max() <= 0.51
+
+    @pytest.mark.parametrize(
+        ("box", "size", "share"),
+        [
+            ((200, 50, 300, 150), (512, 256), 1.0),
+            ((100, 50, 200, 150), (512, 256), 0.56),  # cropped by 144 to the left
+            ((400, 100, 600, 300), (1024, 512), 1.0),
+            ((0, 0, 512, 256), (512, 256), 224**2 / (512 * 256)),
+            ((0, 0, 1024, 512), (1024, 512), 224**2 / (512 * 256)),
+            ((0, 0, 150, 256), (512, 256), 6 * 224 / (150 * 256)),
+            ((0, 0, 144, 256), (512, 256), 0.0),
+        ],
+    )
+    def test_how_much_of_it_is_left(self, box, size, share):
+        assert carried(DEMO, box, size).share == pytest.approx(share, rel=0.03)
+
+    def test_how_much_is_left_of_what_is_turned_mirrored_squashed_or_padded(self):
+        box = (10, 20, 60, 80)
+        for steps in (
+            [transforms.Resize((20, 40))],
+            [transforms.RandomHorizontalFlip(1.0), transforms.Pad((3, 5))],
+            [transforms.RandomRotation((90, 90), expand=True)],
+            [transforms.Grayscale()],
+        ):
+            whole = transforms.Compose([*steps, transforms.ToTensor()])
+            assert carried(whole, box, (100, 90)).share == pytest.approx(1, rel=0.05)
+        half = transforms.Compose([lambda image: image.crop((35, 0, 100, 90)).rotate(90, expand=True), whole])
+        assert carried(half, box, (100, 90)).share == pytest.approx(0.5, rel=0.05)
 
     def test_a_transform_that_shows_no_difference(self):
         with pytest.raises(Exception, match="makes black and white alike"):

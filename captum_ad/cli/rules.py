@@ -118,8 +118,8 @@ def _prepared(sources: Sequence[str], labels: Sequence[Label] | None, classifier
         found.inputs[source] = x
     if not found.inputs:
         raise InputError(
-            f"the transform crops more than half of the object away in all {len(sources)} photographs: are the boxes in "
-            f"pixels of the files? Transform: {_transform(classifier)}"
+            f"the transform crops more than half of the object away in all {len(sources)} photographs: are the boxes "
+            f"in pixels of the files? Transform: {_transform(classifier)}"
         )
     return found
 

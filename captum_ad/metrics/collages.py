@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from captum_ad.metrics.given import checked_seed
 from captum_ad.metrics.places import Grid, cell_masks, checked_grid
 from captum_ad.metrics.turns import Turns, sets_of
 from captum_ad.scoring import Judge, ToConfidence, batch_of, in_eval_mode, one_input, share
@@ -172,8 +173,6 @@ def make_collages(
         raise ValueError(f"n must be a positive number of collages, got {n!r}")
     least = share(min_confidence, "min_confidence")
     cells = math.prod(checked_grid(grid, *stacked.shape[2:]))
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        raise ValueError(f"seed must be a whole number of at least 0, got {seed!r}")
     classes: dict[int, list[int]] = {}
     size = batch_of(batch_size, stacked.device)
     with torch.no_grad():
@@ -198,7 +197,7 @@ def make_collages(
             "more images, lower min_confidence, or ask for fewer collages"
         )
     of_image = {image: target for target, members in classes.items() for image in members}
-    turns = Turns(classes, cells, seed)
+    turns = Turns(classes, cells, checked_seed(seed))
     found: list[tuple[Tensor, list[int], list[int], int, float]] = []
     with tqdm(total=n, desc="Collages", disable=not show_progress) as bar:
         while len(found) < n:

@@ -76,6 +76,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _evaluate(given: argparse.Namespace) -> None:
     _check_output(given.csv, ".csv")
     _check_output(given.picture, ".png")
+    if given.grow is None:
+        given.grow = 2
+    elif given.shape != "grown" and given.picture is None:
+        raise InputError(
+            f"--grow {given.grow} is for --shape grown or --picture: with --shape {given.shape} leave it out"
+        )
     maskings = named_maskings(given.maskings or _possible_maskings())
     backgrounds = [given.photographs] if given.photographs is not None else given.background
     networks = [load_network(name, given.weights) for name in given.networks]
@@ -106,10 +112,11 @@ def _evaluate(given: argparse.Namespace) -> None:
 
 def _header(given: argparse.Namespace, networks: Sequence[Any], backgrounds: Sequence[str | Path]) -> str:
     accuracies = ", ".join(f"{trained.name} {trained.accuracy:.3f}" for trained in networks)
+    brackets = "In brackets: 95 % bootstrap intervals over scenes." if given.scenes > 1 else "One gives no intervals."
     return (
-        f"{given.scenes} scenes a network (seed {given.seed}, background {' and '.join(map(str, backgrounds))}), "
-        f"hidden: {given.shape}; weights {given.weights}, accuracy on whole unseen scenes: {accuracies}. In brackets: "
-        "95 % bootstrap intervals over scenes.\n"
+        f"{given.scenes} scene{'s' if given.scenes > 1 else ''} a network (seed {given.seed}, background "
+        f"{' and '.join(map(str, backgrounds))}), "
+        f"hidden: {given.shape}; weights {given.weights}, accuracy on whole unseen scenes: {accuracies}. {brackets}\n"
     )
 
 
@@ -214,7 +221,7 @@ def _parser() -> argparse.ArgumentParser:
         help="ad:PRESET, ad:KNOB=VALUE,KNOB=VALUE, or a baseline (default: all that have a name)",
     )
     add("--shape", default="exact", help=f"of what is hidden: {', '.join(MASK_SHAPES)} {_DEFAULT}")
-    add("--grow", type=at_least(0), default=2, metavar="K", help=f"pixels by which --shape grown grows {_DEFAULT}")
+    add("--grow", type=at_least(0), metavar="K", help="pixels by which --shape grown grows (default: 2)")
     add("--background", nargs="+", default=list(BACKGROUNDS), help="one or several that take turns (default: both)")
     add("--photographs", type=Path, metavar="FOLDER", help="crops of its photographs as backgrounds instead")
     add("--seed", type=at_least(0), default=0, metavar="N", help=f"of the scenes {_DEFAULT}")

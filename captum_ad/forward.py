@@ -6,16 +6,19 @@ import inspect
 import math
 import warnings
 from collections.abc import Callable
+from contextlib import nullcontext
 from contextvars import ContextVar
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.jit._fuser import optimized_execution
 
 from captum_ad.compiled import Eager, refuse_compiled
 from captum_ad.engine import FeatureMask, Interpreter
 from captum_ad.engine.masks import all_true
+from captum_ad.engine.provenance import Provenance, UnknownOriginError
 from captum_ad.errors import UnsupportedOperationError
 from captum_ad.features import kept_features
 from captum_ad.rule import MaskRule
@@ -107,6 +110,7 @@ class ADForward(nn.Module):
         self.select = select
         self.training = getattr(model, "training", False)  # a frozen ScriptModule has none
         self._warned = False
+        self._follow_memory = False  # once a model was seen to need it
 
     def forward(self, *inputs: Any, mask: Masks = None, **kwargs: Any) -> Tensor:
         """The model's output with the masked features missing.
@@ -216,10 +220,27 @@ class ADForward(nn.Module):
         refuse_compiled(self.model)
         constants = [x for x, m in zip(inputs, masks) if m is None and isinstance(x, Tensor)]
         constants += [x for x in kwargs.values() if isinstance(x, Tensor)]
+        try:
+            return self._followed(engine, inputs, masks, kwargs, constants)
+        except UnknownOriginError:
+            self._follow_memory = True
+            return self._followed(engine, inputs, masks, kwargs, constants)
+
+    def _followed(
+        self,
+        engine: Callable[..., Interpreter],
+        inputs: tuple[Any, ...],
+        masks: list[FeatureMask | None],
+        kwargs: dict[str, Any],
+        constants: list[Tensor],
+    ) -> Tensor:
         ad = engine(self.model, self.rule, self.tau, constants, skip_dead=self.skip_dead)
         features = [x if m is None else ad.start(x, None if m.is_full() else m) for x, m in zip(inputs, masks)]
+        if self._follow_memory:
+            ad.provenance = Provenance(*(x for x, m in zip(features, masks) if m is not None))
+        unfused = optimized_execution(False) if ad.provenance else None  # whose kernels nobody sees
         try:
-            with Eager(), ad:
+            with Eager(), ad.provenance or nullcontext(), unfused or nullcontext(), ad:
                 output = self._selected(self._called(*features, **kwargs))
             return ad.finish(output)
         finally:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 from PIL import Image
+from torch import Tensor
 
 from captum_ad.cli.errors import InputError
 from captum_ad.cli.models import Classifier
@@ -103,11 +104,28 @@ def labels_of(sources: Sequence[str], known: Sequence[Label], path: Path) -> lis
     return [by_path.get(source) or by_name[source] for source in sources]
 
 
-def carried_box(box: Box, image: Image.Image, classifier: Classifier, source: str) -> Box | None:
-    """Where a box of the photograph lies in the model's input.
+@dataclass(frozen=True)
+class Carried:
+    """A box in the model's input.
+
+    Attributes
+    ----------
+    box : Box or None
+        The smallest box around all that is left of it, in pixels of the input; None if nothing is.
+    share : float
+        Of its area, about: what the transform crops away is missing. 0 to 1.
+    """
+
+    box: Box | None
+    share: float
+
+
+def carried_box(box: Box, image: Image.Image, classifier: Classifier, source: str) -> Carried:
+    """Where a box of the photograph lies in the model's input, and how much of it.
 
     A white box on black goes through the classifier's own transform, whatever that is made of, and so do all black and
-    all white. A pixel is in the box if it is nearer to the white than to the black one: if half of it is covered.
+    all white. A pixel is in the box if it is nearer to the white than to the black one: if half of it is covered. How
+    much of the photograph a pixel shows is read off ramps from black to white, along and across.
 
     Parameters
     ----------
@@ -122,8 +140,8 @@ def carried_box(box: Box, image: Image.Image, classifier: Classifier, source: st
 
     Returns
     -------
-    Box or None
-        The smallest box around all that is left of it; None if nothing is, because the transform crops it away.
+    Carried
+        The box and the share of it that is left.
 
     Raises
     ------
@@ -140,11 +158,32 @@ def carried_box(box: Box, image: Image.Image, classifier: Classifier, source: st
     black, white = (Image.new("RGB", image.size, colour) for colour in ("black", "white"))
     boxed = black.copy()
     boxed.paste(white.crop(box), box)
-    low, high, between = (classifier.prepare(one)[0].double().cpu().mean(0) for one in (black, white, boxed))
+    low, high = (classifier.prepare(one)[0].double().cpu().mean(0) for one in (black, white))
     if torch.equal(low, high):
         raise InputError(f"the transform of {classifier.name!r} makes black and white alike: it cannot carry a box")
-    inside = ((between - low) / (high - low) >= 0.5).nonzero()  # NaN, in padding, is no part of it
+
+    def shown(one: Image.Image) -> Tensor:
+        """From 0 for black to 1 for white; NaN in padding."""
+        return (classifier.prepare(one)[0].double().cpu().mean(0) - low) / (high - low)
+
+    inside = (shown(boxed) >= 0.5).nonzero()
     if not len(inside):
-        return None
+        return Carried(None, 0.0)
     (first_row, first_column), (last_row, last_column) = inside.amin(0).tolist(), inside.amax(0).tolist()
-    return first_column, first_row, last_column + 1, last_row + 1
+    across = Image.linear_gradient("L").resize(image.size).convert("RGB")  # from top to bottom
+    along = Image.linear_gradient("L").transpose(Image.Transpose.ROTATE_90).resize(image.size).convert("RGB")
+    (down_y, right_y), (down_x, right_x) = (_slopes(shown(ramp)) for ramp in (across, along))
+    pixels = abs(down_y * right_x - down_x * right_y) * width * height  # of the photograph, in one of the input
+    share = min(1.0, len(inside) * pixels / ((right - left) * (bottom - top)))
+    return Carried((first_column, first_row, last_column + 1, last_row + 1), share)
+
+
+def _slopes(ramp: Tensor) -> tuple[float, float]:
+    """By how much a ramp rises from one row to the next, and from one column to the next."""
+    found = []
+    for axis in (0, 1):
+        means = ramp.nanmean(1 - axis)
+        known = (~means.isnan()).nonzero()[:, 0]
+        first, last = int(known[0]), int(known[-1])
+        found.append(float(means[last] - means[first]) / max(1, last - first))
+    return found[0], found[1]

@@ -46,7 +46,7 @@ class Provenance(TorchDispatchMode):
         """Whether a tensor's memory holds what was computed from features in this forward."""
         try:
             return pointer_of(x) in self._features | self._unwritten
-        except NotImplementedError:  # inside of a transform (vmap), whose tensors stand for others
+        except RuntimeError:  # it has no memory: inside of a transform (vmap), or of an exported program's checks
             return True
 
     def __torch_dispatch__(

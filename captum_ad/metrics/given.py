@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from captum_ad.attributions import METHODS
@@ -36,6 +37,19 @@ def named_images(images: Mapping[str, Tensor] | Sequence[Tensor] | Tensor) -> di
         shaped[str(name)] = image[None] if image.dim() == 3 else image
         one_input(shaped[str(name)])
     return shaped
+
+
+def checked_seed(seed: int) -> int:
+    """A seed, if it is one.
+
+    Raises
+    ------
+    ValueError
+        If it is no whole number of at least 0.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
+        raise ValueError(f"seed must be a whole number of at least 0, got {seed!r}")
+    return int(seed)
 
 
 def by_name(given: Sequence[Any] | Mapping[str, Any], what: str) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from tqdm import tqdm
 from captum_ad.extras import needed
 from captum_ad.forward import ADForward
 from captum_ad.metrics.digests import described, digest, fingerprint
-from captum_ad.metrics.given import named_images
+from captum_ad.metrics.given import checked_seed, named_images
 from captum_ad.metrics.masking_names import UNMASKED, by_their_names
 from captum_ad.metrics.missingness import present_masks
 from captum_ad.metrics.recommendation_file import COLUMNS, Known, Rows
@@ -129,6 +129,7 @@ def recommend_rule(
     levels = _shares(shares)
     places: Sequence[Box | None]
     places = [None] * len(inputs) if boxes is None else _boxes(boxes, list(inputs.values()))
+    seed = checked_seed(seed)
     trial = _Trial(levels, patch, seed, to_confidence, batch_size)
     settings = [described(value) for value in (levels, patch, seed, to_confidence)]
     file = Known(path, digest(fingerprint(model), *settings))
@@ -227,6 +228,10 @@ def _shares(shares: Sequence[float]) -> tuple[float, ...]:
     levels = tuple(share(level, "a share of the image") for level in shares)
     if not levels or len(set(levels)) < len(levels) or {0.0, 1.0} & set(levels):
         raise ValueError(f"expected different shares above 0 and below 1, one at least, got {shares!r}")
+    names = list(map(there, levels))
+    alike = [name for name in names if names.count(name) > 1]
+    if alike:
+        raise ValueError(f"two of the shares {shares!r} are both {alike[0]!r} when written: leave one out")
     return levels
 
 

@@ -125,6 +125,9 @@ class TestRefusals:
             ({"shares": ()}, "different shares above 0 and below 1"),
             ({"shares": (0.5, 0.5)}, "different shares"),
             ({"shares": (1.0,)}, "different shares"),
+            ({"shares": (1 / 3, 0.33333334)}, "are both '33.3333 % there' when written"),
+            ({"seed": -1}, "seed must be a whole number"),
+            ({"seed": 1.5}, "seed must be a whole number"),
         ],
     )
     def test_what_does_not_fit(self, given, message):

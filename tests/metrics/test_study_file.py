@@ -8,7 +8,7 @@ import pytest
 from torch import nn
 
 from captum_ad import MaskRule
-from captum_ad.metrics import OtherClassImages, SolidColors, study
+from captum_ad.metrics import OtherClassImages, SolidColors
 from tests.metrics.models import answer, batches, small_net
 from tests.metrics.study import (
     DATASET,
@@ -16,6 +16,7 @@ from tests.metrics.study import (
     K1,
     METHODS,
     MODEL,
+    Counting,
     assert_same,
     cells,
     first_channel,
@@ -25,20 +26,6 @@ from tests.metrics.study import (
 
 pytestmark = pytest.mark.filterwarnings("ignore:The 'float_precision' argument is deprecated")
 both_formats = pytest.mark.parametrize("suffix", [".csv", ".parquet"])
-
-
-class Counting:
-    """Stands where every attribution begins, and notes what is explained how; with another digest nothing changes."""
-
-    def __init__(self, monkeypatch):
-        self.calls, self.fail_at, self.error, self.real = [], None, RuntimeError, study._attributed
-        monkeypatch.setattr(study, "_attributed", self)
-
-    def __call__(self, method, model, forward, masking, image, *rest):
-        self.calls.append((method, type(forward).__name__, image.target))
-        if len(self.calls) == self.fail_at:
-            raise self.error("the power went out")
-        return self.real(method, model, forward, masking, image, *rest)
 
 
 @pytest.fixture

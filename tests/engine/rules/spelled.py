@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from captum_ad import PRESETS, ADForward, FeatureMask, MaskRule
 from captum_ad.engine import Interpreter
+from captum_ad.engine.provenance import Provenance
 
 Function = Callable[[Tensor], Any]
 Pairs = dict[str, tuple[Function, Function]]
@@ -57,7 +58,8 @@ def both(model: nn.Module, rule: str, tau: float, x: Tensor, mask: Tensor) -> li
     """Of each tensor that a model gives: its values, and where it is dead."""
     ad = Interpreter(model, MaskRule.named(rule), tau)
     start = ad.start(x, FeatureMask(mask))
-    with ad:
+    ad.provenance = Provenance(start)  # tests hold constants that are no parameters
+    with ad.provenance, ad:
         out = model(start)
     found = [out] if isinstance(out, Tensor) else list(out)
     ad.complete(*found)

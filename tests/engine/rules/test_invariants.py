@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from captum_ad import ADForward, MaskRule
 from captum_ad.engine import Interpreter
+from captum_ad.engine.provenance import Provenance
 from tests.engine.rules.spelled import CHANNELS, HEIGHT, WIDTH, Model, both, every_preset_and_tau, features, masks
 
 COLUMNS = torch.arange(WIDTH) // 3
@@ -105,7 +106,8 @@ def test_the_interpreter_is_the_model(name: str) -> None:
     for rule in ("paper", "no-growth-mean"):
         ad = Interpreter(model, MaskRule.named(rule), 0.3)
         start = ad.start(x, None)
-        with ad:
+        ad.provenance = Provenance(start)
+        with ad.provenance, ad:
             out = model(start)
         assert torch.equal(ad.finish(out), model(x))
 

@@ -87,8 +87,8 @@ class Known:
             return []
         if set(COLUMNS) - set(known.columns):
             raise ValueError(
-                f"{str(self.path)!r} holds no records of a recommendation: expected the columns {', '.join(COLUMNS)}, got "
-                f"{', '.join(map(str, known.columns))}. Choose another file"
+                f"{str(self.path)!r} holds no records of a recommendation: expected the columns {', '.join(COLUMNS)}, "
+                f"got {', '.join(map(str, known.columns))}. Choose another file"
             )
         if set(known["run"]) - {self.run}:
             raise ValueError(

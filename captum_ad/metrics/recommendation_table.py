@@ -139,11 +139,11 @@ class Recommendation:
             paint, better = self.reference, ""
             if is_ad(first) and not is_ad(paint) and all(self._beaten([(one, paint) for one in near])):
                 better = f" All of them are better than the best paint ({paint}, {number(means[paint])})."
-            kept = (
-                "keep the default, ADForward(model)" if DEFAULT in near else f"take {call(first, self.maskings[first])}"
-            )
+            use = "keep the default, ADForward(model)"
+            if DEFAULT not in near:
+                use = f"take {call(first, self.maskings[first])}"
             return (
-                f"No clear winner: {listed(near)} are within noise ({scores}).{better} Try more photographs, or {kept}."
+                f"No clear winner: {listed(near)} are within noise ({scores}).{better} Try more photographs, or {use}."
             )
         side = [masking for masking in self.ranking[1:] if is_ad(masking) != is_ad(first)]
         other, role = (side[0], "best paint" if is_ad(first) else "best AD rule") if side else (second, "runner-up")

@@ -300,6 +300,12 @@ def any_of_channels(part: Tensor, dim: int, axis: Axis) -> Tensor:
     return split.any(tuple(channels), keepdim=True).flatten(dim, dim + len(axis) - 1) if channels else part
 
 
+def all_of(mask: FeatureMask, dim: int) -> FeatureMask:
+    """A position is dead where any feature of it along a dimension is."""
+    feature = mask.everywhere.any(dim, keepdim=True)
+    return FeatureMask(feature & ~mask.dead.any(dim, keepdim=True), None if all_true(feature) else feature)
+
+
 def mixed_channels(mask: FeatureMask, dim: int, axis: Axis, tau: float) -> FeatureMask:
     """M' = 1(Φ > τ) where a dimension is reduced: a position counts once, whichever of its channels are kept."""
     if tau and mask.feature is None and any(atom.role is Role.POSITION for atom in axis):

@@ -185,6 +185,12 @@ def forms(name: str) -> Iterator[Hashable]:
     yield from functions
 
 
+def is_own(operation: Any) -> bool:
+    """Whether an operation is none of torch's: a module type's, an autograd function's, or made with torch.library."""
+    made = isinstance(operation, (OpOverload, OpOverloadPacket)) and not str(operation).startswith("aten.")
+    return made or isinstance(operation, MethodType)
+
+
 def is_in_place(operation: Any) -> bool:
     """Whether an operation writes into its first operand, by torch's naming."""
     name: str = getattr(operation, "__name__", "")

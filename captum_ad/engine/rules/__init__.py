@@ -1,7 +1,7 @@
 """How masks pass through operations: one module per family, each registers its rules on import."""
 
-from captum_ad.engine import indexing, mixing  # what becomes of axes
-from captum_ad.engine.rules import (
+from captum_ad.engine import indexing, mixing, resampling, transforming, writing  # noqa: F401 (what becomes of axes)
+from captum_ad.engine.rules import (  # noqa: F401
     attention,
     combination,
     composed,
@@ -12,7 +12,6 @@ from captum_ad.engine.rules import (
     normalization,
     ordering,
     pooling,
-    products,
     recurrent,
     reduction,
     regions,
@@ -26,31 +25,3 @@ from captum_ad.engine.rules import (
     statistics,
     unpooling,
 )
-
-__all__ = [
-    "attention",
-    "combination",
-    "composed",
-    "contraction",
-    "convolution",
-    "elementwise",
-    "indexing",
-    "linear",
-    "mixing",
-    "normalization",
-    "ordering",
-    "pooling",
-    "products",
-    "recurrent",
-    "reduction",
-    "regions",
-    "respelled",
-    "sampling",
-    "scan",
-    "scatter",
-    "selection",
-    "shape",
-    "spectral",
-    "statistics",
-    "unpooling",
-]

@@ -8,19 +8,22 @@ from typing import Any
 from torch import Tensor
 
 from captum_ad.engine.interpreter import Interpreter
-from captum_ad.engine.registry import is_in_place, register_rule
+from captum_ad.engine.registry import register_rule
 from captum_ad.engine.rules.reduction import dims_of, reduced_mask
 from captum_ad.engine.tags import tensors_in
+from captum_ad.engine.transforming import ordered_dim
 
 
 @register_rule("sort", "argsort", "msort", "topk")
 def ordered(ad: Interpreter, op: Callable[..., Any], input: Tensor, *args: Any, **kwargs: Any) -> Any:
-    """Checkpoint before; Φ over all positions that are ordered, for each place; indices wear the mask of the values."""
-    place = {"sort": 0, "argsort": 0, "topk": 1}.get(op.__name__, len(args))
-    dim = kwargs.get("dim", args[place] if len(args) > place else -1)
-    if isinstance(dim, bool):  # x.argsort(True): stable
-        ad.refuse("is called in a way that its rule does not know (give dim by name)")
-    return _along(ad, op, input, 0 if op.__name__ == "msort" else dim, True, args, kwargs)
+    """Checkpoint before; Φ over all positions that are ordered, for each place, which is a channel from now on.
+
+    So a sum with a map brings no position of that to life. Indices wear the mask of the values.
+    """
+    dim = ordered_dim(op.__name__, args, kwargs)
+    if isinstance(dim, bool) or kwargs.get("out") is not None:  # x.argsort(True): stable
+        ad.refuse("is called in a way that its rule does not know (give dim by name, and no out=)")
+    return _along(ad, op, input, dim, True, args, kwargs)
 
 
 @register_rule("kthvalue")
@@ -31,36 +34,33 @@ def place_in_order(
     return _along(ad, op, input, dim, keepdim, (k, dim, keepdim), {})
 
 
-@register_rule("mode")
-def most_frequent(ad: Interpreter, op: Callable[..., Any], input: Tensor, dim: int = -1, keepdim: bool = False) -> Any:
-    """As :func:`place_in_order`."""
-    return _along(ad, op, input, dim, keepdim, (dim, keepdim), {})
-
-
-@register_rule("median", "nanmedian")
-def median(
+@register_rule("mode", "median", "nanmedian")
+def middle(
     ad: Interpreter, op: Callable[..., Any], input: Tensor, dim: int | None = None, keepdim: bool = False
 ) -> Any:
-    """The place in the middle."""
-    if dim is not None:
-        return _along(ad, op, input, dim, keepdim, (dim, keepdim), {})
-    found, shaped = reduced_mask(ad, input, dims_of(input, None), False)
-    return ad.emit(op(ad.deactivate(input)), found.mask.map(shaped))
+    """The place in the middle, or what is there most often."""
+    dim = -1 if dim is None and op.__name__ == "mode" else dim
+    return _along(ad, op, input, dim, keepdim, () if dim is None else (dim, keepdim), {})
 
 
-def refuse_samples(ad: Interpreter, x: Tensor, dim: int) -> None:
-    """Refuse what goes from one sample of a batch on to the next along a dimension."""
+def refuse_samples(ad: Interpreter, x: Tensor, *dims: int) -> None:
+    """Refuse what goes from one sample of a batch on to the next along dimensions."""
     axes = ad.axes(x)
-    if axes is not None and dim % x.dim() - x.dim() in axes.samples:
+    if axes is not None and any(dim % x.dim() - x.dim() in axes.samples for dim in dims):
         ad.refuse("mixes the samples of a batch (pass them one by one)")
 
 
 def _along(
-    ad: Interpreter, op: Callable[..., Any], x: Tensor, dim: int, keepdim: bool, args: Any, kwargs: dict[str, Any]
+    ad: Interpreter,
+    op: Callable[..., Any],
+    x: Tensor,
+    dim: int | None,
+    keepdim: bool,
+    args: Any,
+    kwargs: dict[str, Any],
 ) -> Any:
-    if kwargs.get("out") is not None or is_in_place(op):
-        ad.refuse("writes into out=")
-    refuse_samples(ad, x, dim)
+    if dim is not None:
+        refuse_samples(ad, x, dim)
     found, shaped = reduced_mask(ad, x, dims_of(x, dim), keepdim)
     out = op(ad.deactivate(x), *args, **kwargs)
     for part in tensors_in(out):

@@ -13,7 +13,7 @@ from captum_ad.engine.registry import register_rule, takes_parts
 from captum_ad.engine.rules.pooling import mean_of_part, over_active
 
 
-@register_rule("mean")
+@register_rule("mean", "nanmean")
 @takes_parts
 def mean(
     ad: Interpreter,
@@ -23,11 +23,11 @@ def mean(
     keepdim: bool = False,
     **kwargs: Any,
 ) -> Tensor:
-    """Checkpoint before; over active positions only, if ``average="active"``."""
+    """Checkpoint before; over active positions only, if ``average="active"`` (those that hold a number, of nanmean)."""
     return _reduced(ad, op, input, dim, keepdim, kwargs, average=True)
 
 
-@register_rule("sum", "amax", "amin", "any")
+@register_rule("sum", "nansum", "amax", "amin", "any")
 def reduction(
     ad: Interpreter,
     op: Callable[..., Tensor],
@@ -57,13 +57,21 @@ def _reduced(
     def run(x: Tensor) -> Tensor:
         return op(x, dims, keepdim=True, **kwargs)
 
-    out = mean_of_part(ad, x, dims, run) if average else None
+    out = mean_of_part(ad, x, dims, run) if op.__name__ == "mean" else None
     if out is None:
         ad.complete()
         out = run(ad.deactivate(x))
     if average and ad.rule.average == "active":
-        out = over_active(out, found)
+        out = over_active(out, found if op.__name__ == "mean" else _numbers(ad, x, dims))
     return ad.emit(shaped(out), found.mask.map(shaped))
+
+
+def _numbers(ad: Interpreter, x: Tensor, dims: Sequence[int]) -> Attribution:
+    """As :func:`reduced_mask` counts, of what is a number."""
+    mask, numbers = ad.mask(x), ~ad.deactivate(x).isnan()
+    assert mask is not None
+    kept, features = (part.sum(list(dims), keepdim=True).float() for part in (numbers & ~mask.dead, numbers))
+    return Attribution(kept, features, mask)
 
 
 def dims_of(x: Tensor, dim: int | Sequence[int] | None) -> list[int]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from captum_ad.engine.interpreter import Interpreter
-from captum_ad.engine.masks import FeatureMask, Windows, attribute_positions, exceeds, renewed
+from captum_ad.engine.masks import FeatureMask, Windows, all_of, attribute_positions, exceeds, renewed
 from captum_ad.engine.registry import register_rule
 from captum_ad.engine.rules.combination import intersection, written_mask
 from captum_ad.engine.rules.windows import Slide
@@ -30,6 +30,8 @@ def roi_align(
 ) -> Tensor:
     """As an adaptive average pool of each box: a cell covers what it reads. Boxes are constants, or whole."""
     ad.only(input)
+    if ad.is_data(rois):
+        ad.refuse("reads boxes that are computed from features, so that what is in them depends on their values")
     mask, settings = ad.mask(input), (spatial_scale, pooled_height, pooled_width, sampling_ratio, aligned)
     assert mask is not None
     down, across = (
@@ -84,7 +86,9 @@ def deformed_convolution(
 ) -> Tensor:
     """As a convolution whose taps lie between positions; Φ over the in-bounds neighbours of taps that have a weight.
 
-    Where offsets and modulations are missing the result is: they are factors of it.
+    Offsets and modulations that are made of features are factors of the result: where they are missing it is, too.
+    Φ is then that of windows at rest: which positions are read depends on the values of features, and a larger mask,
+    which makes taps move elsewhere, could give a smaller one.
     """
     if any(ad.mask(x) is not None for x in (weight, bias)):
         ad.refuse("has a rule for weights that are whole")
@@ -95,24 +99,19 @@ def deformed_convolution(
         if groups > 1:
             ad.refuse("is in groups, of channels with masks of their own")
         own = own.map(lambda part: part.any(1, keepdim=True))
-    factors = [written_mask(ad, x) for x in ((offset, mask) if modulated else (offset,)) if ad.is_data(x)]
-    offset, mask = ad.deactivate(offset), ad.deactivate(mask)
+    factors = [all_of(written_mask(ad, x), 1) for x in ((offset, mask) if modulated else (offset,)) if ad.is_data(x)]
+    moves, offset, mask = ad.is_data(offset), ad.deactivate(offset), ad.deactivate(mask)
     slide = Slide(offset.shape[2:], weight.shape[2:], steps, pads, gaps)
     out = op(ad.window_input(input, slide.reach), weight, offset, mask, bias, *settings)
-    kept, features = _count_taps(own, input, offset.detach(), slide, offset_groups)
+    windows = slide.windows(input)
+    if moves:
+        return ad.emit(out, intersection([attribute_positions(own, windows, ad.rule, ad.tau).mask, *factors]))
+    kept, features = _count_taps(own, input, offset, slide, offset_groups)
     alive = exceeds(kept, features, ad.tau)
     if ad.rule.growth == "none":
-        covers = slide.windows(input).covers
-        cell = attribute_positions(own, Windows(covers, covers), MaskRule(), 0.0)
+        cell = attribute_positions(own, Windows(windows.covers, windows.covers), MaskRule(), 0.0)
         alive = alive & ((cell.kept > 0) | (cell.features == 0))
-    read = renewed(alive, features)
-    return ad.emit(out, intersection([read, *map(_all_of_channels, factors)]))
-
-
-def _all_of_channels(mask: FeatureMask) -> FeatureMask:
-    """Dead where any channel is."""
-    feature = mask.everywhere.any(1, keepdim=True)
-    return FeatureMask(feature & ~mask.dead.any(1, keepdim=True), feature)
+    return ad.emit(out, intersection([renewed(alive, features), *factors]))
 
 
 def _count_taps(mask: FeatureMask, x: Tensor, offset: Tensor, slide: Slide, groups: int) -> tuple[Tensor, Tensor]:

@@ -12,6 +12,7 @@ from captum_ad.engine.interpreter import Interpreter
 from captum_ad.engine.masks import FeatureMask, constant_mask, renewed
 from captum_ad.engine.registry import is_in_place, register_rule
 from captum_ad.engine.rules.combination import summed, written_mask
+from captum_ad.engine.rules.ordering import refuse_samples
 from captum_ad.engine.tags import tensors_in
 
 _Write = Callable[[Callable[..., Tensor], Tensor, Any], Tensor]
@@ -125,7 +126,7 @@ def _written(
         return ad.emit(write(op, x, source), None)
     ours, theirs = _parts(ad, x), _parts(ad, source)
     kept, feature = (write(_copying(op), *parts) for parts in zip(ours, theirs))
-    return ad.emit(write(op, x, source), _mask(kept, feature))
+    return _emitted(ad, write(op, x, source), _mask(kept, feature), x, source)
 
 
 def _added(
@@ -143,9 +144,7 @@ def _added(
         return ad.emit(write(op, x, source), None)
     masked = any(ad.mask(part) is not None for part in (x, source))
     for part in (x, source) if masked and dim is not None else ():
-        axes = ad.axes(part)
-        if axes is not None and dim % x.dim() - x.dim() in axes.samples:  # type: ignore[operator]
-            ad.refuse("mixes the samples of a batch (pass them one by one)")
+        refuse_samples(ad, part, dim)  # type: ignore[arg-type]
     ours, theirs = ([part.float() for part in _parts(ad, operand)] for operand in (x, source))
     kept, features = ((count or write)(_copying(op), *parts) for parts in zip(ours, theirs))
     mask = renewed(kept == features, features) if product else summed(ad, kept, features)
@@ -153,7 +152,18 @@ def _added(
         ad.deactivate_(x)
     else:
         x = ad.deactivate(x)
-    return ad.emit(write(op, x, ad.deactivate(source)), mask)
+    return _emitted(ad, write(op, x, ad.deactivate(source)), mask, x, source)
+
+
+def _emitted(ad: Interpreter, out: Tensor, mask: FeatureMask, *operands: Any) -> Tensor:
+    """The result with its mask, if no samples of a batch meet in it."""
+    known = [axes for x in operands if (axes := ad.axes(x)) is not None]
+    masked = any(ad.mask(x) is not None for x in operands)
+    ad.emit(out, mask)
+    axes = ad.axes(out)
+    if masked and axes is not None and axes.mixed and not all(one.mixed for one in known):
+        ad.refuse("mixes the samples of a batch (pass them one by one)")
+    return out
 
 
 def _depends(ad: Interpreter, x: Tensor, source: Any, indices: Sequence[Tensor]) -> bool:

@@ -10,51 +10,45 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from captum_ad.engine.interpreter import Interpreter
-from captum_ad.engine.masks import attribute_positions
+from captum_ad.engine.masks import attribute_positions, reduce_positions
 from captum_ad.engine.positions import Geometry, sliding_windows
 from captum_ad.engine.registry import register_rule
 from captum_ad.engine.rules.combination import summed
 from captum_ad.engine.rules.elementwise import copy
 from captum_ad.engine.rules.ordering import refuse_samples
-from captum_ad.engine.rules.reduction import dims_of, reduced_mask
+from captum_ad.engine.rules.reduction import reduced_mask
 from captum_ad.engine.rules.shape import move
+from captum_ad.engine.transforming import FOURIER, fourier_dims
 
-_KINDS = ("fft", "ifft", "rfft", "irfft", "hfft", "ihfft")
 _PARTS = (torch.real, torch.imag, Tensor.real.__get__, Tensor.imag.__get__)  # type: ignore[attr-defined]
 
 register_rule(torch.fft.fftshift, torch.fft.ifftshift)(move)
 register_rule(*_PARTS)(copy)
 
 
-@register_rule(*(getattr(torch.fft, kind + rank) for kind in _KINDS for rank in ("", "2", "n")))
+@register_rule(*FOURIER)
 def transform(
     ad: Interpreter,
     op: Callable[..., Tensor],
     input: Tensor,
-    size: Any = None,
+    n: Any = None,
     dim: Any = None,
     norm: str | None = None,
-    **named: Any,
+    *,
+    s: Any = None,
 ) -> Tensor:
-    """Checkpoint before; Φ over what is transformed, for each frequency."""
-    size = named.pop("n", named.pop("s", size))
-    if named:
-        ad.refuse("writes into out=")
-    if dim is None:
-        last = 2 if op.__name__[-1] == "2" else input.dim() if size is None or isinstance(size, int) else len(size)
-        dim = -1 if op.__name__.endswith("fft") else list(range(input.dim() - last, input.dim()))
-    dims = dims_of(input, dim)
-    for d in dims:
-        refuse_samples(ad, input, d)
+    """Checkpoint before. A frequency is a channel, of which nothing says where it is: active if anything is."""
+    size = n if s is None else s
+    dims = fourier_dims(op.__name__, input.dim(), size, dim)
+    refuse_samples(ad, input, *dims)
     sizes = [None] * len(dims) if size is None else [size] if isinstance(size, int) else list(size)
     x = input
     for d, read in zip(dims, _read(op.__name__, sizes)):
         if read is not None and 0 < read < input.shape[d]:
             x = ad.follow(Tensor.narrow, x, d, 0, read)
-    if ad.mask(x) is None:  # what is missing is not read
-        return ad.emit(op(x, size, dim, norm), None)
-    found, _ = reduced_mask(ad, x, dims, True)
-    return ad.emit(op(ad.deactivate(x), size, dim, norm), found.mask)
+    mask = ad.mask(x)
+    mask = mask and reduce_positions(mask, x.shape, dims, tau=0.0).mask
+    return ad.emit(op(ad.deactivate(x), size, dim, norm), mask)
 
 
 def _read(name: str, sizes: Sequence[int | None]) -> Sequence[int | None]:

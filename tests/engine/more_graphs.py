@@ -45,14 +45,14 @@ MORE_GRAPHS: dict[str, Callable[[], Graph]] = {
     "pooled and back": lambda: Graph(conv(3, padding=1), PoolAndBack(2, 2), conv(2)),
     "pooled and back, overlapping": lambda: Graph(batch_norm(), PoolAndBack(3, 2, 1), batch_norm(), conv(3)),
     "pooled and back, apart": lambda: Graph(conv(3, groups=4), PoolAndBack(2, 3), conv(2)),
-    "spectra of rows": lambda: Graph(batch_norm(), Mixed(lambda x: torch.fft.fft(x).abs(), 3, whole_map=True), conv(2)),
+    "spectra of rows": lambda: Graph(batch_norm(), Mixed(lambda x: torch.fft.fft(x).abs(), 3), conv(2)),
     "spectrum of channels": lambda: Graph(
-        conv(3, groups=4), Mixed(lambda x: torch.fft.rfft(x, 6, dim=1).real, 1, whole_map=True), conv(2)
+        conv(3, groups=4), Mixed(lambda x: torch.fft.rfft(x, 6, dim=1).real, 1), conv(2)
     ),
     "spectrum of the map": lambda: Graph(
         batch_norm(), Mixed(lambda x: torch.view_as_real(torch.fft.rfft2(x))[..., 1], 2, 3, whole_map=True), conv(2)
     ),
     "there and back": lambda: Graph(
-        batch_norm(), Mixed(lambda x: torch.fft.irfft(torch.fft.rfft(x, dim=2), 6, 2), 2, whole_map=True), conv(2)
+        batch_norm(), Mixed(lambda x: torch.fft.irfft(torch.fft.rfft(x, dim=2), 6, 2), 2), conv(2)
     ),
 }  # fmt: skip

@@ -67,7 +67,6 @@ UNKNOWN: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
     "quantile": (lambda x: x - x.quantile(0.5, 3, keepdim=True), "quantile"),
     "dlpack": (lambda x: torch.from_dlpack(x), "__dlpack"),
     "bits": (lambda x: x.view(torch.int32).view(torch.float32), "view"),
-    "copy that adds dimensions": (lambda x: torch.dstack([x[0, 0], x[0, 0]]), "adds dimensions"),
 }  # fmt: skip
 
 

@@ -150,9 +150,8 @@ def _added(
     mask = renewed(kept == features, features) if product else summed(ad, kept, features)
     if is_in_place(op):
         ad.deactivate_(x)
-    else:
-        x = ad.deactivate(x)
-    return _emitted(ad, write(op, x, ad.deactivate(source)), mask, x, source)
+    out = write(op, x if is_in_place(op) else ad.deactivate(x), ad.deactivate(source))
+    return _emitted(ad, out, mask, x, source)
 
 
 def _emitted(ad: Interpreter, out: Tensor, mask: FeatureMask, *operands: Any) -> Tensor:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from captum_ad.engine.interpreter import Interpreter
-from captum_ad.engine.masks import attribute_positions, reduce_positions
+from captum_ad.engine.masks import attribute_positions
 from captum_ad.engine.positions import Geometry, sliding_windows
 from captum_ad.engine.registry import register_rule
 from captum_ad.engine.rules.combination import summed
@@ -37,7 +37,7 @@ def transform(
     *,
     s: Any = None,
 ) -> Tensor:
-    """Checkpoint before. A frequency is a channel, of which nothing says where it is: active if anything is."""
+    """Checkpoint before; Φ over what is transformed, for each frequency, which is a channel from now on."""
     size = n if s is None else s
     dims = fourier_dims(op.__name__, input.dim(), size, dim)
     refuse_samples(ad, input, *dims)
@@ -46,9 +46,8 @@ def transform(
     for d, read in zip(dims, _read(op.__name__, sizes)):
         if read is not None and 0 < read < input.shape[d]:
             x = ad.follow(Tensor.narrow, x, d, 0, read)
-    mask = ad.mask(x)
-    mask = mask and reduce_positions(mask, x.shape, dims, tau=0.0).mask
-    return ad.emit(op(ad.deactivate(x), size, dim, norm), mask)
+    mask = None if ad.mask(x) is None else reduced_mask(ad, x, dims, True)[0].mask
+    return ad.emit(op(ad.deactivate(x), size, dims if op.__name__[-1] in "2n" else dims[0], norm), mask)
 
 
 def _read(name: str, sizes: Sequence[int | None]) -> Sequence[int | None]:

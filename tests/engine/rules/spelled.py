@@ -16,7 +16,8 @@ from captum_ad.engine.provenance import Provenance
 Function = Callable[[Tensor], Any]
 Pairs = dict[str, tuple[Function, Function]]
 
-TAUS = [0.0, 0.3, 0.6]
+SETTINGS = [*zip(PRESETS, [0.0, 0.3, 0.0, 0.6, 0.3]), ("paper", 0.6)]
+"""Every preset, with thresholds that one kept feature of two does not exceed, or does."""
 SAMPLES, CHANNELS, HEIGHT, WIDTH = 2, 4, 6, 8
 
 
@@ -82,8 +83,17 @@ def assert_agree(pair: tuple[Function, Function], rule: str, tau: float) -> None
             torch.testing.assert_close(values.to(theirs.dtype), theirs, equal_nan=True)
 
 
-def every_preset_and_tau(test: Callable[..., None]) -> Callable[..., None]:
-    return pytest.mark.parametrize("rule", PRESETS)(pytest.mark.parametrize("tau", TAUS)(test))
+def assert_monotone(model: nn.Module, rule: str, tau: float) -> None:
+    """Of a larger mask no larger part of the result is dead."""
+    generator = torch.Generator().manual_seed(5)
+    for share in (0.3, 0.6):
+        few, others = (torch.rand(2, SAMPLES, 1, HEIGHT, WIDTH, generator=generator) < share).unbind()
+        (_, dead), (_, still_dead) = (both(model, rule, tau, features(), mask)[0] for mask in (few, few | others))
+        assert not bool((still_dead & ~dead).any())
+
+
+def every_preset(test: Callable[..., None]) -> Callable[..., None]:
+    return pytest.mark.parametrize(("rule", "tau"), SETTINGS)(test)
 
 
 def run(function: Function, mask: Tensor, rule: str = "paper", tau: float = 0.0) -> Tensor:

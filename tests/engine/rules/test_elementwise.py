@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from captum_ad import ADForward
-from tests.engine.rules.spelled import Model, Pairs, assert_agree, every_preset_and_tau, features, masks, run
+from tests.engine.rules.spelled import Model, Pairs, assert_agree, every_preset, features, masks, run
 
 EDGES = torch.tensor([-0.5, 0.0, 0.25, 1.0]).double()
 
@@ -61,7 +61,7 @@ PAIRS: Pairs = {
 }
 
 
-@every_preset_and_tau
+@every_preset
 @pytest.mark.parametrize("name", PAIRS)
 def test_spellings_agree(name: str, rule: str, tau: float) -> None:
     assert_agree(PAIRS[name], rule, tau)
@@ -85,7 +85,7 @@ STEEP: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-@every_preset_and_tau
+@every_preset
 @pytest.mark.parametrize("name", [name for name in STEEP if "bessel" not in name])
 def test_gradients_are_finite(name: str, rule: str, tau: float) -> None:
     for mask in masks().values():

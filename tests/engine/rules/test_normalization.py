@@ -6,7 +6,7 @@ import pytest
 import torch.nn.functional as F
 
 from captum_ad import UnsupportedOperationError
-from tests.engine.rules.spelled import CHANNELS, HEIGHT, WIDTH, Pairs, assert_agree, every_preset_and_tau, masks, run
+from tests.engine.rules.spelled import CHANNELS, HEIGHT, WIDTH, Pairs, assert_agree, every_preset, masks, run
 
 PAIRS: Pairs = {
     "over channels and space": (
@@ -21,7 +21,7 @@ PAIRS: Pairs = {
 }
 
 
-@every_preset_and_tau
+@every_preset
 @pytest.mark.parametrize("name", PAIRS)
 def test_spellings_agree(name: str, rule: str, tau: float) -> None:
     assert_agree(PAIRS[name], rule, tau)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from captum_ad import UnsupportedOperationError
-from tests.engine.rules.spelled import Pairs, assert_agree, every_preset_and_tau, masks, run
+from tests.engine.rules.spelled import Pairs, assert_agree, every_preset, masks, run
 
 PAIRS: Pairs = {
     "the largest": (lambda x: x.topk(1, 3)[0], lambda x: x.amax(3, keepdim=True)),
@@ -30,7 +30,7 @@ PAIRS: Pairs = {
 }
 
 
-@every_preset_and_tau
+@every_preset
 @pytest.mark.parametrize("name", PAIRS)
 def test_spellings_agree(name: str, rule: str, tau: float) -> None:
     assert_agree(PAIRS[name], rule, tau)

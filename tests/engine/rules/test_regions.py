@@ -17,8 +17,9 @@ from tests.engine.rules.spelled import (
     SAMPLES,
     WIDTH,
     Model,
+    assert_monotone,
     both,
-    every_preset_and_tau,
+    every_preset,
     features,
     masks,
     run,
@@ -44,7 +45,7 @@ def alive(x: Tensor, reads: Tensor, knobs: Knobs) -> Tensor:
     return torch.tensor([[n > 0 and knobs.exceeded_by(k, n) for k, n in zip(row, count)] for row in kept])
 
 
-@every_preset_and_tau
+@every_preset
 @pytest.mark.parametrize("aligned", [True, False])
 @pytest.mark.parametrize("ratio", [-1, 2])
 @torch.no_grad()
@@ -69,7 +70,7 @@ def test_boxes(ratio: int, aligned: bool, rule: str, tau: float) -> None:
                 torch.testing.assert_close(found[number], plain.where(expected, 0))
 
 
-@every_preset_and_tau
+@every_preset
 @torch.no_grad()
 def test_an_average_of_what_is_active(rule: str, tau: float) -> None:
     """Of a map of ones the average is one, wherever something is active."""
@@ -82,7 +83,7 @@ def test_an_average_of_what_is_active(rule: str, tau: float) -> None:
         torch.testing.assert_close(found, inside.where(~missing, 0))
 
 
-@every_preset_and_tau
+@every_preset
 @pytest.mark.parametrize("settings", [{"padding": 1}, {"stride": 2, "padding": 2}, {"dilation": 2}])
 @torch.no_grad()
 def test_without_offsets_it_is_a_convolution(settings: dict[str, int], rule: str, tau: float) -> None:
@@ -100,7 +101,7 @@ def test_without_offsets_it_is_a_convolution(settings: dict[str, int], rule: str
             torch.testing.assert_close(one, other)
 
 
-@every_preset_and_tau
+@every_preset
 @torch.no_grad()
 def test_offsets(rule: str, tau: float) -> None:
     knobs = Knobs(MaskRule.named(rule), tau)
@@ -125,10 +126,10 @@ def modulation(x: Tensor) -> Tensor:
     return x[:, :1].sigmoid()
 
 
-@every_preset_and_tau
+@every_preset
 @torch.no_grad()
 def test_offsets_and_modulations_of_features(rule: str, tau: float) -> None:
-    """Where they are missing the result is; elsewhere it is that of constants."""
+    """Where they are missing the result is, and where windows at rest see nothing; else it is that of constants."""
 
     def at(offset: Tensor, factor: Tensor) -> Callable[[Tensor], Tensor]:
         return lambda x: ops.deform_conv2d(x, offset, POINT, mask=factor)
@@ -138,9 +139,17 @@ def test_offsets_and_modulations_of_features(rule: str, tau: float) -> None:
         ((values, dead),) = both(Model(at(offset, factor)), rule, tau, features(), mask)
         follows = Model(lambda x: ops.deform_conv2d(x, shifts(x), POINT, mask=modulation(x)))
         ((found, missing),) = both(follows, rule, tau, features(), mask)
-        expected = dead | lost.any(1, keepdim=True) | none
-        assert torch.equal(missing, expected)
-        torch.testing.assert_close(found, values.masked_fill(expected, 0))
+        ((_, at_rest),) = both(Model(lambda x: F.conv2d(x, POINT)), rule, tau, features(), mask)
+        assert torch.equal(missing, at_rest | lost.any(1, keepdim=True) | none)
+        torch.testing.assert_close(found.masked_fill(dead, 0), values.masked_fill(missing, 0))
+
+
+@every_preset
+@torch.no_grad()
+def test_masks_are_monotone(rule: str, tau: float) -> None:
+    """However far offsets go that are made of what is kept."""
+    model = Model(lambda x: ops.deform_conv2d(x, 4 * F.conv2d(x, WEIGHT[:2], padding=1), POINT, mask=modulation(x)))
+    assert_monotone(model, rule, tau)
 
 
 @torch.no_grad()
@@ -156,6 +165,7 @@ def test_missing_means_missing() -> None:
 
 
 REFUSED: dict[str, Callable[[Tensor], Tensor]] = {
+    "boxes of features": lambda x: ops.roi_align(x, F.linear(x.mean((2, 3)), torch.ones(5, 4).double()).abs(), 2),
     "boxes that miss something": lambda x: ops.roi_align(x, torch.cat([BOXES[:, :1], x[0, 0, :3, :4].abs()], 1), 2),
     "weights that miss something": lambda x: ops.deform_conv2d(x, SHIFTS, x[:1, :, :1, 7:]),
     "positions that are chosen": lambda x: x[0, 0, ops.nms(x[0, 0, :, 4:], x[0, 0, :, 0], 0.5)],

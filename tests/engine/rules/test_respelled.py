@@ -8,10 +8,23 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from captum_ad import UnsupportedOperationError
-from tests.engine.rules.spelled import CHANNELS, HEIGHT, Pairs, assert_agree, every_preset_and_tau, masks, run
+from tests.engine.rules.spelled import CHANNELS, HEIGHT, WIDTH, Pairs, assert_agree, every_preset, masks, run
 
+generator = torch.Generator().manual_seed(0)
+WEIGHT = torch.randn(CHANNELS, 5, generator=generator).double()
+BILINEAR = torch.randn(3, CHANNELS, CHANNELS, generator=generator).double()
+VECTOR, BIAS = WEIGHT[:, 0].clone(), WEIGHT[0].clone()
 SCALE, SHIFT = torch.linspace(1, 2, CHANNELS).double(), torch.linspace(-1, 1, CHANNELS).double()
 GRID = F.affine_grid(torch.tensor([[[0.5, 0.1, 0.2], [0.0, 0.7, -0.3]]]).expand(2, 2, 3), (2, 1, 5, 5), False).double()
+
+
+def tokens(x: Tensor) -> Tensor:
+    return x.flatten(2).mT
+
+
+def rows(x: Tensor) -> Tensor:
+    """Positions of one sample."""
+    return tokens(x)[0]
 
 
 def square(x: Tensor) -> Tensor:
@@ -93,12 +106,64 @@ PAIRS: Pairs = {
     ),
     "ldexp": (lambda x: torch.ldexp(x, torch.tensor(2)), lambda x: x * 4),
     "complex": (lambda x: torch.complex(x, x.roll(3, 3)).abs(), lambda x: torch.hypot(x, x.roll(3, 3))),
+    "linalg.matmul": (lambda x: torch.linalg.matmul(x, x.mT), lambda x: x @ x.mT),
+    "linalg.matmul, constant": (
+        lambda x: torch.linalg.matmul(tokens(x), WEIGHT),
+        lambda x: F.linear(tokens(x), WEIGHT.T),
+    ),
+    "vecdot": (
+        lambda x: torch.linalg.vecdot(x, x.roll(3, 3), dim=1),
+        lambda x: torch.einsum("nchw,nchw->nhw", x, x.roll(3, 3)),
+    ),
+    "inner": (lambda x: torch.inner(tokens(x), WEIGHT.T), lambda x: torch.einsum("npc,kc->npk", tokens(x), WEIGHT.T)),
+    "mv": (lambda x: torch.mv(rows(x), VECTOR), lambda x: (rows(x) @ VECTOR[:, None]).squeeze(1)),
+    "dot": (
+        lambda x: torch.dot(x[0, 0, 0], x[0, 1, 2]),
+        lambda x: torch.einsum("i,i->", x[0, 0, 0], x[0, 1, 2]),
+    ),
+    "outer": (lambda x: torch.outer(x[0, 0, 0], x[0, 1, 2]), lambda x: x[0, 0, 0][:, None] * x[0, 1, 2]),
+    "multi_dot": (
+        lambda x: torch.linalg.multi_dot([rows(x), WEIGHT, WEIGHT.T]),
+        lambda x: rows(x) @ WEIGHT @ WEIGHT.T,
+    ),
+    "addmm": (lambda x: torch.addmm(BIAS, rows(x), WEIGHT), lambda x: F.linear(rows(x), WEIGHT.T, BIAS)),
+    "addmm, scaled": (
+        lambda x: torch.addmm(BIAS, rows(x), WEIGHT, beta=2, alpha=3),
+        lambda x: 2 * BIAS + 3 * (rows(x) @ WEIGHT),
+    ),
+    "addmv": (
+        lambda x: torch.addmv(rows(x)[:, 0], rows(x), VECTOR),
+        lambda x: rows(x)[:, 0] + torch.mv(rows(x), VECTOR),
+    ),
+    "addr": (
+        lambda x: torch.addr(torch.ones(WIDTH, WIDTH).double(), x[0, 0, 0], x[0, 1, 2]),
+        lambda x: 1 + torch.outer(x[0, 0, 0], x[0, 1, 2]),
+    ),
+    "bilinear": (
+        lambda x: F.bilinear(tokens(x), tokens(x).flip(1), BILINEAR, VECTOR[:3]),
+        lambda x: torch.einsum("npi,oij,npj->npo", tokens(x), BILINEAR, tokens(x).flip(1)) + VECTOR[:3],
+    ),
+    "pairwise_distance": (
+        lambda x: F.pairwise_distance(tokens(x), tokens(x).roll(3, 1), 2.0, 0.0),
+        lambda x: (tokens(x) - tokens(x).roll(3, 1)).norm(dim=-1),
+    ),
+    "dist": (lambda x: torch.dist(x[:1], x[:1].roll(3, 3)), lambda x: (x[:1] - x[:1].roll(3, 3)).norm()),
+    "stacks that add dimensions": (
+        lambda x: torch.dstack([x[0, 0], x[0, 1]]), lambda x: torch.stack([x[0, 0], x[0, 1]], 2)
+    ),
+    "rows of vectors": (
+        lambda x: torch.vstack([x[0, 0, 0], x[0, 1, 2]]), lambda x: torch.stack([x[0, 0, 0], x[0, 1, 2]])
+    ),
+    "columns of vectors": (
+        lambda x: torch.column_stack([x[0, 0, 0], x[0, 1].mT]),
+        lambda x: torch.cat([x[0, 0, 0][:, None], x[0, 1].mT], 1),
+    ),
     "shifts": (lambda x: x.long() << 1, lambda x: x.long() * 2),
     "isclose": (lambda x: x.isclose(x.round(), atol=0.1), lambda x: (x - x.round()).abs() <= 0.1),
 }  # fmt: skip
 
 
-@every_preset_and_tau
+@every_preset
 @pytest.mark.parametrize("name", PAIRS)
 def test_spellings_agree(name: str, rule: str, tau: float) -> None:
     assert_agree(PAIRS[name], rule, tau)

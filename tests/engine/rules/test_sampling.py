@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from captum_ad import ADForward
 from tests.engine.rules.spelled import (
@@ -17,8 +17,9 @@ from tests.engine.rules.spelled import (
     SAMPLES,
     WIDTH,
     Model,
+    assert_monotone,
     both,
-    every_preset_and_tau,
+    every_preset,
     features,
     masks,
 )
@@ -34,19 +35,28 @@ def sampled_at(grid: Tensor, mode: str) -> Callable[[Tensor], Tensor]:
     return lambda x: F.grid_sample(x, grid, mode, align_corners=False)
 
 
-@every_preset_and_tau
+def flow(mode: str) -> nn.Module:
+    return Model(lambda x: F.grid_sample(x, grid_of(x), mode, align_corners=False))
+
+
+@every_preset
 @pytest.mark.parametrize("mode", ["bilinear", "nearest"])
 @torch.no_grad()
 def test_points_with_a_missing_coordinate_are_dead(mode: str, rule: str, tau: float) -> None:
-    """Elsewhere the map is read as by a grid of constants."""
+    """And those in whose own place nothing is kept; elsewhere the map is read as by a grid of constants."""
     for mask in masks().values():
+        ((_, own),) = both(Model(lambda x: x), rule, tau, features(), mask)
         ((grid, missing),) = both(Model(grid_of), rule, tau, features(), mask)
         ((values, dead),) = both(Model(sampled_at(grid, mode)), rule, tau, features(), mask)
-        follows = Model(lambda x: F.grid_sample(x, grid_of(x), mode, align_corners=False))
-        ((found, also_dead),) = both(follows, rule, tau, features(), mask)
-        expected = dead | missing.any(3)[:, None]
-        assert torch.equal(also_dead, expected)
-        torch.testing.assert_close(found, values.masked_fill(expected, 0))
+        ((found, also_dead),) = both(flow(mode), rule, tau, features(), mask)
+        assert torch.equal(also_dead, own | missing.any(3)[:, None])
+        torch.testing.assert_close(found.masked_fill(dead, 0), values.masked_fill(also_dead, 0))
+
+
+@every_preset
+@torch.no_grad()
+def test_masks_of_flows_are_monotone(rule: str, tau: float) -> None:
+    assert_monotone(flow("bilinear"), rule, tau)
 
 
 @torch.no_grad()

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from captum_ad import ADForward, UnsupportedOperationError
-from tests.engine.rules.spelled import Model, Pairs, assert_agree, every_preset_and_tau, features, masks, run
+from tests.engine.rules.spelled import Model, Pairs, assert_agree, every_preset, features, masks, run
 
 PAIRS: Pairs = {
     "the last of a product": (lambda x: x.cumprod(3)[..., -1], lambda x: x.prod(3)),
@@ -20,13 +20,13 @@ PAIRS: Pairs = {
 }
 
 
-@every_preset_and_tau
+@every_preset
 @pytest.mark.parametrize("name", PAIRS)
 def test_spellings_agree(name: str, rule: str, tau: float) -> None:
     assert_agree(PAIRS[name], rule, tau)
 
 
-@every_preset_and_tau
+@every_preset
 @pytest.mark.parametrize("name", ["cumsum", "cumprod", "cummax", "logcumsumexp"])
 def test_gradients(name: str, rule: str, tau: float) -> None:
     for mask in masks().values():

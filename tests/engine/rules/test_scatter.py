@@ -18,7 +18,7 @@ from tests.engine.rules.spelled import (
     WIDTH,
     Pairs,
     assert_agree,
-    every_preset_and_tau,
+    every_preset,
     masks,
     run,
 )
@@ -130,7 +130,7 @@ PAIRS: Pairs = {
 }  # fmt: skip
 
 
-@every_preset_and_tau
+@every_preset
 @pytest.mark.parametrize("name", PAIRS)
 def test_spellings_agree(name: str, rule: str, tau: float) -> None:
     assert_agree(PAIRS[name], rule, tau)

@@ -17,7 +17,7 @@ from tests.engine.rules.spelled import (
     WIDTH,
     Pairs,
     assert_agree,
-    every_preset_and_tau,
+    every_preset,
     masks,
     run,
 )
@@ -106,7 +106,7 @@ PAIRS: Pairs = {
 
 
 @pytest.mark.filterwarnings("ignore:stft with return_complex")
-@every_preset_and_tau
+@every_preset
 @pytest.mark.parametrize("name", PAIRS)
 def test_spellings_agree(name: str, rule: str, tau: float) -> None:
     assert_agree(PAIRS[name], rule, tau)

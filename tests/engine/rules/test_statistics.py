@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.engine.rules.spelled import Pairs, assert_agree, every_preset_and_tau, masks, run
+from tests.engine.rules.spelled import Pairs, assert_agree, every_preset, masks, run
 
 INF = math.inf
 
@@ -32,7 +32,7 @@ PAIRS: Pairs = {
 }
 
 
-@every_preset_and_tau
+@every_preset
 @pytest.mark.parametrize("name", PAIRS)
 def test_spellings_agree(name: str, rule: str, tau: float) -> None:
     assert_agree(PAIRS[name], rule, tau)

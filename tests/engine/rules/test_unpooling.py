@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from captum_ad import ADForward
-from tests.engine.rules.spelled import HEIGHT, WIDTH, Model, Pairs, assert_agree, every_preset_and_tau, features, masks
+from tests.engine.rules.spelled import HEIGHT, WIDTH, Model, Pairs, assert_agree, every_preset, features, masks
 
 FIRST = torch.arange(HEIGHT * WIDTH).reshape(HEIGHT, WIDTH)[::2, ::2]
 
@@ -49,7 +49,7 @@ PAIRS: Pairs = {
 }  # fmt: skip
 
 
-@every_preset_and_tau
+@every_preset
 @pytest.mark.parametrize("name", PAIRS)
 def test_spellings_agree(name: str, rule: str, tau: float) -> None:
     assert_agree(PAIRS[name], rule, tau)

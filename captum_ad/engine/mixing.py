@@ -76,7 +76,7 @@ def _linear(call: Call) -> Axes:
 
 def last_mixed(x: Axes, size: int) -> Axes:
     """The axes after a linear map over the last dimension."""
-    mixed = x.mixed or -1 in x.samples
+    mixed = x.mixed or x.crosses_samples([-1])
     return replace(x, dims=(*x.dims[:-1], axis(Role.CHANNEL, size)), mixed=mixed, scores=False)
 
 
@@ -165,6 +165,7 @@ def contracted_axes(ins: Sequence[str], result: str, operands: Sequence[Axes | N
     gone = [{labels[d] for d in axes.samples} - set(result) for labels, axes in known]
     places = [{result.index(labels[d]) for d in axes.samples if labels[d] in result} for labels, axes in known]
     mixed = any(axes.mixed for _, axes in known) or any(gone) or len({frozenset(p) for p in places if p}) > 1
+    mixed |= len(known) > 1 and any(axes.hides_samples for _, axes in known)
     return Axes(
         tuple(dims),
         common_picks(axes for _, axes in known),

@@ -43,12 +43,11 @@ def fourier_dims(name: str, rank: int, size: Any, dim: Any) -> list[int]:
 
 def transformed(x: Axes, over: Sequence[int], shape: Sequence[int]) -> Axes:
     """The axes when dimensions are turned into channels, as by a linear map; what was one value for all stays so."""
-    mixed = x.mixed or any(d % len(x.dims) - len(x.dims) in x.samples for d in over)
     dims = list(x.dims)
     for d in over:
         stays = role_of(dims[d]) in (Role.UNKNOWN, Role.STATISTIC)
         dims[d] = axis(role_of(dims[d]) if stays else Role.CHANNEL, shape[d])
-    return replace(x, dims=tuple(dims), scores=False, mixed=mixed)
+    return replace(x, dims=tuple(dims), scores=False, mixed=x.mixed or x.crosses_samples(over))
 
 
 @follows("stft")

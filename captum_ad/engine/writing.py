@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from captum_ad.engine.axes import Axes, Axis, Role, axis, merged, mixes_samples, resized, role_of
@@ -84,7 +85,7 @@ def _placed(value: Axes, index: Any, shape: Sequence[int]) -> Axes:
     used = len(given) - (at < len(given))
     given[at : at + 1] = [slice(None)] * (len(shape) - used)
     numbers = [part for part in given if isinstance(part, int) and not isinstance(part, bool)]
-    lines = [part for part in given if isinstance(part, Tensor) and part.dim() == 1]
+    lines = [part for part in given if isinstance(part, (Tensor, list)) and torch.as_tensor(part).dim() == 1]
     slices = [part for part in given if isinstance(part, slice)]
     if len(numbers) + len(lines) + len(slices) < len(shape) or len(numbers) + len(lines) > 1 or len(given) > len(shape):
         return unknown(shape, [value])

@@ -46,7 +46,7 @@ def middle(
 def refuse_samples(ad: Interpreter, x: Tensor, *dims: int) -> None:
     """Refuse what goes from one sample of a batch on to the next along dimensions."""
     axes = ad.axes(x)
-    if axes is not None and any(dim % x.dim() - x.dim() in axes.samples for dim in dims):
+    if axes is not None and axes.crosses_samples(dims):
         ad.refuse("mixes the samples of a batch (pass them one by one)")
 
 

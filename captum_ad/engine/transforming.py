@@ -15,6 +15,13 @@ _KINDS = ("fft", "ifft", "rfft", "irfft", "hfft", "ihfft")
 FOURIER = tuple(getattr(torch.fft, kind + rank) for kind in _KINDS for rank in ("", "2", "n"))
 
 
+@follows("cumsum", "cumprod", "cummax", "cummin", "logcumsumexp", "softmax", "log_softmax", "softmin")
+def _along(call: Call) -> Axes:
+    """Each place is where it was, and computed from others along a dimension."""
+    dim = call.given(1, "dim")
+    return replace(call.x, mixed=call.x.mixed or (isinstance(dim, int) and call.x.crosses_samples([dim])))
+
+
 @follows("sort", "argsort", "msort", "topk")
 def _ordered(call: Call) -> Axes:
     return transformed(call.x, [ordered_dim(call.op.__name__, call.args[1:], call.kwargs)], call.out.shape)

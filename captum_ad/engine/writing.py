@@ -62,7 +62,8 @@ def _write_along(call: Call) -> Axes:
     if value is not None:
         place = dim % len(value.dims)
         one = axis(role_of(value.dims[place]), value.shape[place])
-        value = replace(value, dims=(*value.dims[:place], one, *value.dims[place + 1 :]))
+        mixed = value.mixed or value.crosses_samples([dim])
+        value = replace(value, dims=(*value.dims[:place], one, *value.dims[place + 1 :]), mixed=mixed)
     return _written(call, call.given(0, "input"), value)
 
 

@@ -229,11 +229,13 @@ def test_what_a_result_depends_on_along_a_dimension_is_among_its_roles(name: str
 
 WHATEVER: dict[str, Function] = {
     "cumsum": lambda x: x.cumsum(-1),
+    "cumsum of samples": lambda x: x.cumsum(0),
+    "softmax": lambda x: x.softmax(0),
     "sort": lambda x: x.sort(0)[0],
     "topk": lambda x: x.topk(max(1, x.shape[-1] // 2))[0],
     "median": lambda x: x.median(-1)[0],
     "fft": lambda x: torch.fft.fft(x, dim=0).abs(),
-    "fftn": lambda x: torch.fft.fftn(x, dim=(0, -1)).abs(),
+    "fftn": lambda x: torch.fft.fftn(x, dim=(0, -1) if x.dim() > 1 else None).abs(),
     "diag_embed": lambda x: x.diag_embed() if x.dim() < 5 and x.shape[-1] < 9 else x,
     "index_copy": lambda x: torch.zeros_like(x).index_copy(0, torch.arange(x.shape[0]).flip(0), x),
     "index_add": lambda x: torch.zeros_like(x).index_add(-1, torch.zeros(x.shape[-1], dtype=torch.long), x),

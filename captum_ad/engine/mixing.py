@@ -165,6 +165,8 @@ def contracted_axes(ins: Sequence[str], result: str, operands: Sequence[Axes | N
     gone = [{labels[d] for d in axes.samples} - set(result) for labels, axes in known]
     places = [{result.index(labels[d]) for d in axes.samples if labels[d] in result} for labels, axes in known]
     mixed = any(axes.mixed for _, axes in known) or any(gone) or len({frozenset(p) for p in places if p}) > 1
+    alone = {axes.sample for _, axes in known if axes.sample is not None}
+    mixed |= len(alone) > 1 or bool(alone and any(places))
     mixed |= len(known) > 1 and any(axes.hides_samples for _, axes in known)
     return Axes(
         tuple(dims),

@@ -13,21 +13,8 @@ from captum_ad.engine.registry import register_rule, takes_parts
 from captum_ad.engine.rules.pooling import mean_of_part, over_active
 
 
-@register_rule("mean", "nanmean")
+@register_rule("mean", "nanmean", "sum", "nansum", "amax", "amin", "any")
 @takes_parts
-def mean(
-    ad: Interpreter,
-    op: Callable[..., Tensor],
-    input: Tensor,
-    dim: int | Sequence[int] | None = None,
-    keepdim: bool = False,
-    **kwargs: Any,
-) -> Tensor:
-    """Checkpoint before; over active positions only, if ``average="active"`` (those that hold a number, of nanmean)."""
-    return _reduced(ad, op, input, dim, keepdim, kwargs, average=True)
-
-
-@register_rule("sum", "nansum", "amax", "amin", "any")
 def reduction(
     ad: Interpreter,
     op: Callable[..., Tensor],
@@ -36,33 +23,24 @@ def reduction(
     keepdim: bool = False,
     **kwargs: Any,
 ) -> Tensor:
-    """Checkpoint before; what is reduced to one position is active if anything was."""
-    return _reduced(ad, op, input, dim, keepdim, kwargs, average=False)
+    """Checkpoint before; what is reduced to one position is active if anything was.
 
-
-def _reduced(
-    ad: Interpreter,
-    op: Callable[..., Tensor],
-    x: Tensor,
-    dim: int | Sequence[int] | None,
-    keepdim: bool,
-    kwargs: dict[str, Any],
-    average: bool,
-) -> Tensor:
+    A mean is over active positions only, if ``average="active"`` (nanmean: over those that hold a number).
+    """
     if kwargs.get("out") is not None:
         ad.refuse("writes into out=")
-    dims = dims_of(x, dim)
-    found, shaped = reduced_mask(ad, x, dims, keepdim)
+    dims, average = dims_of(input, dim), "mean" in op.__name__
+    found, shaped = reduced_mask(ad, input, dims, keepdim)
 
     def run(x: Tensor) -> Tensor:
         return op(x, dims, keepdim=True, **kwargs)
 
-    out = mean_of_part(ad, x, dims, run) if op.__name__ == "mean" else None
+    out = mean_of_part(ad, input, dims, run) if op.__name__ == "mean" else None
     if out is None:
         ad.complete()
-        out = run(ad.deactivate(x))
+        out = run(ad.deactivate(input))
     if average and ad.rule.average == "active":
-        out = over_active(out, found if op.__name__ == "mean" else _numbers(ad, x, dims))
+        out = over_active(out, found if op.__name__ == "mean" else _numbers(ad, input, dims))
     return ad.emit(shaped(out), found.mask.map(shaped))
 
 

@@ -12,7 +12,6 @@ from captum_ad.engine.interpreter import Interpreter
 from captum_ad.engine.masks import FeatureMask, all_true, constant_mask, renewed
 from captum_ad.engine.registry import is_in_place, register_rule
 from captum_ad.engine.rules.combination import summed, written_mask
-from captum_ad.engine.rules.ordering import refuse_samples
 from captum_ad.engine.tags import tensors_in
 
 _WRITE = {
@@ -87,8 +86,6 @@ def _added(
     named: dict[str, Any],
 ) -> tuple[Tensor, FeatureMask]:
     masked = any(ad.mask(part) is not None for part in (x, source))
-    for part in (x, source) if masked and "dim" in named else ():
-        refuse_samples(ad, part, named["dim"])
     kind, name = named.get("reduce"), op.__name__.rstrip("_")
     if kind == "mean" and ad.rule.average == "active" and masked:
         ad.refuse('has reduce="mean", for which there is no rule with average="active"')

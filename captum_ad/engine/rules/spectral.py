@@ -11,9 +11,8 @@ from torch import Tensor
 
 from captum_ad.engine.interpreter import Interpreter
 from captum_ad.engine.masks import attribute_positions
-from captum_ad.engine.positions import Geometry, sliding_windows
+from captum_ad.engine.positions import Geometry, sliding_windows, transposed_windows
 from captum_ad.engine.registry import register_rule
-from captum_ad.engine.rules.combination import summed
 from captum_ad.engine.rules.elementwise import copy
 from captum_ad.engine.rules.ordering import refuse_samples
 from captum_ad.engine.rules.reduction import reduced_mask
@@ -60,39 +59,28 @@ def _read(name: str, sizes: Sequence[int | None]) -> Sequence[int | None]:
 
 @register_rule("stft")
 def short_time_transform(
-    ad: Interpreter,
-    op: Callable[..., Tensor],
-    input: Tensor,
-    n_fft: int,
-    hop_length: int | None = None,
-    win_length: int | None = None,
-    window: Tensor | None = None,
-    center: bool = True,
-    pad_mode: str = "reflect",
-    normalized: bool = False,
-    onesided: bool | None = None,
-    return_complex: bool | None = None,
-    align_to_window: bool | None = None,
-) -> Tensor:
+    ad: Interpreter, op: Callable[..., Tensor], input: Tensor, n_fft: int, hop_length: int | None = None,
+    win_length: int | None = None, window: Tensor | None = None, center: bool = True, pad_mode: str = "reflect",
+    *settings: Any, **named: Any,
+) -> Tensor:  # fmt: skip
     """As a convolution with waves as its kernels: a frame is a position, its frequencies are channels."""
     ad.only(input)
-    if align_to_window:
+    if named.get("align_to_window") or len(settings) > 3:
         ad.refuse("has frames that are aligned to the window")
     hop, width, x = hop_length or n_fft // 4, win_length or n_fft, input
     if x.dim() == 1:
-        rest = (window, center, pad_mode, normalized, onesided, return_complex)
-        return ad.follow(lambda: torch.stft(x[None], n_fft, hop, width, *rest).squeeze(0))
+        rest = (window, center, pad_mode, *settings)
+        return ad.follow(lambda: torch.stft(x[None], n_fft, hop, width, *rest, **named).squeeze(0))
     if center:
         x = ad.follow(_padded, input, n_fft // 2, pad_mode)
         ad.complete(x)
-    mask, length = ad.mask(x), x.shape[-1]
-    settings = (n_fft, hop, width, window, False, pad_mode, normalized, onesided, return_complex)
-    out = torch.stft(ad.window_input(x, [width - 1]), *settings)
-    behind = 1 if return_complex else 2  # frames, and the two parts of a complex number
+    read = ad.window_input(x, [width - 1])
+    out = torch.stft(read, n_fft, hop, width, window, False, pad_mode, *settings, **named)
+    mask, parts = ad.mask(x), (None,) * (out.dim() - 3)  # of complex numbers
     if mask is not None:
-        line = Geometry(length, out.shape[-behind], width, hop, -((n_fft - width) // 2))
+        line = Geometry(x.shape[-1], out.shape[2], width, hop, -((n_fft - width) // 2))
         mask = attribute_positions(mask, sliding_windows([line], x.device), ad.rule, ad.tau).mask
-        mask = mask.map(lambda part: part.unsqueeze(-2)[(..., *[None] * (behind - 1))])
+        mask = mask.map(lambda part: part.unsqueeze(-2)[(..., *parts)])
     return ad.emit(out, mask)
 
 
@@ -102,34 +90,17 @@ def _padded(x: Tensor, margin: int, mode: str) -> Tensor:
 
 @register_rule("istft")
 def inverse_short_time_transform(
-    ad: Interpreter,
-    op: Callable[..., Tensor],
-    input: Tensor,
-    n_fft: int,
-    hop_length: int | None = None,
-    win_length: int | None = None,
-    window: Tensor | None = None,
-    center: bool = True,
-    *settings: Any,
-    **named: Any,
-) -> Tensor:
-    """The inverse transform of each frame, and the sum of frames that overlap."""
+    ad: Interpreter, op: Callable[..., Tensor], input: Tensor, n_fft: int, hop_length: int | None = None,
+    win_length: int | None = None, window: Tensor | None = None, center: bool = True, *settings: Any, **named: Any,
+) -> Tensor:  # fmt: skip
+    """The inverse transform of each frame, and a transposed convolution that adds up those that overlap."""
     ad.only(input)
-    hop, width, frames = hop_length or n_fft // 4, win_length or n_fft, input.shape[-1]
-    found, _ = reduced_mask(ad, input, [input.dim() - 2], True)
+    hop, width = hop_length or n_fft // 4, win_length or n_fft
+    mask = reduced_mask(ad, input, [input.dim() - 2], False)[0].mask.map(lambda part: part.squeeze(-2))
     out = op(ad.deactivate(input), n_fft, hop, width, window, center, *settings, **named)
-    taps = F.pad(torch.ones(width, device=input.device), [(n_fft - width) // 2, -(-(n_fft - width) // 2)])
-
-    def overlapping(part: Tensor) -> Tensor:
-        """How many of the frames, of those that a mask says, there are at each place."""
-        spread = part.expand(*part.shape[:-1], frames).reshape(-1, 1, frames) * taps[:, None]
-        total = F.fold(spread, (1, n_fft + hop * (frames - 1)), (1, n_fft), stride=(1, hop))[:, 0, 0]
-        start = n_fft // 2 if center else 0
-        total = F.pad(total[:, start:], [0, out.shape[-1] - total.shape[-1] + start])
-        return total.reshape(*part.shape[:-2], -1)
-
-    mask = summed(ad, overlapping(found.mask.kept), overlapping(found.mask.everywhere))
-    return ad.emit(out, mask)
+    start = (n_fft // 2 if center else 0) - (n_fft - width) // 2
+    line = Geometry(input.shape[-1], out.shape[-1], width, hop, start)
+    return ad.emit(out, attribute_positions(mask, transposed_windows([line], out.device), ad.rule, ad.tau).mask)
 
 
 @register_rule("view_as_real", always=True)

@@ -15,9 +15,12 @@ from tests.engine.rules.spelled import (
     HEIGHT,
     SAMPLES,
     WIDTH,
+    Model,
     Pairs,
     assert_agree,
+    both,
     every_preset,
+    features,
     masks,
     run,
 )
@@ -57,6 +60,15 @@ def overlapped(spectra: Tensor) -> Tensor:
 
 
 WIDE = torch.hann_window(BINS, dtype=torch.double) + 0.1
+
+
+def spectra(x: Tensor) -> Tensor:
+    return torch.stft(wave(x), BINS, 3, window=WIDE, return_complex=True)
+
+
+def back(x: Tensor) -> Tensor:
+    return torch.istft(spectra(x), BINS, 3, window=WIDE)
+
 
 PAIRS: Pairs = {
     "the mean of rows": (lambda x: torch.fft.fft(x)[..., 0].real, lambda x: x.sum(3)),
@@ -98,10 +110,6 @@ PAIRS: Pairs = {
         lambda x: torch.stft(wave(x)[0], BINS, 4, return_complex=True, window=WIDE),
         lambda x: torch.stft(wave(x)[:1], BINS, 4, return_complex=True, window=WIDE)[0],
     ),
-    "istft": (
-        lambda x: torch.istft(torch.stft(wave(x), BINS, 3, window=WIDE, return_complex=True), BINS, 3, window=WIDE),
-        lambda x: overlapped(torch.stft(wave(x), BINS, 3, window=WIDE, return_complex=True)),
-    ),
 }  # fmt: skip
 
 
@@ -110,6 +118,24 @@ PAIRS: Pairs = {
 @pytest.mark.parametrize("name", PAIRS)
 def test_spellings_agree(name: str, rule: str, tau: float) -> None:
     assert_agree(PAIRS[name], rule, tau)
+
+
+@pytest.mark.parametrize("tau", [0.0, 0.3, 0.6])
+@pytest.mark.parametrize("rule", ["paper", "layer-masking"])
+def test_there_and_back(rule: str, tau: float) -> None:
+    """Where windows may grow, as frame by frame, and a sum."""
+    assert_agree((back, lambda x: overlapped(spectra(x))), rule, tau)
+
+
+@pytest.mark.parametrize("rule", ["no-growth", "no-growth-mean"])
+def test_there_and_back_nothing_grows(rule: str) -> None:
+    """But by as much as frames are apart."""
+    for mask in masks().values():
+        (_, dead), (_, was) = both(
+            Model(lambda x: (back(x), wave(x)[:, : back(x).shape[1]])), rule, 0.0, features(), mask
+        )
+        near = F.max_pool1d((~was).double()[:, None], 5, 1, 2)[:, 0] > 0
+        assert bool((dead | near).all())
 
 
 def test_a_network_of_spectra_has_an_answer() -> None:

@@ -12,18 +12,20 @@ from captum_ad.engine.interpreter import Interpreter
 from captum_ad.engine.masks import FeatureMask, Windows, attribute_positions, renewed
 from captum_ad.engine.registry import is_in_place, register_rule
 from captum_ad.engine.rules.ordering import refuse_samples
+from captum_ad.engine.tags import tensors_in
 
 
-@register_rule("cumsum")
-def running_sum(ad: Interpreter, op: Callable[..., Tensor], input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
-    """Checkpoint before; Φ over the positions so far."""
-    return ad.emit(_run(ad, op, input, dim, dtype), so_far(ad, input, dim))
+@register_rule("cumsum", "cummax", "cummin")
+def running(ad: Interpreter, op: Callable[..., Any], input: Tensor, dim: int, **dtype: Any) -> Any:
+    """Checkpoint before; Φ over the positions so far. Values and indices wear one mask."""
+    mask, out = so_far(ad, input, dim), _run(ad, op, input, dim, dtype)
+    for part in tensors_in(out):
+        ad.emit(part, mask)
+    return out
 
 
 @register_rule("cumprod")
-def running_product(
-    ad: Interpreter, op: Callable[..., Tensor], input: Tensor, dim: int, *, dtype: Any = None
-) -> Tensor:
+def running_product(ad: Interpreter, op: Callable[..., Tensor], input: Tensor, dim: int, **dtype: Any) -> Tensor:
     """Active as long as every factor is: a dead factor is zero."""
     mask = ad.mask(input)
     assert mask is not None
@@ -31,16 +33,8 @@ def running_product(
     if mask.kept.shape[dim] > 1:
         missing = mask.dead.cumsum(dim) > 0
         mask = renewed(~missing, mask.everywhere.cumsum(dim))
-    return ad.emit(_run(ad, op, input, dim, dtype), mask)
-
-
-@register_rule("cummax", "cummin")
-def running_extreme(ad: Interpreter, op: Callable[..., Any], input: Tensor, dim: int) -> Any:
-    """As :func:`running_sum`; values and indices wear one mask."""
-    mask, both = so_far(ad, input, dim), op(ad.deactivate(input), dim)
-    for part in both:
-        ad.emit(part, mask)
-    return both
+    out: Tensor = _run(ad, op, input, dim, dtype)
+    return ad.emit(out, mask)
 
 
 @register_rule("logcumsumexp")
@@ -67,8 +61,9 @@ def so_far(ad: Interpreter, x: Tensor, dim: int) -> FeatureMask:
     return found.map(lambda part: part.transpose(dim, -1))
 
 
-def _run(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, dim: int, dtype: Any) -> Tensor:
+def _run(ad: Interpreter, op: Callable[..., Any], x: Tensor, dim: int, dtype: dict[str, Any]) -> Any:
+    if dtype.keys() - {"dtype"}:
+        ad.refuse("writes into out=")
     if is_in_place(op):
         ad.deactivate_(x)
-        return op(x, dim, dtype=dtype)
-    return op(ad.deactivate(x), dim, dtype=dtype)
+    return op(x if is_in_place(op) else ad.deactivate(x), dim, **dtype)

@@ -96,6 +96,11 @@ def every_preset(test: Callable[..., None]) -> Callable[..., None]:
     return pytest.mark.parametrize(("rule", "tau"), SETTINGS)(test)
 
 
+def some_presets(test: Callable[..., None]) -> Callable[..., None]:
+    """Each value of each knob, where that will do."""
+    return pytest.mark.parametrize(("rule", "tau"), SETTINGS[2:5])(test)
+
+
 def run(function: Function, mask: Tensor, rule: str = "paper", tau: float = 0.0) -> Tensor:
     """A forward as users write it."""
     return ADForward(Model(function), rule, tau=tau)(features(), mask=mask)

@@ -13,12 +13,26 @@ from torch import Tensor, nn
 from captum_ad import ADForward, MaskRule
 from captum_ad.engine import Interpreter
 from captum_ad.engine.provenance import Provenance
-from tests.engine.rules.spelled import CHANNELS, HEIGHT, WIDTH, Model, assert_monotone, every_preset, features, masks
+from tests.engine.rules.spelled import (
+    CHANNELS,
+    HEIGHT,
+    WIDTH,
+    Model,
+    assert_monotone,
+    both,
+    every_preset,
+    features,
+    masks,
+    some_presets,
+)
 
 COLUMNS = torch.arange(WIDTH) // 3
 PLACES = torch.tensor([5, 1, 0])
 BOOK = torch.randn(5, CHANNELS, generator=torch.Generator().manual_seed(4)).double()
 GAUSS = torch.hann_window(8).double() + 0.1
+
+
+BASE = F.affine_grid(torch.eye(2, 3)[None].double(), [1, 1, HEIGHT, WIDTH], False)
 
 
 def tokens(x: Tensor) -> Tensor:
@@ -83,7 +97,7 @@ def test_missing_means_missing(name: str, rule: str, tau: float) -> None:
         assert torch.equal(ad(torch.where(mask, features(), junk), mask=mask), out)
 
 
-@every_preset
+@some_presets
 @pytest.mark.parametrize("name", OPERATIONS)
 @torch.no_grad()
 def test_batches_do_not_mix_and_a_whole_sample_is_the_models(name: str, rule: str, tau: float) -> None:
@@ -119,7 +133,7 @@ def test_masks_are_monotone(name: str, rule: str, tau: float) -> None:
     assert_monotone(head(name), rule, tau)
 
 
-@every_preset
+@some_presets
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_gradients_are_finite_and_stop_at_what_is_missing(name: str, rule: str, tau: float) -> None:
     for mask in masks().values():
@@ -128,3 +142,40 @@ def test_gradients_are_finite_and_stop_at_what_is_missing(name: str, rule: str, 
         assert x.grad is not None
         assert bool(x.grad.isfinite().all())
         assert not bool(x.grad[(~mask).expand(x.shape)].any())
+
+
+IN_THEIR_PLACE: dict[str, Callable[[Tensor], Tensor]] = {
+    "cumsum": lambda x: x.cumsum(3),
+    "cumprod": lambda x: x.cumprod(2),
+    "cummax": lambda x: x.cummax(3)[0],
+    "logcumsumexp": lambda x: x.logcumsumexp(2),
+    "sort": lambda x: x.sort(3)[0],
+    "sorted map": lambda x: x.flatten(2).sort(2)[0].unflatten(2, x.shape[2:]),
+    "places": lambda x: x.argsort(2).double(),
+    "topk": lambda x: x.topk(WIDTH, 3)[0],
+    "median": lambda x: x.median(3, keepdim=True)[0],
+    "mode": lambda x: x.mode(2, keepdim=True)[0],
+    "kthvalue": lambda x: x.kthvalue(3, 2, True)[0],
+    "extremes": lambda x: x.aminmax(dim=2, keepdim=True)[0],
+    "nanmean": lambda x: x.nanmean((2, 3), keepdim=True),
+    "spectrum": lambda x: torch.fft.fft(x, dim=2).abs(),
+    "filtered": lambda x: torch.fft.irfft2(torch.fft.rfft2(x).exp(), x.shape[2:]),
+    "filtered columns": lambda x: torch.fft.ifft(torch.fft.fft(x, dim=2).square(), dim=2).real,
+    "distances": lambda x: torch.cdist(tokens(x), BOOK).mT[:, :CHANNELS].unflatten(2, x.shape[2:]),
+    "normalised": lambda x: F.normalize(x, dim=(1, 2, 3)),
+    "deformed": lambda x: F.grid_sample(x, BASE + 0.3 * x.movedim(1, 3)[..., :2], align_corners=False),
+    "written": lambda x: x.slice_scatter(x[..., :4].exp(), 3, 0, 4),
+    "added": lambda x: x.index_add(3, torch.arange(WIDTH), x.exp()),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("rule", ["no-growth-mean", "growth=none"])
+@pytest.mark.parametrize("name", IN_THEIR_PLACE)
+@torch.no_grad()
+def test_without_growth_nothing_comes_alive(name: str, rule: str) -> None:
+    """Beside a map: what is computed from all positions has none, and what has positions has no more than before."""
+    for mask in masks().values():
+        (_, dead), (_, still_dead) = both(
+            Model(lambda x: (x, x + IN_THEIR_PLACE[name](x))), rule, 0.0, features(), mask
+        )
+        assert not bool((dead & ~still_dead).any())

@@ -27,7 +27,7 @@ class Model(nn.Module):
     def __init__(self, function: Function) -> None:
         super().__init__()
         torch.manual_seed(0)
-        self.conv, self.function = nn.Conv2d(3, CHANNELS, 3, padding=1), function
+        self.conv, self.function = nn.Conv2d(3, CHANNELS, 1), function
         self.double().eval()
 
     def forward(self, x: Tensor) -> Any:
@@ -86,10 +86,9 @@ def assert_agree(pair: tuple[Function, Function], rule: str, tau: float) -> None
 def assert_monotone(model: nn.Module, rule: str, tau: float) -> None:
     """Of a larger mask no larger part of the result is dead."""
     generator = torch.Generator().manual_seed(5)
-    for share in (0.3, 0.6):
-        few, others = (torch.rand(2, SAMPLES, 1, HEIGHT, WIDTH, generator=generator) < share).unbind()
-        (_, dead), (_, still_dead) = (both(model, rule, tau, features(), mask)[0] for mask in (few, few | others))
-        assert not bool((still_dead & ~dead).any())
+    few, others = (torch.rand(2, SAMPLES, 1, HEIGHT, WIDTH, generator=generator) < 0.4).unbind()
+    (_, dead), (_, still_dead) = (both(model, rule, tau, features(), mask)[0] for mask in (few, few | others))
+    assert not bool((still_dead & ~dead).any())
 
 
 def every_preset(test: Callable[..., None]) -> Callable[..., None]:

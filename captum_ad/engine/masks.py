@@ -308,7 +308,7 @@ def places_of(mask: FeatureMask, dim: int, axis: Axis) -> FeatureMask:
     def any_of_channels(part: Tensor) -> Tensor:
         if part.shape[dim] == 1:
             return part
-        split = part.unflatten(dim, [atom.size for atom in axis])
+        split: Tensor = part.unflatten(dim, [atom.size for atom in axis])
         return (split.any(channels, keepdim=True) if channels else split).flatten(dim, dim + len(axis) - 1)
 
     return mask.map(any_of_channels)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from captum_ad.engine.interpreter import Interpreter
-from captum_ad.engine.masks import FeatureMask, constant_mask
+from captum_ad.engine.masks import FeatureMask, constant_mask, renewed_mask
 from captum_ad.engine.registry import register_rule
 from captum_ad.engine.rules.combination import (
     aligned,
@@ -22,6 +23,7 @@ from captum_ad.engine.rules.combination import (
     written_mask,
 )
 from captum_ad.engine.rules.shape import move, select
+from captum_ad.engine.rules.windows import Setting, Slide, per_dim
 
 register_rule("rot90", "fliplr", "flipud")(move)
 register_rule(Tensor.unfold)(select)
@@ -35,7 +37,10 @@ def diagonal(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *args: Any, 
 
 @register_rule("where")
 def where(ad: Interpreter, op: Callable[..., Any], *operands: Any) -> Any:
-    """A constant condition selects from the masks. One that is made of data is a factor of what it selects from."""
+    """A constant condition selects from the masks: a constant is no feature, but what is dead stays dead under a zero.
+
+    A condition that is made of data is a factor of what it selects from.
+    """
     if len(operands) == 1:
         ad.refuse("returns indices, which no mask can follow")
     x, condition, other = operands if op is Tensor.where else (operands[1], operands[0], operands[2])
@@ -44,16 +49,9 @@ def where(ad: Interpreter, op: Callable[..., Any], *operands: Any) -> Any:
 
 @register_rule("masked_fill")
 def masked_fill(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, mask: Tensor, value: Any) -> Tensor:
-    """As :func:`where`; the value is no feature. What is dead stays dead under a zero, which it is."""
+    """As :func:`where`; the value is no feature."""
     if ad.is_data(value):
         ad.refuse("fills in a value that is computed from features")
-    if not ad.is_data(mask) and not isinstance(value, Tensor) and value == 0:
-        clean, out = ad.is_clean(x), op(x, mask, value)
-        own = aligned(written_mask(ad, x), out.dim())
-        filled = mask[(None,) * (out.dim() - mask.dim())]
-        feature = own.everywhere & (own.dead | ~filled)
-        kept = FeatureMask(own.kept & ~filled, None if bool(feature.all()) else feature)
-        return ad.emit(out, kept, clean=clean)
     return _chosen(ad, mask, value, x, lambda value, x: op(x, mask, value))
 
 
@@ -69,17 +67,34 @@ def gather(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *where: Any, *
 
 
 @register_rule(F.unfold)
-def unfold(ad: Interpreter, op: Callable[..., Tensor], input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    """Windows side by side (im2col): the mask is laid out alike; padding is no feature."""
+def unfold(
+    ad: Interpreter,
+    op: Callable[..., Tensor],
+    input: Tensor,
+    kernel_size: Setting,
+    dilation: Setting = 1,
+    padding: Setting = 0,
+    stride: Setting = 1,
+) -> Tensor:
+    """Windows side by side (im2col): the mask is laid out alike; padding is no feature.
+
+    Without growth, all of a window is dead that covers nothing active, as in a convolution.
+    """
     mask, x = ad.mask(input), ad.deactivate(input)
     assert mask is not None
+    settings = kernel_size, dilation, padding, stride
 
     def laid_out(part: Tensor) -> Tensor:
-        return op(part.expand(x.shape).float(), *args, **kwargs).bool()
+        return op(part.expand(x.shape).float(), *settings).bool()
 
-    laid = FeatureMask(laid_out(mask.kept), laid_out(mask.everywhere))
-    laid = laid if not bool(laid.everywhere.all()) else FeatureMask(laid.kept)
-    return ad.emit(op(x, *args, **kwargs), laid, clean=True)
+    kept, feature = laid_out(mask.kept), laid_out(mask.everywhere)
+    grown = ad.rule.growth == "window"
+    if not grown:
+        slide = Slide.over(x.shape[-2:], *(per_dim(setting, 2) for setting in (kernel_size, stride, padding, dilation)))
+        covered = renewed_mask(mask, slide.windows(x), ad.rule, tau=0.0).kept.flatten(-2)
+        kept = kept & covered.expand(*x.shape[:-2], -1).repeat_interleave(math.prod(slide.kernel), -2)
+    laid = FeatureMask(kept, None if bool(feature.all()) else feature)
+    return ad.emit(op(x, *settings), laid, clean=grown)
 
 
 @register_rule(F.fold)
@@ -112,6 +127,9 @@ def _chosen(ad: Interpreter, condition: Tensor, x: Any, other: Any, run: Callabl
         kept, feature = (
             torch.where(condition, one, two) for one, two in zip(_parts(ad, x, out), _parts(ad, other, out))
         )
+        for own, constant, where_constant in ((x, other, ~condition), (other, x, condition)):
+            if ad.is_data(own) and not ad.is_data(constant):
+                feature = feature | (written_mask(ad, own).dead & where_constant & (constant == 0))
         mask = FeatureMask(kept, None if bool(feature.all()) else feature)
         return ad.emit(out, aligned(mask, out.dim()), clean=clean)
     factor = written_mask(ad, condition)

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from captum_ad.engine.axes import is_statistic_of
 from captum_ad.engine.crop import Box, Part, room_for
+from captum_ad.engine.definitions import exceeds, renewed
 from captum_ad.engine.interpreter import Interpreter
-from captum_ad.engine.masks import FeatureMask, constant_mask, exceeds, full_mask, renewed
+from captum_ad.engine.masks import FeatureMask, constant_mask, full_mask
 from captum_ad.engine.registry import is_in_place, register_rule, takes_parts
 
 

@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from captum_ad.engine.definitions import Windows, attribute_positions, exceeds, renewed
 from captum_ad.engine.interpreter import Interpreter
-from captum_ad.engine.masks import FeatureMask, Windows, all_of, attribute_positions, exceeds, renewed
+from captum_ad.engine.masks import FeatureMask, all_of
 from captum_ad.engine.registry import register_rule
 from captum_ad.engine.rules.combination import intersection, written_mask
 from captum_ad.engine.rules.windows import Slide

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from captum_ad.engine.definitions import Windows, attribute_positions, renewed
 from captum_ad.engine.interpreter import Interpreter
-from captum_ad.engine.masks import FeatureMask, Windows, attribute_positions, renewed
+from captum_ad.engine.masks import FeatureMask
 from captum_ad.engine.registry import is_in_place, register_rule
 from captum_ad.engine.rules.ordering import refuse_samples
 from captum_ad.engine.tags import tensors_in

@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from captum_ad.engine.definitions import renewed_mask
 from captum_ad.engine.interpreter import Interpreter
-from captum_ad.engine.masks import FeatureMask, constant_mask, renewed_mask
+from captum_ad.engine.masks import FeatureMask, constant_mask
 from captum_ad.engine.registry import register_rule
 from captum_ad.engine.rules.combination import (
     aligned,

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from captum_ad.engine.definitions import attribute_positions
 from captum_ad.engine.interpreter import Interpreter
-from captum_ad.engine.masks import attribute_positions
 from captum_ad.engine.positions import Geometry, sliding_windows, transposed_windows
 from captum_ad.engine.registry import register_rule
 from captum_ad.engine.rules.elementwise import copy

@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
+from captum_ad.engine.definitions import attribute_positions, reduce_positions, renewed_mask
 from captum_ad.engine.interpreter import Interpreter
-from captum_ad.engine.masks import attribute_positions, reduce_positions, renewed_mask
 from captum_ad.engine.positions import transposed_windows
 from captum_ad.engine.registry import register_rule
 from captum_ad.engine.rules.combination import intersection, written_mask

@@ -22,11 +22,13 @@ from torch.utils._pytree import tree_map_only
 
 from captum_ad.engine.axes import Axes, Role, axis
 from captum_ad.engine.context import Context
+from captum_ad.engine.layout import overlaps_itself
 from captum_ad.engine.masks import FeatureMask
 from captum_ad.engine.origins import call_depth
 from captum_ad.engine.registry import TAKES_PARTS, OperationRule, is_in_place, name_of, rule_for
 from captum_ad.engine.select import zeroed
-from captum_ad.engine.tags import Storage, Tag, pointer_of, tag_of, take_tag, tensors_in, version_of
+from captum_ad.engine.tags import Storage, Tag, pointer_of, put_tag, tag_of, take_tag, tensors_in, version_of
+from captum_ad.engine.views import views_of
 from captum_ad.errors import UnsupportedOperationError
 from captum_ad.rule import MaskRule
 
@@ -136,18 +138,50 @@ class Interpreter(Context, TorchFunctionMode):
         outer = self._operation, self._arguments, self._operands, self._tags, self._results  # of a rule that follows
         self._operation, self._arguments, self._results = func, (args, dict(kwargs)), []
         self._operands = tensors_in(*args, *kwargs.values()) if kwargs else tensors_in(*args)
-        if func is Tensor.__setitem__:
-            self._hand_back(*args)
         tags = [(operand, tag) for operand in self._operands if (tag := self._tag(operand)) is not None]
         self._tags = tags
         for operand, tag in tags:
             self._check_version(operand, tag)
         try:
-            return self._run_operation(func, args, kwargs, [tag for _, tag in tags if tag.data])
+            out = self._run_operation(func, args, kwargs, [tag for _, tag in tags if tag.data])
         finally:
             for operand, tag in tags:
                 tag.storage.version = version_of(operand)
             self._operation, self._arguments, self._operands, self._tags, self._results = outer
+        if tags:
+            for view, x, index in views_of(func, args, kwargs, out):
+                if (tag := tag_of(view)) is not None and view is not x:
+                    tag.view_of = x, index
+            for operand, tag in tags:
+                if tag.view_of is not None:
+                    self._write_through(operand, tag, *tag.view_of)
+        return out
+
+    def _renewed(self, x: Tensor, tag: Tag) -> Tag:
+        """Of a part of a tensor that is known, by taking it again."""
+        if tag.view_of is None:
+            return super()._renewed(x, tag)
+        whole, index = tag.view_of
+        again = tag_of(self.follow(whole.__getitem__, index))
+        assert again is not None
+        again.view_of = tag.view_of
+        put_tag(x, again)
+        return again
+
+    def _write_through(self, view: Tensor, before: Tag, x: Tensor, index: Any) -> None:
+        """What was written to a view has been written to the tensor that it is a part of: ``x[index] = view``."""
+        after, of_x = tag_of(view), tag_of(x)
+        if after is None or after is before:
+            return
+        after.view_of, writes = before.view_of, after.storage.mask_writes
+        if of_x is None or not before.mask_writes == of_x.mask_writes == writes - 1 or overlaps_itself(x):
+            return
+        whole: Tag | None = of_x
+        while whole is not None and whole.mask_writes == before.mask_writes:
+            whole.mask_writes = writes  # until now they knew all that was written
+            whole = tag_of(whole.view_of[0]) if whole.view_of is not None else None
+        self.follow(x.__setitem__, index, view)
+        after.mask_writes = after.storage.mask_writes
 
     def _run_operation(
         self, func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], tags: Sequence[Tag]

@@ -37,9 +37,9 @@ _RUNS = itertools.count()
 _METADATA = frozenset(
     getattr(torch.Tensor, name)
     for name in (
-        "size dim ndimension numel nelement stride storage_offset element_size get_device data_ptr "
+        "size dim ndimension numel nelement stride storage_offset element_size get_device "
         "is_contiguous is_floating_point is_complex is_signed is_same_size __len__ __repr__ __format__ "
-        "__hash__ requires_grad_ register_hook retain_grad is_inference untyped_storage is_conj is_pinned "
+        "__hash__ requires_grad_ register_hook retain_grad is_inference is_conj is_pinned "
         "is_neg is_shared dim_order"
     ).split()
 ) | {
@@ -191,6 +191,7 @@ class Interpreter(Context, TorchFunctionMode):
             return self._tagged(func(*args, **kwargs), data=False)
         if func in _METADATA:
             return func(*args, **kwargs)
+        self._check_destinations(func, args, kwargs)
         masked = [tag.mask for tag in tags if tag.mask is not None]
         rule = rule_for(func, bool(masked))
         if rule is None and getattr(func, "__name__", "") == "__get__":
@@ -211,6 +212,13 @@ class Interpreter(Context, TorchFunctionMode):
         # What misses statistics alone, of which no position is left, misses nothing: they are zero.
         args, kwargs = self._deactivated(func, (args, kwargs)) if masked else (args, kwargs)
         return self._tagged(func(*args, **kwargs), data=True)
+
+    def _check_destinations(self, func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        """Refuse to write features into memory of the model or of the caller, while nothing is written yet."""
+        for x in tensors_in(args[:1] if is_in_place(func) else (), kwargs.get("out")):
+            tag = tag_of(x)
+            if tag is None or tag.storage.external:
+                self.refuse("writes features into a tensor of the model")
 
     def _has_statistics_only(self, kwargs: Mapping[str, Any]) -> bool:
         """Whether no operand of the operation that has a mask is a map, or is written to."""

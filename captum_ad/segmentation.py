@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from captum_ad.errors import UnknownNameError
+from captum_ad.extras import needed
 
 Pixels = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64]
@@ -119,12 +120,9 @@ def _grid(pixels: Pixels, n_segments: int, options: dict[str, Any]) -> Labels:
 
 def _segmentation() -> Any:
     try:
-        from skimage import segmentation
+        return needed("skimage", "scikit-image", "superpixels").segmentation
     except ImportError as error:
-        raise ImportError(
-            'superpixels need scikit-image: pip install "captum_ad[superpixels]" (method "grid" does without)'
-        ) from error
-    return segmentation
+        raise ImportError(f'{error}; the method "grid" does without') from error.__cause__
 
 
 _METHODS: Mapping[str, Callable[[Pixels, int, dict[str, Any]], Labels]] = MappingProxyType(

@@ -190,5 +190,5 @@ class TestCaptumsConventions:
 
     def test_missing_matplotlib(self, plot, monkeypatch):
         monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-        with pytest.raises(ImportError, match=r'pip install "captum_ad\[metrics\]"'):
+        with pytest.raises(ImportError, match=r'pip install .*"\.\[metrics\]"'):
             plot(traced(), use_pyplot=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,6 +13,8 @@ from captum_ad.attributions import OVER_SUPERPIXELS, Task
 from captum_ad.cli.models import Classifier
 from captum_ad.metrics import SolidColors, sufficient_explanation
 from captum_ad.metrics.backgrounds import DrawnBackgrounds
+from captum_ad.metrics.explanation import ConfidenceCurve
+from captum_ad.metrics.ranking import ranked
 from captum_ad.metrics.robustness import equal_size_masks, planted_scores
 from captum_ad.painted import masked_forward
 from captum_ad.scoring import Judge
@@ -63,6 +66,12 @@ class Explanation:
         Share of the backgrounds on which the target is the answer.
     rho_at_equal_size : float
         The same for the highest :data:`EQUAL_SIZE` of the attribution, found or not.
+    steps : Tensor
+        int64, shape (H, W), on the CPU: the step of the scan at which a position appears, 0 first.
+    curve : ConfidenceCurve
+        What the scan found after each number of steps.
+    class_kept : Tensor
+        Whether the target is the answer on each background, bool, shape (n,), on the CPU; nowhere if not found.
     """
 
     mask: Tensor
@@ -71,6 +80,15 @@ class Explanation:
     confidence: float
     rho: float
     rho_at_equal_size: float
+    steps: Tensor
+    curve: ConfidenceCurve
+    class_kept: Tensor
+
+    def measures(self) -> dict[str, Any]:
+        """What the summary says of it; None for NaN, which is no JSON."""
+        names = ("found", "size", "confidence", "rho", "rho_at_equal_size")
+        values = {name: getattr(self, name) for name in names}
+        return {name: value if value == value else None for name, value in values.items()}
 
 
 def solid_colors(classifier: Classifier, x: Tensor, n: int, seed: int) -> DrawnBackgrounds:
@@ -108,14 +126,16 @@ def measure(
         How to measure.
     """
     x, over_superpixels = task.x, method in OVER_SUPERPIXELS
+    feature_mask = task.superpixels if over_superpixels else None
+    step = 1 if over_superpixels else max(1, math.ceil(x[0, 0].numel() / STEPS))
     found = sufficient_explanation(
         masked_forward(classifier.model, column),
         x,
         attribution,
         task.target,
         scale.gamma,
-        feature_mask=task.superpixels if over_superpixels else None,
-        step=1 if over_superpixels else max(1, math.ceil(x[0, 0].numel() / STEPS)),
+        feature_mask=feature_mask,
+        step=step,
         allow_other_target=True,
         to_confidence=scale.to_confidence,
         batch_size=scale.batch_size,
@@ -125,5 +145,13 @@ def measure(
     kept, _ = planted_scores(classifier.model, x, masks, scale.backgrounds, judge, scale.batch_size)
     rho, at_equal_size = kept.double().mean(1).tolist()
     return Explanation(
-        found.mask.cpu(), found.found, found.size, found.confidence, rho if found.found else math.nan, at_equal_size
+        found.mask.cpu(),
+        found.found,
+        found.size,
+        found.confidence,
+        rho if found.found else math.nan,
+        at_equal_size,
+        ranked(attribution, x, feature_mask=feature_mask, step=step).steps.cpu(),
+        found.curve,
+        kept[0].cpu() & found.found,
     )

@@ -28,7 +28,7 @@ CHARACTERS_PER_INCH = 10
 OUTLIERS = 2  # per cent of the pixels that may lie beyond a panel's scale, as in Captum's visualisation
 COLOURS = "RdBu_r"
 
-_METHOD_TITLES = {
+METHOD_TITLES = {
     "occlusion": "Occlusion",
     "feature_ablation": "Feature ablation",
     "kernel_shap": "KernelShap",
@@ -70,13 +70,13 @@ def save_figure(
     """
     figure, panels, below = _layout(title, len(methods), len(columns) + 1, photograph.shape[0] / photograph.shape[1])
     for method, row in zip(methods, panels, strict=True):
-        row[0].set_ylabel(_METHOD_TITLES.get(method, method), fontsize=11)
+        row[0].set_ylabel(METHOD_TITLES.get(method, method), fontsize=11)
         _draw_photograph(row[0], photograph, superpixels if method in OVER_SUPERPIXELS else None)
         for column, panel in zip(columns, row[1:], strict=True):
             _draw_heat_map(panel, photograph, attributions[method, column])
             _draw_explanation(panel, explanations[method, column])
     for panel, name in zip(panels[0], ["photograph", *columns], strict=True):
-        panel.set_title(_column_title(name), fontsize=11)
+        panel.set_title(column_title(name), fontsize=11)
     _draw_scale(figure, below)
     figure.savefig(path, dpi=130)
 
@@ -110,7 +110,8 @@ def _draw_scale(figure: Figure, axis: Axes) -> None:
     bar.ax.set_title(note, fontsize=9, color="0.3")
 
 
-def _column_title(name: str) -> str:
+def column_title(name: str) -> str:
+    """What people read above a column."""
     if name == "photograph":
         return "Photograph"
     return f"AD: {name.removeprefix('ad:')}" if name.startswith("ad:") else f"baseline: {name}"

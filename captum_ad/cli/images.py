@@ -1,17 +1,23 @@
-"""Photographs: image files, or those that scikit-image ships, by name."""
+"""Photographs: image files, folders and patterns of them, or those that scikit-image ships, by name."""
 
 from __future__ import annotations
 
+import glob
+import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from captum_ad.cli.errors import InputError
 
 PHOTOGRAPHS = ("camera", "chelsea", "coffee")
 """Names of scikit-image's photographs that stand for a path."""
+
+DEPTHS = (8, 10, 12, 14, 16)
+"""Bits that scanners and cameras use of a pixel of 16."""
 
 
 @dataclass(frozen=True)
@@ -24,26 +30,76 @@ class Photograph:
         Stem of the files that are written about it; unique within a run.
     source : str
         What the user gave: a path, or a name of :data:`PHOTOGRAPHS`.
-    image : PIL.Image.Image
-        RGB, upright.
+    size : tuple of int
+        Width and height, upright.
+    note : str
+        How its values were read, if that was a choice.
     """
 
     name: str
     source: str
-    image: Image.Image
+    size: tuple[int, int]
+    note: str = ""
+
+    @property
+    def image(self) -> Image.Image:
+        """The image, RGB and upright, read from its file anew: many do not fit into memory."""
+        return _load(self.source)[0]
 
 
 def load_photographs(sources: Sequence[str]) -> list[Photograph]:
-    """Every source loaded completely, with a name of its own each.
+    """Every source read completely once, with a name of its own each.
 
     Raises
     ------
     InputError
         If a file is missing, no image, or truncated.
     """
-    return [
-        Photograph(name, source, _load(source)) for name, source in zip(_unique_names(sources), sources, strict=True)
-    ]
+    found = expanded(sources)
+    loaded = []
+    for name, source in zip(_unique_names(found), found, strict=True):
+        image, note = _load(source)
+        loaded.append(Photograph(name, source, image.size, note))
+    return loaded
+
+
+def expanded(sources: Sequence[str]) -> list[str]:
+    """The files that are meant: a folder's images in alphabetical order, those that fit a pattern, and files as given.
+
+    Raises
+    ------
+    InputError
+        If a folder holds no images, or nothing fits a pattern.
+    """
+    files: list[str] = []
+    for source in sources:
+        path = Path(source)
+        if path.is_dir():
+            files += _of_folder(path)
+        elif any(sign in source for sign in "*?[") and not path.exists():
+            matches = sorted(name for name in glob.glob(source, recursive=True) if Path(name).is_file())
+            images = [name for name in matches if _is_image(Path(name))]
+            if not images:
+                raise InputError(f"no image fits {source!r}; {len(matches)} other files do")
+            files += images
+        else:
+            files.append(source)
+    return files
+
+
+def _of_folder(folder: Path) -> list[str]:
+    inside = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    images = [str(path) for path in inside if path.is_file() and _is_image(path)]
+    if not images:
+        below = any(path.is_dir() for path in inside)
+        hint = f"; for those in its folders give '{folder}/**/*.*'" if below else ""
+        raise InputError(f"the folder {str(folder)!r} holds no image that Pillow can read{hint}")
+    return images
+
+
+def _is_image(path: Path) -> bool:
+    _know_heif()
+    return path.suffix.lower() in Image.registered_extensions()
 
 
 def _unique_names(sources: Sequence[str]) -> list[str]:
@@ -59,24 +115,53 @@ def _unique_names(sources: Sequence[str]) -> list[str]:
     return names
 
 
-def _load(source: str) -> Image.Image:
+def _load(source: str) -> tuple[Image.Image, str]:
+    """The image, and how its values were read if that was a choice."""
     path = Path(source)
     if source in PHOTOGRAPHS and not path.exists():
-        return _shipped(source)
+        return _shipped(source), ""
     if not path.exists():
         raise InputError(f"no image at {source!r} (nor a photograph of that name: {', '.join(PHOTOGRAPHS)})")
-    if path.is_dir():
-        raise InputError(f"{source!r} is a directory: give image files")
+    _know_heif()
     try:
         with Image.open(path) as image:
             image.verify()  # finds broken files; the image cannot be used after it
         with Image.open(path) as image:
             image.load()
-            return ImageOps.exif_transpose(image).convert("RGB")
+            upright = ImageOps.exif_transpose(image)
     except UnidentifiedImageError:
-        raise InputError(f"{source!r} is no image that Pillow can read") from None
+        phone = path.suffix.lower() in (".heic", ".heif")
+        hint = ": pip install pillow-heif, or save it as JPEG" if phone else ""
+        raise InputError(f"{source!r} is not an image that Pillow can read{hint}") from None
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
         raise InputError(f"cannot read the image {source!r} (truncated or damaged?): {error}") from None
+    if upright.mode.startswith("I") or upright.mode == "F":
+        return _deep(upright, source)
+    return upright.convert("RGB"), ""
+
+
+def _deep(image: Image.Image, source: str) -> tuple[Image.Image, str]:
+    """A grey image of more than 8 bits, brought to 8: Pillow's own conversion cuts off what is above 255."""
+    values = np.asarray(image).astype(np.float64)
+    low, high = float(values.min()), float(values.max())
+    if image.mode == "F" and low >= 0 and high <= 1:
+        top, meaning = 1.0, "0 to 1"
+    else:
+        depth = next((bits for bits in DEPTHS if high < 2**bits), None)
+        if depth is None or not low >= 0:
+            raise InputError(
+                f"{source!r} has values from {low:g} to {high:g}: expected 0 to 65535, or 0 to 1 for floats; bring "
+                "them to 8 or 16 bits first"
+            )
+        top, meaning = 2.0**depth - 1, f"{depth} bits"
+    grey = Image.fromarray(np.rint(values * (255 / top)).astype(np.uint8))
+    return grey.convert("RGB"), f"{source}: its grey values, up to {high:g}, are taken as {meaning}"
+
+
+def _know_heif() -> None:
+    """Let Pillow read the pictures of phones where the package for it is installed."""
+    if importlib.util.find_spec("pillow_heif") is not None:
+        importlib.import_module("pillow_heif").register_heif_opener()
 
 
 def _shipped(name: str) -> Image.Image:

@@ -7,18 +7,30 @@ import importlib.util
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn, TypeAlias
 
 import torch
 
 from captum_ad import PRESETS, __version__
-from captum_ad.attributions import METHODS, SEARCHED
-from captum_ad.baselines import BASELINES
-from captum_ad.cli.arguments import Parser, at_least
-from captum_ad.cli.errors import InputError
+from captum_ad.attributions import METHODS
+from captum_ad.cli.arguments import (
+    DEFAULT,
+    IMAGES,
+    Parser,
+    add_columns,
+    add_effort,
+    add_folder,
+    add_inputs,
+    add_running,
+    add_target,
+    at_least,
+    listed,
+)
+from captum_ad.cli.errors import InputError, InterruptedRun
 from captum_ad.errors import UnknownNameError, UnsupportedOperationError
+from captum_ad.extras import install_hint
 from captum_ad.painted import MASKING_VALUES
 
 PROGRAM = "captum-ad"
@@ -41,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         0; 2 after bad input, with one line on stderr; 130 after Ctrl-C.
     """
     words = list(sys.argv[1:] if argv is None else argv)
-    resume: Path | None = None
+    resume: Path | bool | None = None
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _terminate)  # so that what is half-made is cleared away
     try:
@@ -50,9 +62,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments.run(arguments, [PROGRAM, *words])
     except SystemExit as stop:  # argparse: --help and --version
         return int(stop.code or 0)
-    except KeyboardInterrupt:
-        left = f"the same command goes on from {str(resume)!r}" if resume else "nothing was written"
-        if resume is None and words[:1] == ["rules"]:
+    except KeyboardInterrupt as stop:
+        left = str(stop) if isinstance(stop, InterruptedRun) else "nothing was written"
+        if isinstance(resume, Path):
+            left = f"the same command goes on from {str(resume)!r}"
+        elif words[:1] == ["rules"]:
             left += "; with --resume FILE.csv it can be interrupted and go on"
         print(f"{PROGRAM}: interrupted, {left}", file=sys.stderr)
         return INTERRUPTED
@@ -76,12 +90,48 @@ def _parser() -> argparse.ArgumentParser:
     parser = Parser(prog=PROGRAM, description="Explanations of image classifiers without a baseline.")
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    _add_explain(commands)
     _add_compare(commands)
     _add_rules(commands)
     return parser
 
 
-_DEFAULT = "(default: %(default)s)"
+def _add_explain(commands: _Commands) -> None:
+    explain = commands.add_parser(
+        "explain",
+        help="what a network sees in one photograph, in seconds",
+        description="Explain what a classifier sees in a photograph by one method with one way of hiding its parts, "
+        "say how much of it alone keeps the class, and write one picture or page.",
+    )
+    explain.add_argument(
+        "image",
+        nargs="?",
+        default="coffee",
+        metavar="PHOTO",
+        help=f"An image file, or one of the photographs chelsea, coffee and camera {DEFAULT}.",
+    )
+    add_inputs(explain.add_argument)
+    add_target(explain.add_argument)
+    explain.add_argument(
+        "--method", default="feature_ablation", help=f"The method is one of {listed(METHODS)} {DEFAULT}."
+    )
+    explain.add_argument(
+        "--masking",
+        default="ad:no-growth-mean",
+        help=f"Parts are hidden by AD, ad:PRESET of {listed(PRESETS)} or ad:KNOB=VALUE,KNOB=VALUE; or by a baseline, "
+        f"of {listed(MASKING_VALUES)} {DEFAULT}.",
+    )
+    add_effort(explain.add_argument)
+    add_running(explain.add_argument, batch="4")
+    explain.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="This file is written: a picture (.png, .jpg, .pdf, .svg) or a page to explore in a browser (.html) "
+        "(default: PHOTO-explained.png).",
+    )
+    explain.add_argument("--force", action="store_true", help="The file is replaced if it exists.")
+    explain.set_defaults(run=_explain)
 
 
 def _add_compare(commands: _Commands) -> None:
@@ -89,15 +139,21 @@ def _add_compare(commands: _Commands) -> None:
         "compare",
         help="AD and baseline attributions of photographs, side by side",
         description="Explain what a classifier sees in photographs with Captum's attributors, each with "
-        "Activation-Deactivation (AD) and with painted baselines, and write figures, the attributions and a summary.",
+        "Activation-Deactivation (AD) and with painted baselines, and write figures, the attributions, a summary and a "
+        "page to explore in a browser.",
     )
-    _add_inputs(compare.add_argument, images="coffee")
+    compare.add_argument("images", nargs="*", metavar="IMAGE", help=f"{IMAGES} (default: coffee).")
+    add_inputs(compare.add_argument)
+    add_target(compare.add_argument)
+    add_columns(compare.add_argument)
+    add_effort(compare.add_argument)
+    add_running(compare.add_argument, batch="4")
+    add_folder(compare.add_argument, out="captum-ad-report")
     compare.add_argument(
-        "--target", type=int, metavar="N", help="index of the class to explain (default: the predicted one)"
+        "--resume",
+        action="store_true",
+        help="A command that was interrupted goes on: photographs that --out has already are not explained again.",
     )
-    _add_columns(compare.add_argument)
-    _add_effort(compare.add_argument)
-    _add_running(compare.add_argument, out="captum-ad-report", batch="4")
     compare.set_defaults(run=_compare)
 
 
@@ -109,28 +165,17 @@ def _add_rules(commands: _Commands) -> None:
         "object or the object itself, under every masking, and say under which one the network keeps its answer most "
         "often. Only photographs count that the network gets right when they are whole.",
     )
-    _add_inputs(rules.add_argument, images="those of --labels or --boxes, or else these three")
-    known = rules.add_mutually_exclusive_group()
-    known.add_argument(
-        "--labels",
-        type=Path,
-        metavar="FILE.csv",
-        help="A file with the columns file and index says which class each photograph is of. Without it, the network's "
-        "own answer is taken to be right.",
+    rules.add_argument(
+        "images", nargs="*", metavar="IMAGE", help=f"{IMAGES} (default: those of --labels or --boxes, or these three)."
     )
-    known.add_argument(
-        "--boxes",
-        type=Path,
-        metavar="FILE.csv",
-        help="The same with the columns left, top, right and bottom, in pixels of the photograph and the last two "
-        "exclusive, which say where the object is.",
-    )
+    add_inputs(rules.add_argument)
+    _add_labels(rules.add_mutually_exclusive_group().add_argument)
     rules.add_argument(
         "--maskings",
         nargs="+",
         metavar="MASKING",
         help="What is tried, two at least: ad:PRESET, or ad:KNOB=VALUE,KNOB=VALUE for a rule of your own, of presets "
-        f"{_listed(PRESETS)}; or a baseline of {_listed(MASKING_VALUES)}. The default is all presets and baselines.",
+        f"{listed(PRESETS)}; or a baseline of {listed(MASKING_VALUES)}. The default is all presets and baselines.",
     )
     rules.add_argument(
         "--resume",
@@ -140,10 +185,35 @@ def _add_rules(commands: _Commands) -> None:
     )
     rules.add_argument("--csv", action="store_true", help="Print the table with all intervals as CSV.")
     rules.add_argument(
-        "--threads", type=at_least(1), metavar="N", help="threads of the CPU (default: as torch chooses)"
+        "--threads", type=at_least(1), metavar="N", help="The CPU works with so many threads (default: torch's choice)."
     )
-    _add_running(rules.add_argument, out="captum-ad-rules", batch="8")
+    add_running(rules.add_argument, batch="8")
+    add_folder(rules.add_argument, out="captum-ad-rules")
     rules.set_defaults(run=_rules)
+
+
+def _add_labels(add: Callable[..., object]) -> None:
+    add(
+        "--labels",
+        type=Path,
+        metavar="FILE.csv",
+        help="A file with the columns file and index says which class each photograph is of. Without it, the network's "
+        "own answer is taken to be right.",
+    )
+    add(
+        "--boxes",
+        type=Path,
+        metavar="FILE.csv",
+        help="The same with the columns left, top, right and bottom, in pixels of the photograph and the last two "
+        "exclusive, which say where the object is.",
+    )
+
+
+def _explain(arguments: argparse.Namespace, command: Sequence[str]) -> None:
+    _require("demo", _DEMO)
+    from captum_ad.cli.explain import explain
+
+    explain(arguments, command)
 
 
 def _compare(arguments: argparse.Namespace, command: Sequence[str]) -> None:
@@ -160,83 +230,6 @@ def _rules(arguments: argparse.Namespace, command: Sequence[str]) -> None:
     rules(arguments, command)
 
 
-def _add_inputs(add: Callable[..., object], images: str) -> None:
-    add("images", nargs="*", metavar="IMAGE", help=f"image files, or chelsea, coffee, camera (default: {images})")
-    add(
-        "--model",
-        default="demo",
-        help="demo (EfficientNet-Lite0), torchvision:NAME, timm:NAME, or package.module:callable for a function "
-        f"that returns a model or (model, transform) {_DEFAULT}",
-    )
-    add("--weights", type=Path, metavar="FILE", help="state dict of the model (default: the published weights)")
-
-
-def _add_columns(add: Callable[..., object]) -> None:
-    presets, painted = ["no-growth-mean", "paper"], ["zero", "min", "max", "avg"]
-    methods = ["occlusion", "feature_ablation", "kernel_shap", "lime"]
-    add(
-        "--methods",
-        nargs="+",
-        default=methods,
-        metavar="METHOD",
-        help=f"of {_listed(METHODS)} (default: {' '.join(methods)})",
-    )
-    add(
-        "--ad",
-        nargs="*",
-        default=presets,
-        metavar="PRESET",
-        help=f"AD columns, of {_listed(PRESETS)}, or knobs as in growth=none,average=active "
-        f"(default: {' '.join(presets)})",
-    )
-    add(
-        "--baselines",
-        nargs="*",
-        default=painted,
-        metavar="NAME",
-        help=f"baseline columns, of {_listed(BASELINES)} (default: {' '.join(painted)})",
-    )
-
-
-def _add_effort(add: Callable[..., object]) -> None:
-    add("--segments", type=at_least(2), default=40, metavar="N", help=f"superpixels, about {_DEFAULT}")
-    add(
-        "--samples",
-        type=at_least(2),
-        default=100,
-        metavar="N",
-        help="perturbations for KernelShap and Lime, better several per superpixel; responsibility and rise run "
-        f"{SEARCHED} times as many {_DEFAULT}",
-    )
-    add(
-        "--gamma",
-        type=float,
-        default=0.9,
-        metavar="SHARE",
-        help=f"an explanation keeps the class at this share of the original confidence {_DEFAULT}",
-    )
-    add(
-        "--backgrounds",
-        type=at_least(1),
-        default=20,
-        metavar="N",
-        help=f"solid colours that explanations are planted on, to measure ρ {_DEFAULT}",
-    )
-
-
-def _add_running(add: Callable[..., object], out: str, batch: str) -> None:
-    default = f"(default: {batch} on the CPU, else 32)"
-    add("--batch-size", type=at_least(1), metavar="N", help=f"inputs per forward {default}")
-    add("--seed", type=at_least(0), default=0, metavar="N", help=f"of the random perturbations {_DEFAULT}")
-    add("--device", default="cpu", help=f"cpu, cuda, cuda:1 … {_DEFAULT}")
-    add("--out", type=Path, default=Path(out), metavar="DIR", help=_DEFAULT)
-    add("--force", action="store_true", help="replace an earlier report's files in --out")
-
-
-def _listed(names: Iterable[str]) -> str:
-    return ", ".join(names)
-
-
 _DEMO = {
     "torchvision": "torchvision",
     "PIL": "pillow",
@@ -244,6 +237,7 @@ _DEMO = {
     "tqdm": "tqdm",
     "skimage": "scikit-image",
     "sklearn": "scikit-learn",
+    "jinja2": "jinja2",
 }
 """What a module of the extra is called by pip."""
 
@@ -251,7 +245,7 @@ _DEMO = {
 def _require(extras: str, modules: Mapping[str, str]) -> None:
     missing = [package for module, package in modules.items() if importlib.util.find_spec(module) is None]
     if missing:
-        raise InputError(f'this command needs {", ".join(missing)}: pip install "captum_ad[{extras}]"')
+        raise InputError(f"this command needs {', '.join(missing)}: {install_hint(missing, extras)}")
 
 
 if __name__ == "__main__":

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,9 @@ import torchvision
 from PIL import Image
 from torch import Tensor, nn
 
+from captum_ad.cli.checkpoints import names_of
 from captum_ad.cli.errors import InputError
+from captum_ad.cli.own_code import made_by, split_name
 from captum_ad.cli.weights import load_weights
 from captum_ad.demo import efficientnet_lite0, imagenet_transform
 from captum_ad.errors import UnknownNameError
@@ -44,6 +44,10 @@ class Classifier:
         May be empty.
     device : torch.device
         Where the model is.
+    transform_from : str
+        Where the transform is from, for people: one that is assumed says so.
+    notes : sequence of str
+        Sentences about what was chosen when the model was loaded.
     """
 
     name: str
@@ -52,10 +56,42 @@ class Classifier:
     transform: Transform
     class_names: Sequence[str]
     device: torch.device
+    transform_from: str = ""
+    notes: Sequence[str] = ()
 
     def class_name(self, index: int) -> str:
         """The name of a class, or its number where there are no names."""
         return self.class_names[index] if index < len(self.class_names) else f"class {index}"
+
+    @property
+    def described_transform(self) -> str:
+        """The transform on one line, and where it is from."""
+        words = " ".join(repr(self.transform).split())
+        return f"{words} ({self.transform_from})" if self.transform_from else words
+
+    def class_index(self, given: str, classes: int) -> int:
+        """The class that a number or a name means.
+
+        Raises
+        ------
+        InputError, UnknownNameError
+            If there is no such class among so many.
+        """
+        if given.removeprefix("-").isdecimal():
+            if not 0 <= int(given) < classes:
+                raise InputError(f"--target {given} is out of range: the model has classes 0 to {classes - 1}")
+            return int(given)
+        if not self.class_names:
+            raise InputError(
+                f"--target {given!r}: the names of the classes are not known, so give a number, 0 to {classes - 1}, or "
+                "the names by --classes FILE"
+            )
+        found = [i for i, name in enumerate(self.class_names) if name.casefold() == given.casefold()]
+        if len(found) > 1:
+            raise InputError(f"--target {given!r}: classes {', '.join(map(str, found))} are called that, give a number")
+        if not found:
+            raise UnknownNameError("class", given, self.class_names)
+        return found[0]
 
     def prepare(self, image: Image.Image) -> Tensor:
         """The model's input for an image, shape (1, C, H, W)."""
@@ -73,56 +109,95 @@ class Classifier:
         mean, std = _normalisation(self.transform)
         return (mean, std) if mean is not None and std is not None and len(mean) == channels else (None, None)
 
-    def displayed(self, x: Tensor) -> npt.NDArray[np.float64]:
-        """The photograph as the model sees it, normalisation undone, shape (H, W, 3), in [0, 1]."""
-        pixels = x[0].detach().double().cpu()
+    def displayed(self, x: Tensor, other: Tensor | None = None) -> npt.NDArray[np.float64]:
+        """The photograph as the model sees it, normalisation undone, shape (H, W, 3), in [0, 1]; or another like it."""
+        seen = x[0].detach().double().cpu()
+        pixels = seen if other is None else other[0].detach().double().cpu()
         mean, std = self.normalisation(pixels.shape[0])
         if mean is not None and std is not None:
             pixels = pixels * torch.tensor(std).double()[:, None, None] + torch.tensor(mean).double()[:, None, None]
-        elif pixels.min() < 0 or pixels.max() > 1:
-            pixels = (pixels - pixels.min()) / (pixels.max() - pixels.min()).clamp(min=1e-12)
+        elif seen.min() < 0 or seen.max() > 1:
+            pixels = (pixels - seen.min()) / (seen.max() - seen.min()).clamp(min=1e-12)
         rgb = pixels if pixels.shape[0] == 3 else pixels.mean(0, keepdim=True).expand(3, -1, -1)
         return np.ascontiguousarray(rgb.clamp(0, 1).permute(1, 2, 0).numpy())
 
 
-def load_classifier(name: str, weights: Path | None, device: torch.device) -> Classifier:
+def load_classifier(name: str, weights: Path | None, device: torch.device, classes: Path | None = None) -> Classifier:
     """The classifier of a name, ready to use.
 
     Parameters
     ----------
     name : str
         ``demo`` (EfficientNet-Lite0, weights included), ``torchvision:NAME``, ``timm:NAME``, or
-        ``package.module:callable``, a function without arguments that returns a model or
-        (model, transform); the working directory is importable.
+        ``package.module:function`` or ``file.py:function``, see :func:`~captum_ad.cli.own_code.made_by`.
     weights : Path, optional
-        A state dict to load. Without it torchvision's and timm's are downloaded.
+        A checkpoint to load, see :func:`~captum_ad.cli.weights.load_weights`. Without it torchvision's and timm's
+        are downloaded. A known network gets a last layer of the size that the file has.
     device : torch.device
         Where the model goes.
+    classes : Path, optional
+        A file with the names of the classes, see :func:`read_class_names`.
 
     Raises
     ------
     InputError, UnknownNameError
         If there is no such model, its weights cannot be had, or they do not fit.
     """
-    source, _, rest = name.partition(":")
+    source, rest = split_name(name)
+    known = True
     if name == "demo":
-        title, model, transform, names = _demo()
+        title, model, transform, names, origin = _demo()
     elif source == "torchvision" and rest:
-        title, model, transform, names = _from_torchvision(rest, download=weights is None)
+        title, model, transform, names, origin = _from_torchvision(rest, download=weights is None)
     elif source == "timm" and rest:
-        title, model, transform, names = _from_timm(rest, download=weights is None)
+        title, model, transform, names, origin = _from_timm(rest, download=weights is None)
     elif rest:
-        title, model, transform, names = _from_callable(source, rest)
+        known = False
+        title, model, transform, names, origin = _from_own_code(name)
+    elif name.endswith(".py"):
+        raise InputError(f"--model {name!r}: which function of the file builds the model? Give {name}:FUNCTION")
     else:
         raise UnknownNameError("model", name, ["demo", *(f"torchvision:{known}" for known in _torchvision_names())])
     if isinstance(model, torch.jit.ScriptModule):
         raise InputError(f"{name!r} is compiled by TorchScript, which AD cannot look into: give the Python model")
+    notes: list[str] = []
     if weights is not None:
-        load_weights(model, weights)
-    return Classifier(name, title, model.eval().to(device), transform, names, device)
+        loaded = load_weights(model, weights, resize_head=known)
+        notes += loaded.notes
+        if known:
+            origin = f"{origin}, assumed for {weights.name}; to use another, give the network as --model mine.py:make"
+        if loaded.classes is not None:
+            notes.append(f"The last layer has {loaded.classes} classes, as in {weights.name}.")
+        names = loaded.class_names or (() if loaded.classes is not None else names)
+    names = read_class_names(classes) if classes is not None else names
+    return Classifier(name, title, model.eval().to(device), transform, names, device, origin, notes)
 
 
-Parts = tuple[str, nn.Module, Transform, Sequence[str]]
+def read_class_names(path: Path) -> list[str]:
+    """Names of classes from a file: a line each, or a JSON list or mapping of numbers to names or the other way.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read or holds no names.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        lines = [line.strip() for line in text.splitlines()]
+        while lines and not lines[-1]:
+            lines.pop()
+        names = names_of(json.loads(text) if path.suffix.lower() == ".json" else lines)
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read --classes {str(path)!r}: {error}") from None
+    if not names:
+        raise InputError(
+            f"--classes {str(path)!r} holds no names of classes: expected a name per line, in the order of the model's "
+            'outputs, or JSON: ["cat", "dog"] or {"0": "cat", "1": "dog"}'
+        )
+    return names
+
+
+Parts = tuple[str, nn.Module, Transform, Sequence[str], str]
 
 
 def _demo() -> Parts:
@@ -131,7 +206,7 @@ def _demo() -> Parts:
         model, transform = efficientnet_lite0()
     except ImportError as error:
         raise InputError(f"{error}, or choose another model with --model") from None
-    return "EfficientNet-Lite0", model, transform, _imagenet_names()
+    return "EfficientNet-Lite0", model, transform, _imagenet_names(), "published with EfficientNet-Lite0"
 
 
 def _from_torchvision(name: str, *, download: bool) -> Parts:
@@ -151,7 +226,7 @@ def _from_torchvision(name: str, *, download: bool) -> Parts:
         # What the published weights of these two were trained with, and weights=None does not set.
         as_published = {"transform_input": True, "init_weights": False} if name in ("googlenet", "inception_v3") else {}
         model = torchvision.models.get_model(name, weights=None, num_classes=len(names), **as_published)
-    return name, model, published.transforms(), names
+    return name, model, published.transforms(), names, f"published with torchvision's {name}"
 
 
 def _from_timm(name: str, *, download: bool) -> Parts:
@@ -166,32 +241,19 @@ def _from_timm(name: str, *, download: bool) -> Parts:
     except Exception as error:  # whatever the hub's client raises without a network
         raise InputError(f"cannot get the weights of timm's {name} ({error}): give them by --weights FILE") from None
     config = timm.data.resolve_data_config({}, model=model)
-    return name, model, timm.data.create_transform(**config), _imagenet_names() if model.num_classes == 1000 else ()
+    names = _imagenet_names() if model.num_classes == 1000 else ()
+    return name, model, timm.data.create_transform(**config), names, f"published with timm's {name}"
 
 
-def _from_callable(module_name: str, attribute: str) -> Parts:
-    with _working_directory_importable():
-        try:
-            module = importlib.import_module(module_name)
-        except Exception as error:
-            raise InputError(f"cannot import {module_name!r} for --model: {type(error).__name__}: {error}") from error
-        make = getattr(module, attribute, None)
-        if make is None:
-            raise UnknownNameError(f"name in {module_name}", attribute, [n for n in dir(module) if n[0] != "_"])
-        if not callable(make):
-            raise InputError(f"{module_name}:{attribute} cannot be called; --model wants a function without arguments")
-        try:
-            made = make()
-        except (Exception, SystemExit) as error:
-            raise InputError(f"{module_name}:{attribute}() failed: {type(error).__name__}: {error}") from error
-    model, transform = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
-    if not isinstance(model, nn.Module) or not (transform is None or callable(transform)):
-        raise InputError(
-            f"{module_name}:{attribute}() returned {type(made).__name__}, "
-            "expected a torch.nn.Module or (module, transform)"
-        )
+def _from_own_code(name: str) -> Parts:
+    model, transform = made_by(name)
+    if transform is not None:
+        return type(model).__name__, model, transform, (), f"of {name}"
+    assumed = (
+        f"ImageNet's, assumed because {name} gave a model alone; to use another, return (model, transform) from it"
+    )
     default = imagenet_transform(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
-    return type(model).__name__, model, transform or default, ()
+    return type(model).__name__, model, default, (), assumed
 
 
 def _normalisation(transform: Any) -> tuple[Sequence[float] | None, Sequence[float] | None]:
@@ -216,13 +278,3 @@ def _imagenet_names() -> Sequence[str]:
 
 def _torchvision_names() -> list[str]:
     return list(torchvision.models.list_models(module=torchvision.models))
-
-
-@contextmanager
-def _working_directory_importable() -> Iterator[None]:
-    entry = str(Path.cwd())
-    sys.path.insert(0, entry)
-    try:
-        yield
-    finally:
-        sys.path.remove(entry)

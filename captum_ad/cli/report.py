@@ -1,11 +1,11 @@
-"""What a comparison leaves behind: a figure and an archive per photograph, a summary, a table."""
+"""What a command leaves behind: a figure and an archive per photograph, a summary, a page."""
 
 from __future__ import annotations
 
 import json
+import os
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,111 +14,127 @@ import numpy as np
 import torch
 
 from captum_ad import __version__
-from captum_ad.attributions import Result, Task
-from captum_ad.cli.explanations import EQUAL_SIZE, Explanation, Scale
+from captum_ad.cli.errors import InputError
 from captum_ad.cli.figure import save_figure
 from captum_ad.cli.images import Photograph
 from captum_ad.cli.models import Classifier
+from captum_ad.cli.predictions import Comparison
 
-SUMMARY = "summary.json"
+SUMMARY, PAGE = "summary.json", "report.html"
+SCHEMA = 2
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """Everything that was found about one photograph.
+def figure_name(photograph: Photograph) -> str:
+    """File name of a photograph's figure."""
+    return f"{photograph.name}.png"
 
-    Attributes
-    ----------
-    photograph : Photograph
-        Which.
-    task : Task
-        What was explained.
-    confidence : float
-        Probability of the target class.
-    predicted : int
-        The most probable class.
-    scale : Scale
-        How explanations are measured.
-    results : dict
-        (method, column) to an attribution.
-    explanations : dict
-        (method, column) to the sufficient explanation that it gives.
-    """
 
-    photograph: Photograph
-    task: Task
-    scale: Scale
-    confidence: float
-    predicted: int
-    results: dict[tuple[str, str], Result] = field(default_factory=dict)
-    explanations: dict[tuple[str, str], Explanation] = field(default_factory=dict)
-
-    @property
-    def figure_name(self) -> str:
-        """File name of the figure."""
-        return f"{self.photograph.name}.png"
-
-    @property
-    def archive_name(self) -> str:
-        """File name of the attributions."""
-        return f"{self.photograph.name}.npz"
+def archive_name(photograph: Photograph) -> str:
+    """File name of a photograph's attributions."""
+    return f"{photograph.name}.npz"
 
 
 def file_names(photographs: Sequence[Photograph]) -> list[str]:
-    """The names of all files of a report, the summary last."""
-    return [name for p in photographs for name in (f"{p.name}.png", f"{p.name}.npz")] + [SUMMARY]
+    """The names of all files of a report."""
+    return [name for one in photographs for name in (figure_name(one), archive_name(one))] + [SUMMARY, PAGE]
 
 
-def write_comparison(
-    folder: Path, classifier: Classifier, comparison: Comparison, methods: Sequence[str], columns: Sequence[str]
-) -> None:
-    """Write the figure and the attributions of one photograph.
-
-    The archive holds ``METHOD/COLUMN`` (float, shape (C, H, W)), ``explanation/METHOD/COLUMN`` (bool, (H, W)),
-    ``superpixels`` (H, W) and ``target``.
-    """
-    task = comparison.task
-    superpixels = task.superpixels[0, 0].cpu().numpy()
-    attributions = {key: result.attribution.numpy() for key, result in comparison.results.items()}
-    save_figure(
-        folder / comparison.figure_name,
-        f"{classifier.title} on {comparison.photograph.name}: {describe(classifier, comparison)}",
-        classifier.displayed(task.x),
-        superpixels,
-        methods,
-        columns,
-        attributions,
-        comparison.explanations,
-    )
-    named: dict[str, Any] = {f"{method}/{column}": array for (method, column), array in attributions.items()}
-    for (method, column), found in comparison.explanations.items():
-        named[f"explanation/{method}/{column}"] = found.mask.numpy()
-    np.savez_compressed(folder / comparison.archive_name, superpixels=superpixels, target=task.target, **named)
-
-
-def describe(classifier: Classifier, comparison: Comparison) -> str:
-    """The explained class and its probability, in words."""
+def described(classifier: Classifier, comparison: Comparison) -> str:
+    """The network, the photograph, the explained class and its probability, in words."""
     target = comparison.task.target
-    name = classifier.class_name(target)
-    words = f"{name} ({target}), confidence {comparison.confidence:.2f}"
+    words = (
+        f"{classifier.title} on {comparison.photograph.name}: {classifier.class_name(target)} ({target}), confidence "
+        f"{comparison.confidence:.2f}"
+    )
     if target != comparison.predicted:
         words += f"; predicted {classifier.class_name(comparison.predicted)} ({comparison.predicted})"
     return words
 
 
-def write_summary(
-    folder: Path,
-    command: Sequence[str],
-    settings: Mapping[str, Any],
-    classifier: Classifier,
-    found: Sequence[Comparison],
-) -> None:
-    """Write ``summary.json``: what ran, on what, and what it cost."""
-    summary = {
-        "schema": 1,
+def draw(path: Path, classifier: Classifier, comparison: Comparison) -> None:
+    """Write the figure of one photograph."""
+    keys = list(comparison.results)
+    save_figure(
+        path,
+        described(classifier, comparison),
+        classifier.displayed(comparison.task.x),
+        comparison.task.superpixels[0, 0].cpu().numpy(),
+        list(dict.fromkeys(method for method, _ in keys)),
+        list(dict.fromkeys(column for _, column in keys)),
+        {key: result.attribution.numpy() for key, result in comparison.results.items()},
+        comparison.explanations,
+    )
+
+
+def arrays(classifier: Classifier, comparison: Comparison) -> dict[str, Any]:
+    """What the archive of one photograph holds.
+
+    Returns
+    -------
+    dict
+        ``METHOD/COLUMN``: the attribution, float, (C, H, W). ``explanation/METHOD/COLUMN``: bool, (H, W).
+        ``steps/METHOD/COLUMN``: the step of the scan at which a position appears, (H, W), and
+        ``curve/METHOD/COLUMN``: size, confidence and whether the class is kept after so many steps, (3, steps + 1).
+        ``kept/METHOD/COLUMN``: whether the explanation keeps the class on each background, bool, (n).
+        ``superpixels``: (H, W). ``target``. ``photograph``: what the model saw, uint8, (H, W, 3). ``backgrounds``:
+        their colours, uint8, (n, 3).
+    """
+    task, colours = comparison.task, comparison.scale.backgrounds
+    shown = classifier.displayed(task.x)
+    solid = [classifier.displayed(task.x, colours.batch(i, i + 1)[:, :, :1, :1])[0, 0] for i in range(colours.n)]
+    found: dict[str, Any] = {
+        "superpixels": task.superpixels[0, 0].cpu().numpy(),
+        "target": task.target,
+        "photograph": _bytes(shown),
+        "backgrounds": _bytes(np.stack(solid)),
+    }
+    for (method, column), result in comparison.results.items():
+        explanation, key = comparison.explanations[method, column], f"{method}/{column}"
+        curve = explanation.curve
+        found[key] = result.attribution.numpy()
+        found[f"explanation/{key}"] = explanation.mask.numpy()
+        found[f"steps/{key}"] = explanation.steps.numpy().astype(np.int16)
+        found[f"curve/{key}"] = torch.stack([curve.sizes, curve.values, curve.class_kept.double()]).cpu().numpy()
+        found[f"kept/{key}"] = explanation.class_kept.numpy()
+    return found
+
+
+def entry(classifier: Classifier, comparison: Comparison) -> dict[str, Any]:
+    """What the summary says of one photograph."""
+    task, photograph = comparison.task, comparison.photograph
+    measured: dict[str, dict[str, Any]] = {}
+    for (method, column), result in comparison.results.items():
+        measured.setdefault(method, {})[column] = {
+            "seconds": round(result.seconds, 3),
+            "forwards": result.forwards,
+            "explanation": comparison.explanations[method, column].measures(),
+        }
+    return {
+        "file": photograph.source,
+        "title": described(classifier, comparison),
+        "note": photograph.note,
+        "size": list(photograph.size),
+        "input_shape": list(task.x.shape[1:]),
+        "figure": figure_name(photograph),
+        "attributions": archive_name(photograph),
+        "target": {"index": task.target, "name": classifier.class_name(task.target)},
+        "confidence": comparison.confidence,
+        "predicted": {"index": comparison.predicted, "name": classifier.class_name(comparison.predicted)},
+        "superpixels": int(task.superpixels.max()) + 1,
+        "methods": measured,
+    }
+
+
+def summary_of(
+    command: Sequence[str], settings: Mapping[str, Any], classifier: Classifier, entries: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """What ran, on what, and what it found and cost."""
+    return {
+        "schema": SCHEMA,
         "command": list(command),
-        "model": classifier.name,
         "explained": "the model's raw output for the target class (the logit, if the model ends without softmax)",
+        "transform": classifier.described_transform,
+        "notes": list(classifier.notes),
         "versions": {
             "captum_ad": __version__,
             "captum": version("captum"),
@@ -128,69 +144,74 @@ def write_summary(
         "device": str(classifier.device),
         "threads": torch.get_num_threads(),
         **settings,
-        "images": [_entry(classifier, comparison) for comparison in found],
+        "images": list(entries),
     }
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file so that it is there as a whole, or as it was before."""
+    temporary = path.with_name(f".{path.name}.new")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_summary(folder: Path, summary: Mapping[str, Any]) -> None:
+    """Write ``summary.json``."""
     text = json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False)
-    (folder / SUMMARY).write_text(text + "\n", encoding="utf-8")
+    write_text(folder / SUMMARY, text + "\n")
 
 
-def _entry(classifier: Classifier, comparison: Comparison) -> dict[str, Any]:
-    task = comparison.task
-    measured: dict[str, dict[str, Any]] = {}
-    for (method, column), result in comparison.results.items():
-        explanation = comparison.explanations[method, column]
-        measured.setdefault(method, {})[column] = {
-            "seconds": round(result.seconds, 3),
-            "forwards": result.forwards,
-            "explanation": {
-                name: value if value == value else None  # NaN is no JSON
-                for name, value in vars(explanation).items()
-                if name != "mask"
-            },
-        }
-    return {
-        "file": comparison.photograph.source,
-        "size": list(comparison.photograph.image.size),
-        "input_shape": list(task.x.shape[1:]),
-        "figure": comparison.figure_name,
-        "attributions": comparison.archive_name,
-        "target": {"index": task.target, "name": classifier.class_name(task.target)},
-        "confidence": comparison.confidence,
-        "predicted": {"index": comparison.predicted, "name": classifier.class_name(comparison.predicted)},
-        "superpixels": int(task.superpixels.max()) + 1,
-        "methods": measured,
-    }
+def read_summary(folder: Path) -> dict[str, Any]:
+    """The summary of an earlier report; empty if there is none that this version can read."""
+    try:
+        summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return summary if isinstance(summary, dict) and isinstance(summary.get("images"), list) else {}
 
 
-def results_table(found: Sequence[Comparison], methods: Sequence[str], columns: Sequence[str]) -> str:
-    """Means over photographs of what was measured, per method and column, as lines of text."""
-    rows = [["method", "masking", "size", "confidence", "ρ", f"ρ at size {EQUAL_SIZE:g}", "seconds"]]
-    for method in methods:
-        for column in columns:
-            ours = [one.explanations[method, column] for one in found]
-            sufficient = [one for one in ours if one.found]
-            cells = [_mean([getattr(one, name) for one in sufficient]) for name in ("size", "confidence", "rho")]
-            cells.append(_mean([one.rho_at_equal_size for one in ours]))
-            spent = sum(one.results[method, column].seconds for one in found)
-            missing = f"  (none found in {len(ours) - len(sufficient)})" if len(sufficient) < len(ours) else ""
-            rows.append([method, column, *cells, f"{spent:7.1f}{missing}"])
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]) - 1)]
-    lines = []
-    for *row, seconds in rows:
-        aligned = [cell.ljust(w) if i < 2 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths))]
-        lines.append("  ".join([*aligned, seconds]))
-    return "\n".join(lines)
+def files_of(summary: Mapping[str, Any]) -> list[str]:
+    """The names of all files that a summary knows, itself included."""
+    named = [one.get(kind) for one in summary.get("images", ()) for kind in ("figure", "attributions")]
+    return [name for name in named if isinstance(name, str)] + ([SUMMARY, PAGE] if summary else [])
 
 
-def legend(comparison: Comparison) -> str:
-    """What the numbers of the table are."""
-    gamma, colours = comparison.scale.gamma, comparison.scale.backgrounds.n
-    return (
-        f"size: share of the image that alone keeps the class, at {gamma:g} of its confidence or more\n"
-        f"ρ: share of {colours} solid colours on which that still gets the class; it grows with the size, so compare\n"
-        f"ρ at equal size: of the best {EQUAL_SIZE:.0%} of each attribution"
-    )
+def entries_to_keep(
+    folder: Path, settings: Mapping[str, Any], photographs: Sequence[Photograph]
+) -> list[dict[str, Any]]:
+    """What an earlier run with the same settings found about these photographs.
+
+    Raises
+    ------
+    InputError
+        If its settings were others, or it has photographs that are not among these.
+    """
+    summary = read_summary(folder)
+    if not summary:
+        return []
+    if summary.get("schema") != SCHEMA:
+        raise InputError(
+            f"{str(folder / SUMMARY)!r} is of another version: it cannot be gone on with, start with --force"
+        )
+    other = [name for name, value in settings.items() if summary.get(name) != value]
+    if other:
+        was = ", ".join(f"{name} {summary.get(name)!r} (now {settings[name]!r})" for name in other)
+        raise InputError(
+            f"--resume: the report in {str(folder)!r} had other settings, {was}: give the same, or --force"
+        )
+    expected = {(one.source, figure_name(one)) for one in photographs}
+    unknown = [one["file"] for one in summary["images"] if (one["file"], one["figure"]) not in expected]
+    if unknown:
+        raise InputError(
+            f"--resume: the report in {str(folder)!r} has {unknown[0]!r}, which is not among the images in that place: "
+            "give the same images, or --force"
+        )
+    kept: list[dict[str, Any]] = summary["images"]
+    return kept
 
 
-def _mean(values: Sequence[float]) -> str:
-    return f"{sum(values) / len(values):.2f}" if values else "–"
+def _bytes(pixels: Any) -> Any:
+    return np.rint(np.clip(pixels, 0, 1) * 255).astype(np.uint8)

@@ -13,13 +13,15 @@ import torch
 from torch import Tensor
 
 from captum_ad.attributions import seeded
-from captum_ad.cli.compare import device_named, probabilities
+from captum_ad.cli.devices import device_named
 from captum_ad.cli.errors import InputError
-from captum_ad.cli.images import PHOTOGRAPHS, load_photographs
+from captum_ad.cli.images import PHOTOGRAPHS, expanded, load_photographs
 from captum_ad.cli.labels import Box, Label, carried_box, labels_of, read_labels
 from captum_ad.cli.models import Classifier, load_classifier
-from captum_ad.cli.output import staged
+from captum_ad.cli.output import refuse_occupied, staged
+from captum_ad.cli.predictions import probabilities
 from captum_ad.errors import UnknownNameError, UnsupportedOperationError
+from captum_ad.extras import install_hint
 from captum_ad.metrics import Recommendation, recommend_rule
 from captum_ad.metrics.masking_names import all_maskings
 from captum_ad.metrics.recommendation import NoneRightError
@@ -59,9 +61,11 @@ def rules(arguments: argparse.Namespace, command: Sequence[str]) -> None:
     device = device_named(arguments.device)
     sources, labels = _labelled(arguments)
     maskings = arguments.maskings or _possible_maskings()
-    with staged(arguments.out, [TABLE, RECORDS, FIGURE], force=arguments.force) as folder:
+    files = [TABLE, RECORDS, FIGURE]
+    refuse_occupied(arguments.out, files, force=arguments.force)
+    with staged(arguments.out, files) as folder:
         with seeded(arguments.seed, device):
-            classifier = load_classifier(arguments.model, arguments.weights, device)
+            classifier = load_classifier(arguments.model, arguments.weights, device, arguments.classes)
         with _threads(arguments.threads):
             photographs = _prepared(sources, labels, classifier)
             found = _recommended(arguments, classifier, photographs, maskings)
@@ -79,7 +83,7 @@ def rules(arguments: argparse.Namespace, command: Sequence[str]) -> None:
 
 def _labelled(arguments: argparse.Namespace) -> tuple[list[str], list[Label] | None]:
     """The photographs, each once, and their labels if there are any."""
-    sources = list(dict.fromkeys(arguments.images))
+    sources = list(dict.fromkeys(expanded(arguments.images)))
     path = arguments.boxes or arguments.labels
     if path is None:
         return sources or list(PHOTOGRAPHS), None
@@ -92,18 +96,21 @@ def _possible_maskings() -> list[str]:
     """Every masking, but for inpaint where OpenCV is missing, which is said."""
     if importlib.util.find_spec("cv2") is not None:
         return all_maskings()
-    print('inpaint is left out, it needs OpenCV: pip install "captum_ad[inpaint]"', file=sys.stderr)
+    print(
+        f"inpaint is left out, it needs OpenCV: {install_hint(['opencv-python-headless'], 'inpaint')}", file=sys.stderr
+    )
     return [masking for masking in all_maskings() if masking != "inpaint"]
 
 
 def _prepared(sources: Sequence[str], labels: Sequence[Label] | None, classifier: Classifier) -> _Photographs:
     found = _Photographs()
     for place, source in enumerate(sources):
-        (photograph,) = load_photographs([source])  # one at a time: many large ones do not fit into memory
-        x = classifier.prepare(photograph.image)
+        (photograph,) = load_photographs([source])
+        image = photograph.image  # one at a time: many large ones do not fit into memory
+        x = classifier.prepare(image)
         label = None if labels is None else labels[place]
         if label is not None and label.box is not None:
-            carried = carried_box(label.box, photograph.image, classifier, source)
+            carried = carried_box(label.box, image, classifier, source)
             if carried.box is None or carried.share < LEAST_SHARE:
                 found.cropped_away.append(source)
                 continue
@@ -119,7 +126,7 @@ def _prepared(sources: Sequence[str], labels: Sequence[Label] | None, classifier
     if not found.inputs:
         raise InputError(
             f"the transform crops more than half of the object away in all {len(sources)} photographs: are the boxes "
-            f"in pixels of the files? Transform: {_transform(classifier)}"
+            f"in pixels of the files? Transform: {classifier.described_transform}"
         )
     return found
 
@@ -143,7 +150,7 @@ def _recommended(
     except (UnsupportedOperationError, UnknownNameError, torch.OutOfMemoryError):
         raise
     except NoneRightError as error:
-        raise InputError(f"{error} Transform: {_transform(classifier)}") from None
+        raise InputError(f"{error} Transform: {classifier.described_transform}") from None
     except (ValueError, ImportError) as error:
         raise InputError(str(error)) from error
     except Exception as error:  # of the user's own model
@@ -155,13 +162,8 @@ def _about(classifier: Classifier, photographs: _Photographs, found: Recommendat
     if photographs.cropped_away:
         count = len(photographs.cropped_away)
         lines.append(f"Left out: {count} more, of whose object the transform crops away more than half.")
-    lines.append(f"Transform: {_transform(classifier)}")
+    lines.append(f"Transform: {classifier.described_transform}")
     return " ".join(lines)
-
-
-def _transform(classifier: Classifier) -> str:
-    """The transform on one line."""
-    return " ".join(repr(classifier.transform).split())
 
 
 @contextmanager

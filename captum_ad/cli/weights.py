@@ -1,43 +1,81 @@
-"""Weights from a file: read without running code in it, and loaded only if they fit."""
+"""Weights from a file: the state dict in it, loaded only if it fits."""
 
 from __future__ import annotations
 
-import pickle
-import re
-import warnings
-import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from captum_ad.cli.checkpoints import read_checkpoint
 from captum_ad.cli.errors import InputError
 
+PREFIXES = ("module.", "model.", "net.", "network.", "model_ema.", "ema_model.", "ema.")
+"""What wrappers (DataParallel, Lightning modules, averaged models) put before the names of a network's weights."""
+
+_COMPILED = "_orig_mod."
 _AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")  # GoogLeNet's and Inception's training heads: eval mode never runs them
-_OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.\w+)$")  # names in torchvision's published files
+_Head = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d
 
 
-def load_weights(model: nn.Module, path: Path) -> None:
+@dataclass(frozen=True)
+class Loaded:
+    """What came with the weights.
+
+    Attributes
+    ----------
+    class_names : sequence of str
+        Empty if the file has none.
+    classes : int, optional
+        How many classes the last layer was given, if the file has another number than the network had.
+    notes : sequence of str
+        Sentences about what was chosen and what was left alone.
+    """
+
+    class_names: Sequence[str]
+    classes: int | None
+    notes: Sequence[str]
+
+
+def load_weights(model: nn.Module, path: Path, *, resize_head: bool = False) -> Loaded:
     """Load the state dict in a file into a model.
 
-    The file is read with ``torch.load(weights_only=True)``. The state dict may stand under the key
-    ``state_dict`` or ``model``, carry DataParallel's prefix ``module.``, and be of another precision.
+    See :func:`~captum_ad.cli.checkpoints.read_checkpoint` for the files that can be read. The names may carry the
+    prefixes of wrappers, and the weights may be of another precision.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Changed only if everything fits.
+    path : Path
+        The file.
+    resize_head : bool
+        Give the last layer as many classes as the file has, if nothing else differs.
 
     Raises
     ------
     InputError
         If the file is missing, is no checkpoint, or does not fit the model.
     """
-    state = _read(path)
+    checkpoint = read_checkpoint(path)
     wanted = model.state_dict()
+    state, notes = _peeled(checkpoint.state, wanted)
+    if checkpoint.others:
+        beside = ", ".join(map(repr, checkpoint.others))
+        notes.insert(0, f"The weights are those under {checkpoint.key!r} in {path.name}; it has {beside} as well.")
     needed = [key for key in wanted if not key.startswith(_AUXILIARY) and not key.endswith("num_batches_tracked")]
     missing = [key for key in needed if key not in state]
     unexpected = [key for key in state if key not in wanted and not key.startswith(_AUXILIARY)]
     shapes = [key for key in wanted if key in state and wanted[key].shape != state[key].shape]
+    classes = None
+    if shapes and not missing and not unexpected and resize_head:
+        classes = _resized(model, state, shapes)
+        shapes = [] if classes is not None else shapes
     if missing or unexpected or shapes:
         problems = [
-            f"{len(keys)} of {of} {what} ({', '.join(keys[:3])}{', …' if len(keys) > 3 else ''})"
+            f"{len(keys)} of {of} {what} ({', '.join(keys[:3])}{' and so on' if len(keys) > 3 else ''})"
             for keys, of, what in (
                 (missing, len(needed), "keys missing"),
                 (unexpected, len(state), "keys unexpected"),
@@ -45,33 +83,59 @@ def load_weights(model: nn.Module, path: Path) -> None:
             )
             if keys
         ]
-        raise InputError(f"the weights in {str(path)!r} do not fit {type(model).__name__}: {'; '.join(problems)}")
-    model.load_state_dict({key: value for key, value in state.items() if key in wanted}, strict=False)
-
-
-def _read(path: Path) -> dict[str, Tensor]:
-    if not path.is_file():
-        raise InputError(f"no weights file at {str(path)!r}")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about pickles that it then refuses
-            loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
-        what = "it holds more than tensors, e.g. a whole model" if zipfile.is_zipfile(path) else type(error).__name__
         raise InputError(
-            f"{str(path)!r} is no checkpoint that torch.load(weights_only=True) reads ({what}): "
-            "save the weights with torch.save(model.state_dict(), FILE)"
-        ) from None
-    state = _unwrapped(loaded)
-    if not state or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()):
-        raise InputError(f"{str(path)!r} holds no state dict (names to tensors): save model.state_dict()")
-    if all(key.startswith("module.") for key in state):
-        state = {key.removeprefix("module."): value for key, value in state.items()}
-    return {_OLD_DENSENET.sub(r"\1\2", key): value for key, value in state.items()}
+            f"the weights in {str(path)!r} do not fit {type(model).__name__}: {'; '.join(problems)}. A network that "
+            "was changed is given as Python code: --model mine.py:make, a function that builds it"
+        )
+    shapes_now = {key: value.shape for key, value in model.state_dict().items()}
+    fitting = {key: value for key, value in state.items() if shapes_now.get(key) == value.shape}
+    model.load_state_dict(fitting, strict=False)
+    return Loaded(checkpoint.class_names, classes, notes)
 
 
-def _unwrapped(loaded: Any) -> dict[str, Any]:
-    for key in ("state_dict", "model"):
-        if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
-            return dict(loaded[key])
-    return dict(loaded) if isinstance(loaded, dict) else {}
+def _peeled(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
+    """The state without wrappers' prefixes, as long as that makes more names fit; and what was left out with them."""
+    peeled, notes = dict(state), []
+    if not any(_COMPILED in key for key in wanted):
+        peeled = {key.replace(_COMPILED, ""): value for key, value in peeled.items()}
+    while True:
+        fitting = len(peeled.keys() & wanted.keys())
+        for prefix in PREFIXES:
+            inner = {key.removeprefix(prefix): value for key, value in peeled.items() if key.startswith(prefix)}
+            if len(inner.keys() & wanted.keys()) > fitting or (
+                inner and not fitting and any(key.startswith(PREFIXES) for key in inner)
+            ):
+                left = [key for key in peeled if not key.startswith(prefix)]
+                if left:
+                    some = ", ".join(left[:3])
+                    notes.append(
+                        f"Left out of the weights, which are those under {prefix!r}: {len(left)} more ({some})."
+                    )
+                peeled = inner
+                break
+        else:
+            return peeled, notes
+
+
+def _resized(model: nn.Module, state: Mapping[str, Tensor], shapes: Sequence[str]) -> int | None:
+    """Give the layers with weights of another shape the file's number of outputs, if only that differs."""
+    before, after = set(), set()
+    heads: dict[str, _Head] = {}
+    for key in shapes:
+        owner, _, name = key.rpartition(".")
+        head = model.get_submodule(owner)
+        there, given = getattr(head, name).shape, state[key].shape
+        if not isinstance(head, _Head) or not given or there[1:] != given[1:] or getattr(head, "groups", 1) != 1:
+            return None
+        heads[owner] = head
+        before.add(int(there[0]))
+        after.add(int(given[0]))
+    if len(before) != 1 or len(after) != 1:
+        return None
+    (classes,) = after
+    for head in heads.values():
+        for name, parameter in list(head.named_parameters(recurse=False)):
+            shape = (classes, *parameter.shape[1:])
+            setattr(head, name, nn.Parameter(torch.zeros(shape, dtype=parameter.dtype, device=parameter.device)))
+        setattr(head, "out_features" if isinstance(head, nn.Linear) else "out_channels", classes)
+    return classes

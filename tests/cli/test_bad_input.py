@@ -29,16 +29,19 @@ def test_missing_image(refused):
     assert "chelsea" in refused(images=("chelse",))
 
 
-def test_directory_as_image(refused, here):
+def test_folders_and_patterns_without_images(refused, here):
     (here / "folder").mkdir()
-    assert "is a directory" in refused(images=("folder",))
+    assert "the folder 'folder' holds no image" in refused(images=("folder",))
+    (here / "folder/inner").mkdir()
+    assert "'folder/**/*.*'" in refused(images=("folder",))
+    assert "no image fits '*.jpg'" in refused(images=("*.jpg",))
 
 
 def test_file_that_is_no_image(refused, here):
     (here / "notes.png").write_text("not a picture")
     (here / "empty.jpg").write_bytes(b"")
-    assert "is no image" in refused(images=("notes.png",))
-    assert "is no image" in refused(images=("empty.jpg",))
+    assert "is not an image" in refused(images=("notes.png",))
+    assert "is not an image" in refused(images=("empty.jpg",))
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "BMP", "WEBP"])
@@ -60,7 +63,7 @@ def test_truncated_image(refused, here, kind, share):
         (("--ad", "--baselines"), "nothing to compare"),
         (("--target", "5"), "--target 5 is out of range: the model has classes 0 to 4"),
         (("--target", "-1"), "--target -1 is out of range"),
-        (("--target", "cat"), "invalid int value: 'cat'"),
+        (("--target", "cat"), "--target 'cat': the names of the classes are not known"),
         (("--samples", "1"), "must be at least 2"),
         (("--segments", "0"), "must be at least 2"),
         (("--batch-size", "0"), "must be at least 1"),
@@ -139,7 +142,7 @@ def test_missing_packages_are_named(refused, monkeypatch):
 
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name == "skimage" else find(name, *a))
-    assert 'needs scikit-image: pip install "captum_ad[demo]"' in refused()
+    assert 'needs scikit-image: pip install scikit-image (or pip install ".[demo]"' in refused()
 
 
 def test_occupied_out_is_refused_before_anything_runs(compare, here):
@@ -157,7 +160,9 @@ def test_force_replaces_our_files_and_leaves_others(compare, here):
     (here / "out/mine.txt").write_text("keep")
     (here / "out/photo.npz").write_text("old")
     assert compare(*quick, "--force").code == 0
-    assert sorted(p.name for p in (here / "out").iterdir()) == ["mine.txt", "photo.npz", "photo.png", "summary.json"]
+    assert sorted(p.name for p in (here / "out").iterdir()) == [
+        *("mine.txt", "photo.npz", "photo.png", "report.html", "summary.json")
+    ]
     assert (here / "out/mine.txt").read_text() == "keep"
     assert (here / "out/photo.npz").read_bytes()[:2] == b"PK"
 
@@ -167,7 +172,7 @@ def test_an_empty_out_and_a_nested_new_one_are_fine(compare, here):
     (here / "empty").mkdir()
     assert compare(*quick, "--out", "empty").code == 0
     assert compare(*quick, "--out", "a/b/c").code == 0
-    assert len(list((here / "empty").iterdir())) == len(list((here / "a/b/c").iterdir())) == 3
+    assert len(list((here / "empty").iterdir())) == len(list((here / "a/b/c").iterdir())) == 4
 
 
 def test_unwritable_out_is_refused_before_anything_runs(refused, here):

@@ -193,5 +193,5 @@ class TestSuperpixels:
     def test_missing_package(self, monkeypatch):
         monkeypatch.setitem(sys.modules, "skimage", None)
         monkeypatch.setitem(sys.modules, "skimage.segmentation", None)
-        with pytest.raises(ImportError, match=r'pip install "captum_ad\[superpixels\]"'):
+        with pytest.raises(ImportError, match=r'pip install .*"\.\[superpixels\]"'):
             present_masks(photographs(1), [0.5], "superpixels")

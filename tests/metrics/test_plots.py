@@ -317,5 +317,5 @@ class TestCaptumsConventions:
     def test_missing_matplotlib(self, calls, monkeypatch):
         monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
         for call in calls:
-            with pytest.raises(ImportError, match=r'pip install "captum_ad\[metrics\]"'):
+            with pytest.raises(ImportError, match=r'pip install .*"\.\[metrics\]"'):
                 call(use_pyplot=False)

@@ -198,5 +198,5 @@ def test_noise_that_is_no_deviation_is_refused(x, noise):
 
 def test_without_scipy_the_line_that_installs_it_is_shown(x, monkeypatch):
     monkeypatch.setitem(sys.modules, "scipy.sparse", None)
-    with pytest.raises(ImportError, match=r'scipy: pip install "captum_ad\[metrics\]"'):
+    with pytest.raises(ImportError, match=r'scipy: pip install .*"\.\[metrics\]"'):
         linear(x, randn(4, 2, 1, 8, 8) > 0)

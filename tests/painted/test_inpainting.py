@@ -102,5 +102,5 @@ def test_without_a_mask_there_is_no_inpainting(x):
 
 def test_without_opencv_the_line_that_installs_it_is_shown(x, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "cv2", None)
-    with pytest.raises(ImportError, match=r'OpenCV: pip install "captum_ad\[inpaint\]"'):
+    with pytest.raises(ImportError, match=r'opencv-python-headless: pip install .*"\.\[inpaint\]"'):
         inpaint(x, torch.zeros(2, 1, 8, 8, dtype=torch.bool))

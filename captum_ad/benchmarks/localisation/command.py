@@ -14,11 +14,12 @@ from captum_ad.attributions import METHODS, seeded
 from captum_ad.benchmarks.localisation.measuring import localise
 from captum_ad.benchmarks.localisation.table import markdown
 from captum_ad.cli.arguments import Parser, at_least
-from captum_ad.cli.compare import device_named, probabilities
+from captum_ad.cli.devices import device_named
 from captum_ad.cli.errors import InputError
 from captum_ad.cli.images import load_photographs
 from captum_ad.cli.labels import labels_of, read_labels
 from captum_ad.cli.models import Classifier, load_classifier
+from captum_ad.cli.predictions import probabilities
 from captum_ad.errors import UnsupportedOperationError
 from captum_ad.metrics.collages import Collages, make_collages
 from captum_ad.metrics.masking_names import all_maskings, by_their_names

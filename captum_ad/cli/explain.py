@@ -1,0 +1,102 @@
+"""The sub-command ``explain``: one photograph, one method, one masking, one picture."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from captum_ad.attributions import METHODS, seeded
+from captum_ad.cli.compare import known, print_notes, settings_of
+from captum_ad.cli.devices import default_batch_size, device_named
+from captum_ad.cli.errors import InputError
+from captum_ad.cli.figure import METHOD_TITLES, column_title
+from captum_ad.cli.images import load_photographs
+from captum_ad.cli.models import Classifier, load_classifier
+from captum_ad.cli.output import staged
+from captum_ad.cli.page import page
+from captum_ad.cli.predictions import Comparison, add_explanation, prediction, probabilities, rule_name
+from captum_ad.cli.report import arrays, described, draw, entry, summary_of
+from captum_ad.painted import MASKING_VALUES
+
+KINDS = (".png", ".jpg", ".jpeg", ".pdf", ".svg", ".html")
+SAID = 3
+"""So many classes are named, the most probable first."""
+
+
+def explain(arguments: argparse.Namespace, command: Sequence[str]) -> None:
+    """Explain one photograph, say what was found, and write one file.
+
+    Parameters
+    ----------
+    arguments : argparse.Namespace
+        The sub-command's arguments, as ``captum-ad explain --help`` describes them.
+    command : sequence of str
+        The command line, for the page.
+
+    Raises
+    ------
+    InputError, UnknownNameError, UnsupportedOperationError
+        If something given cannot be worked with; nothing is written then.
+    """
+    (method,) = known("method", [arguments.method], METHODS)
+    masking = _masking(arguments.masking)
+    device = device_named(arguments.device)
+    arguments.batch_size = arguments.batch_size or default_batch_size(device)
+    if not 0 <= arguments.gamma <= 1:
+        raise InputError(f"--gamma is a share of the original confidence, 0 to 1, got {arguments.gamma}")
+    photographs = load_photographs([arguments.image])
+    if len(photographs) > 1:
+        raise InputError(f"{arguments.image!r} is {len(photographs)} images: give one, or use captum-ad compare")
+    (photograph,) = photographs
+    out = arguments.out or Path(f"{photograph.name}-explained.png")
+    _refuse(out, force=arguments.force)
+    with staged(out.parent, [out.name]) as folder:
+        with seeded(arguments.seed, device):
+            classifier = load_classifier(arguments.model, arguments.weights, device, arguments.classes)
+        comparison = prediction(classifier, photograph, arguments)
+        add_explanation(classifier, method, masking, comparison)
+        if out.suffix.lower() == ".html":
+            settings = settings_of(arguments, [method], [masking])
+            summary = summary_of(command, settings, classifier, [entry(classifier, comparison)])
+            (folder / out.name).write_text(page(summary, [arrays(classifier, comparison)]), encoding="utf-8")
+        else:
+            draw(folder / out.name, classifier, comparison)
+    print(described(classifier, comparison))
+    print(_most_probable(classifier, comparison))
+    print(_sentence(comparison, method, masking))
+    print_notes(classifier, [photograph.note])
+    print(f"\n{out}")
+
+
+def _masking(name: str) -> str:
+    if name.startswith("ad:"):
+        return f"ad:{rule_name(name.removeprefix('ad:'))}"
+    (masking,) = known("masking", [name], MASKING_VALUES)
+    return masking
+
+
+def _refuse(out: Path, *, force: bool) -> None:
+    if out.is_dir():
+        raise InputError(f"--out {str(out)!r} is a folder: name a file, as {str(out / 'explained.png')!r}")
+    if out.suffix.lower() not in KINDS:
+        raise InputError(f"--out {str(out)!r}: expected a name that ends in {', '.join(KINDS)}")
+    if out.exists() and not force:
+        raise InputError(f"{str(out)!r} exists: choose another by --out, or replace it by --force")
+
+
+def _most_probable(classifier: Classifier, comparison: Comparison) -> str:
+    row, _ = probabilities(classifier, comparison.task.x, comparison.photograph)
+    best = row.argsort(descending=True)[:SAID].tolist()
+    return "Most probable: " + ", ".join(f"{classifier.class_name(i)} ({i}) {float(row[i]):.2f}" for i in best)
+
+
+def _sentence(comparison: Comparison, method: str, masking: str) -> str:
+    found = comparison.explanations[method, masking]
+    which = f"{METHOD_TITLES[method]}, {column_title(masking)}"
+    if not found.found:
+        return f"{which}: no part of the photograph alone keeps the class."
+    return (
+        f"{which}: {found.size:.0%} of the photograph alone keep the class, at confidence {found.confidence:.2f}; "
+        f"planted on {comparison.scale.backgrounds.n} solid colours the network sees it on {found.rho:.0%} of them."
+    )

@@ -1,0 +1,85 @@
+"""A model from the user's own Python code: a module's function, or a file's."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from torch import Tensor, nn
+
+from captum_ad.cli.errors import InputError
+from captum_ad.errors import UnknownNameError
+
+
+def split_name(name: str) -> tuple[str, str]:
+    """``module:function`` or ``file.py:function`` in its two parts; the second is empty if there is no colon."""
+    where, _, what = name.rpartition(":") if ".py:" in name else name.partition(":")
+    return where, what
+
+
+def made_by(name: str) -> tuple[nn.Module, Callable[..., Tensor] | None]:
+    """The model that ``package.module:function`` or ``file.py:function`` gives, and its transform if there is one.
+
+    The function takes no arguments and returns a model or (model, transform); a model itself will do. The working
+    directory, and that of the file, can be imported from.
+
+    Raises
+    ------
+    InputError, UnknownNameError
+        If it cannot be imported or called, or is something else.
+    """
+    where, what = split_name(name)
+    with _importable(Path(where).parent if where.endswith(".py") else Path.cwd(), Path.cwd()):
+        try:
+            module = _module_of(Path(where)) if where.endswith(".py") else importlib.import_module(where)
+        except InputError:
+            raise
+        except (Exception, SystemExit) as error:
+            raise InputError(f"cannot import {where!r} for --model: {type(error).__name__}: {error}") from error
+        make = getattr(module, what, None)
+        if make is None:
+            raise UnknownNameError(f"name in {where}", what, [n for n in dir(module) if n[0] != "_"])
+        if not callable(make):
+            raise InputError(f"{name} cannot be called; --model wants a function without arguments")
+        try:
+            made: Any = make if isinstance(make, nn.Module) else make()
+        except (Exception, SystemExit) as error:
+            raise InputError(f"{name}() failed: {type(error).__name__}: {error}") from error
+    model, transform = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
+    if not isinstance(model, nn.Module) or not (transform is None or callable(transform)):
+        raise InputError(f"{name}() returned {type(made).__name__}, expected a torch.nn.Module or (module, transform)")
+    return model, transform
+
+
+def _module_of(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise InputError(f"no file at {str(path)!r} for --model: expected FILE.py:FUNCTION")
+    name = f"captum_ad_model_{path.stem}"  # under its own name it could hide a package, as torch.py would
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look themselves up there
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+@contextmanager
+def _importable(*folders: Path) -> Iterator[None]:
+    entries = [str(folder.resolve()) for folder in folders]
+    sys.path[:0] = entries
+    try:
+        yield
+    finally:
+        for entry in entries:
+            sys.path.remove(entry)

@@ -1,0 +1,138 @@
+"""What a classifier says of a photograph, and the explanations of that."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from captum_ad import MaskRule
+from captum_ad.attributions import Result, Task, explain
+from captum_ad.cli.errors import InputError
+from captum_ad.cli.explanations import Explanation, Scale, measure, solid_colors
+from captum_ad.cli.images import Photograph
+from captum_ad.cli.models import Classifier
+from captum_ad.errors import UnknownNameError, UnsupportedOperationError
+from captum_ad.segmentation import superpixels
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Everything that was found about one photograph.
+
+    Attributes
+    ----------
+    photograph : Photograph
+        Which.
+    task : Task
+        What was explained.
+    scale : Scale
+        How explanations are measured.
+    confidence : float
+        Probability of the target class.
+    predicted : int
+        The most probable class.
+    results : dict
+        (method, column) to an attribution.
+    explanations : dict
+        (method, column) to the sufficient explanation that it gives.
+    """
+
+    photograph: Photograph
+    task: Task
+    scale: Scale
+    confidence: float
+    predicted: int
+    results: dict[tuple[str, str], Result] = field(default_factory=dict)
+    explanations: dict[tuple[str, str], Explanation] = field(default_factory=dict)
+
+
+def rule_name(name: str) -> str:
+    """The name of an AD rule as columns have it.
+
+    Raises
+    ------
+    InputError, UnknownNameError
+        If there is no such rule.
+    """
+    try:
+        return MaskRule.named(name).name
+    except UnknownNameError:
+        raise
+    except ValueError as error:
+        raise InputError(f"--ad: {error}") from None
+
+
+def prediction(classifier: Classifier, photograph: Photograph, arguments: argparse.Namespace) -> Comparison:
+    """What the classifier says about a photograph, ready to be explained.
+
+    Raises
+    ------
+    InputError, UnknownNameError
+        If the model fails on it, there is no such target, or it has a single superpixel.
+    """
+    x = classifier.prepare(photograph.image)
+    row, to_confidence = probabilities(classifier, x, photograph)
+    predicted = int(row.argmax())
+    if arguments.classes is not None and len(classifier.class_names) != len(row):
+        raise InputError(
+            f"--classes {str(arguments.classes)!r} names {len(classifier.class_names)} classes, and the model has "
+            f"{len(row)}: expected as many, in the order of its outputs"
+        )
+    target = predicted if arguments.target is None else classifier.class_index(arguments.target, len(row))
+    labels = superpixels(classifier.displayed(x), n_segments=arguments.segments).to(x.device)
+    if int(labels.max()) == 0:
+        raise InputError(f"{photograph.source!r} has one superpixel only: raise --segments")
+    task = Task(x, target, labels, arguments.samples, arguments.batch_size, arguments.seed, to_confidence=to_confidence)
+    colors = solid_colors(classifier, x, arguments.backgrounds, arguments.seed)
+    scale = Scale(arguments.gamma, colors, to_confidence, arguments.batch_size)
+    return Comparison(photograph, task, scale, float(row[target]), predicted)
+
+
+def add_explanation(classifier: Classifier, method: str, column: str, comparison: Comparison) -> None:
+    """One attribution and its explanation, noted in the comparison.
+
+    Raises
+    ------
+    InputError, UnknownNameError, UnsupportedOperationError
+        If the model fails under masks, or AD cannot follow it.
+    """
+    task = comparison.task
+    try:
+        result = explain(classifier.model, method, column, task)
+        found = measure(classifier, method, column, task, result.attribution, comparison.scale)
+    except (UnsupportedOperationError, UnknownNameError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # of the user's own model, or the attributor's of what it returned
+        what = f"{type(error).__name__}: {error}"
+        raise InputError(f"{classifier.name!r} failed in {method} with {column}: {what}") from error
+    comparison.results[method, column] = result
+    comparison.explanations[method, column] = found
+
+
+def probabilities(classifier: Classifier, x: Tensor, photograph: Photograph) -> tuple[Tensor, str]:
+    """The probability of each class, float64 of shape (classes,), and how the model's output becomes that.
+
+    Raises
+    ------
+    InputError
+        If the model fails, or what it returns is no classifier's output.
+    """
+    try:
+        with torch.no_grad():
+            output = classifier.model(x)
+    except Exception as error:  # of the user's own code
+        shape = tuple(x.shape)
+        raise InputError(
+            f"{classifier.name!r} failed on {photograph.source!r}, input {shape}: {type(error).__name__}: {error}"
+        ) from error
+    if not isinstance(output, Tensor) or output.dim() != 2 or output.shape[0] != 1:
+        what = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
+        raise InputError(f"{classifier.name!r} returned {what}; a classifier returns a tensor (N, classes)")
+    row = output[0].double().cpu()
+    if not bool(row.isfinite().all()):
+        raise InputError(f"{classifier.name!r} returned NaN or Inf for {photograph.source!r}")
+    ends_in_softmax = bool((row >= 0).all()) and abs(float(row.sum()) - 1) < 1e-3
+    return (row, "none") if ends_in_softmax else (row.softmax(0), "softmax")

@@ -1,0 +1,148 @@
+"""``captum-ad explain``: one photograph, one file."""
+
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+import torch
+from PIL import Image
+
+from captum_ad.cli.models import load_classifier
+
+
+@pytest.fixture
+def explain(here, cli):
+    def run(*argv, model="tiny_model:tiny", image="photo.png"):
+        return cli("explain", image, "--model", model, "--segments", 6, "--samples", 12, *argv)
+
+    return run
+
+
+def test_one_picture(explain, here):
+    before = {path.name for path in here.iterdir()}
+    ran = explain()
+    assert ran.code == 0, ran.err
+    assert {path.name for path in here.iterdir()} - before - {"__pycache__"} == {"photo-explained.png"}
+    with Image.open(here / "photo-explained.png") as picture:
+        assert picture.width > picture.height > 200
+    lines = ran.out.splitlines()
+    assert lines[0].startswith("Sequential on photo: class ")
+    assert lines[1].startswith("Most probable: class ")
+    assert re.match(r"Feature ablation, AD: no-growth-mean: \d+% of the photograph alone keep the class", lines[2])
+    assert lines[-1] == "photo-explained.png"
+    assert "Transform: Compose(" in ran.out
+
+
+@pytest.mark.parametrize("method", ["occlusion", "lime"])
+@pytest.mark.parametrize("masking", ["ad:paper", "ad:growth=none,border=mean", "avg", "linear"])
+def test_any_method_and_masking(explain, method, masking):
+    assert explain("--method", method, "--masking", masking, "--out", "x.jpg").code == 0
+
+
+def test_a_page(explain, here):
+    assert explain("--out", "x.html").code == 0
+    page = (here / "x.html").read_text()
+    assert "<title>Sequential on photo" in page
+    assert not re.findall(r"(?:src|href)=[\"'](?!data:)", page)
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (("--out", "x.txt"), "expected a name that ends in .png"),
+        (("--out", "."), "is a folder: name a file"),
+        (("--method", "oclusion"), "did you mean 'occlusion'"),
+        (("--masking", "ad:papr"), "did you mean 'paper'"),
+        (("--masking", "zeros"), "did you mean 'zero'"),
+        (("--gamma", "2"), "--gamma is a share"),
+        (("--classes", "nowhere.txt"), "cannot read --classes"),
+        (("--target", "cat", "--classes", "names.txt"), "unknown class 'cat'"),
+        (("--classes", "few.txt"), "names 2 classes, and the model has 5"),
+    ],
+)
+def test_bad_arguments(explain, here, argv, message):
+    (here / "names.txt").write_text("\n".join("ABCDE"))
+    (here / "few.txt").write_text("A\nB\n")
+    assert message in explain(*argv).error
+
+
+def test_a_file_that_exists_is_replaced_by_force_alone(explain, here):
+    (here / "photo-explained.png").write_text("mine")
+    assert "exists" in explain().error
+    assert (here / "photo-explained.png").read_text() == "mine"
+    assert explain("--force").code == 0
+
+
+def test_several_images_are_for_compare(explain, here):
+    (here / "photos").mkdir()
+    for name in "ab":
+        Image.new("RGB", (30, 30)).save(here / f"photos/{name}.png")
+    assert "use captum-ad compare" in explain(image="photos").error
+
+
+def test_classes_by_name(explain, here):
+    (here / "names.txt").write_text("ant\nbee\nCat\ndog\nant\n")
+    ran = explain("--classes", "names.txt", "--target", "cat")
+    assert ran.code == 0, ran.err
+    assert "photo: Cat (2)" in ran.out
+    assert "classes 0, 4 are called that" in explain("--classes", "names.txt", "--target", "ant", "--force").error
+
+
+class TestModels:
+    def test_a_file_and_its_function(self, explain, here):
+        (here / "elsewhere").mkdir()
+        (here / "elsewhere/torch.py").write_text("import helper\ndef make():\n    return helper.made()\n")
+        (here / "elsewhere/helper.py").write_text("import tiny_model\ndef made():\n    return tiny_model.tiny()\n")
+        ran = explain(model="elsewhere/torch.py:make")
+        assert ran.code == 0, ran.err
+        assert not [entry for entry in sys.path if entry.endswith("elsewhere")]
+        assert sys.modules["torch"] is torch
+
+    def test_a_model_that_is_there_already(self, explain, here):
+        (here / "ready.py").write_text("import tiny_model\nmodel = tiny_model.network()\n")
+        ran = explain(model="ready.py:model")
+        assert ran.code == 0, ran.err
+        assert "ImageNet's, assumed because ready.py:model gave a model alone" in ran.out
+
+    @pytest.mark.parametrize(
+        ("model", "message"),
+        [
+            ("tiny_model.py", "Give tiny_model.py:FUNCTION"),
+            ("nowhere.py:make", "no file at 'nowhere.py'"),
+            ("tiny_model.py:tinny", "did you mean 'tiny'"),
+            ("broken.py:make", "cannot import 'broken.py' for --model: SyntaxError"),
+        ],
+    )
+    def test_what_is_not_there(self, explain, here, model, message):
+        (here / "broken.py").write_text("def make(:\n")
+        assert message in explain(model=model).error
+
+    def test_the_transform_is_in_the_summary(self, compare, here):
+        assert compare("--methods", "occlusion", "--ad", "paper", model="tiny_model:bare").code == 0
+        summary = json.loads((here / "captum-ad-report/summary.json").read_text())
+        assert "Normalize" in summary["transform"] or "normalize" in summary["transform"].lower()
+        assert "assumed" in summary["transform"]
+
+    def test_class_index(self, here, monkeypatch):
+        monkeypatch.syspath_prepend(str(here))
+        classifier = load_classifier("demo", None, torch.device("cpu"))
+        assert classifier.class_index("espresso", 1000) == classifier.class_index("967", 1000) == 967
+
+
+@pytest.mark.parametrize("device", ["mps", "cuda", "cuda:99", "gpu"])
+def test_devices_that_are_not_there_take_one_short_line(explain, device):
+    if device == "mps" and torch.backends.mps.is_available():
+        pytest.skip("has MPS")
+    if device == "cuda" and torch.cuda.is_available():
+        pytest.skip("has CUDA")
+    line = explain("--device", device).error
+    assert "Usable here: cpu" in line
+    assert len(line) < 400
+
+
+def test_the_package_is_the_command():
+    ran = subprocess.run([sys.executable, "-m", "captum_ad", "--version"], capture_output=True, text=True)
+    assert ran.stdout.startswith("captum-ad ")
+    assert ran.returncode == 0

@@ -79,7 +79,7 @@ class MaskedClassifier:
         self.mask_transform = mask_transform
         self._last: tuple[npt.NDArray[Any], Tensor, Tensor] | None = None
 
-    def __call__(self, images: npt.ArrayLike, masks: npt.ArrayLike) -> npt.NDArray[Any]:
+    def __call__(self, images: npt.ArrayLike, masks: npt.ArrayLike | None = None) -> npt.NDArray[Any]:
         """The model's confidences.
 
         Parameters
@@ -87,7 +87,7 @@ class MaskedClassifier:
         images : array
             Shape (n, H, W, C); they are transformed anew only where they differ.
         masks : array
-            bool, shape (n, H, W), True = keep.
+            bool, shape (n, H, W), True = keep. They have to be given: None is what a masker that paints leaves out.
 
         Returns
         -------
@@ -100,6 +100,11 @@ class MaskedClassifier:
             If the shapes do not fit, the transform or the model returns something else, or the
             model is in train mode.
         """
+        if masks is None:
+            raise TypeError(
+                "MaskedClassifier got images without masks, so that what gives them paints: take the explainer of "
+                "captum_ad.lime, or the masker of captum_ad.shap, shap.Explainer(classifier, ImageMasker(image.shape))"
+            )
         pictures, kept = np.asarray(images), np.asarray(masks)
         if pictures.ndim != 4 or kept.shape != pictures.shape[:3] or kept.dtype != np.bool_ or not len(kept):
             raise ValueError(

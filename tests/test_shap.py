@@ -344,3 +344,16 @@ def test_a_photograph_and_a_trained_network():
     assert found.output_names == ["967"]  # espresso
     heat = found.values[0, :, :, 0, 0]
     assert heat[20:240, 180:420].mean() > 2 * heat.mean() > 0
+
+
+def test_a_masker_that_paints_is_answered_with_what_to_do() -> None:
+    model = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
+    classifier = MaskedClassifier(
+        ADForward(model),
+        lambda image: torch.tensor(np.asarray(image) / 255).permute(2, 0, 1).float(),
+        mask_transform=lambda labels: labels,
+    )
+    images = np.zeros((1, 12, 12, 3), dtype=np.uint8)
+    explainer = shap.Explainer(classifier, shap.maskers.Image(0, images[0].shape))
+    with pytest.raises(TypeError, match=r"images without masks.*ImageMasker\(image.shape\)"):
+        explainer(images, max_evals=10, silent=True)

@@ -182,7 +182,7 @@ def files_of(summary: Mapping[str, Any]) -> list[str]:
 def entries_to_keep(
     folder: Path, settings: Mapping[str, Any], photographs: Sequence[Photograph]
 ) -> list[dict[str, Any]]:
-    """What an earlier run with the same settings found about these photographs.
+    """What an earlier run with the same settings found about these photographs, where its files are still there.
 
     Raises
     ------
@@ -209,8 +209,9 @@ def entries_to_keep(
             f"--resume: the report in {str(folder)!r} has {unknown[0]!r}, which is not among the images in that place: "
             "give the same images, or --force"
         )
-    kept: list[dict[str, Any]] = summary["images"]
-    return kept
+    return [
+        one for one in summary["images"] if all((folder / one[kind]).is_file() for kind in ("figure", "attributions"))
+    ]
 
 
 def _bytes(pixels: Any) -> Any:

@@ -102,6 +102,14 @@ def test_resuming_wants_the_same_settings_and_photographs(interrupted, compare, 
     assert "go on with it by --resume" in compare(*QUICK, **given).error
 
 
+def test_a_photograph_whose_files_are_gone_is_explained_anew(interrupted, compare, photos):
+    (photos / "out/0.npz").unlink()
+    (photos / "forwards").write_text("0")
+    assert compare(*QUICK, "--resume", model="later.py:stops", images=("photos",)).code == 0
+    assert sorted(one["file"] for one in numbers(photos)) == [f"photos/{i}.png" for i in range(4)]
+    assert (photos / "out/0.npz").exists()
+
+
 def test_resuming_what_never_began_begins(compare, photos):
     assert compare(*QUICK, "--resume", images=("photos",)).code == 0
     assert len(numbers(photos)) == 4

@@ -44,8 +44,12 @@ function paintHeat(canvas, one, opacity) {
   const warm = [178, 24, 43], cold = [33, 102, 172];
   paint(canvas, (i, bytes) => {
     const value = (one.heat[4 * i] - 128) / 127, alpha = opacity * Math.sqrt(Math.min(1, Math.abs(value)));
-    const ink = value > 0 ? warm : cold;
-    for (let c = 0; c < 3; c++) bytes[4 * i + c] = (1 - alpha) * photo.pixels[4 * i + c] + alpha * ink[c];
+    const ink = value > 0 ? warm : cold, rgb = photo.pixels.subarray(4 * i, 4 * i + 3);
+    const grey = 64 + (rgb[0] + rgb[1] + rgb[2]) / 4; // light and without colours, which the ink's would mix with
+    for (let c = 0; c < 3; c++) {
+      const under = (1 - opacity) * rgb[c] + opacity * grey;
+      bytes[4 * i + c] = (1 - alpha) * under + alpha * ink[c];
+    }
   });
 }
 

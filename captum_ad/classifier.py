@@ -161,6 +161,8 @@ class MaskedClassifier:
         return x
 
     def _confidences(self, output: Any, count: int) -> npt.NDArray[Any]:
+        if isinstance(output, Tensor) and output.dim() == 1:
+            output = output[:, None]  # a number per image, as of a regression
         if not isinstance(output, Tensor) or output.dim() != 2 or output.shape[0] != count:
             what = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
             raise ValueError(f"the model returned {what} for {count} inputs, expected (n, classes)")

@@ -54,6 +54,7 @@ class LimeImageExplainer(_Explainer):  # type: ignore[misc]
     """
 
     _progress_bar = True
+    _wanted: tuple[int, ...] = ()
 
     def explain_instance(
         self,
@@ -79,7 +80,7 @@ class LimeImageExplainer(_Explainer):  # type: ignore[misc]
             The photograph, shape (H, W, 3), or (H, W), which becomes that.
         classifier_fn : MaskedClassifier or callable
             From images (n, H, W, 3), n times the unchanged photograph, and masks (n, H, W), bool,
-            True = keep, to probabilities (n, classes).
+            True = keep, to probabilities (n, classes); or, of a regression, to any numbers (n, 1) or (n).
         hide_color : None
             There is none.
         segmentation_fn : callable, optional
@@ -114,6 +115,8 @@ class LimeImageExplainer(_Explainer):  # type: ignore[misc]
         _check_classifier(classifier_fn)
         segment = segmentation_fn
         self._progress_bar = progress_bar
+        labels = tuple(labels)
+        self._wanted = () if top_labels else labels
         return super().explain_instance(
             image,
             classifier_fn,
@@ -174,6 +177,11 @@ class LimeImageExplainer(_Explainer):  # type: ignore[misc]
                 masks = data[start : start + batch_size].astype(bool)[:, columns]
                 images = np.broadcast_to(image, (len(masks), *image.shape))
                 probabilities.append(_probabilities(classifier_fn(images, masks), len(masks)))
+                if any(label >= probabilities[0].shape[1] for label in self._wanted):
+                    raise ValueError(
+                        f"labels={self._wanted} and the classifier returned {probabilities[0].shape[1]} columns: pass "
+                        "labels of these, counted from 0, or top_labels=1"
+                    )
                 progress.update(len(masks))
         return data, np.concatenate(probabilities)
 
@@ -209,13 +217,14 @@ def _takes_two(function: Callable[..., Any]) -> bool:
 def _probabilities(output: Any, count: int) -> Array:
     """What a classifier returned for a batch, if it is something lime can explain."""
     given = output.detach().cpu().numpy() if isinstance(output, Tensor) else np.asarray(output)
+    given = given[:, None] if given.ndim == 1 else given  # a number per image, as of a regression
     if given.ndim != 2 or len(given) != count:
         raise ValueError(
             f"the classifier returned shape {given.shape} for {count} samples, expected ({count}, classes)"
         )
     if not np.isfinite(given).all():
         raise ValueError("the classifier returned NaN or Inf: there is nothing to explain")
-    if given.min() < -1e-6 or given.max() > 1 + 1e-6:
+    if given.shape[1] > 1 and (given.min() < -1e-6 or given.max() > 1 + 1e-6):
         raise ValueError(
             f"the classifier returned values from {given.min():.3g} to {given.max():.3g}, expected probabilities: "
             "apply a softmax, or to_confidence='softmax' of MaskedClassifier"

@@ -240,7 +240,7 @@ def test_classifiers_that_take_no_masks_are_refused(model, photograph):
 @pytest.mark.parametrize(
     ("output", "message"),
     [
-        (lambda n: np.full(n, 0.5), r"shape \(10,\) for 10 samples, expected \(10, classes\)"),
+        (lambda n: np.full((n, 2, 2), 0.5), r"shape \(10, 2, 2\) for 10 samples, expected \(10, classes\)"),
         (lambda n: np.full((n + 1, 2), 0.5), r"shape \(11, 2\) for 10 samples"),
         (lambda n: np.full((n, 2), np.nan), "NaN"),
         (lambda n: np.array([[-3.0, 7.0]] * n), r"from -3 to 7, expected probabilities.*softmax"),

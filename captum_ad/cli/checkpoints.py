@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import codecs
 import pathlib
 import pickle
 import re
@@ -38,6 +39,7 @@ _HARMLESS: list[Any] = [  # settings beside the tensors
     argparse.Namespace,
     types.SimpleNamespace,
     type(pathlib.Path()),
+    codecs.encode,  # numpy's numbers use it
     np.float64(0).__reduce__()[0],
     np.dtype,
     *(type(np.dtype(name)) for name in ("float64", "float32", "int64", "int32", "bool")),

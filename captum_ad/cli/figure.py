@@ -25,6 +25,8 @@ MARGIN = 0.4  # left, for the methods' names
 BELOW = 0.8
 NARROWEST = 4.6
 CHARACTERS_PER_INCH = 10
+SMALL_CHARACTERS_PER_INCH = 13
+LINE = 0.16  # of the small ones
 OUTLIERS = 2  # per cent of the pixels that may lie beyond a panel's scale, as in Captum's visualisation
 COLOURS = "RdBu_r"
 
@@ -86,13 +88,14 @@ def _layout(title: str, rows: int, columns: int, aspect: float) -> tuple[Figure,
     width = max(MARGIN + columns * (PANEL + GAP), NARROWEST)
     lines = textwrap.wrap(title, int(width * CHARACTERS_PER_INCH))
     above = 0.45 + 0.25 * len(lines)
-    height = above + rows * (PANEL * aspect + GAP) + BELOW
+    below = BELOW + LINE * (len(_note_lines(width)) - 1)
+    height = above + rows * (PANEL * aspect + GAP) + below
     figure = Figure(figsize=(width, height), facecolor="white")
     figure.text(0.5, 1 - 0.12 / height, "\n".join(lines), ha="center", va="top", fontsize=13)
     panels = np.empty((rows, columns), dtype=object)
     for row, column in np.ndindex(rows, columns):
         x = MARGIN + column * (PANEL + GAP)
-        y = BELOW + (rows - 1 - row) * (PANEL * aspect + GAP)
+        y = below + (rows - 1 - row) * (PANEL * aspect + GAP)
         panels[row, column] = figure.add_axes((x / width, y / height, PANEL / width, PANEL * aspect / height))
     bar = min(6.0, width - 2.0)
     return figure, panels, figure.add_axes(((width - bar) / 2 / width, 0.32 / height, bar / width, 0.12 / height))
@@ -103,11 +106,16 @@ def _draw_scale(figure: Figure, axis: Axes) -> None:
         ScalarMappable(Normalize(-1, 1), COLOURS), cax=axis, orientation="horizontal", ticks=[-1, 0, 1]
     )
     bar.ax.set_xticklabels(["against the class", "0", "for the class"])
+    bar.ax.set_title("\n".join(_note_lines(figure.get_figwidth())), fontsize=9, color="0.3")
+
+
+def _note_lines(width: float) -> list[str]:
+    """What is said above the scale, in lines that fit into so many inches."""
     note = (
         "each panel has its own scale: ± the number in its corner; outlined: what alone keeps the class, "
         f"its size and ρ; ρ at size {EQUAL_SIZE:g}"
     )
-    bar.ax.set_title(note, fontsize=9, color="0.3")
+    return textwrap.wrap(note, int(width * SMALL_CHARACTERS_PER_INCH))
 
 
 def column_title(name: str) -> str:

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -33,6 +34,16 @@ def test_one_picture(explain, here):
     assert re.match(r"Feature ablation, AD: no-growth-mean: \d+% of the photograph alone keep the class", lines[2])
     assert lines[-1] == "photo-explained.png"
     assert "Transform: Compose(" in ran.out
+
+
+@pytest.mark.parametrize("size", [(80, 60), (60, 80)])
+def test_nothing_is_cut_off_at_the_picture_s_edges(explain, here, size):
+    with Image.open(here / "photo.png") as photograph:
+        photograph.resize(size).save(here / "photo.png")
+    assert explain().code == 0
+    with Image.open(here / "photo-explained.png") as picture:
+        pixels = np.asarray(picture.convert("L"))
+    assert all((edge == 255).all() for edge in (pixels[:, :3], pixels[:, -3:], pixels[:3], pixels[-3:]))
 
 
 @pytest.mark.parametrize("method", ["occlusion", "lime"])

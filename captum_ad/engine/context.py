@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn, TypeVar
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 
 from captum_ad.engine.axes import Axes, mixes_samples
 from captum_ad.engine.border import fill_border_
-from captum_ad.engine.crop import SMALLEST, WORTHWHILE, Box, Part
+from captum_ad.engine.crop import Part
 from captum_ad.engine.dimensions import Call, axes_after, is_followed
 from captum_ad.engine.masks import FeatureMask
 from captum_ad.engine.origins import has_own_backward, module_path, tensors_of
@@ -103,48 +102,16 @@ class Context:
         axes = self.axes(x)
         return axes is not None and axes.has_no_place
 
-    def box(self, mask: FeatureMask | None, shape: Sequence[int]) -> Box | None:
-        """Outside of which nothing of a tensor need be computed; None if that is not worth the effort."""
-        if mask is None or not self._skips or math.prod(shape) < SMALLEST or torch.is_grad_enabled():
-            return None
-        return mask.box if mask.box is not None and mask.box.share(shape) <= WORTHWHILE else None
-
-    def part(self, x: Tensor, *, constants: bool = False) -> Part | None:
-        """The part of an operand that has to be computed with; None if that is all of it.
-
-        With `constants`, zeros of padding may lie outside, no dead positions: for operations that read zeros there.
-        """
-        tag = self._tag(x)
-        if tag is None:
-            return None
-        if tag.part is not None and tag.part.constants and not constants:
-            self.complete(x)
-        box = self.box(tag.mask, x.shape) if tag.part is None else None
-        return tag.part if box is None else Part(box, box.of(x))
-
-    def clean_part(self, x: Tensor, *, constants: bool = False) -> Part | None:
-        """As :meth:`part`, zero at deactivated positions."""
-        tag, part = self._tag(x), self.part(x, constants=constants)
-        if tag is None or part is None or tag.mask is None or self.is_clean(x):
-            return part
-        if tag.part is None:
-            return Part(part.box, zeroed(part.values, tag.mask.map(part.box.of)))
-        zero_(part.values, tag.mask.map(part.box.of))
-        tag.clean, tag.writes = True, tag.storage.writes
-        return part
-
-    def part_or_all(self, x: Tensor, *, clean: bool, constants: bool = False) -> Part:
-        """As :meth:`part` or, if `clean`, :meth:`clean_part`; all of `x` where that is what has to be computed with."""
-        part = (self.clean_part if clean else self.part)(x, constants=constants)
-        return part or Part(Box({}), self.deactivate(x) if clean else x)
+    def kept_result(self, shape: Sequence[int]) -> Tensor | None:
+        """The result of this operation for one sample of which nothing is masked, if that is known."""
+        return None
 
     def complete(self, *operands: Tensor) -> None:
         """Write into operands (all of them if none is named) what has been computed of them."""
         for x in operands or self._operands:
             tag = tag_of(x)
             if tag is not None and tag.part is not None:
-                x.zero_()
-                tag.part.box.of(x).copy_(tag.part.values)
+                tag.part.write_into(x)
                 tag.part, tag.storage.version = None, version_of(x)
 
     def deactivate(self, x: Tensor) -> Tensor:
@@ -155,8 +122,10 @@ class Context:
         """
         tag = self._tag(x)
         if tag is None or tag.mask is None:
+            self.complete(x)
             return x
         self._check_backward()
+        self.complete(x)
         if self.is_clean(x):
             return x
         if not self._is_ours(x, tag):
@@ -241,19 +210,6 @@ class Context:
         self._results.append(out)
         if self.provenance is not None:
             self.provenance.add(out)
-        return out
-
-    def emit_part(
-        self, x: Tensor, part: Part, mask: FeatureMask | None, *, clean: bool = False, in_place: bool = False
-    ) -> Tensor:
-        """Mark and return a result that is like `x`, of which a part has been computed; `x` itself, if in place."""
-        tag, held = self._tag(x), self.part(x)
-        if held is not None and held.values.data_ptr() == part.values.data_ptr():
-            return self.emit(x, mask, clean=clean, part=tag.part if tag else None)
-        out = x if in_place else torch.empty_like(x, dtype=part.values.dtype)
-        self.emit(out, mask, clean=clean, part=part)
-        if tag is not None and in_place and tag.storage.shared:
-            self.complete(x)  # others look at the same memory
         return out
 
     def constant(self, out: Tensor) -> Tensor:

@@ -21,10 +21,10 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map_only
 
 from captum_ad.engine.axes import Axes, Role, axis
-from captum_ad.engine.context import Context
 from captum_ad.engine.layout import overlaps_itself
 from captum_ad.engine.masks import FeatureMask
 from captum_ad.engine.origins import call_depth
+from captum_ad.engine.parts import Parts
 from captum_ad.engine.registry import TAKES_PARTS, OperationRule, is_in_place, name_of, rule_for
 from captum_ad.engine.select import zeroed
 from captum_ad.engine.tags import Storage, Tag, pointer_of, put_tag, tag_of, take_tag, tensors_in, version_of
@@ -53,7 +53,7 @@ _METADATA = frozenset(
 _TORCH_SPELLING = {"axis": "dim", "keepdims": "keepdim"}  # of arguments that torch also takes by numpy's names
 
 
-class Interpreter(Context, TorchFunctionMode):
+class Interpreter(Parts, TorchFunctionMode):
     """One masked forward; rules know it as ``ad``.
 
     Parameters
@@ -82,7 +82,7 @@ class Interpreter(Context, TorchFunctionMode):
         skip_dead: bool = True,
     ) -> None:
         TorchFunctionMode.__init__(self)
-        Context.__init__(self, model, rule, tau, next(_RUNS), call_depth(), constants, skip_dead)
+        Parts.__init__(self, model, rule, tau, next(_RUNS), call_depth(), constants, skip_dead)
 
     def follow(self, function: Callable[..., _T], *args: Any, **kwargs: Any) -> _T:
         """Run a function with every operation in it intercepted: the rule of what is made of others that have one."""

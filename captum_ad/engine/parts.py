@@ -1,0 +1,312 @@
+"""Computing a part of a result, where the rest of it is known.
+
+A rule says how its operation reads (each position by itself, or windows) and how to run it. Here it is decided what of
+it is run: all, or what is in a box beside which everything is dead, or, where a run without masks is kept
+(:mod:`captum_ad.engine.kept`), what is in a box for each sample beside which everything is as in that run.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from captum_ad.engine.axes import Axes
+from captum_ad.engine.border import fill_border_
+from captum_ad.engine.context import Context
+from captum_ad.engine.crop import SMALLEST, WORTHWHILE, Box, Boxes, Part, fitted, room_for
+from captum_ad.engine.masks import FeatureMask
+from captum_ad.engine.positions import Slide
+from captum_ad.engine.select import zero_, zeroed
+from captum_ad.engine.tags import pointer_of
+
+
+class Parts(Context):
+    """What rules know as ``ad``, with the ways to run an operation of which a part may do."""
+
+    def by_position(
+        self,
+        run: Callable[..., Tensor],
+        operands: Sequence[Any],
+        mask: FeatureMask | None,
+        *,
+        checked: Collection[Tensor] = (),
+        clean: bool = False,
+        in_place: bool = False,
+        shape: Sequence[int] | None = None,
+        mixed: Collection[int] = (),
+        axes: Axes | None = None,
+    ) -> Tensor:
+        """Emit ``run(*operands)``, of which each position is computed from that position of the operands alone.
+
+        Parameters
+        ----------
+        run : callable
+            The operation, on operands of any size along positions.
+        operands : sequence
+            Tensors that broadcast, and numbers.
+        mask : FeatureMask or None
+            The mask of the result.
+        checked : collection of Tensor
+            The operands to deactivate before (a checkpoint).
+        clean, axes
+            As of :meth:`emit`.
+        in_place : bool
+            Whether `run` writes into the first operand, which a checkpoint may then write into as well.
+        shape : sequence of int, optional
+            The shape of the result, if it is not that of the operands, broadcast.
+        mixed : collection of int
+            Dimensions, counted from the first one, that the operation reads as a whole.
+        """
+        checks = {id(x) for x in checked}
+        if shape is None:
+            shape = torch.broadcast_shapes(*(x.shape for x in operands if isinstance(x, Tensor)))
+        box, outside = self._place(operands, mask, shape)
+        box = box and box.along([d for d in range(len(shape)) if d not in mixed])
+        if box is None:
+            self.complete()
+            given = [self._checked(x, in_place and i == 0) if id(x) in checks else x for i, x in enumerate(operands)]
+            return self.emit(run(*given), mask, clean=clean, axes=axes)
+        crops = [self._cropped(x, box, shape, id(x) in checks) for x in operands]
+        first, values = operands[0], run(*crops)
+        part = Part(box, values, outside)
+        if not isinstance(first, Tensor) or values.data_ptr() != crops[0].data_ptr():
+            return self.emit(room_for(values, shape), mask, clean=clean, part=part, axes=axes)
+        tag = self._tag(first)  # it was written to
+        assert tag is not None
+        if tag.part is None and pointer_of(values) == pointer_of(first):
+            return self.emit(first, mask, clean=clean, axes=axes)
+        shared = tag.storage.shared
+        out = self.emit(first, mask, clean=clean, part=part, axes=axes)
+        if shared:
+            self.complete(out)  # others look at the same memory
+        return out
+
+    def by_windows(
+        self,
+        run: Callable[[Tensor, Sequence[int] | None], Tensor],
+        x: Tensor,
+        slide: Slide,
+        mask: FeatureMask | None,
+        shape: Sequence[int],
+        *,
+        beyond: float | None = None,
+        by_part: bool = True,
+    ) -> Tensor:
+        """Emit what an operation makes of windows over the last dimensions, after a checkpoint.
+
+        Parameters
+        ----------
+        run : callable
+            The operation, with its own padding (None), or with so many zeros on both sides, by dimension.
+        x : Tensor
+            Its input.
+        slide : Slide
+            The windows.
+        mask : FeatureMask or None
+            The mask of the result.
+        shape : sequence of int
+            The shape of the result.
+        beyond : float, optional
+            What padding stands for, if `run` is to be given all of it and no padding; None: zeros.
+        by_part : bool
+            Whether windows are alike wherever they are.
+        """
+        rank = len(slide.kernel)
+        first = x.dim() - rank
+        dirty = slide.is_by_position and (self.mask(x) is None or self.spares_checkpoint(x, first - 1))
+        box, outside = self._windows_place(x, slide, mask, shape) if by_part else (None, None)
+        if box is None:
+            self.complete()
+            return self.emit(run(x if dirty else self.window_input(x, slide.reach), None), mask)
+        values, padding = self._read(x, slide, box, beyond, dirty)
+        values = run(values, padding)
+        return self.emit(room_for(values, shape), mask, part=Part(box, values, outside))
+
+    def mean_over(self, run: Callable[[Tensor], Tensor], x: Tensor, dims: Sequence[int]) -> Tensor:
+        """The mean over these dimensions, which `run` computes, after a checkpoint."""
+        part = self._part(x, clean=True)
+        if part is None or not set(_sides(part.box)) <= set(dims):
+            self.complete()
+            return run(self.deactivate(x))
+        of_part = run(part.values) * part.box.share(x.shape)
+        if part.outside is None:
+            return of_part
+        assert isinstance(part.box, Boxes)
+        return run(part.outside) + of_part - run(part.box.of(part.outside)) * part.box.share(x.shape)
+
+    def padded(
+        self, run: Callable[[Tensor], Tensor], x: Tensor, before: Sequence[int], mask: FeatureMask, shape: Sequence[int]
+    ) -> Tensor:
+        """Emit `x` with constants around it, after a checkpoint; `before`: how many, in front of each dimension."""
+        part = self._part(x, clean=True)
+        outside = None if part is None or part.outside is None else self.kept_result(shape)
+        if part is None or (part.outside is None) != (outside is None):
+            self.complete()
+            return self.emit(run(self.deactivate(x)), mask, clean=True)
+        values = part.values.clone()  # the input may be written to
+        if isinstance(part.box, Boxes):
+            starts = {dim: [start + before[dim] for start in starts] for dim, starts in part.box.starts.items()}
+            moved: Box | Boxes = Boxes(starts, part.box.sizes, part.box.empty)
+        else:
+            sides = {dim: part.box.sides.get(dim, (0, size)) for dim, size in enumerate(x.shape) if size != shape[dim]}
+            sides = {**part.box.sides, **sides}
+            moved = Box({dim: (low + before[dim], high + before[dim]) for dim, (low, high) in sides.items()})
+        return self.emit(room_for(values, shape), mask, clean=True, part=Part(moved, values, outside))
+
+    # Where there is something to compute
+
+    def box(self, mask: FeatureMask | None, shape: Sequence[int]) -> Box | None:
+        """Outside of which nothing of a tensor need be computed; None if that is not worth the effort."""
+        if mask is None or not self._skips or math.prod(shape) < SMALLEST or torch.is_grad_enabled():
+            return None
+        return mask.box if mask.box is not None and mask.box.share(shape) <= WORTHWHILE else None
+
+    def _place(
+        self, operands: Sequence[Any], mask: FeatureMask | None, shape: Sequence[int]
+    ) -> tuple[Box | Boxes | None, Tensor | None]:
+        """The box to compute of a result of these operands, and what stands beside it; None: all of it."""
+        if not self._skips or torch.is_grad_enabled():
+            return None, None
+        maps = [x for x in operands if isinstance(x, Tensor) and self.is_data(x)]
+        parts = [tag.part if (tag := self._tag(x)) else None for x in maps]
+        if all(part is None or part.outside is None for part in parts):
+            return self.box(mask, shape), None
+        outside = self.kept_result(shape)
+        boxes: Boxes | None = None
+        for x, part in zip(maps, parts):
+            if part is None or not isinstance(part.box, Boxes) or len(x.shape) != len(shape) or outside is None:
+                return None, None
+            boxes = part.box if boxes is None or boxes == part.box else boxes.union(part.box, shape)
+        return (boxes, outside) if boxes and boxes.share(shape) <= WORTHWHILE else (None, None)
+
+    def _windows_place(
+        self, x: Tensor, slide: Slide, mask: FeatureMask | None, shape: Sequence[int]
+    ) -> tuple[Box | Boxes | None, Tensor | None]:
+        """The box to compute of a result of windows, and what stands beside it; None: all of it."""
+        tag, first = self._tag(x), x.dim() - len(slide.kernel)
+        part = None if tag is None else tag.part
+        if part is None or part.outside is None:
+            box = self.box(mask, shape)
+            return box and box.along(range(first, x.dim())), None
+        outside = self.kept_result(shape)
+        if outside is None or not isinstance(part.box, Boxes):
+            return None, None
+        starts, sizes = {}, {}
+        for dim, length, step, before, reach in zip(
+            range(first, x.dim()), slide.sizes, slide.steps, slide.padding, slide.reach
+        ):
+            if dim in part.box.starts:  # every window that reads something in the box
+                ranges = [
+                    (-((reach - before - start) // step), (start + part.box.sizes[dim] - 1 + before) // step + 1)
+                    for start in part.box.starts[dim]
+                ]
+                ranges = [(max(0, low), min(length, high)) for low, high in ranges]
+                starts[dim], sizes[dim] = fitted(ranges, length)
+        boxes = Boxes(starts, sizes, part.box.empty)
+        return (boxes, outside) if starts and boxes.share(shape) <= WORTHWHILE else (None, None)
+
+    # What there is of an operand
+
+    def _part(self, x: Tensor, *, clean: bool) -> Part | None:
+        """The part of an operand beside which all is known; `clean`: zero at deactivated positions; None: all of it."""
+        tag = self._tag(x)
+        if tag is None:
+            return None
+        part = tag.part
+        if part is None:
+            box = self.box(tag.mask, x.shape)
+            part = None if box is None else Part(box, box.of(x))
+        if part is None or not clean or tag.mask is None or self.is_clean(x):
+            return part
+        mask = tag.mask.map(part.box.of)
+        if tag.part is None:
+            return part._replace(values=zeroed(part.values, mask))
+        zero_(part.values, mask)
+        tag.clean, tag.writes = True, tag.storage.writes
+        return part
+
+    def _cropped(self, x: Any, box: Box | Boxes, shape: Sequence[int], clean: bool) -> Any:
+        """An operand in a box of the result, which it broadcasts to."""
+        if not isinstance(x, Tensor):
+            return x
+        alike = x.dim() == len(shape) and all(x.shape[dim] == shape[dim] for dim in _sides(box))
+        part = self._part(x, clean=clean) if alike and self.is_data(x) else None
+        if part is not None:
+            return part.in_box(box, x.shape)
+        self.complete(x)
+        return box.of(self.deactivate(x) if clean else x, len(shape))
+
+    def _read(
+        self, x: Tensor, slide: Slide, box: Box | Boxes, beyond: float | None, dirty: bool
+    ) -> tuple[Tensor, Sequence[int]]:
+        """What the windows of a box read, and the padding that is left to do."""
+        rank, mask = len(slide.kernel), self.mask(x)
+        dims = range(x.dim() - rank, x.dim())
+        part = self._part(x, clean=not dirty) or Part(Box({}), x if dirty else self.deactivate(x))
+        fill = self.rule.border == "mean" and any(slide.reach) and mask is not None
+        if isinstance(box, Boxes):
+            return self._read_boxes(x, part, slide, box, mask if fill else None, beyond or 0.0), [0] * rank
+        reads = [
+            (start * step - before, (end - 1) * step - before + reach + 1)
+            for (start, end), step, before, reach in zip(
+                [box.sides.get(dim, (0, size)) for dim, size in zip(dims, slide.sizes)],
+                slide.steps, slide.padding, slide.reach,
+            )
+        ]  # fmt: skip
+        assert isinstance(part.box, Box)
+        of_positions = part.box.along(dims)  # windows read all channels
+        part = Part(of_positions, part.in_box(of_positions, x.shape))
+        if fill and mask is not None:
+            grow = max(slide.reach)
+            around = Box({d: (max(0, low - grow), min(x.shape[d], high + grow)) for d, (low, high) in zip(dims, reads)})
+            values = part.in_box(around, x.shape)
+            own = values.clone() if values is part.values else values
+            part = Part(around, fill_border_(own, mask.map(around.of), slide.reach))
+        have = [part.box.sides.get(dim, (0, x.shape[dim])) for dim in dims]  # type: ignore[union-attr]
+        margins = [(begin - low, high - end) for (begin, end), (low, high) in zip(have, reads)]
+        if beyond is None and all(low == high >= 0 for low, high in margins):
+            return part.values, [low for low, _ in margins]
+        inside = {d: (max(0, low), min(x.shape[d], high)) for d, (low, high) in zip(dims, reads)}
+        outer = [(max(0, -low), max(0, high - x.shape[d])) for d, (low, high) in zip(dims, reads)]
+        values = part.in_box(Box(inside), x.shape)
+        sides = [margin for pair in reversed(outer) for margin in pair]
+        return (F.pad(values, sides, value=beyond or 0.0) if any(sides) else values), [0] * rank
+
+    def _read_boxes(
+        self, x: Tensor, part: Part, slide: Slide, box: Boxes, fill: FeatureMask | None, beyond: float
+    ) -> Tensor:
+        """What the windows of each sample's box read, with padding."""
+        dims = range(x.dim() - len(slide.kernel), x.dim())
+        grow = max(slide.reach) if fill else 0
+        starts, sizes = {}, {}
+        for dim, length, step, before, reach in zip(dims, slide.sizes, slide.steps, slide.padding, slide.reach):
+            begins, count = (box.starts[dim], box.sizes[dim]) if dim in box.starts else ((0,) * box.count, length)
+            starts[dim] = tuple(start * step - before - grow for start in begins)
+            sizes[dim] = (count - 1) * step + reach + 1 + 2 * grow
+        reads = Boxes(starts, sizes)
+        values = part.in_box(reads, x.shape, beyond)
+        if fill is None:
+            return values
+        there = FeatureMask(reads.of(fill.kept.expand(*fill.kept.shape[: dims[0]], *x.shape[dims[0] :])))
+        ones = fill.everywhere.expand(*fill.kept.shape[: dims[0]], *x.shape[dims[0] :])
+        there = FeatureMask(there.kept, reads.of(ones))
+        own = values.clone() if values is part.values else values
+        filled = fill_border_(own, there, slide.reach)
+        for dim in dims:
+            filled = filled.narrow(dim, grow, sizes[dim] - 2 * grow)
+        return filled
+
+    def _checked(self, x: Tensor, in_place: bool) -> Tensor:
+        if not in_place:
+            return self.deactivate(x)
+        self.deactivate_(x)
+        return x
+
+
+def _sides(box: Box | Boxes) -> Collection[int]:
+    return box.starts if isinstance(box, Boxes) else box.sides

@@ -5,8 +5,8 @@ from __future__ import annotations
 import inspect
 import math
 import warnings
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from functools import partial
 from typing import Any
@@ -17,6 +17,7 @@ from torch.jit._fuser import optimized_execution
 
 from captum_ad.compiled import Eager, refuse_compiled
 from captum_ad.engine import FeatureMask, Interpreter
+from captum_ad.engine.kept import KeptRun
 from captum_ad.engine.masks import all_true
 from captum_ad.engine.provenance import Provenance, UnknownOriginError
 from captum_ad.errors import UnsupportedOperationError
@@ -29,6 +30,21 @@ Masks = Tensor | tuple[Tensor | None, ...] | None
 
 painter: ContextVar[str | None] = ContextVar("painter", default=None)
 """Who paints zeros into inputs at the moment, on its own account: an ADForward without a mask is a mistake then."""
+
+_kept_runs: ContextVar[dict[int, KeptRun] | None] = ContextVar("kept_runs", default=None)
+
+
+@contextmanager
+def keeping_runs() -> Iterator[None]:
+    """Context in which an ADForward that gets one image under many masks keeps the image's run without a mask.
+
+    Under a mask it then computes only what differs from that run. The image must not be written to.
+    """
+    token = _kept_runs.set({})
+    try:
+        yield
+    finally:
+        _kept_runs.reset(token)
 
 
 class ADForward(nn.Module):
@@ -220,11 +236,26 @@ class ADForward(nn.Module):
         refuse_compiled(self.model)
         constants = [x for x, m in zip(inputs, masks) if m is None and isinstance(x, Tensor)]
         constants += [x for x in kwargs.values() if isinstance(x, Tensor)]
+        if engine is Interpreter and len(inputs) == 1 and not constants:
+            engine = partial(Interpreter, kept=self._kept_run(inputs[0], kwargs))
         try:
             return self._followed(engine, inputs, masks, kwargs, constants)
         except UnknownOriginError:
             self._follow_memory = True
             return self._followed(engine, inputs, masks, kwargs, constants)
+
+    def _kept_run(self, x: Tensor, kwargs: dict[str, Any]) -> KeptRun | None:
+        """The run without masks of the one image that a batch holds again and again, where such runs are kept."""
+        kept = _kept_runs.get()
+        if kept is None or not self.skip_dead or torch.is_grad_enabled() or (len(x) > 1 and x.stride(0) != 0):
+            return None
+        run = kept.get(id(self))
+        if run is None or not run.is_of(x):
+            kept[id(self)] = run = KeptRun(x[:1])
+            full = FeatureMask(torch.ones((1,) * x.dim(), dtype=torch.bool, device=x.device))
+            self._followed(partial(Interpreter, kept=run), (run.x,), [full], kwargs, [])
+            run.finished = True
+        return run
 
     def _followed(
         self,

@@ -33,7 +33,7 @@ from captum.attr import (
 from torch import Tensor, nn
 
 from captum_ad.engine.masks import all_true
-from captum_ad.forward import ADForward, painter
+from captum_ad.forward import ADForward, keeping_runs, painter
 from captum_ad.painted import BaselineForward
 
 MASKED_FORWARDS = (ADForward, BaselineForward)
@@ -104,13 +104,14 @@ def _masked(original: Callable[..., Any]) -> Callable[..., Any]:
         masking = copy.copy(self)
         masking.forward_func = _MaskForward(self.forward_func, len(images))
         alone = all(image.shape[:1] == (1,) for image in images)
-        return original(
-            masking,
-            inputs=ones if isinstance(inputs, tuple) else ones[0],
-            additional_forward_args=(tuple(map(_Image, images)) if alone else images)
-            + (() if more is None else more if isinstance(more, tuple) else (more,)),
-            **call,
-        )
+        with keeping_runs():
+            return original(
+                masking,
+                inputs=ones if isinstance(inputs, tuple) else ones[0],
+                additional_forward_args=(tuple(map(_Image, images)) if alone else images)
+                + (() if more is None else more if isinstance(more, tuple) else (more,)),
+                **call,
+            )
 
     return attribute
 

@@ -15,12 +15,15 @@ from inspect import signature
 from types import MethodType
 from typing import Any, TypeVar, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map_only
 
 from captum_ad.engine.axes import Axes, Role, axis
+from captum_ad.engine.crop import WORTHWHILE, Boxes, Part, fitted, room_for
+from captum_ad.engine.kept import KeptRun
 from captum_ad.engine.layout import overlaps_itself
 from captum_ad.engine.masks import FeatureMask
 from captum_ad.engine.origins import call_depth
@@ -68,6 +71,8 @@ class Interpreter(Parts, TorchFunctionMode):
         Arguments of the forward that hold no features.
     skip_dead : bool
         Do not compute what lies outside of a box that holds all that is active.
+    kept : KeptRun, optional
+        A run without masks to write down, or one of the same sample to compute only what differs from it.
     """
 
     carries_masks = True
@@ -80,9 +85,13 @@ class Interpreter(Parts, TorchFunctionMode):
         constants: Iterable[Tensor] = (),
         *,
         skip_dead: bool = True,
+        kept: KeptRun | None = None,
     ) -> None:
         TorchFunctionMode.__init__(self)
         Parts.__init__(self, model, rule, tau, next(_RUNS), call_depth(), constants, skip_dead)
+        self._kept = kept
+        self._aside = False  # whether what runs is no operation of the model
+        self._number = -1  # of the operation that is running, but for those inside of rules
 
     def follow(self, function: Callable[..., _T], *args: Any, **kwargs: Any) -> _T:
         """Run a function with every operation in it intercepted: the rule of what is made of others that have one."""
@@ -93,12 +102,19 @@ class Interpreter(Parts, TorchFunctionMode):
 
     def start(self, x: Tensor, mask: FeatureMask | None) -> Tensor:
         """An input with its mask: the first checkpoint. The caller's tensor is not touched."""
-        start = x.view_as(x) if mask is None else zeroed(x, mask)
+        boxes = None if mask is None or self._kept is None or not self._kept.finished else _dead_boxes(mask, x.shape)
+        if boxes is None:
+            start = x.view_as(x) if mask is None else zeroed(x, mask)
+        else:
+            start = room_for(x[:1], x.shape)
         storage = Storage(pointer_of(start))
         storage.shared = mask is None
         roles = [Role.SAMPLE, Role.CHANNEL] + [Role.POSITION] * (x.dim() - 2)
         axes = Axes(tuple(axis(role, size) for role, size in zip(roles, x.shape)))
-        self._mark(start, Tag(self._run, True, mask, True, storage, axes))
+        tag = Tag(self._run, True, mask, True, storage, axes)
+        if boxes is not None and mask is not None:
+            tag.part = Part(boxes, zeroed(boxes.of(x[:1]), mask.map(boxes.of)), x[:1])
+        self._mark(start, tag)
         return start
 
     def finish(self, out: Tensor) -> Tensor:
@@ -135,6 +151,11 @@ class Interpreter(Parts, TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
+        outermost = self._operation is None and not self._aside
+        self._number += outermost
+        recording = self._kept if outermost and self._kept is not None and not self._kept.finished else None
+        if recording is not None:
+            recording.before(func, args, kwargs)
         outer = self._operation, self._arguments, self._operands, self._tags, self._results  # of a rule that follows
         self._operation, self._arguments, self._results = func, (args, dict(kwargs)), []
         self._operands = tensors_in(*args, *kwargs.values()) if kwargs else tensors_in(*args)
@@ -148,6 +169,8 @@ class Interpreter(Parts, TorchFunctionMode):
             for operand, tag in tags:
                 tag.storage.version = version_of(operand)
             self._operation, self._arguments, self._operands, self._tags, self._results = outer
+        if recording is not None:
+            recording.add(func, out, needed=rule_for(func, True) in TAKES_PARTS)
         if tags:
             for view, x, index in views_of(func, args, kwargs, out):
                 if (tag := tag_of(view)) is not None and view is not x:
@@ -157,12 +180,20 @@ class Interpreter(Parts, TorchFunctionMode):
                     self._write_through(operand, tag, *tag.view_of)
         return out
 
+    def _beside(self, function: Callable[..., _T], *args: Any) -> _T:
+        """As :meth:`follow`, of what is no operation of the model."""
+        before, self._aside = self._aside, True
+        try:
+            return self.follow(function, *args)
+        finally:
+            self._aside = before
+
     def _renewed(self, x: Tensor, tag: Tag) -> Tag:
         """Of a part of a tensor that is known, by taking it again."""
         if tag.view_of is None:
             return super()._renewed(x, tag)
         whole, index = tag.view_of
-        again = tag_of(self.follow(whole.__getitem__, index))
+        again = tag_of(self._beside(whole.__getitem__, index))
         assert again is not None
         again.view_of = tag.view_of
         put_tag(x, again)
@@ -180,7 +211,7 @@ class Interpreter(Parts, TorchFunctionMode):
         while whole is not None and whole.mask_writes == before.mask_writes:
             whole.mask_writes = writes  # until now they knew all that was written
             whole = tag_of(whole.view_of[0]) if whole.view_of is not None else None
-        self.follow(x.__setitem__, index, view)
+        self._beside(x.__setitem__, index, view)
         after.mask_writes = after.storage.mask_writes
 
     def _run_operation(
@@ -194,6 +225,9 @@ class Interpreter(Parts, TorchFunctionMode):
         self._check_destinations(func, args, kwargs)
         masked = [tag.mask for tag in tags if tag.mask is not None]
         rule = rule_for(func, bool(masked))
+        if rule is None and any(tag.part is not None for tag in tags):
+            rule = rule_for(func, True)
+            rule = rule if rule in TAKES_PARTS else None
         if rule is None and getattr(func, "__name__", "") == "__get__":
             out = func(*args, **kwargs)
             if not isinstance(out, Tensor):
@@ -212,6 +246,10 @@ class Interpreter(Parts, TorchFunctionMode):
         # What misses statistics alone, of which no position is left, misses nothing: they are zero.
         args, kwargs = self._deactivated(func, (args, kwargs)) if masked else (args, kwargs)
         return self._tagged(func(*args, **kwargs), data=True)
+
+    def kept_result(self, shape: Sequence[int]) -> Tensor | None:
+        """The result of this operation in the kept run, if that has gone the same way."""
+        return None if self._kept is None else self._kept.result(self._number, self._operation, shape)
 
     def _check_destinations(self, func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         """Refuse to write features into memory of the model or of the caller, while nothing is written yet."""
@@ -274,3 +312,20 @@ def _misfit(rule: OperationRule, count: int, names: tuple[str, ...]) -> str | No
     except TypeError as error:
         return str(error)
     return None
+
+
+def _dead_boxes(mask: FeatureMask, shape: Sequence[int]) -> Boxes | None:
+    """A box for each sample that holds all that is dead in it; None if that is most of a sample."""
+    dead: Any = mask.dead.any(1).expand(shape[0], *shape[2:]).cpu().numpy()
+    if dead.ndim < 2 or not dead.size:
+        return None
+    axes = range(1, dead.ndim)
+    starts, sizes = {}, {}
+    empty = frozenset(np.flatnonzero(~dead.any(tuple(axes))).tolist())
+    for dim in axes:
+        line = dead.any(tuple(other for other in axes if other != dim))
+        first, last = line.argmax(1), line.shape[1] - line[:, ::-1].argmax(1)
+        ranges = [(0, 0) if i in empty else (int(a), int(b)) for i, (a, b) in enumerate(zip(first, last))]
+        starts[dim + 1], sizes[dim + 1] = fitted(ranges, shape[dim + 1])
+    boxes = Boxes(starts, sizes, empty)
+    return boxes if boxes.share(shape) <= WORTHWHILE else None

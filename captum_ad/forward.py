@@ -17,7 +17,7 @@ from torch.jit._fuser import optimized_execution
 
 from captum_ad.compiled import Eager, refuse_compiled
 from captum_ad.engine import FeatureMask, Interpreter
-from captum_ad.engine.kept import KeptRun
+from captum_ad.engine.kept import KeptRun, dead_boxes
 from captum_ad.engine.masks import all_true
 from captum_ad.engine.provenance import Provenance, UnknownOriginError
 from captum_ad.errors import UnsupportedOperationError
@@ -236,26 +236,37 @@ class ADForward(nn.Module):
         refuse_compiled(self.model)
         constants = [x for x, m in zip(inputs, masks) if m is None and isinstance(x, Tensor)]
         constants += [x for x in kwargs.values() if isinstance(x, Tensor)]
-        if engine is Interpreter and len(inputs) == 1 and not constants:
-            engine = partial(Interpreter, kept=self._kept_run(inputs[0], kwargs))
+        keeps = engine is Interpreter and len(inputs) == 1 and not constants
+
+        def run() -> Tensor:
+            kept = self._kept_run(inputs[0], masks[0], kwargs) if keeps else None
+            return self._followed(partial(engine, kept=kept) if kept else engine, inputs, masks, kwargs, constants)
+
         try:
-            return self._followed(engine, inputs, masks, kwargs, constants)
+            return run()
         except UnknownOriginError:
             self._follow_memory = True
-            return self._followed(engine, inputs, masks, kwargs, constants)
+            return run()
 
-    def _kept_run(self, x: Tensor, kwargs: dict[str, Any]) -> KeptRun | None:
+    def _kept_run(self, x: Tensor, mask: FeatureMask | None, kwargs: dict[str, Any]) -> KeptRun | None:
         """The run without masks of the one image that a batch holds again and again, where such runs are kept."""
         kept = _kept_runs.get()
         if kept is None or not self.skip_dead or torch.is_grad_enabled() or (len(x) > 1 and x.stride(0) != 0):
             return None
-        run = kept.get(id(self))
-        if run is None or not run.is_of(x):
+        if mask is None or dead_boxes(mask, x.shape) is None:
+            return None
+        if id(self) not in kept or not kept[id(self)].is_of(x):
             kept[id(self)] = run = KeptRun(x[:1])
             full = FeatureMask(torch.ones((1,) * x.dim(), dtype=torch.bool, device=x.device))
-            self._followed(partial(Interpreter, kept=run), (run.x,), [full], kwargs, [])
-            run.finished = True
-        return run
+            try:
+                self._followed(partial(Interpreter, kept=run), (run.x,), [full], kwargs, [])
+                run.finished = True
+            except UnknownOriginError:
+                del kept[id(self)]
+                raise
+            except Exception:  # if it has to do with more than a single sample, the masked forward says so
+                run.forget()
+        return kept[id(self)] if kept[id(self)].finished else None
 
     def _followed(
         self,

@@ -114,6 +114,14 @@ class Context:
                 tag.part.write_into(x)
                 tag.part, tag.storage.version = None, version_of(x)
 
+    def _complete_views(self, x: Tensor) -> None:
+        """Write what has been computed of an operand that is about to be written to, and of others in its memory."""
+        tag = tag_of(x)
+        if tag is not None and tag.storage.shared:
+            for reference in tag.storage.pending:
+                if (view := reference()) is not None:
+                    self.complete(view)
+
     def deactivate(self, x: Tensor) -> Tensor:
         """`x`, zero at its deactivated positions: a checkpoint (Definition 5).
 
@@ -207,6 +215,8 @@ class Context:
             if old is None or not old.data or old.mask is not mask:
                 storage.mask_writes += 1
         self._mark(out, Tag(self._run, True, mask, clean, storage, axes, part))
+        if part is not None:
+            storage.pending.append(weakref.ref(out))
         self._results.append(out)
         if self.provenance is not None:
             self.provenance.add(out)

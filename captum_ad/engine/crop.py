@@ -48,6 +48,10 @@ class Box:
         """The box that has these of its sides alone."""
         return Box({dim: side for dim, side in self.sides.items() if dim in dims})
 
+    def permuted(self, order: Sequence[int]) -> Box:
+        """The box when dimensions change places; `order`: which one each of them was."""
+        return Box({new: self.sides[old] for new, old in enumerate(order) if old in self.sides})
+
 
 @dataclass(frozen=True)
 class Boxes:
@@ -90,6 +94,12 @@ class Boxes:
         """The boxes that have these of their sides alone."""
         kept = [dim for dim in self.starts if dim in dims]
         return Boxes({d: self.starts[d] for d in kept}, {d: self.sizes[d] for d in kept}, self.empty)
+
+    def permuted(self, order: Sequence[int]) -> Boxes:
+        """The boxes when dimensions change places; `order`: which one each of them was."""
+        moved = {new: old for new, old in enumerate(order) if old in self.starts}
+        starts = {new: self.starts[old] for new, old in moved.items()}
+        return Boxes(starts, {new: self.sizes[old] for new, old in moved.items()}, self.empty)
 
     def over(self, dims: Iterable[int], shape: Sequence[int]) -> Boxes:
         """The same boxes of a tensor of that shape, which have sides along these dimensions, too."""

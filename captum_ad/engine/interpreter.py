@@ -15,20 +15,19 @@ from inspect import signature
 from types import MethodType
 from typing import Any, TypeVar, cast
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map_only
 
 from captum_ad.engine.axes import Axes, Role, axis
-from captum_ad.engine.crop import WORTHWHILE, Boxes, Part, fitted, room_for
-from captum_ad.engine.kept import KeptRun
+from captum_ad.engine.crop import Part, room_for
+from captum_ad.engine.kept import KeptRun, dead_boxes
 from captum_ad.engine.layout import overlaps_itself
 from captum_ad.engine.masks import FeatureMask
 from captum_ad.engine.origins import call_depth
 from captum_ad.engine.parts import Parts
-from captum_ad.engine.registry import TAKES_PARTS, OperationRule, is_in_place, name_of, rule_for
+from captum_ad.engine.registry import TAKES_PARTS, OperationRule, is_in_place, may_write, name_of, rule_for
 from captum_ad.engine.select import zeroed
 from captum_ad.engine.tags import Storage, Tag, pointer_of, put_tag, tag_of, take_tag, tensors_in, version_of
 from captum_ad.engine.views import views_of
@@ -102,9 +101,11 @@ class Interpreter(Parts, TorchFunctionMode):
 
     def start(self, x: Tensor, mask: FeatureMask | None) -> Tensor:
         """An input with its mask: the first checkpoint. The caller's tensor is not touched."""
-        boxes = None if mask is None or self._kept is None or not self._kept.finished else _dead_boxes(mask, x.shape)
-        if boxes is None:
-            start = x.view_as(x) if mask is None else zeroed(x, mask)
+        boxes = None
+        if mask is None:
+            start = x.view_as(x)
+        elif self._kept is None or not self._kept.finished or (boxes := dead_boxes(mask, x.shape)) is None:
+            start = zeroed(x, mask)
         else:
             start = room_for(x[:1], x.shape)
         storage = Storage(pointer_of(start))
@@ -223,6 +224,8 @@ class Interpreter(Parts, TorchFunctionMode):
         if func in _METADATA:
             return func(*args, **kwargs)
         self._check_destinations(func, args, kwargs)
+        if may_write(func, args, kwargs) and self._operands:
+            self._complete_views(self._operands[0])
         masked = [tag.mask for tag in tags if tag.mask is not None]
         rule = rule_for(func, bool(masked))
         if rule is None and any(tag.part is not None for tag in tags):
@@ -312,20 +315,3 @@ def _misfit(rule: OperationRule, count: int, names: tuple[str, ...]) -> str | No
     except TypeError as error:
         return str(error)
     return None
-
-
-def _dead_boxes(mask: FeatureMask, shape: Sequence[int]) -> Boxes | None:
-    """A box for each sample that holds all that is dead in it; None if that is most of a sample."""
-    dead: Any = mask.dead.any(1).expand(shape[0], *shape[2:]).cpu().numpy()
-    if dead.ndim < 2 or not dead.size:
-        return None
-    axes = range(1, dead.ndim)
-    starts, sizes = {}, {}
-    empty = frozenset(np.flatnonzero(~dead.any(tuple(axes))).tolist())
-    for dim in axes:
-        line = dead.any(tuple(other for other in axes if other != dim))
-        first, last = line.argmax(1), line.shape[1] - line[:, ::-1].argmax(1)
-        ranges = [(0, 0) if i in empty else (int(a), int(b)) for i, (a, b) in enumerate(zip(first, last))]
-        starts[dim + 1], sizes[dim + 1] = fitted(ranges, shape[dim + 1])
-    boxes = Boxes(starts, sizes, empty)
-    return boxes if boxes.share(shape) <= WORTHWHILE else None

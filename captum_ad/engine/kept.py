@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
-from captum_ad.engine.registry import is_in_place, key_of_call
+from captum_ad.engine.crop import WORTHWHILE, Boxes, fitted
+from captum_ad.engine.masks import FeatureMask
+from captum_ad.engine.registry import key_of_call, may_write
 from captum_ad.engine.tags import pointer_of, version_of
 
 LIMIT = 2**30
@@ -36,10 +39,15 @@ class KeptRun:
         same = one.data_ptr() == self.x.data_ptr() and one.shape == self.x.shape and one.stride() == self.x.stride()
         return same and one.dtype == self.x.dtype
 
+    def forget(self) -> None:
+        """Let go of all results, after a run that came to no end."""
+        self._results.clear()
+        self._by_memory.clear()
+
     def before(self, operation: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         """Copy the results that an operation is about to write to, or may be."""
-        writes = is_in_place(operation) or kwargs.get("inplace") or any(arg is True for arg in args)
-        for x in (*args[:1], kwargs.get("input"), kwargs.get("out")) if writes else (kwargs.get("out"),):
+        first = (*args[:1], kwargs.get("input")) if may_write(operation, args, kwargs) else ()
+        for x in (*first, kwargs.get("out")):
             for number in self._by_memory.pop(pointer_of(x), ()) if isinstance(x, Tensor) else ():
                 key, result, _ = self._results[number]
                 assert result is not None
@@ -62,3 +70,20 @@ class KeptRun:
         if key != key_of_call(operation) or result is None or result.shape != (1, *shape[1:]):
             return None
         return result if version_of(result) == version else None
+
+
+def dead_boxes(mask: FeatureMask, shape: Sequence[int]) -> Boxes | None:
+    """A box for each sample that holds all that is dead in it; None if that is most of a sample."""
+    dead: Any = mask.dead.any(1).expand(shape[0], *shape[2:]).cpu().numpy()
+    if dead.ndim < 2 or not dead.size:
+        return None
+    axes = range(1, dead.ndim)
+    starts, sizes = {}, {}
+    empty = frozenset(np.flatnonzero(~dead.any(tuple(axes))).tolist())
+    for dim in axes:
+        line = dead.any(tuple(other for other in axes if other != dim))
+        first, last = line.argmax(1), line.shape[1] - line[:, ::-1].argmax(1)
+        ranges = [(0, 0) if i in empty else (int(a), int(b)) for i, (a, b) in enumerate(zip(first, last))]
+        starts[dim + 1], sizes[dim + 1] = fitted(ranges, shape[dim + 1])
+    boxes = Boxes(starts, sizes, empty)
+    return boxes if boxes.share(shape) <= WORTHWHILE else None

@@ -158,6 +158,14 @@ class Parts(Context):
             moved = Box({dim: (low + before[dim], high + before[dim]) for dim, (low, high) in sides.items()})
         return self.emit(room_for(values, shape), mask, clean=True, part=Part(moved, values, outside))
 
+    def permuted_part(self, x: Tensor, order: Sequence[int]) -> Part | None:
+        """What has been computed of an operand, when its dimensions change places; None: all of it."""
+        tag = self._tag(x)
+        if tag is None or tag.part is None or order[0] != 0:
+            return None
+        box, values, outside = tag.part
+        return Part(box.permuted(order), values.permute(*order), None if outside is None else outside.permute(*order))
+
     # Where there is something to compute
 
     def box(self, mask: FeatureMask | None, shape: Sequence[int]) -> Box | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from types import MethodType
 from typing import Any, TypeVar, cast
@@ -197,6 +197,11 @@ def is_in_place(operation: Any) -> bool:
     if name.startswith("__"):
         return (name.startswith("__i") and name not in ("__invert__", "__int__", "__index__")) or name == "__setitem__"
     return name.endswith("_")
+
+
+def may_write(operation: Any, args: Sequence[Any], named: Mapping[str, Any]) -> bool:
+    """Whether a call may write into its first operand: by the operation's name, or as ``relu(x, inplace=True)``."""
+    return is_in_place(operation) or bool(named.get("inplace")) or any(arg is True for arg in args)
 
 
 @lru_cache(maxsize=1024)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterable
 from typing import Any
 
@@ -20,7 +21,7 @@ _LEFT_BEHIND: Any = WeakIdKeyDictionary()
 class Storage:
     """What tensors that share memory have in common."""
 
-    __slots__ = ("external", "mask_writes", "pointer", "shared", "version", "writes")
+    __slots__ = ("external", "mask_writes", "pending", "pointer", "shared", "version", "writes")
 
     def __init__(self, pointer: int, *, external: bool = False, shared: bool = False) -> None:
         self.pointer = pointer
@@ -28,6 +29,7 @@ class Storage:
         self.shared = shared or external  # by several tensors
         self.version: int | None = None  # torch's count of writes, as of the last operation seen
         self.writes = 0  # in-place operations so far
+        self.pending: list[weakref.ref[Tensor]] = []  # tensors that may have parts which are not written yet
         self.mask_writes = 0  # those of them that changed which positions are kept
 
 

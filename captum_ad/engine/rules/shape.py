@@ -14,7 +14,7 @@ from captum_ad.engine.dimensions import PERMUTE, permutation
 from captum_ad.engine.interpreter import Interpreter
 from captum_ad.engine.layout import reshaped
 from captum_ad.engine.masks import FeatureMask, compress, full_mask, undeactivated
-from captum_ad.engine.registry import register_rule, takes_parts
+from captum_ad.engine.registry import is_in_place, register_rule, takes_parts
 from captum_ad.engine.rules.combination import written_mask
 from captum_ad.engine.tags import tensors_in
 
@@ -43,12 +43,16 @@ def in_the_shape_of(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, other
 
 
 @register_rule(*PERMUTE, always=True)
+@takes_parts
 def permute(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     """The mask's dimensions change places alike."""
     mask, clean = ad.mask(x), ad.is_clean(x)
     order = permutation(op, x.dim(), *args, **kwargs)
+    part = ad.permuted_part(x, order) if not is_in_place(op) else None
+    if part is None:
+        ad.complete()
     out = op(x, *args, **kwargs)
-    return ad.emit(out, mask and mask.map(lambda part: part.permute(order)), clean=clean)
+    return ad.emit(out, mask and mask.map(lambda part: part.permute(order)), clean=clean, part=part)
 
 
 @register_rule(

@@ -1,0 +1,187 @@
+"""What does not differ from a run without masks need not be computed: all graphs, with and without, step by step."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from captum_ad import ADForward, FeatureMask, MaskRule
+from captum_ad.engine import Interpreter
+from captum_ad.engine.kept import KeptRun
+from captum_ad.engine.provenance import Provenance
+from captum_ad.forward import keeping_runs
+from tests.engine.graphs import CHANNELS
+from tests.engine.test_oracle import RULES
+from tests.engine.test_parts import GRAPHS
+from tests.oracle import Graph
+
+
+def windows(*shape: int) -> Tensor:
+    """Masks (5, 1, *shape): windows off in a corner, another corner, the middle; one pixel; nothing."""
+    masks = torch.ones(5, 1, *shape, dtype=torch.bool)
+    for mask, (start, size) in zip(masks, ((0, 2), (9, 3), (2, 2), (1, 1))):
+        mask[0][tuple(slice(min(start, n - 1), min(start, n - 1) + size) for n in shape)] = False
+        if start == 9:
+            mask[0][tuple(slice(max(0, n - size), n) for n in shape)] = False
+    return masks
+
+
+@pytest.mark.parametrize("name", [name for name in GRAPHS if "grid sample" not in name])  # with a grid for each sample
+def test_what_is_taken_over_is_as_computed(name: str) -> None:
+    torch.manual_seed(0)
+    shape, build = GRAPHS[name]
+    graph = build()
+    x = torch.randn(1, CHANNELS, *shape, dtype=torch.double)
+    masks = windows(*shape)
+    for number, rule in enumerate(RULES):
+        for tau in (0.0, 0.4):
+            compare(graph, x, FeatureMask(masks[number % 2 :: 2] if tau else masks), rule, tau)
+
+
+@torch.no_grad()
+def compare(graph: Graph, x: Tensor, mask: FeatureMask, rule: MaskRule, tau: float) -> None:
+    kept, many = KeptRun(x), x.expand(len(mask.kept), *x.shape[1:])
+    run(graph, x, FeatureMask(torch.ones((1,) * x.dim(), dtype=torch.bool)), rule, tau, kept)
+    kept.finished = True
+    whole, taken = (run(graph, many, mask, rule, tau, one) for one in (None, kept))
+    for number, ((expected, mine), (found, same)) in enumerate(zip(whole, taken)):
+        where = f"step {number} ({type(graph.operations[number]).__name__}), {rule}, {tau}"
+        assert (mine is None) == (same is None), where
+        if mine is not None and same is not None:
+            assert mine.equals(same), where
+            expected, found = (one.masked_fill(mine.dead, 0) for one in (expected, found))
+        torch.testing.assert_close(found, expected, msg=lambda m, w=where: f"{w}: {m}")
+
+
+def run(
+    graph: Graph, x: Tensor, mask: FeatureMask, rule: MaskRule, tau: float, kept: KeptRun | None
+) -> list[tuple[Tensor, FeatureMask | None]]:
+    ad = Interpreter(graph, rule, tau, skip_dead=kept is not None, kept=kept)
+    start = ad.start(x, None if mask.is_full() else mask)
+    ad.provenance = Provenance(start)
+    with ad.provenance, ad:
+        found = graph.trace(start)
+    ad.complete(*found)
+    results = [(out.clone(), ad.mask(out)) for out in found]
+    ad.forget()
+    return results
+
+
+class Apply(nn.Module):
+    def __init__(self, function: Callable[..., Tensor]) -> None:
+        super().__init__()
+        self.function = function
+        torch.manual_seed(0)
+        self.first, self.second = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x, self.first, self.second)
+
+
+def read_before_it_is_overwritten(x: Tensor, first: nn.Module, second: nn.Module) -> Tensor:
+    x = first(x)
+    before = second(x)
+    return x.relu_() + before
+
+
+def overwritten_in_another_layout(x: Tensor, first: nn.Module, second: nn.Module) -> Tensor:
+    x = first(x)
+    x.permute(0, 2, 3, 1).mul_(2)
+    return second(x)
+
+
+def overwritten_under_another_layout(x: Tensor, first: nn.Module, second: nn.Module) -> Tensor:
+    x = first(x)
+    last = x.permute(0, 2, 3, 1)
+    nn.functional.relu(x, inplace=True)
+    return second(last.permute(0, 3, 1, 2) * 2)
+
+
+def depends_on_values(x: Tensor, first: nn.Module, second: nn.Module) -> Tensor:
+    x = first(x)
+    x = x.relu() if float(x.detach().mean()) > float(first.bias.mean()) else x.tanh().relu()
+    return second(x)
+
+
+def channels_last(x: Tensor, first: nn.Module, second: nn.Module) -> Tensor:
+    x = first(x).permute(0, 2, 3, 1)
+    x = nn.functional.layer_norm(x, (4,))
+    return second(x.permute(0, 3, 1, 2)) + 1
+
+
+FUNCTIONS = [
+    read_before_it_is_overwritten,
+    overwritten_in_another_layout,
+    overwritten_under_another_layout,
+    depends_on_values,
+    channels_last,
+]
+
+
+@pytest.mark.parametrize("inference", [False, True])
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_models(function: Callable[..., Tensor], inference: bool) -> None:
+    model, x = Apply(function).eval(), torch.rand(1, 3, 9, 9)
+    masks = windows(9, 9)
+    for rule in ("paper", "no-growth", "no-growth-mean"):
+        with torch.inference_mode(inference), torch.set_grad_enabled(False):
+            expected = ADForward(model, rule, skip_dead=False)(x.expand(5, 3, 9, 9), mask=masks)
+            with keeping_runs():
+                ad = ADForward(model, rule)
+                found = [ad(x.expand(5, 3, 9, 9), mask=masks) for _ in range(2)]
+        for one in found:
+            torch.testing.assert_close(one, expected)
+
+
+def test_runs_are_kept_no_longer_than_needed() -> None:
+    seen: list[weakref.ref[Tensor]] = []
+
+    class Seen(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            x = x * 2
+            seen.append(weakref.ref(x))
+            if len(seen) == 3:
+                raise RuntimeError("in the middle")
+            return x.mean((2, 3))
+
+    ad, x, mask = ADForward(Seen().eval()), torch.rand(1, 3, 9, 9), windows(9, 9)[:1]
+
+    @keeping_runs()
+    def explain() -> None:
+        ad(x, mask=mask)
+        assert seen[0]() is not None
+        ad(x, mask=mask)
+
+    with torch.no_grad(), pytest.raises(RuntimeError, match="in the middle"):
+        explain()
+    gc.collect()
+    assert all(one() is None for one in seen)
+
+
+def test_a_model_that_runs_no_single_sample() -> None:
+    """The forward goes on without a run to take over from."""
+
+    class Pairs(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return (x.reshape(2, 3, 9, 9) * 2).mean((2, 3))
+
+    ad, x, mask = ADForward(Pairs().eval()), torch.rand(1, 3, 9, 9).expand(2, 3, 9, 9), windows(9, 9)[:2]
+    with torch.no_grad():
+        expected = ad(x, mask=mask)
+        with keeping_runs():
+            torch.testing.assert_close(ad(x, mask=mask), expected, rtol=0, atol=0)
+
+
+def test_another_image_has_a_run_of_its_own() -> None:
+    ad, mask = ADForward(Apply(channels_last).eval()), windows(9, 9)
+    images = torch.rand(2, 1, 3, 9, 9)
+    with torch.no_grad():
+        expected = [ad(x.expand(5, 3, 9, 9), mask=mask) for x in images]
+        with keeping_runs():
+            found = [ad(x.expand(5, 3, 9, 9), mask=mask) for x in images]
+    torch.testing.assert_close(found, expected)

@@ -96,6 +96,7 @@ class Parts(Context):
         *,
         beyond: float | None = None,
         by_part: bool = True,
+        fills: bool = True,
     ) -> Tensor:
         """Emit what an operation makes of windows over the last dimensions, after a checkpoint.
 
@@ -115,6 +116,8 @@ class Parts(Context):
             What padding stands for, if `run` is to be given all of it and no padding; None: zeros.
         by_part : bool
             Whether windows are alike wherever they are.
+        fills : bool
+            Whether windows read averages at the border of what is active (knob ``border``).
         """
         rank = len(slide.kernel)
         first = x.dim() - rank
@@ -122,8 +125,9 @@ class Parts(Context):
         box, outside = self._windows_place(x, slide, mask, shape) if by_part else (None, None)
         if box is None:
             self.complete()
-            return self.emit(run(x if dirty else self.window_input(x, slide.reach), None), mask)
-        values, padding = self._read(x, slide, box, beyond, dirty)
+            clean = x if dirty else self.window_input(x, slide.reach) if fills else self.deactivate(x)
+            return self.emit(run(clean, None), mask)
+        values, padding = self._read(x, slide, box, beyond, dirty, fills)
         values = run(values, padding)
         return self.emit(room_for(values, shape), mask, part=Part(box, values, outside))
 
@@ -250,13 +254,13 @@ class Parts(Context):
         return box.of(self.deactivate(x) if clean else x, len(shape))
 
     def _read(
-        self, x: Tensor, slide: Slide, box: Box | Boxes, beyond: float | None, dirty: bool
+        self, x: Tensor, slide: Slide, box: Box | Boxes, beyond: float | None, dirty: bool, fills: bool
     ) -> tuple[Tensor, Sequence[int]]:
         """What the windows of a box read, and the padding that is left to do."""
         rank, mask = len(slide.kernel), self.mask(x)
         dims = range(x.dim() - rank, x.dim())
         part = self._part(x, clean=not dirty) or Part(Box({}), x if dirty else self.deactivate(x))
-        fill = self.rule.border == "mean" and any(slide.reach) and mask is not None
+        fill = fills and self.rule.border == "mean" and any(slide.reach) and mask is not None
         if isinstance(box, Boxes):
             return self._read_boxes(x, part, slide, box, mask if fill else None, beyond or 0.0), [0] * rank
         reads = [

@@ -109,7 +109,16 @@ def lp_pool(
 
 def over_active(average: Tensor, found: Attribution) -> Tensor:
     """An average over all features turned into one over the kept ones."""
-    scale = (found.features / found.kept.clamp(min=1)).where(found.kept > 0, 1)  # may exceed what float16 holds
+    return rescaled(average, features_to_kept(found))
+
+
+def features_to_kept(found: Attribution) -> Tensor:
+    """How many times as many features there are as kept ones."""
+    return (found.features / found.kept.clamp(min=1)).where(found.kept > 0, 1)
+
+
+def rescaled(average: Tensor, scale: Tensor) -> Tensor:
+    """A product in the dtype of the first; the scale may exceed what float16 holds."""
     return (average * scale).to(average.dtype)
 
 
@@ -144,15 +153,19 @@ def _slid(
     if mask is not None and windows.everything:
         return _global(ad, run, x, rank, average, any_size=False)
     shape = (*x.shape[:-rank], *slide.sizes)
-    if mask is not None and average and ad.rule.average == "active":
+    active = mask is not None and average and ad.rule.average == "active"
+    if mask is not None and active:
         found = attribute_positions(mask, windows, ad.rule, ad.tau)
-        return ad.emit(over_active(run(ad.deactivate(x)), found), found.mask)
-    mask = mask and renewed_mask(mask, windows, ad.rule, ad.tau)
+        mask = found.mask
+    elif mask is not None:
+        mask = renewed_mask(mask, windows, ad.rule, ad.tau)
 
     def run_any(x: Tensor, padding: Sequence[int] | None) -> Tensor:
         return run(x) if padding is None or run_part is None else run_part(x)
 
-    return ad.by_windows(run_any, x, slide, mask, shape, beyond=beyond, by_part=run_part is not None)
+    by_part = run_part is not None
+    out = ad.by_windows(run_any, x, slide, mask, shape, beyond=beyond, by_part=by_part, fills=not active)
+    return ad.by_position(rescaled, [out, ad.constant(features_to_kept(found))], mask) if active else out
 
 
 def _adaptive(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, output_size: Any, average: bool) -> Tensor:

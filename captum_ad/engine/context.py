@@ -74,6 +74,7 @@ class Context:
         self._operands: list[Tensor] = []
         self._tags: list[tuple[Tensor, Tag]] = []  # of operands, as of before the operation
         self._results: list[Tensor] = []
+        self._number = -1  # of the operation of the model that is running, but for those inside of rules
 
     # What a rule asks and says
 
@@ -214,7 +215,7 @@ class Context:
             storage.writes += 1
             if old is None or not old.data or old.mask is not mask:
                 storage.mask_writes += 1
-        self._mark(out, Tag(self._run, True, mask, clean, storage, axes, part))
+        self._mark(out, Tag(self._run, True, mask, clean, storage, axes, part, (self._number, len(self._results))))
         if part is not None:
             storage.pending.append(weakref.ref(out))
         self._results.append(out)

@@ -22,7 +22,7 @@ from torch.utils._pytree import tree_map_only
 
 from captum_ad.engine.axes import Axes, Role, axis
 from captum_ad.engine.crop import Part, room_for
-from captum_ad.engine.kept import KeptRun, dead_boxes
+from captum_ad.engine.kept import KeptRun, dead_boxes, described
 from captum_ad.engine.layout import overlaps_itself
 from captum_ad.engine.masks import FeatureMask
 from captum_ad.engine.origins import call_depth
@@ -90,7 +90,6 @@ class Interpreter(Parts, TorchFunctionMode):
         Parts.__init__(self, model, rule, tau, next(_RUNS), call_depth(), constants, skip_dead)
         self._kept = kept
         self._aside = False  # whether what runs is no operation of the model
-        self._number = -1  # of the operation that is running, but for those inside of rules
 
     def follow(self, function: Callable[..., _T], *args: Any, **kwargs: Any) -> _T:
         """Run a function with every operation in it intercepted: the rule of what is made of others that have one."""
@@ -155,6 +154,7 @@ class Interpreter(Parts, TorchFunctionMode):
         outermost = self._operation is None and not self._aside
         self._number += outermost
         recording = self._kept if outermost and self._kept is not None and not self._kept.finished else None
+        called = described(func, args, kwargs) if recording is not None else ()
         if recording is not None:
             recording.before(func, args, kwargs)
         outer = self._operation, self._arguments, self._operands, self._tags, self._results  # of a rule that follows
@@ -171,7 +171,7 @@ class Interpreter(Parts, TorchFunctionMode):
                 tag.storage.version = version_of(operand)
             self._operation, self._arguments, self._operands, self._tags, self._results = outer
         if recording is not None:
-            recording.add(func, out, needed=rule_for(func, True) in TAKES_PARTS)
+            recording.add(called, out, needed=rule_for(func, True) in TAKES_PARTS)
         if tags:
             for view, x, index in views_of(func, args, kwargs, out):
                 if (tag := tag_of(view)) is not None and view is not x:
@@ -252,7 +252,9 @@ class Interpreter(Parts, TorchFunctionMode):
 
     def kept_result(self, shape: Sequence[int]) -> Tensor | None:
         """The result of this operation in the kept run, if that has gone the same way."""
-        return None if self._kept is None else self._kept.result(self._number, self._operation, shape)
+        if self._kept is None or self._operation is None:
+            return None
+        return self._kept.result(self._number, described(self._operation, *self._arguments), shape)
 
     def _check_destinations(self, func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         """Refuse to write features into memory of the model or of the caller, while nothing is written yet."""

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from captum_ad.engine.crop import WORTHWHILE, Boxes, fitted
 from captum_ad.engine.masks import FeatureMask
 from captum_ad.engine.registry import key_of_call, may_write
-from captum_ad.engine.tags import pointer_of, version_of
+from captum_ad.engine.tags import pointer_of, tag_of, version_of
 
 LIMIT = 2**30
 """How many bytes of results are kept at most; what comes later is computed as a whole."""
@@ -28,8 +29,11 @@ class KeptRun:
 
     def __init__(self, x: Tensor) -> None:
         self.x = x
+        self._version = version_of(x)
         self.finished = False
-        self._results: list[tuple[Hashable, Tensor | None, int | None]] = []  # operation, result, writes to it so far
+        self._results: list[
+            tuple[Any, Tensor | None, int | None]
+        ] = []  # what was called, its result, and writes to that
         self._by_memory: dict[int, list[int]] = {}
         self._bytes = 0
 
@@ -37,7 +41,7 @@ class KeptRun:
         """Whether a batch holds nothing but this run's input, again and again."""
         one = x[:1]
         same = one.data_ptr() == self.x.data_ptr() and one.shape == self.x.shape and one.stride() == self.x.stride()
-        return same and one.dtype == self.x.dtype
+        return same and one.dtype == self.x.dtype and version_of(x) == self._version
 
     def forget(self) -> None:
         """Let go of all results, after a run that came to no end."""
@@ -54,22 +58,54 @@ class KeptRun:
                 copy = result.clone()
                 self._results[number] = key, copy, version_of(copy)
 
-    def add(self, operation: Any, result: Any, *, needed: bool) -> None:
-        """Note the next operation, and its result if it is needed."""
+    def add(self, called: Any, result: Any, *, needed: bool) -> None:
+        """Note the next operation, as :func:`described`, and its result if it is needed."""
         kept = result if needed and isinstance(result, Tensor) and self._bytes < LIMIT else None
         if kept is not None:
             self._bytes += kept.numel() * kept.itemsize
             self._by_memory.setdefault(pointer_of(kept), []).append(len(self._results))
-        self._results.append((key_of_call(operation), kept, None if kept is None else version_of(kept)))
+        self._results.append((called, kept, None if kept is None else version_of(kept)))
 
-    def result(self, number: int, operation: Any, shape: Sequence[int]) -> Tensor | None:
-        """The result of an operation, if it is the same one, and its result of that shape but for the batch."""
+    def result(self, number: int, called: Any, shape: Sequence[int]) -> Tensor | None:
+        """The result of an operation, if the same was called, and its result has that shape but for the batch."""
         if not self.finished or number >= len(self._results):
             return None
-        key, result, version = self._results[number]
-        if key != key_of_call(operation) or result is None or result.shape != (1, *shape[1:]):
+        noted, result, version = self._results[number]
+        if result is None or result.shape != (1, *shape[1:]) or version_of(result) != version:
             return None
-        return result if version_of(result) == version else None
+        return result if _same(noted, called) else None
+
+
+def described(operation: Any, args: Any, kwargs: Any) -> Any:
+    """A call, so that two forwards can be compared: of what comes from features, which operation has made it."""
+    return key_of_call(operation), getattr(operation, "__self__", None), _described(args), _described(kwargs)
+
+
+def _described(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        tag = tag_of(value)
+        return tag.made if tag is not None and tag.data else value
+    if isinstance(value, (tuple, list)):
+        return tuple(map(_described, value))
+    return {name: _described(one) for name, one in value.items()} if isinstance(value, dict) else value
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two calls do the same with the same constants, numbers and results."""
+    if one is other:
+        return True
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, Tensor):
+        return one.dtype == other.dtype and torch.equal(one, other)
+    if isinstance(one, tuple):
+        return len(one) == len(other) and all(map(_same, one, other))
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(_same(one[name], other[name]) for name in one)
+    try:
+        return bool(one == other)
+    except (TypeError, ValueError):  # of something that cannot be compared
+        return False
 
 
 def dead_boxes(mask: FeatureMask, shape: Sequence[int]) -> Boxes | None:

@@ -24,6 +24,8 @@ from captum_ad.engine.positions import Slide
 from captum_ad.engine.select import zero_, zeroed
 from captum_ad.engine.tags import pointer_of
 
+_FINE = (torch.float32, torch.float64)
+
 
 class Parts(Context):
     """What rules know as ``ad``, with the ways to run an operation of which a part may do."""
@@ -134,7 +136,8 @@ class Parts(Context):
     def mean_over(self, run: Callable[[Tensor], Tensor], x: Tensor, dims: Sequence[int]) -> Tensor:
         """The mean over these dimensions, which `run` computes, after a checkpoint."""
         part = self._part(x, clean=True)
-        if part is None or not set(_sides(part.box)) <= set(dims):
+        coarse = part is not None and part.outside is not None and part.values.dtype not in _FINE  # for a difference
+        if part is None or coarse or not set(_sides(part.box)) <= set(dims):
             self.complete()
             return run(self.deactivate(x))
         of_part = run(part.values) * part.box.share(x.shape)

@@ -40,6 +40,7 @@ class Tag:
         "axes",
         "clean",
         "data",
+        "made",
         "mask",
         "mask_writes",
         "part",
@@ -58,6 +59,7 @@ class Tag:
         storage: Storage,
         axes: Axes | None = None,
         part: Part | None = None,
+        made: tuple[int, int] = (-1, 0),
     ) -> None:
         self.run = run  # the forward that made it
         self.data = data
@@ -66,6 +68,7 @@ class Tag:
         self.storage = storage
         self.axes = axes  # None: of a constant
         self.part = part  # what has been computed of it, and not been written into it yet
+        self.made = made  # by which operation of the model, as which of its results
         self.writes = storage.writes
         self.mask_writes = storage.mask_writes
         self.view_of: tuple[Tensor, Any] | None = None  # the tensor that it is a part of, and the index of the part

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from captum_ad import ADForward, FeatureMask, MaskRule
@@ -98,7 +99,7 @@ def overwritten_in_another_layout(x: Tensor, first: nn.Module, second: nn.Module
 def overwritten_under_another_layout(x: Tensor, first: nn.Module, second: nn.Module) -> Tensor:
     x = first(x)
     last = x.permute(0, 2, 3, 1)
-    nn.functional.relu(x, inplace=True)
+    F.relu(x, inplace=True)
     return second(last.permute(0, 3, 1, 2) * 2)
 
 
@@ -108,9 +109,27 @@ def depends_on_values(x: Tensor, first: nn.Module, second: nn.Module) -> Tensor:
     return second(x)
 
 
+def another_layer(x: Tensor, first: nn.Module, second: nn.Module) -> Tensor:
+    """The same operations, in the same order, of the same sizes; which weights depends on the image."""
+    x = first(x).relu()
+    return second(x) if float(x.detach().mean()) % 1e-4 > 5e-5 else F.conv2d(x, second.weight * 2, padding=1)
+
+
+def another_operand(x: Tensor, first: nn.Module, second: nn.Module) -> Tensor:
+    x = first(x)
+    y, z = x.sin(), x.cos()
+    return second(x + (y if float(x.detach().mean()) % 1e-4 > 5e-5 else z))
+
+
+def another_number(x: Tensor, first: nn.Module, second: nn.Module) -> Tensor:
+    x = first(x)
+    x = x * float(x.detach().std())
+    return second(x * torch.tensor(float(x.detach().mean())))
+
+
 def channels_last(x: Tensor, first: nn.Module, second: nn.Module) -> Tensor:
     x = first(x).permute(0, 2, 3, 1)
-    x = nn.functional.layer_norm(x, (4,))
+    x = F.layer_norm(x, (4,))
     return second(x.permute(0, 3, 1, 2)) + 1
 
 
@@ -119,6 +138,9 @@ FUNCTIONS = [
     overwritten_in_another_layout,
     overwritten_under_another_layout,
     depends_on_values,
+    another_layer,
+    another_operand,
+    another_number,
     channels_last,
 ]
 

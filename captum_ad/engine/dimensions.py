@@ -25,12 +25,12 @@ from captum_ad.engine.axes import (
     joined,
     merged,
     permuted,
-    reshaped_axes,
     resized,
     role_of,
     without,
 )
 from captum_ad.engine.registry import forms, is_own, key_of_call
+from captum_ad.engine.reshapes import reshaped_axes
 
 
 @dataclass(frozen=True)

@@ -17,20 +17,17 @@ from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map_only
 
 from captum_ad.engine.axes import Axes, Role, axis
 from captum_ad.engine.crop import Part, room_for
 from captum_ad.engine.kept import KeptRun, dead_boxes, described
-from captum_ad.engine.layout import overlaps_itself
 from captum_ad.engine.masks import FeatureMask
 from captum_ad.engine.origins import call_depth
-from captum_ad.engine.parts import Parts
 from captum_ad.engine.registry import TAKES_PARTS, OperationRule, is_in_place, may_write, name_of, rule_for
 from captum_ad.engine.select import zeroed
-from captum_ad.engine.tags import Storage, Tag, pointer_of, put_tag, tag_of, take_tag, tensors_in, version_of
-from captum_ad.engine.views import views_of
+from captum_ad.engine.tags import Storage, Tag, pointer_of, tag_of, take_tag, tensors_in, version_of
+from captum_ad.engine.window_parts import WindowParts
 from captum_ad.errors import UnsupportedOperationError
 from captum_ad.rule import MaskRule
 
@@ -55,7 +52,7 @@ _METADATA = frozenset(
 _TORCH_SPELLING = {"axis": "dim", "keepdims": "keepdim"}  # of arguments that torch also takes by numpy's names
 
 
-class Interpreter(Parts, TorchFunctionMode):
+class Interpreter(WindowParts):
     """One masked forward; rules know it as ``ad``.
 
     Parameters
@@ -86,15 +83,8 @@ class Interpreter(Parts, TorchFunctionMode):
         skip_dead: bool = True,
         kept: KeptRun | None = None,
     ) -> None:
-        TorchFunctionMode.__init__(self)
-        Parts.__init__(self, model, rule, tau, next(_RUNS), call_depth(), constants, skip_dead)
+        super().__init__(model, rule, tau, next(_RUNS), call_depth(), constants, skip_dead)
         self._kept = kept
-        self._aside = False  # whether what runs is no operation of the model
-
-    def follow(self, function: Callable[..., _T], *args: Any, **kwargs: Any) -> _T:
-        """Run a function with every operation in it intercepted: the rule of what is made of others that have one."""
-        with self:
-            return function(*args, **kwargs)
 
     # The two ends of a forward
 
@@ -173,47 +163,8 @@ class Interpreter(Parts, TorchFunctionMode):
         if recording is not None:
             recording.add(called, out, needed=rule_for(func, True) in TAKES_PARTS)
         if tags:
-            for view, x, index in views_of(func, args, kwargs, out):
-                if (tag := tag_of(view)) is not None and view is not x:
-                    tag.view_of = x, index
-            for operand, tag in tags:
-                if tag.view_of is not None:
-                    self._write_through(operand, tag, *tag.view_of)
+            self._look_through_views(func, args, kwargs, out, tags)
         return out
-
-    def _beside(self, function: Callable[..., _T], *args: Any) -> _T:
-        """As :meth:`follow`, of what is no operation of the model."""
-        before, self._aside = self._aside, True
-        try:
-            return self.follow(function, *args)
-        finally:
-            self._aside = before
-
-    def _renewed(self, x: Tensor, tag: Tag) -> Tag:
-        """Of a part of a tensor that is known, by taking it again."""
-        if tag.view_of is None:
-            return super()._renewed(x, tag)
-        whole, index = tag.view_of
-        again = tag_of(self._beside(whole.__getitem__, index))
-        assert again is not None
-        again.view_of = tag.view_of
-        put_tag(x, again)
-        return again
-
-    def _write_through(self, view: Tensor, before: Tag, x: Tensor, index: Any) -> None:
-        """What was written to a view has been written to the tensor that it is a part of: ``x[index] = view``."""
-        after, of_x = tag_of(view), tag_of(x)
-        if after is None or after is before:
-            return
-        after.view_of, writes = before.view_of, after.storage.mask_writes
-        if of_x is None or not before.mask_writes == of_x.mask_writes == writes - 1 or overlaps_itself(x):
-            return
-        whole: Tag | None = of_x
-        while whole is not None and whole.mask_writes == before.mask_writes:
-            whole.mask_writes = writes  # until now they knew all that was written
-            whole = tag_of(whole.view_of[0]) if whole.view_of is not None else None
-        self._beside(x.__setitem__, index, view)
-        after.mask_writes = after.storage.mask_writes
 
     def _run_operation(
         self, func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], tags: Sequence[Tag]

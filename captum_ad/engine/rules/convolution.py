@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
-from captum_ad.engine.axes import reshaped_axes
 from captum_ad.engine.definitions import Windows, attribute_positions, places_of, renewed_mask
 from captum_ad.engine.interpreter import Interpreter
 from captum_ad.engine.masks import FeatureMask
 from captum_ad.engine.positions import Slide, transposed_windows
 from captum_ad.engine.registry import register_rule, takes_parts
+from captum_ad.engine.reshapes import reshaped_axes
 from captum_ad.engine.rules.windows import geometry, per_dim
 
 

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from captum_ad.engine.dimensions import PERMUTE, permutation
 from captum_ad.engine.interpreter import Interpreter
-from captum_ad.engine.layout import reshaped
 from captum_ad.engine.masks import FeatureMask, compress, full_mask, undeactivated
 from captum_ad.engine.registry import is_in_place, register_rule, takes_parts
+from captum_ad.engine.reshapes import reshaped
 from captum_ad.engine.rules.combination import written_mask
 from captum_ad.engine.tags import tensors_in
 

@@ -36,9 +36,26 @@ _kept_runs: ContextVar[dict[int, KeptRun] | None] = ContextVar("kept_runs", defa
 
 @contextmanager
 def keeping_runs() -> Iterator[None]:
-    """Context in which an ADForward that gets one image under many masks keeps the image's run without a mask.
+    """Context for asking an ADForward about one image under many masks: only what a mask changes is computed.
 
-    Under a mask it then computes only what differs from that run. The image must not be written to.
+    The first masked forward of an image also runs it without a mask and keeps the activations; others compute the
+    region that their mask changes and take the rest from there. It needs the memory of one sample's activations
+    (1 GiB at most), one input of shape (1, C, \\*spatial) or expanded from it by ``x.expand(n, ...)``, and no
+    gradients; everything else is computed as a whole. Captum's attributors on an ADForward do this on their own.
+    Within the context the image must not be written to.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from captum_ad import ADForward, keeping_runs
+    >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()).eval()
+    >>> ad, x, masks = ADForward(model), torch.rand(1, 3, 32, 32), torch.ones(8, 32, 32, dtype=torch.bool)
+    >>> for i in range(8):
+    ...     masks[i, 4 * i : 4 * i + 4, :8] = False
+    >>> with torch.no_grad(), keeping_runs():
+    ...     scores = ad(x.expand(8, 3, 32, 32), mask=masks)
+    >>> torch.allclose(scores, ad(x.expand(8, 3, 32, 32), mask=masks), atol=1e-5)
+    True
     """
     token = _kept_runs.set({})
     try:
@@ -70,9 +87,10 @@ class ADForward(nn.Module):
     select : callable, optional
         Picks the tensor to explain from the model's output, for models that return something else.
     skip_dead : bool
-        Do not compute what lies outside of a box that holds all that is active, where no gradients
-        are asked for. The answer is the same but for rounding (2e-5 at outputs of about 60 in float32);
-        False is for debugging.
+        Compute only what has to be, where no gradients are asked for: nothing outside of a box that holds all
+        that is active; and under Captum's attributors, given one image, nothing that is as in the run of the
+        whole image, which is kept meanwhile (:func:`keeping_runs` does so elsewhere). The answer is the same but
+        for rounding (2e-5 at outputs of about 60 in float32); False computes all, for debugging.
 
     Raises
     ------

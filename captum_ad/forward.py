@@ -40,7 +40,7 @@ def keeping_runs() -> Iterator[None]:
 
     The first masked forward of an image also runs it without a mask and keeps the activations; others compute the
     region that their mask changes and take the rest from there. It needs the memory of one sample's activations
-    (1 GiB at most), one input of shape (1, C, \\*spatial) or expanded from it by ``x.expand(n, ...)``, and no
+    (1 GiB at most), one input of shape (1, C, *spatial) or expanded from it by ``x.expand(n, ...)``, and no
     gradients; everything else is computed as a whole. Captum's attributors on an ADForward do this on their own.
     Within the context the image must not be written to.
 

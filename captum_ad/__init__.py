@@ -11,7 +11,7 @@ attr = Occlusion(ADForward(model)).attribute(x, target=t, sliding_window_shapes=
 """
 
 from captum_ad._version import __version__
-from captum_ad.engine import FeatureMask, register_rule
+from captum_ad.engine import FeatureMask, register_rule, temporary_rules
 from captum_ad.errors import UnknownNameError, UnsupportedOperationError
 from captum_ad.forward import ADForward, keeping_runs
 from captum_ad.painted import BaselineForward
@@ -35,5 +35,6 @@ __all__ = [
     "keeping_runs",
     "register",
     "register_rule",
+    "temporary_rules",
     "unregister",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from types import MethodType
 from typing import Any, TypeVar, cast
@@ -75,6 +76,8 @@ def register_rule(*operations: str | type | Callable[..., Any], always: bool = F
 
     An autograd function stands for the calls of its ``apply``.
 
+    A rule stays for the rest of the process, or of a ``with temporary_rules():``.
+
     Examples
     --------
     An operation on each element by itself leaves the mask as it is:
@@ -129,6 +132,26 @@ def register_rule(*operations: str | type | Callable[..., Any], always: bool = F
         return rule
 
     return decorate
+
+
+@contextmanager
+def temporary_rules() -> Iterator[None]:
+    """Context after which the rules are as before: what :func:`register_rule` adds or replaces inside is taken back.
+
+    Examples
+    --------
+    >>> from captum_ad import register_rule, temporary_rules
+    >>> with temporary_rules():
+    ...     rule = register_rule("relu")(lambda ad, op, x: ad.refuse("is not wanted here"))
+    """
+    rules, always = dict(_RULES), set(_ALWAYS)
+    try:
+        yield
+    finally:
+        _RULES.clear()
+        _RULES.update(rules)
+        _ALWAYS.clear()
+        _ALWAYS.update(always)
 
 
 TAKES_PARTS: set[OperationRule | None] = set()

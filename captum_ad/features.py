@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from captum_ad.engine import FeatureMask
+from captum_ad.engine.masks import all_true
 
 
 def kept_features(x: Any, mask: Tensor, what: str) -> Tensor:
@@ -80,3 +84,58 @@ def kept_features(x: Any, mask: Tensor, what: str) -> Tensor:
             "(apply the model's transform first)"
         )
     return kept.to(x.device)
+
+
+def feature_mask(x: Any, mask: Tensor | None, index: int) -> FeatureMask | None:
+    """The mask of one input: the one given, less the features that are NaN; None if neither says anything.
+
+    Parameters
+    ----------
+    x : Any
+        The input.
+    mask : Tensor, optional
+        As of :func:`kept_features`.
+    index : int
+        Which input it is, for messages.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the mask does not fit.
+
+    Warns
+    -----
+    UserWarning
+        If NaN is likely to be an accident: all of a sample is, or what the mask keeps.
+    """
+    kept = None if mask is None else kept_features(x, mask, f"mask of input {index}")
+    if isinstance(x, Tensor) and holds_nan(x):
+        missing = x.isnan()
+        _warn_of_nan(missing, kept, index)
+        kept = ~missing if kept is None else kept & ~missing
+    if kept is None:
+        return None
+    if x.dim() > 2 and kept.shape[1] > 1 and all_true(kept[:, 1:] == kept[:, :1]):
+        kept = kept[:, :1]  # spatial, though written out for each channel
+    return FeatureMask(kept)
+
+
+def holds_nan(x: Tensor) -> bool:
+    """Whether any value is NaN."""
+    inexact = x.is_floating_point() or x.is_complex()
+    # The sum is quicker than a look at each value, and NaN if any value is (or for Inf - Inf).
+    return inexact and bool(x.detach().sum().isnan()) and bool(x.isnan().any())
+
+
+def _warn_of_nan(missing: Tensor, kept: Tensor | None, index: int) -> None:
+    if kept is not None and bool((missing & kept).any()):
+        what = "which its mask keeps"
+    elif kept is None and bool(missing.flatten(1).all(1).any()):
+        what = "in all of a sample"
+    else:
+        return
+    warnings.warn(
+        f"input {index} holds NaN, {what}: NaN means a missing feature here. If these are an accident, of "
+        "normalisation by a standard deviation of 0 for example, mend the input",
+        stacklevel=9,  # past torch's own calls
+    )

@@ -6,7 +6,6 @@ import inspect
 import math
 import warnings
 from collections.abc import Callable
-from contextvars import ContextVar
 from functools import partial
 from typing import Any
 
@@ -15,17 +14,14 @@ from torch import Tensor, nn
 
 from captum_ad.compiled import Eager, refuse_compiled
 from captum_ad.engine import FeatureMask, Interpreter
-from captum_ad.engine.masks import all_true
 from captum_ad.errors import UnsupportedOperationError
-from captum_ad.features import kept_features
+from captum_ad.features import feature_mask, holds_nan
+from captum_ad.guard import refuse_paint
 from captum_ad.rule import MaskRule
 from captum_ad.trace import Trace
 from captum_ad.tracer import Record, Tracer
 
 Masks = Tensor | tuple[Tensor | None, ...] | None
-
-painter: ContextVar[str | None] = ContextVar("painter", default=None)
-"""Who paints zeros into inputs at the moment, on its own account: an ADForward without a mask is a mistake then."""
 
 
 class ADForward(nn.Module):
@@ -209,7 +205,7 @@ class ADForward(nn.Module):
                 stacklevel=6,  # past torch's own calls
             )
         for name, value in kwargs.items():
-            if isinstance(value, Tensor) and _holds_nan(value):
+            if isinstance(value, Tensor) and holds_nan(value):
                 raise ValueError(f"{name} holds NaN, which masks a feature; pass features by position, not by name")
         if not always and all(m is None or m.is_full() for m in masks):
             return self._selected(self._called(*inputs, **kwargs))
@@ -257,17 +253,7 @@ class ADForward(nn.Module):
                 )
         else:
             raise TypeError(f"mask must be a Tensor or a tuple of tensors, got {type(mask).__name__}")
-        return [_feature_mask(x, m, i) for i, (x, m) in enumerate(zip(inputs, given))]
-
-
-def refuse_paint(mask: Masks, kind: str) -> None:
-    """Refuse to run without a mask where somebody paints zeros and nobody said so."""
-    if mask is None and painter.get() is not None:
-        raise ValueError(
-            f"{painter.get()} was given a function that calls {'an' if kind[0] in 'AEIOU' else 'a'} {kind}, so that it "
-            f"paints zeros, and no mask reaches the {kind}. Give it the {kind} itself, with what your function adds "
-            f"inside, e.g. {kind}(nn.Sequential(model, nn.Softmax(1))); or say baselines=0 if paint is what you want"
-        )
+        return [feature_mask(x, m, i) for i, (x, m) in enumerate(zip(inputs, given))]
 
 
 def _refuse_transforms() -> None:
@@ -282,18 +268,6 @@ def _refuse_transforms() -> None:
         )
 
 
-def _feature_mask(x: Any, mask: Tensor | None, index: int) -> FeatureMask | None:
-    kept = None if mask is None else kept_features(x, mask, f"mask of input {index}")
-    if isinstance(x, Tensor) and _holds_nan(x):
-        missing = x.isnan()
-        kept = ~missing if kept is None else kept & ~missing
-    if kept is None:
-        return None
-    if x.dim() > 2 and kept.shape[1] > 1 and all_true(kept[:, 1:] == kept[:, :1]):
-        kept = kept[:, :1]  # spatial, though written out for each channel
-    return FeatureMask(kept)
-
-
 def _takes(model: nn.Module, count: int, named: dict[str, Any]) -> bool:
     """Whether a model's forward takes so many arguments, beside these by name; True if nobody can tell."""
     try:
@@ -303,9 +277,3 @@ def _takes(model: nn.Module, count: int, named: dict[str, Any]) -> bool:
     except ValueError:
         return True
     return True
-
-
-def _holds_nan(x: Tensor) -> bool:
-    inexact = x.is_floating_point() or x.is_complex()
-    # The sum is quicker than a look at each value, and NaN if any value is (or for Inf - Inf).
-    return inexact and bool(x.detach().sum().isnan()) and bool(x.isnan().any())

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from captum_ad.baselines import BASELINES, IMPUTATIONS, baseline
 from captum_ad.errors import UnknownNameError
 from captum_ad.features import kept_features
-from captum_ad.forward import ADForward, Masks, refuse_paint
+from captum_ad.forward import ADForward, Masks
+from captum_ad.guard import refuse_paint
 from captum_ad.rule import PRESETS, MaskRule
 
 Baseline = str | float | Tensor | Callable[[Tensor, Tensor], Tensor]

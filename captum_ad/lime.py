@@ -209,6 +209,7 @@ def _takes_two(function: Callable[..., Any]) -> bool:
 def _probabilities(output: Any, count: int) -> Array:
     """What a classifier returned for a batch, if it is something lime can explain."""
     given = output.detach().cpu().numpy() if isinstance(output, Tensor) else np.asarray(output)
+    given = given.copy()  # it may be a view of a buffer that the classifier fills anew in each call
     if given.ndim != 2 or len(given) != count:
         raise ValueError(
             f"the classifier returned shape {given.shape} for {count} samples, expected ({count}, classes)"

@@ -79,7 +79,8 @@ def compare(arguments: argparse.Namespace, command: Sequence[str]) -> None:
         write_summary(folder, command, settings, classifier, pending)
     for comparison in pending:
         print(f"{classifier.title} on {comparison.photograph.name}: {describe(classifier, comparison)}")
-    print(f"\n{results_table(pending, methods, shown)}\n\n{legend(pending[0])}\n")
+    empty = any(one.empty for comparison in pending for one in comparison.explanations.values())
+    print(f"\n{results_table(pending, methods, shown)}\n\n{legend(pending[0], empty)}\n")
     print(arguments.out / pending[0].figure_name, end="")
     print(f" and {len(file_names(photographs)) - 1} more files in {arguments.out}")
 

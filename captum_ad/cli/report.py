@@ -146,7 +146,8 @@ def _entry(classifier: Classifier, comparison: Comparison) -> dict[str, Any]:
                 name: value if value == value else None  # NaN is no JSON
                 for name, value in vars(explanation).items()
                 if name != "mask"
-            },
+            }
+            | {"empty": explanation.empty},
         }
     return {
         "file": comparison.photograph.source,
@@ -168,11 +169,13 @@ def results_table(found: Sequence[Comparison], methods: Sequence[str], columns: 
     for method in methods:
         for column in columns:
             ours = [one.explanations[method, column] for one in found]
-            sufficient = [one for one in ours if one.found]
+            sufficient = [one for one in ours if one.found and not one.empty]
             cells = [_mean([getattr(one, name) for one in sufficient]) for name in ("size", "confidence", "rho")]
             cells.append(_mean([one.rho_at_equal_size for one in ours]))
             spent = sum(one.results[method, column].seconds for one in found)
-            missing = f"  (none found in {len(ours) - len(sufficient)})" if len(sufficient) < len(ours) else ""
+            counts = {"none found": sum(not one.found for one in ours), "empty": sum(one.empty for one in ours)}
+            notes = ", ".join(f"{what} in {count}" for what, count in counts.items() if count)
+            missing = f"  ({notes})" if notes else ""
             rows.append([method, column, *cells, f"{spent:7.1f}{missing}"])
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]) - 1)]
     lines = []
@@ -182,14 +185,17 @@ def results_table(found: Sequence[Comparison], methods: Sequence[str], columns: 
     return "\n".join(lines)
 
 
-def legend(comparison: Comparison) -> str:
-    """What the numbers of the table are."""
+def legend(comparison: Comparison, empty: bool = False) -> str:
+    """What the numbers of the table are; `empty`: whether some explanations are."""
     gamma, colours = comparison.scale.gamma, comparison.scale.backgrounds.n
-    return (
-        f"size: share of the image that alone keeps the class, at {gamma:g} of its confidence or more\n"
-        f"ρ: share of {colours} solid colours on which that still gets the class; it grows with the size, so compare\n"
-        f"ρ at equal size: of the best {EQUAL_SIZE:.0%} of each attribution"
-    )
+    lines = [
+        f"size: share of the image that alone keeps the class, at {gamma:g} of its confidence or more",
+        f"ρ: share of {colours} solid colours on which that still gets the class; it grows with the size, so compare",
+        f"ρ at equal size: of the best {EQUAL_SIZE:.0%} of each attribution",
+    ]
+    if empty:
+        lines.append("empty: the model gives the class to an image of which nothing is there; in none of the means")
+    return "\n".join(lines)
 
 
 def _mean(values: Sequence[float]) -> str:

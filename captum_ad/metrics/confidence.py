@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from captum_ad.metrics.backgrounds import Backgrounds, DrawnBackgrounds
-from captum_ad.metrics.explanation import SufficientExplanation
 from captum_ad.metrics.robustness import explanation_mask, rho_robustness
+from captum_ad.metrics.scan import SufficientExplanation
 from captum_ad.painted import Baseline
 from captum_ad.scoring import Judge, ToConfidence, masked, one_input, scored
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from captum_ad.metrics.explanation import ConfidenceCurve
 from captum_ad.metrics.ranking import Ranking, ranked
+from captum_ad.metrics.scan import ConfidenceCurve
 from captum_ad.painted import Baseline
 from captum_ad.scoring import Judge, ToConfidence, batch_of, masked, scored
 

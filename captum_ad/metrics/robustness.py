@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from captum_ad.metrics.backgrounds import Backgrounds, DrawnBackgrounds
 from captum_ad.metrics.curve import Curve
-from captum_ad.metrics.explanation import SufficientExplanation
+from captum_ad.metrics.planting import planted_scores
 from captum_ad.metrics.ranking import ranked
-from captum_ad.scoring import Judge, ToConfidence, batch_of, in_eval_mode, one_input, scored, share
+from captum_ad.metrics.scan import SufficientExplanation
+from captum_ad.scoring import Judge, ToConfidence, in_eval_mode, one_input, share
 
 EQUAL_SIZES = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 """The sizes at which a curve of ρ is measured, if no others are asked for."""
@@ -34,6 +35,8 @@ class Robustness:
         How many backgrounds.
     excluded : int
         Candidates left out because the model calls them the target without any explanation.
+    empty : bool
+        Whether nothing was planted, so that ρ is that of the backgrounds.
     """
 
     rho: float
@@ -41,6 +44,7 @@ class Robustness:
     class_kept: Tensor
     n: int
     excluded: int
+    empty: bool = False
 
 
 @dataclass(frozen=True)
@@ -124,7 +128,7 @@ def rho_robustness(
     progress = "ρ-robustness" if show_progress else None
     kept, confidence = planted_scores(model, x, mask[None], drawn, judge, batch_size, progress)
     rho, mean = float(kept.double().mean()), float(confidence.double().mean())
-    return Robustness(rho, mean, kept[0], drawn.n, drawn.excluded)
+    return Robustness(rho, mean, kept[0], drawn.n, drawn.excluded, not bool(mask.any()))
 
 
 def rho_curve(
@@ -199,77 +203,6 @@ def equal_size_masks(attribution: Tensor, x: Tensor, sizes: Sequence[float]) -> 
     ranking = ranked(attribution, x, step=1)
     counts = [round(size * len(ranking)) for size in shares]
     return ranking.prefixes(torch.tensor(counts, device=x.device))
-
-
-def planted(x: Tensor, mask: Tensor, backgrounds: Tensor) -> Tensor:
-    """An explanation's pixels on backgrounds.
-
-    Parameters
-    ----------
-    x : Tensor
-        The input that the explanation is of, shape (1, C, *spatial).
-    mask : Tensor
-        bool, True = in the explanation, shape (*spatial) or (n, 1, *spatial).
-    backgrounds : Tensor
-        Shape (n, C, *spatial).
-
-    Returns
-    -------
-    Tensor
-        Shape (n, C, *spatial).
-    """
-    return torch.where(mask, x, backgrounds)
-
-
-def planted_scores(
-    model: nn.Module,
-    x: Tensor,
-    masks: Tensor,
-    backgrounds: DrawnBackgrounds,
-    judge: Judge,
-    batch_size: int | None = None,
-    progress: str | None = None,
-) -> tuple[Tensor, Tensor]:
-    """Every explanation on every background, in full batches; composites live for one batch.
-
-    Parameters
-    ----------
-    model : nn.Module
-        The plain model.
-    x : Tensor
-        Shape (1, C, *spatial).
-    masks : Tensor
-        bool, shape (M, *spatial); equal ones are run once.
-    backgrounds : DrawnBackgrounds
-        n of them.
-    judge : Judge
-        Of the outputs.
-    batch_size : int, optional
-        Composites per forward.
-    progress : str, optional
-        Title of a progress bar.
-
-    Returns
-    -------
-    kept : Tensor
-        bool, shape (M, n).
-    confidence : Tensor
-        Shape (M, n).
-    """
-    distinct, which = torch.unique(masks, dim=0, return_inverse=True)
-    count, mask_of = len(distinct), torch.arange(len(distinct), device=x.device)
-
-    def run(start: int, stop: int) -> Tensor:
-        first = start // count
-        some = backgrounds.batch(first, (stop - 1) // count + 1)
-        pairs = torch.arange(start, stop, device=x.device)
-        mask = distinct[mask_of[pairs % count], None]
-        output: Tensor = model(planted(x, mask, some[pairs // count - first]))
-        return output
-
-    size = batch_of(batch_size, x.device)
-    confidence, kept = scored(run, count * backgrounds.n, judge, size, progress)
-    return kept.reshape(-1, count).T[which], confidence.reshape(-1, count).T[which]
 
 
 def _prepared(

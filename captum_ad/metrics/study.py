@@ -18,9 +18,11 @@ from captum_ad.attributions import METHODS, OVER_SUPERPIXELS, Task, explain, see
 from captum_ad.errors import UnknownNameError
 from captum_ad.extras import needed
 from captum_ad.metrics.backgrounds import Backgrounds, DrawnBackgrounds, OtherClassImages
-from captum_ad.metrics.explanation import PAPER_GAMMAS, SufficientExplanation, sufficient_explanation
+from captum_ad.metrics.explanation import PAPER_GAMMAS, sufficient_explanation
+from captum_ad.metrics.planting import planted_scores
 from captum_ad.metrics.records import read_records, write_records
-from captum_ad.metrics.robustness import equal_size_masks, planted_scores
+from captum_ad.metrics.robustness import equal_size_masks
+from captum_ad.metrics.scan import SufficientExplanation
 from captum_ad.painted import MaskedForward, Masking, masked_forward
 from captum_ad.scoring import Judge, ToConfidence, batch_of, in_eval_mode, one_input, share
 from captum_ad.segmentation import superpixels
@@ -112,7 +114,8 @@ def compare(
         - ``target``: int, the class explained.
         - ``gamma``: float, the threshold; NaN in the rows of an equal size.
         - ``found``: bool, whether any part of the ranking suffices; if not, the next four are NaN.
-        - ``size``: float, share of the positions, 0 to 1.
+        - ``size``: float, share of the positions, 0 to 1; 0 at a threshold where the model gives the class to nothing,
+          which :func:`summarise` and :func:`significance` leave out.
         - ``confidence``: float, with the explanation alone, under its masking; NaN at an equal size.
         - ``rho``, ``confidence_planted``: float, ρ and the mean confidence on the backgrounds.
         - ``n_backgrounds``: int.

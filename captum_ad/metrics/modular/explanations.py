@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from captum_ad.metrics.backgrounds import Backgrounds, DrawnBackgrounds
 from captum_ad.metrics.confidence import confidence_drop_off, confidence_kept, explanation_size
-from captum_ad.metrics.explanation import ConfidenceCurve, SufficientExplanation
 from captum_ad.metrics.insertion import deletion_curve, insertion_curve
 from captum_ad.metrics.modular.mean import Mean, OfForward, check
 from captum_ad.metrics.robustness import Robustness, rho_robustness
+from captum_ad.metrics.scan import ConfidenceCurve, SufficientExplanation
 from captum_ad.painted import Baseline
 from captum_ad.scoring import ToConfidence
 
@@ -93,7 +93,7 @@ class RhoRobustness(OnBackgrounds):
         backgrounds : Backgrounds or DrawnBackgrounds, optional
             For this input, in place of the metric's own; drawn already, or to be drawn.
         """
-        self._add(self._planted(model, x, explanation, target, backgrounds).rho)
+        self._add(self._planted(model, x, explanation, target, backgrounds).rho, explanation)
 
 
 class ConfidenceOnBackgrounds(OnBackgrounds):
@@ -114,7 +114,7 @@ class ConfidenceOnBackgrounds(OnBackgrounds):
         backgrounds: Backgrounds | DrawnBackgrounds | None = None,
     ) -> None:
         """Add one explanation; arguments as of :meth:`RhoRobustness.update`."""
-        self._add(self._planted(model, x, explanation, target, backgrounds).confidence)
+        self._add(self._planted(model, x, explanation, target, backgrounds).confidence, explanation)
 
 
 class ExplanationSize(Mean):
@@ -124,7 +124,7 @@ class ExplanationSize(Mean):
 
     def update(self, x: Tensor, explanation: SufficientExplanation | Tensor) -> None:
         """Add one explanation; arguments as of :func:`captum_ad.metrics.explanation_size`."""
-        self._add(explanation_size(x, explanation))
+        self._add(explanation_size(x, explanation), explanation)
 
 
 class ConfidenceKept(OfForward):
@@ -145,7 +145,7 @@ class ConfidenceKept(OfForward):
         value = confidence_kept(
             forward, x, explanation, target, baseline=self.baseline, to_confidence=self.to_confidence
         )
-        self._add(value)
+        self._add(value, explanation)
 
 
 class ConfidenceDropOff(OfForward):
@@ -166,7 +166,7 @@ class ConfidenceDropOff(OfForward):
         value = confidence_drop_off(
             forward, x, explanation, target, baseline=self.baseline, to_confidence=self.to_confidence
         )
-        self._add(value)
+        self._add(value, explanation)
 
 
 class _OfCurve(OfForward):

@@ -134,7 +134,7 @@ def _masked(original: Callable[..., Any], *, future: bool = False) -> Callable[.
         images = inputs if isinstance(inputs, tuple) else (inputs,)
         if not all(isinstance(image, Tensor) for image in images):
             raise TypeError(f"inputs must be a tensor or a tuple of tensors, got {type(inputs).__name__}")
-        _refuse_short(call.get("feature_mask"), len(images), who)
+        _refuse_misfit(call.get("feature_mask"), images, who)
         if "ADForward" in kind and not isinstance(self, LimeBase) | isinstance(self, Lime):
             warn_of_lone_values(
                 who, images, {"sliding_window_shapes": None, **call} if isinstance(self, Occlusion) else call
@@ -160,11 +160,23 @@ def _masked(original: Callable[..., Any], *, future: bool = False) -> Callable[.
     return attribute
 
 
-def _refuse_short(feature_mask: Any, count: int, who: str) -> None:
+def _refuse_misfit(feature_mask: Any, images: tuple[Tensor, ...], who: str) -> None:
     """Captum never hides inputs for which a tuple of feature masks has no entry, and says nothing."""
+    if feature_mask is None:
+        return
     given = feature_mask if isinstance(feature_mask, tuple) else (feature_mask,)
-    if feature_mask is not None and len(given) != count:
-        raise ValueError(f"{who} got {len(given)} feature mask(s) for {count} inputs: give a tuple with one for each")
+    if len(given) != len(images):
+        raise ValueError(
+            f"{who} got {len(given)} feature mask(s) for {len(images)} inputs: give a tuple with one for each"
+        )
+    for x, labels in zip(images, given):
+        spatial = tuple(x.shape[2:])
+        shape = tuple(labels.shape) if isinstance(labels, Tensor) else ()
+        if spatial and any(n not in (1, m) for n, m in zip(reversed(shape), reversed(spatial))):
+            raise ValueError(
+                f"{who}: the feature mask has shape {shape} and the input {tuple(x.shape)}. It has to be of the "
+                "model's own input, captum_ad.segmentation.superpixels(x), not of the photograph in its own size"
+            )
 
 
 def _refused(original: Callable[..., Any]) -> Callable[..., Any]:

@@ -145,6 +145,11 @@ class Two(nn.Module):
         return self.conv(image).relu().mean((2, 3)) + self.table(table)
 
 
+def test_a_feature_mask_of_another_size_is_refused_with_what_to_do(ad: ADForward, x: Tensor) -> None:
+    with pytest.raises(ValueError, match=r"\(1, 1, 20, 30\) and the input .*superpixels\(x\)"):
+        FeatureAblation(ad).attribute(x, target=1, feature_mask=torch.zeros(1, 1, 20, 30, dtype=torch.long))
+
+
 def test_masks_of_several_inputs_are_as_many_as_the_inputs(x: Tensor) -> None:
     torch.manual_seed(0)
     ad, table, own = ADForward(Two().eval()), torch.rand(2, 5), torch.rand(8, 8) > 0.3

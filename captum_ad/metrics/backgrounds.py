@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -101,6 +102,11 @@ class SolidColors:
         ValueError
             If `x` holds values outside of the valid pixels' range: it is normalised otherwise, and the
             colours would be none that the model knows.
+
+        Warns
+        -----
+        UserWarning
+            If the pixels take less than a fiftieth of the range, as 0 to 1 does of 0 to 255.
         """
         one_input(x)
         channels = x.shape[1]
@@ -112,6 +118,12 @@ class SolidColors:
             raise ValueError(
                 f"the input's pixels are {lowest:.3g} to {highest:.3g} once mean and std are undone, outside of "
                 f"{self.low:g} to {self.high:g}: give SolidColors the mean and std that the input was normalised with"
+            )
+        if lowest < highest and highest - lowest < 0.02 * (self.high - self.low):
+            warnings.warn(
+                f"the pixels are {lowest:.3g} to {highest:.3g} where {self.low:g} to {self.high:g} are possible: is "
+                "one in units of 0 to 1 and the other of 0 to 255? The colours would be none that the model knows",
+                stacklevel=2,
             )
         drawn = torch.from_numpy(np.random.default_rng(self.seed).random((self.n, channels)))
         values = (self.low + (self.high - self.low) * drawn).reshape(self.n, channels, *(1,) * (x.dim() - 2))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -20,7 +20,9 @@ from captum_ad.baselines import BASELINES, baseline
 from captum_ad.errors import UnknownNameError
 from captum_ad.forward import ADForward
 from captum_ad.painted import BaselineForward, MaskedForward, Masking, masked_forward
-from captum_ad.scoring import Judge, ToConfidence
+from captum_ad.scoring import ToConfidence
+from captum_ad.targets.base import Target, tensor_of
+from captum_ad.targets.classes import checked_confidence
 
 WINDOW = 32
 """Side of Occlusion's square window unless a task says otherwise, in pixels."""
@@ -38,8 +40,8 @@ class Task:
     ----------
     x : Tensor
         The model's input, shape (1, C, H, W).
-    target : int
-        The class whose raw output is explained.
+    target : int or Target
+        The class whose raw output is explained, or any other target.
     superpixels : Tensor
         Feature mask of FeatureAblation, KernelShap and Lime, int64, shape (1, 1, H, W).
     samples : int
@@ -55,7 +57,7 @@ class Task:
     """
 
     x: Tensor
-    target: int
+    target: int | Target | None
     superpixels: Tensor
     samples: int
     batch_size: int
@@ -120,7 +122,9 @@ def explain(model: nn.Module, method: str, masking: Masking, task: Task) -> Resu
         raise UnknownNameError("method", method, METHODS)
     forward: nn.Module = masked_forward(model, masking)
     painted: dict[str, Any] = {}
-    if isinstance(masking, str) and masking in BASELINES:
+    if isinstance(task.target, Target):
+        forward, task = forward.with_target(task.target), replace(task, target=None)
+    elif isinstance(masking, str) and masking in BASELINES:
         forward, painted = model, {"baselines": baseline(masking, task.x)}
     elif isinstance(masking, Tensor):
         forward, painted = model, {"baselines": masking.to(task.x).expand_as(task.x)}
@@ -185,7 +189,8 @@ def _responsibility(forward: nn.Module, task: Task, painted: Mapping[str, Any]) 
 
 def _rise(forward: nn.Module, task: Task, painted: Mapping[str, Any]) -> Any:
     sides = task.x.shape[2:]
-    return Rise(_confident(forward, task.to_confidence)).attribute(
+    confident = forward if task.target is None else _confident(forward, task.to_confidence)
+    return Rise(confident).attribute(
         task.x,
         target=task.target,
         n_samples=SEARCHED * task.samples,
@@ -198,9 +203,9 @@ def _rise(forward: nn.Module, task: Task, painted: Mapping[str, Any]) -> Any:
 
 def _confident(forward: nn.Module, to_confidence: ToConfidence) -> nn.Module:
     """The forward, ending in confidences: RISE adds outputs up, and a logit's zero means nothing."""
-    judge = Judge(0, to_confidence)
+    function = checked_confidence(to_confidence)
     plain = forward.model if isinstance(forward, MaskedForward) else forward
-    ending = nn.Sequential(plain, _Confidences(judge.to_confidence)).eval()
+    ending = nn.Sequential(plain, _Confidences(function)).eval()
     if isinstance(forward, ADForward):
         return ADForward(ending, forward.rule, tau=forward.tau)
     return BaselineForward(ending, forward.baseline) if isinstance(forward, BaselineForward) else ending
@@ -212,7 +217,7 @@ class _Confidences(nn.Module):
         self.function = function
 
     def forward(self, output: Tensor) -> Tensor:
-        return self.function(output)
+        return self.function(tensor_of(output))
 
 
 METHODS: Mapping[str, Callable[[nn.Module, Task, Mapping[str, Any]], Any]] = MappingProxyType(

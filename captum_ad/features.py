@@ -36,7 +36,7 @@ def kept_features(x: Any, mask: Tensor, what: str) -> Tensor:
     """
     if not isinstance(x, Tensor):
         raise TypeError(
-            f"{what}: expected the input to be a floating-point Tensor of shape (N, C, *spatial), got "
+            f"{what}: expected the input to be a Tensor of shape (N, C, *spatial), got "
             f"{type(x).__name__} (an input that is no tensor has None for its mask)"
         )
     if not isinstance(mask, Tensor):
@@ -78,11 +78,6 @@ def kept_features(x: Any, mask: Tensor, what: str) -> Tensor:
         kept = shaped == 1
         if not bool((kept | (shaped == 0)).all()):
             raise ValueError(f"{what} is {mask.dtype} with values other than 0 and 1: give booleans, True = keep")
-    if not (x.is_floating_point() or x.is_complex()) and not bool(kept.all()):
-        raise TypeError(
-            f"{what}: the input is {x.dtype}; only features of a floating-point input can be deactivated "
-            "(apply the model's transform first)"
-        )
     return kept.to(x.device)
 
 

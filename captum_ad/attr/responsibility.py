@@ -18,7 +18,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from captum_ad.attr.regions import Path, RegionTree, Units, spread, units_of
-from captum_ad.attr.runner import Baselines, MaskRunner, Target, positive, targets_of
+from captum_ad.attr.runner import Asked, Baselines, MaskRunner, positive
 from captum_ad.scoring import Judge, ToConfidence
 
 Bools = npt.NDArray[np.bool_]
@@ -72,7 +72,7 @@ class CausalResponsibility(PerturbationAttribution):  # type: ignore[misc]
         self,
         inputs: Tensor | tuple[Tensor, ...],
         baselines: Baselines = None,
-        target: Target = None,
+        target: Asked = None,
         additional_forward_args: Any = None,
         feature_mask: Tensor | None = None,
         superpixels: Tensor | None = None,
@@ -93,8 +93,8 @@ class CausalResponsibility(PerturbationAttribution):  # type: ignore[misc]
             Shape (N, C, *spatial).
         baselines : Tensor, int, float or tuple of one, optional
             What features that are off are painted with; 0 if not given. None with an ADForward.
-        target : int, or one int per sample
-            The class. For several classes of one input repeat the input.
+        target : int or Target, or one per sample, optional
+            The class, or what else is explained; None if the forward has a target. For several classes of one input repeat the input.
         additional_forward_args : Any
             Passed to the forward function.
         feature_mask : Tensor, optional
@@ -138,7 +138,9 @@ class CausalResponsibility(PerturbationAttribution):  # type: ignore[misc]
             the map is zero then.
         """
         who = "CausalResponsibility"
-        runner = MaskRunner(self.forward_func, inputs, baselines, additional_forward_args, who)
+        runner = MaskRunner(
+            self.forward_func, inputs, baselines, additional_forward_args, target, self.to_confidence, who
+        )
         x, spatial = runner.x, tuple(runner.x.shape[2:])
         batch = positive(perturbations_per_eval, "perturbations_per_eval")
         iterations, smallest = positive(n_iterations, "n_iterations"), positive(min_region, "min_region")
@@ -151,11 +153,11 @@ class CausalResponsibility(PerturbationAttribution):  # type: ignore[misc]
             raise ValueError(f"gamma must be a number from 0 to 1, got {gamma!r}")
         units = units_of(spatial, feature_mask, superpixels)
         maps = []
-        for sample, one in enumerate(targets_of(target, x, who)):
-            test = _Test(runner, sample, Judge(one, self.to_confidence), gamma, batch)
+        for sample, judge in enumerate(runner.judges):
+            test = _Test(runner, sample, judge, gamma, batch)
             if not test.whole_passes and not allow_other_target:
                 raise ValueError(
-                    f"class {one} is not the network's answer for sample {sample}, so nothing in it can be responsible "
+                    f"{judge.asked} is not the network's answer for sample {sample}, so nothing in it can be responsible "
                     "for that: explain the predicted class, or pass allow_other_target=True"
                 )
             with tqdm(total=budget, desc=who, disable=not show_progress) as bar:
@@ -192,7 +194,7 @@ class _Test:
 
     def _passes(self, masks: Tensor) -> Tensor:
         confidence, kept = self.judge(self.runner(self.sample, masks))
-        return kept & (confidence >= self.least)
+        return kept & (confidence >= self.least) if self.judge.asked.graded else kept
 
 
 def _map(
@@ -200,9 +202,7 @@ def _map(
 ) -> npt.NDArray[np.float64]:
     """The mean of the iterations' maps."""
     if test.nothing_passes:
-        warnings.warn(
-            f"the network gives class {test.judge.target} to nothing at all: no part is responsible", stacklevel=4
-        )
+        warnings.warn(f"the network gives {test.judge.asked} to nothing at all: no part is responsible", stacklevel=4)
         return np.zeros(len(units.labels))
     trees = [RegionTree(units, min_region, (seed, i), first) for i, first in enumerate(spread(iterations, seed))]
     searches = [_Search(tree, test.whole_passes) for tree in trees]
@@ -211,7 +211,7 @@ def _map(
     mean: npt.NDArray[np.float64] = np.mean([search.responsibility() for search in begun], 0)
     if not mean.any():
         warnings.warn(
-            f"no combination of parts gets class {test.judge.target} in {len(begun)} iterations: the map is zero",
+            f"no combination of parts gets {test.judge.asked} in {len(begun)} iterations: the map is zero",
             stacklevel=4,
         )
     return mean

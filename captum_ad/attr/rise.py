@@ -12,7 +12,7 @@ from captum.attr import PerturbationAttribution
 from torch import Tensor
 from tqdm import tqdm
 
-from captum_ad.attr.runner import Baselines, MaskRunner, Target, positive, targets_of
+from captum_ad.attr.runner import Asked, Baselines, MaskRunner, positive
 
 
 class Rise(PerturbationAttribution):  # type: ignore[misc]
@@ -44,7 +44,7 @@ class Rise(PerturbationAttribution):  # type: ignore[misc]
         self,
         inputs: Tensor | tuple[Tensor, ...],
         baselines: Baselines = None,
-        target: Target = None,
+        target: Asked = None,
         additional_forward_args: Any = None,
         n_samples: int = 1000,
         grid: int = 8,
@@ -62,8 +62,9 @@ class Rise(PerturbationAttribution):  # type: ignore[misc]
             Shape (N, C, *spatial), one, two or three spatial dimensions.
         baselines : Tensor, int, float or tuple of one, optional
             What hidden features are painted with; 0 if not given, as in the source. None with an ADForward.
-        target : int, or one int per sample
-            Whose output is explained.
+        target : int or Target, or one per sample, optional
+            The output of that number, as it is; or the confidence in a target of :mod:`captum_ad.targets`, for a class
+            its probability. None if the forward has a target, or one output only.
         additional_forward_args : Any
             Passed to the forward function.
         n_samples : int
@@ -92,9 +93,8 @@ class Rise(PerturbationAttribution):  # type: ignore[misc]
         ValueError, TypeError
             If an argument does not fit.
         """
-        runner = MaskRunner(self.forward_func, inputs, baselines, additional_forward_args, "Rise")
+        runner = MaskRunner(self.forward_func, inputs, baselines, additional_forward_args, target, None, "Rise")
         x, spatial = runner.x, tuple(runner.x.shape[2:])
-        classes = targets_of(target, x, "Rise")
         positive(n_samples, "n_samples")
         batch = positive(perturbations_per_eval, "perturbations_per_eval")
         if positive(grid, "grid") > min(spatial):
@@ -112,8 +112,8 @@ class Rise(PerturbationAttribution):  # type: ignore[misc]
             count = min(batch, n_samples - start)
             masks = torch.stack([_mask(generator, grid, probability, spatial, soft) for _ in range(count)]).to(x.device)
             given = masks.to(x.dtype) if soft else masks > 0.5
-            for i, one in enumerate(classes):
-                scores = _scores(runner(i, given), one)
+            for i, judge in enumerate(runner.judges):
+                scores = judge.asked.confidence(runner(i, given))
                 weights_of[i] += torch.tensordot(scores.double(), masks.double(), 1)
         found = (weights_of / (n_samples * probability)).to(x.dtype).unsqueeze(1).expand_as(x).contiguous()
         return (found,) if isinstance(inputs, tuple) else found
@@ -132,13 +132,3 @@ def _mask(
     for dim, (first, side) in enumerate(zip(shift, spatial)):
         fine = fine.narrow(dim, first, side)
     return fine
-
-
-def _scores(output: Any, target: int) -> Tensor:
-    """The target's output, shape (B,)."""
-    if not isinstance(output, Tensor) or output.dim() != 2:
-        what = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
-        raise ValueError(f"Rise needs a forward function that returns (N, classes), got {what}")
-    if not 0 <= target < output.shape[1]:
-        raise ValueError(f"target {target} is out of range: the model has classes 0 to {output.shape[1] - 1}")
-    return output[:, target]

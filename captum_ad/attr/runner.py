@@ -8,10 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from captum_ad.answers import Answering
 from captum_ad.registration import masked_forward_name
+from captum_ad.scoring import Judge, Output, ToConfidence
+from captum_ad.targets.base import Given, Target
 
 Baselines = Tensor | int | float | tuple[Tensor | int | float, ...] | None
-Target = int | Tensor | Sequence[int] | None
+Asked = int | Tensor | Target | Sequence[int | Target] | None
+"""A class index or a target, or one for each sample; None for the forward's own, or its only output."""
 
 
 class MaskRunner:
@@ -27,6 +31,10 @@ class MaskRunner:
         What another forward function's missing features are painted with; 0 if not given.
     additional_forward_args : Any
         As of Captum: passed to the forward; of tensors as long as the batch each sample gets its own row.
+    target : int, Target, or one for each sample, optional
+        What is explained.
+    to_confidence : str or callable, optional
+        What a class index means, as of :class:`captum_ad.scoring.Judge`. None: the output of that number, as it is.
     who : str
         The attributor, for messages.
 
@@ -42,6 +50,8 @@ class MaskRunner:
         inputs: Tensor | tuple[Tensor, ...],
         baselines: Baselines,
         additional_forward_args: Any,
+        target: Asked,
+        to_confidence: ToConfidence | None,
         who: str,
     ) -> None:
         if isinstance(inputs, tuple) and len(inputs) != 1:
@@ -61,9 +71,17 @@ class MaskRunner:
         self.baseline = _painted(given, x, who)
         more = additional_forward_args
         self.more = () if more is None else more if isinstance(more, tuple) else (more,)
+        own = forward_func.target if isinstance(forward_func, Answering) else None
+        if own is not None and target is not None:
+            raise ValueError(f"{who}: the forward explains {own!r} and the call {target!r}: leave one of them out")
+        asked = targets_of(own if target is None else target, x, who)
+        self.judges = [_judge(one, to_confidence) for one in asked]
+        for sample, judge in enumerate(self.judges):
+            if judge.asked.needs_whole:
+                judge.bind(self(sample, torch.ones(1, *x.shape[2:], dtype=torch.bool, device=x.device)))
 
     def __call__(self, sample: int, masks: Tensor) -> Any:
-        """The forward's output for one sample under masks.
+        """What the sample's judge reads of the forward's output under masks.
 
         Parameters
         ----------
@@ -75,18 +93,22 @@ class MaskRunner:
         Returns
         -------
         Any
-            What the forward returns for a batch of B.
+            Of a batch of B.
         """
+        target = self.judges[sample].asked
         count = len(masks)
         x = self.x[sample : sample + 1].expand(count, *self.x.shape[1:])
         more = [self._row(arg, sample, count) for arg in self.more]
         if self.takes_masks:
             # Registration wraps Captum's attributors only: here the mask is passed on by hand.
-            return self.forward_func(x, *more, mask=(masks.unsqueeze(1), *(None for _ in more)))
+            mask = (masks.unsqueeze(1), *(None for _ in more))
+            if isinstance(self.forward_func, Answering):
+                return self.forward_func.with_target(target).outputs(x, *more, mask=mask)
+            return target.readout(self.forward_func(x, *more, mask=mask), Given((x, *more), mask))
         paint = self.baseline[sample : sample + 1] if len(self.baseline) > 1 else self.baseline
         kept = masks.unsqueeze(1)
         painted = torch.where(kept, x, paint) if masks.dtype == torch.bool else x * kept + paint * (1 - kept)
-        return self.forward_func(painted, *more)
+        return target.readout(self.forward_func(painted, *more), Given((painted, *more)))
 
     def _row(self, arg: Any, sample: int, count: int) -> Any:
         if isinstance(arg, Tensor) and arg.dim() > 0 and len(arg) == len(self.x):
@@ -94,25 +116,49 @@ class MaskRunner:
         return arg
 
 
-def targets_of(target: Target, x: Tensor, who: str) -> list[int]:
-    """One class index per sample, from an int or one int for each.
+class _Only(Output):
+    """The only output of a forward of which nobody said what to explain."""
+
+    def __init__(self) -> None:
+        super().__init__(0)
+
+    def score(self, readout: Any) -> Tensor:
+        """The output."""
+        if isinstance(readout, Tensor) and readout.dim() == 2 and readout.shape[1] > 1:
+            raise TypeError(
+                f"the forward returns {readout.shape[1]} numbers for each sample: target must be a class index or one for "
+                "each sample, or one of captum_ad.targets"
+            )
+        return super().score(readout)
+
+
+def targets_of(target: Asked, x: Tensor, who: str) -> list[int | Target]:
+    """One class index or target per sample, from one or one for each.
 
     Raises
     ------
     TypeError, ValueError
-        If there is no target, or not one per sample.
+        If it is something else, or not one per sample.
     """
+    if target is None:
+        return [_Only()] * len(x)
     if isinstance(target, Tensor):
         target = target.tolist() if target.dim() else int(target)
-    if isinstance(target, int) and not isinstance(target, bool):
+    if isinstance(target, Target) or (isinstance(target, int) and not isinstance(target, bool)):
         return [target] * len(x)
-    if not isinstance(target, (list, tuple)) or not all(isinstance(one, int) for one in target):
+    if not isinstance(target, (list, tuple)) or not all(isinstance(one, (int, Target)) for one in target):
         raise TypeError(f"{who}: target must be a class index or one for each sample, got {target!r}")
     if len(target) == 1:
-        return [int(target[0])] * len(x)
+        return [target[0]] * len(x)
     if len(target) != len(x):
         raise ValueError(f"{who}: got {len(target)} targets for {len(x)} samples")
-    return [int(one) for one in target]
+    return list(target)
+
+
+def _judge(target: int | Target, to_confidence: ToConfidence | None) -> Judge:
+    if isinstance(target, Target):
+        return Judge(target)
+    return Judge(Output(target)) if to_confidence is None else Judge(target, to_confidence)
 
 
 def positive(value: Any, name: str, least: int = 1) -> int:

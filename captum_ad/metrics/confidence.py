@@ -9,7 +9,7 @@ from captum_ad.metrics.backgrounds import Backgrounds, DrawnBackgrounds
 from captum_ad.metrics.robustness import explanation_mask, rho_robustness
 from captum_ad.metrics.scan import SufficientExplanation
 from captum_ad.painted import Baseline
-from captum_ad.scoring import Judge, ToConfidence, masked, one_input, scored
+from captum_ad.scoring import Asked, ToConfidence, asking, masked, one_input, scored, whole_of
 
 
 def explanation_size(x: Tensor, explanation: SufficientExplanation | Tensor) -> float:
@@ -34,7 +34,7 @@ def confidence_kept(
     forward: nn.Module,
     x: Tensor,
     explanation: SufficientExplanation | Tensor,
-    target: int,
+    target: Asked = None,
     *,
     baseline: Baseline | None = None,
     to_confidence: ToConfidence = "softmax",
@@ -49,8 +49,8 @@ def confidence_kept(
         Shape (1, C, *spatial).
     explanation : SufficientExplanation or Tensor
         Or a mask, bool, shape (*spatial), True = in the explanation.
-    target : int
-        The class.
+    target : int or Target, optional
+        The class, or what else is explained; not if `forward` has one.
     baseline, to_confidence
         As for :func:`sufficient_explanation`.
 
@@ -66,7 +66,7 @@ def confidence_drop_off(
     forward: nn.Module,
     x: Tensor,
     explanation: SufficientExplanation | Tensor,
-    target: int,
+    target: Asked = None,
     *,
     baseline: Baseline | None = None,
     to_confidence: ToConfidence = "softmax",
@@ -87,7 +87,7 @@ def confidence_drop_off(
     """
     alone, whole = _alone_and_whole(forward, x, explanation, target, baseline, to_confidence)
     if whole <= 0:
-        raise ValueError(f"the confidence of class {target} is {whole:g} for the whole input: there is none to lose")
+        raise ValueError(f"the confidence in the target is {whole:g} for the whole input: there is none to lose")
     return max(0.0, whole - alone) / whole
 
 
@@ -95,7 +95,7 @@ def confidence_on_backgrounds(
     model: nn.Module,
     x: Tensor,
     explanation: SufficientExplanation | Tensor,
-    target: int,
+    target: Asked,
     backgrounds: Backgrounds | DrawnBackgrounds,
     *,
     to_confidence: ToConfidence = "softmax",
@@ -121,12 +121,14 @@ def _alone_and_whole(
     forward: nn.Module,
     x: Tensor,
     explanation: SufficientExplanation | Tensor,
-    target: int,
+    target: Asked,
     baseline: Baseline | None,
     to_confidence: ToConfidence,
 ) -> tuple[float, float]:
     one_input(x)
-    runner, mask = masked(forward, baseline), explanation_mask(explanation, x)
+    mask = explanation_mask(explanation, x)
+    runner, judge = asking(masked(forward, baseline), target, to_confidence)
+    whole_of(runner, x, judge)
     masks = torch.stack([mask, torch.ones_like(mask)])
-    confidence, _ = scored(lambda i, j: runner(x, mask=masks[i:j]), 2, Judge(target, to_confidence), 1)
+    confidence, _ = scored(lambda i, j: runner.outputs(x, mask=masks[i:j]), 2, judge, 1)
     return float(confidence[0]), float(confidence[1])

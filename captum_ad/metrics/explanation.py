@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from captum_ad.metrics.ranking import ranked
 from captum_ad.metrics.scan import Scan, SufficientExplanation
 from captum_ad.painted import Baseline
-from captum_ad.scoring import Judge, ToConfidence, batch_of, masked, share
+from captum_ad.scoring import Asked, ToConfidence, asking, batch_of, masked, share
 
 PAPER_GAMMAS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)
 """The confidence thresholds of the paper's experiments."""
@@ -22,7 +22,7 @@ def sufficient_explanation(
     forward: nn.Module,
     x: Tensor,
     attribution: Tensor,
-    target: int,
+    target: Asked = ...,
     gamma: float = ...,
     *,
     baseline: Baseline | None = ...,
@@ -42,7 +42,7 @@ def sufficient_explanation(
     forward: nn.Module,
     x: Tensor,
     attribution: Tensor,
-    target: int,
+    target: Asked,
     gamma: Sequence[float],
     *,
     baseline: Baseline | None = ...,
@@ -61,7 +61,7 @@ def sufficient_explanation(
     forward: nn.Module,
     x: Tensor,
     attribution: Tensor,
-    target: int,
+    target: Asked = None,
     gamma: float | Sequence[float] = 0.9,
     *,
     baseline: Baseline | None = None,
@@ -89,8 +89,8 @@ def sufficient_explanation(
     attribution : Tensor
         Its attribution, shape of `x`, or with one channel, or without the batch dimension. Channels
         are added up; ties are broken in row-major order.
-    target : int
-        The class.
+    target : int or Target, optional
+        The class, or whatever else of :mod:`captum_ad.targets`; not if `forward` has one.
     gamma : float or sequence of float
         Threshold γ in [0, 1]; the paper's are :data:`PAPER_GAMMAS`.
     baseline : str, float, Tensor or callable, optional
@@ -109,8 +109,8 @@ def sufficient_explanation(
         Afterwards leave out steps, the lowest ranked first, as long as the rest suffices, until no
         single one can go (EXIC2 of Definition 1, in units of a step). The result is no prefix then.
     to_confidence : str or callable
-        From the model's output (N, classes) to confidences: ``"softmax"``, ``"sigmoid"``, ``"none"`` for a
-        model that ends in one, or a function.
+        What a class index means of the model's output (N, classes): ``"softmax"``, one of several classes; ``"sigmoid"``,
+        a label, kept while its probability is over a half; ``"none"``, for a model that ends in a softmax; or a function.
     allow_other_target : bool
         Accept a target that is not the model's answer for `x`. It may never be found then.
     batch_size : int, optional
@@ -146,9 +146,9 @@ def sufficient_explanation(
     gammas = _checked_gammas(gamma)
     if search not in ("scan", "bisection"):
         raise ValueError(f'search must be "scan" or "bisection", got {search!r}')
-    runner = masked(forward, baseline)
+    runner, judge = asking(masked(forward, baseline), target, to_confidence)
     ranking = ranked(attribution, x, feature_mask=feature_mask, step=step)
-    scan = Scan(runner, x, ranking, Judge(target, to_confidence), batch_of(batch_size, x.device))
+    scan = Scan(runner, x, ranking, judge, batch_of(batch_size, x.device))
     if not allow_other_target:
         scan.refuse_other_target()
     if search == "scan":

@@ -10,14 +10,14 @@ from torch import Tensor, nn
 from captum_ad.metrics.ranking import Ranking, ranked
 from captum_ad.metrics.scan import ConfidenceCurve
 from captum_ad.painted import Baseline
-from captum_ad.scoring import Judge, ToConfidence, batch_of, masked, scored
+from captum_ad.scoring import Asked, ToConfidence, asking, batch_of, masked, scored, whole_of
 
 
 def insertion_curve(
     forward: nn.Module,
     x: Tensor,
     attribution: Tensor,
-    target: int,
+    target: Asked = None,
     *,
     baseline: Baseline | None = None,
     feature_mask: Tensor | None = None,
@@ -51,7 +51,7 @@ def deletion_curve(
     forward: nn.Module,
     x: Tensor,
     attribution: Tensor,
-    target: int,
+    target: Asked = None,
     *,
     baseline: Baseline | None = None,
     feature_mask: Tensor | None = None,
@@ -90,19 +90,20 @@ def _curve(
     x: Tensor,
     ranking: Ranking,
     masks: Callable[[Tensor], Tensor],
-    target: int,
+    target: Asked,
     baseline: Baseline | None,
     to_confidence: ToConfidence,
     batch_size: int | None,
     show_progress: bool,
 ) -> ConfidenceCurve:
-    runner = masked(forward, baseline)
+    runner, judge = asking(masked(forward, baseline), target, to_confidence)
+    whole_of(runner, x, judge)
     counts = torch.arange(len(ranking) + 1, device=x.device)
 
     def run(start: int, stop: int) -> Tensor:
-        output: Tensor = runner(x.expand(stop - start, *x.shape[1:]), mask=masks(counts[start:stop]))
+        output: Tensor = runner.outputs(x.expand(stop - start, *x.shape[1:]), mask=masks(counts[start:stop]))
         return output
 
     size, progress = batch_of(batch_size, x.device), "Confidence curve" if show_progress else None
-    confidence, kept = scored(run, len(counts), Judge(target, to_confidence), size, progress)
+    confidence, kept = scored(run, len(counts), judge, size, progress)
     return ConfidenceCurve(ranking.sizes, confidence.double(), kept)

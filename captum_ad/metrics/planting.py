@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from captum_ad.metrics.backgrounds import DrawnBackgrounds
-from captum_ad.scoring import Judge, batch_of, scored
+from captum_ad.scoring import Judge, batch_of, plain, scored, whole_of
 
 
 def planted(x: Tensor, mask: Tensor, backgrounds: Tensor) -> Tensor:
@@ -43,7 +43,7 @@ def planted_scores(
     Parameters
     ----------
     model : nn.Module
-        The plain model.
+        The plain model; an ADForward runs as such.
     x : Tensor
         Shape (1, C, *spatial).
     masks : Tensor
@@ -65,6 +65,8 @@ def planted_scores(
         Shape (M, n).
     """
     distinct, which = torch.unique(masks, dim=0, return_inverse=True)
+    runner = plain(model).with_target(judge.asked)
+    whole_of(runner, x, judge)
     count, mask_of = len(distinct), torch.arange(len(distinct), device=x.device)
 
     def run(start: int, stop: int) -> Tensor:
@@ -72,7 +74,7 @@ def planted_scores(
         some = backgrounds.batch(first, (stop - 1) // count + 1)
         pairs = torch.arange(start, stop, device=x.device)
         mask = distinct[mask_of[pairs % count], None]
-        output: Tensor = model(planted(x, mask, some[pairs // count - first]))
+        output: Tensor = runner.outputs(planted(x, mask, some[pairs // count - first]))
         return output
 
     size = batch_of(batch_size, x.device)

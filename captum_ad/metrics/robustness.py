@@ -70,7 +70,7 @@ def rho_robustness(
     model: nn.Module,
     x: Tensor,
     explanation: SufficientExplanation | Tensor,
-    target: int,
+    target: Asked,
     backgrounds: Backgrounds | DrawnBackgrounds,
     *,
     to_confidence: ToConfidence = "softmax",
@@ -86,13 +86,13 @@ def rho_robustness(
     Parameters
     ----------
     model : nn.Module
-        The plain model, in eval mode.
+        The plain model, in eval mode; an ADForward runs as such.
     x : Tensor
         The input that the explanation is of, shape (1, C, *spatial).
     explanation : SufficientExplanation or Tensor
         Or a mask, bool, True = in the explanation, shape (*spatial) or with leading dimensions of 1.
-    target : int
-        The class.
+    target : int, Target or None
+        The class, or what else is explained; None if `model` is a forward with a target.
     backgrounds : Backgrounds or DrawnBackgrounds
         E.g. :class:`SolidColors`; or what its ``draw`` gave, to plant several on the same.
     to_confidence : str or callable
@@ -135,7 +135,7 @@ def rho_curve(
     model: nn.Module,
     x: Tensor,
     attribution: Tensor,
-    target: int,
+    target: Asked,
     backgrounds: Backgrounds | DrawnBackgrounds,
     sizes: Sequence[float] = EQUAL_SIZES,
     *,
@@ -208,21 +208,27 @@ def equal_size_masks(attribution: Tensor, x: Tensor, sizes: Sequence[float]) -> 
 def _prepared(
     model: nn.Module,
     x: Tensor,
-    target: int,
+    target: Asked,
     backgrounds: Backgrounds | DrawnBackgrounds,
     to_confidence: ToConfidence,
     batch_size: int | None,
 ) -> tuple[DrawnBackgrounds, Judge]:
     in_eval_mode(model)
     one_input(x)
+    forward, judge = asking(plain(model), target, to_confidence)
+    whole_of(forward, x, judge)
+    if not judge.decides:
+        raise ValueError(
+            "the model returns one number, and nobody says what keeps it: give a target of captum_ad.targets"
+        )
     drawn = (
         backgrounds
         if isinstance(backgrounds, DrawnBackgrounds)
-        else backgrounds.draw(model, x, target, batch_size=batch_size)
+        else backgrounds.draw(forward.model, x, judge.target, batch_size=batch_size)
     )
     if drawn.n < 1:
         raise ValueError("there is no background to plant the explanation on")
-    return drawn, Judge(target, to_confidence)
+    return drawn, judge
 
 
 def explanation_mask(explanation: SufficientExplanation | Tensor, x: Tensor) -> Tensor:

@@ -12,7 +12,8 @@ from torch import Tensor
 from captum_ad.metrics.curve import Curve
 from captum_ad.metrics.ranking import Ranking
 from captum_ad.painted import MaskedForward
-from captum_ad.scoring import Judge, scored
+from captum_ad.scoring import Judge, scored, whole_of
+from captum_ad.targets.base import Target
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,8 @@ class SufficientExplanation:
         Whether any prefix of the ranking suffices.
     gamma : float
         The threshold: the confidence is at least that share of the original's.
-    target : int
-        The class.
+    target : int or Target
+        The class, or what else is explained.
     original_confidence : float
         Of the target for the whole input.
     curve : ConfidenceCurve
@@ -59,7 +60,7 @@ class SufficientExplanation:
     confidence: float
     found: bool
     gamma: float
-    target: int
+    target: int | Target
     original_confidence: float
     curve: ConfidenceCurve
 
@@ -74,12 +75,18 @@ class Scan:
 
     def __init__(self, forward: MaskedForward, x: Tensor, ranking: Ranking, judge: Judge, batch_size: int) -> None:
         self.forward, self.x, self.ranking, self.judge, self.batch_size = forward, x, ranking, judge, batch_size
-        # A copy: some models write into their input.
-        confidence, kept = scored(lambda start, stop: forward(x.clone()), 1, judge, 1)
-        self.original = confidence[0]
-        if float(self.original) < 0:
+        whole_of(forward, x, judge)
+        if not judge.decides:
             raise ValueError(
-                f"the confidence of class {judge.target} is {float(self.original):.3g} for the whole input: a share of "
+                "the model returns one number, and nobody says what keeps it: give target=Binary() or "
+                "Regression(tolerance=...) of captum_ad.targets"
+            )
+        # A copy: some models write into their input.
+        confidence, kept = scored(lambda start, stop: forward.outputs(x.clone()), 1, judge, 1)
+        self.original = confidence[0]
+        if judge.asked.graded and float(self.original) < 0:
+            raise ValueError(
+                f"the confidence in {judge.asked} is {float(self.original):.3g} for the whole input: a share of "
                 "a negative number is no threshold. Pass a to_confidence that makes probabilities of the outputs"
             )
         self.whole_kept = kept[0]
@@ -90,7 +97,7 @@ class Scan:
         """Refuse a target that the model does not give to the whole input."""
         if not bool(self.whole_kept):
             raise ValueError(
-                f"class {self.judge.target} is not the model's answer for this input (its confidence is "
+                f"{self.judge.asked} is not the model's answer for this input (its confidence is "
                 f"{float(self.original):.3g}), so no part of it can keep it: explain the predicted class, or pass "
                 "allow_other_target=True"
             )
@@ -145,7 +152,7 @@ class Scan:
         return int(found[0]) if len(found) else None
 
     def _suffices(self, confidence: Tensor, kept: Tensor, gamma: float) -> Tensor:
-        return kept & (confidence >= gamma * self.original)
+        return kept & (confidence >= gamma * self.original) if self.judge.asked.graded else kept
 
     def _minimised(self, count: int, gamma: float, confidence: float) -> tuple[Tensor, float]:
         """Leave out steps of a prefix one by one, as if each were tried alone, but a batch of trials per forward."""
@@ -173,7 +180,9 @@ class Scan:
         self, masks: Callable[[int, int], Tensor], count: int, progress: str | None = None
     ) -> tuple[Tensor, Tensor]:
         def run(start: int, stop: int) -> Tensor:
-            output: Tensor = self.forward(self.x.expand(stop - start, *self.x.shape[1:]), mask=masks(start, stop))
+            output: Tensor = self.forward.outputs(
+                self.x.expand(stop - start, *self.x.shape[1:]), mask=masks(start, stop)
+            )
             return output
 
         return scored(run, count, self.judge, self.batch_size, progress)

@@ -26,6 +26,7 @@ from captum_ad.metrics.scan import SufficientExplanation
 from captum_ad.painted import MaskedForward, Masking, masked_forward
 from captum_ad.scoring import Judge, ToConfidence, batch_of, in_eval_mode, one_input, share
 from captum_ad.segmentation import superpixels
+from captum_ad.targets.base import Target, matrix, tensor_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,6 +54,7 @@ def compare(
     segments: int = 40,
     window: int = 32,
     step: int | None = None,
+    target: Target | None = None,
     to_confidence: ToConfidence = "softmax",
     seed: int = 0,
     batch_size: int | None = None,
@@ -93,6 +95,8 @@ def compare(
         Side of Occlusion's window; it moves by half of that.
     step : int, optional
         Positions per step of the scan; by default one per cent of them.
+    target : Target, optional
+        What is explained of every image, if not the class that the model gives to it.
     to_confidence : str or callable
         As for :func:`sufficient_explanation`.
     seed : int
@@ -111,7 +115,7 @@ def compare(
         One row per image, method, masking, backgrounds and threshold, or equal size, in that order:
 
         - ``image``, ``method``, ``masking``, ``backgrounds``: str, their names.
-        - ``target``: int, the class explained.
+        - ``target``: int, the class explained; or the target in words.
         - ``gamma``: float, the threshold; NaN in the rows of an equal size.
         - ``found``: bool, whether any part of the ranking suffices; if not, the next four are NaN.
         - ``size``: float, share of the positions, 0 to 1; 0 at a threshold where the model gives the class to nothing,
@@ -142,8 +146,10 @@ def compare(
     forwards = {name: masked_forward(model, masking) for name, masking in how.items()}
     thresholds = tuple(share(gamma, "gamma") for gamma in gammas)
     levels = tuple(share(size, "a size") for size in sizes)
-    study = _Study(model, thresholds, levels, backgrounds, step, to_confidence, batch_size)
-    settings = [_described(value) for value in (study.gammas, study.sizes, backgrounds, step, to_confidence, seed)]
+    study = _Study(model, thresholds, levels, backgrounds, step, to_confidence, batch_size, target)
+    settings = [
+        _described(value) for value in (study.gammas, study.sizes, backgrounds, step, target or to_confidence, seed)
+    ]
     run = _digest(_fingerprint(model), *settings, str((samples, segments, window)))
     destination = None if path is None else Path(path)
     known = _known_records(destination, run)
@@ -185,7 +191,7 @@ class _Image:
     """One input, ready to be explained."""
 
     x: Tensor
-    target: int
+    target: int | Target
     backgrounds: Mapping[str, DrawnBackgrounds]
 
 
@@ -200,15 +206,20 @@ class _Study:
     step: int | None
     to_confidence: ToConfidence
     batch_size: int | None
+    target: Target | None
 
     def prepared(self, x: Tensor) -> _Image:
-        with torch.no_grad():
-            target = int(self.model(x).argmax(1))
+        target = self.target or self._answer(x)
         drawn = {
             name: source.draw(self.model, x, target, batch_size=self.batch_size)
             for name, source in self.backgrounds.items()
         }
         return _Image(x, target, drawn)
+
+    def _answer(self, x: Tensor) -> int:
+        """The class that the model gives to an input; of one logit, the only one."""
+        with torch.no_grad():
+            return int(matrix(tensor_of(self.model(x)), "compare").argmax(1))
 
     def measured(
         self, image: _Image, forward: MaskedForward, attribution: Tensor, start: float
@@ -232,7 +243,12 @@ class _Study:
             judge = Judge(image.target, self.to_confidence)
             scores = planted_scores(self.model, image.x, masks, drawn, judge, self.batch_size)
             kept, confidence = (values.double().mean(1).tolist() for values in scores)
-            fixed = {"target": image.target, "backgrounds": name, "n_backgrounds": drawn.n, "seconds": seconds}
+            fixed = {
+                "target": image.target if isinstance(image.target, int) else repr(image.target),
+                "backgrounds": name,
+                "n_backgrounds": drawn.n,
+                "seconds": seconds,
+            }
             levels: list[SufficientExplanation | float] = [*explanations, *self.sizes]
             for i, level in enumerate(levels):
                 planted = {"rho": kept[i], "confidence_planted": confidence[i]}

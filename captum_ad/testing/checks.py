@@ -168,7 +168,8 @@ def batches(ad: ADForward, x: Tensor, masks: Sequence[Tensor]) -> Check:
 
 def plain(ad: ADForward, x: Tensor) -> Tensor:
     """What the model by itself gives."""
-    return ad._selected(ad.model(x))
+    output: Tensor = ad._selected(ad.model(x))
+    return output
 
 
 def _laid_out_as(x: Tensor, values: Tensor) -> Tensor:

@@ -95,7 +95,7 @@ def check_model(
     >>> report["every operation has a rule"].module
     '1'
     """
-    ad = model if isinstance(model, ADForward) else ADForward(model)
+    ad = (model if isinstance(model, ADForward) else ADForward(model)).with_target(None)
     x = _batch(x)
     if isinstance(masks, bool) or not isinstance(masks, int) or masks < 1:
         raise ValueError(f"masks must be a positive number of masks, got {masks!r}")

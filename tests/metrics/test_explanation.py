@@ -140,7 +140,7 @@ class TestByHand:
 class TestOtherTargets:
     def test_are_refused_with_the_way_out(self, hide):
         forward, options = hide(one_pixel((0, 0, 0), (1, 2, 2)))
-        with pytest.raises(ValueError, match=r"class 0 is not the model's answer.*0\.0474.*allow_other_target=True"):
+        with pytest.raises(ValueError, match=r"Class\(0\) is not the model's answer.*0\.0474.*allow_other_target=True"):
             sufficient_explanation(forward, ONES, DESCENDING, 0, **options)
 
     def test_are_searched_for_when_allowed(self, hide):

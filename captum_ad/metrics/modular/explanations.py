@@ -14,7 +14,7 @@ from captum_ad.metrics.modular.mean import Mean, OfForward, check
 from captum_ad.metrics.robustness import Robustness, rho_robustness
 from captum_ad.metrics.scan import ConfidenceCurve, SufficientExplanation
 from captum_ad.painted import Baseline
-from captum_ad.scoring import ToConfidence
+from captum_ad.scoring import Asked, ToConfidence
 
 
 class OnBackgrounds(Mean):
@@ -41,7 +41,7 @@ class OnBackgrounds(Mean):
         model: nn.Module,
         x: Tensor,
         explanation: SufficientExplanation | Tensor,
-        target: int,
+        target: Asked,
         backgrounds: Backgrounds | DrawnBackgrounds | None,
     ) -> Robustness:
         drawn = self.backgrounds if backgrounds is None else backgrounds
@@ -81,7 +81,7 @@ class RhoRobustness(OnBackgrounds):
         model: nn.Module,
         x: Tensor,
         explanation: SufficientExplanation | Tensor,
-        target: int,
+        target: Asked = None,
         backgrounds: Backgrounds | DrawnBackgrounds | None = None,
     ) -> None:
         """Add one explanation.
@@ -110,7 +110,7 @@ class ConfidenceOnBackgrounds(OnBackgrounds):
         model: nn.Module,
         x: Tensor,
         explanation: SufficientExplanation | Tensor,
-        target: int,
+        target: Asked = None,
         backgrounds: Backgrounds | DrawnBackgrounds | None = None,
     ) -> None:
         """Add one explanation; arguments as of :meth:`RhoRobustness.update`."""
@@ -140,7 +140,9 @@ class ConfidenceKept(OfForward):
 
     higher_is_better = True
 
-    def update(self, forward: nn.Module, x: Tensor, explanation: SufficientExplanation | Tensor, target: int) -> None:
+    def update(
+        self, forward: nn.Module, x: Tensor, explanation: SufficientExplanation | Tensor, target: Asked = None
+    ) -> None:
         """Add one explanation; arguments as of :func:`captum_ad.metrics.confidence_kept`."""
         value = confidence_kept(
             forward, x, explanation, target, baseline=self.baseline, to_confidence=self.to_confidence
@@ -161,7 +163,9 @@ class ConfidenceDropOff(OfForward):
 
     higher_is_better = False
 
-    def update(self, forward: nn.Module, x: Tensor, explanation: SufficientExplanation | Tensor, target: int) -> None:
+    def update(
+        self, forward: nn.Module, x: Tensor, explanation: SufficientExplanation | Tensor, target: Asked = None
+    ) -> None:
         """Add one explanation; arguments as of :func:`captum_ad.metrics.confidence_drop_off`."""
         value = confidence_drop_off(
             forward, x, explanation, target, baseline=self.baseline, to_confidence=self.to_confidence
@@ -192,7 +196,7 @@ class _OfCurve(OfForward):
         forward: nn.Module,
         x: Tensor,
         attribution: Tensor,
-        target: int,
+        target: Asked = None,
         feature_mask: Tensor | None = None,
     ) -> None:
         """Add one attribution; arguments as of the function."""

@@ -42,7 +42,7 @@ class Answering(nn.Module):
             )
         if target is not None and not isinstance(target, Target):
             raise TypeError(
-                f"target must be one of captum_ad.targets, e.g. targets.Class({target!r}), got {type(target).__name__}; "
+                f"target must be one of captum_ad.targets, e.g. Class({target!r}), got {type(target).__name__}; "
                 "a class index goes to the attributor, attribute(x, target=3)"
             )
         self.select, self.target = select, target

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
@@ -57,13 +57,18 @@ class Task:
     """
 
     x: Tensor
-    target: int | Target | None
+    target: int | Target
     superpixels: Tensor
     samples: int
     batch_size: int
     seed: int
     window: int = WINDOW
     to_confidence: ToConfidence = "softmax"
+
+    @property
+    def index(self) -> int | None:
+        """What attributors get as their target: the class, or nothing if the forward has the target."""
+        return None if isinstance(self.target, Target) else self.target
 
 
 @dataclass(frozen=True)
@@ -123,7 +128,7 @@ def explain(model: nn.Module, method: str, masking: Masking, task: Task) -> Resu
     forward: nn.Module = masked_forward(model, masking)
     painted: dict[str, Any] = {}
     if isinstance(task.target, Target):
-        forward, task = forward.with_target(task.target), replace(task, target=None)
+        forward = masked_forward(model, masking).with_target(task.target)
     elif isinstance(masking, str) and masking in BASELINES:
         forward, painted = model, {"baselines": baseline(masking, task.x)}
     elif isinstance(masking, Tensor):
@@ -143,7 +148,7 @@ def _occlusion(forward: nn.Module, task: Task, painted: Mapping[str, Any]) -> An
     window = [min(task.window, side) for side in sides]
     return Occlusion(forward).attribute(
         task.x,
-        target=task.target,
+        target=task.index,
         sliding_window_shapes=(channels, *window),
         strides=(channels, *(max(1, side // 2) for side in window)),
         perturbations_per_eval=task.batch_size,
@@ -153,7 +158,7 @@ def _occlusion(forward: nn.Module, task: Task, painted: Mapping[str, Any]) -> An
 
 def _over_superpixels(task: Task) -> dict[str, Any]:
     return {
-        "target": task.target,
+        "target": task.index,
         "feature_mask": task.superpixels,
         "perturbations_per_eval": task.batch_size,
     }
@@ -177,7 +182,7 @@ def _lime(forward: nn.Module, task: Task, painted: Mapping[str, Any]) -> Any:
 def _responsibility(forward: nn.Module, task: Task, painted: Mapping[str, Any]) -> Any:
     return CausalResponsibility(forward, task.to_confidence).attribute(
         task.x,
-        target=task.target,
+        target=task.index,
         max_forwards=max(MUTANTS, SEARCHED * task.samples),
         min_region=min(64, task.x[0, 0].numel() // 4),
         allow_other_target=True,
@@ -189,10 +194,10 @@ def _responsibility(forward: nn.Module, task: Task, painted: Mapping[str, Any]) 
 
 def _rise(forward: nn.Module, task: Task, painted: Mapping[str, Any]) -> Any:
     sides = task.x.shape[2:]
-    confident = forward if task.target is None else _confident(forward, task.to_confidence)
+    confident = forward if task.index is None else _confident(forward, task.to_confidence)
     return Rise(confident).attribute(
         task.x,
-        target=task.target,
+        target=task.index,
         n_samples=SEARCHED * task.samples,
         grid=min(8, *sides),
         perturbations_per_eval=task.batch_size,

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from captum_ad.answers import Answering
 from captum_ad.errors import UnknownNameError
 from captum_ad.extras import needed
 from captum_ad.geometry import MaskTransform, carry_masks, source_positions
@@ -32,7 +33,8 @@ class MaskedClassifier:
         From the photograph to the model's input (C, h, w). It gets a PIL image of an array of
         uint8, (H, W, 3) or (H, W, 1), and any other array as it is.
     to_confidence : str or callable
-        ``"softmax"``, ``"sigmoid"`` or ``"none"`` (a model that ends in one), or a function of (n, classes).
+        ``"softmax"``, ``"sigmoid"`` or ``"none"`` (a model that ends in one, or returns other numbers), or a function of
+        (n, classes). Not used if `forward` has a target: there is one column then, the confidence in it.
     mask_transform : callable, optional
         For transforms that are not torchvision's: from an int64 label map (H, W) to that of the
         model's input (h, w), nearest neighbour, with 0 for padding.
@@ -112,6 +114,8 @@ class MaskedClassifier:
         x, sources = self._inputs(pictures)
         mask = carry_masks(torch.tensor(kept), sources).to(x.device)
         with torch.no_grad():
+            if isinstance(self.forward, Answering) and self.forward.target is not None:
+                return self._of_target(self.forward, x, mask)
             return self._confidences(self.forward(x, mask=mask), len(kept))
 
     def _inputs(self, pictures: npt.NDArray[Any]) -> tuple[Tensor, Tensor]:
@@ -154,6 +158,19 @@ class MaskedClassifier:
                 "pass a mask_transform= that does what the transform does"
             )
         return x
+
+    def _of_target(self, forward: Answering, x: Tensor, mask: Tensor) -> npt.NDArray[Any]:
+        """The confidence in the forward's own target, shape (n, 1)."""
+        target = forward.target
+        if target is not None and target.needs_whole:
+            target = target.bound(forward.outputs(x[:1].clone() if x.stride(0) == 0 else x))
+        if target is None:
+            raise ValueError("the forward has no target")
+        found = target.confidence(forward.with_target(target).outputs(x, mask=mask))
+        if not bool(found.isfinite().all()):
+            raise ValueError("the model returned NaN or Inf for a masked input: there is nothing to explain")
+        confidences: npt.NDArray[Any] = found[:, None].cpu().numpy()
+        return confidences
 
     def _confidences(self, output: Any, count: int) -> npt.NDArray[Any]:
         if not isinstance(output, Tensor) or output.dim() != 2 or output.shape[0] != count:

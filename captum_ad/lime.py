@@ -173,7 +173,8 @@ class LimeImageExplainer(_Explainer):  # type: ignore[misc]
             for start in range(0, num_samples, batch_size):
                 masks = data[start : start + batch_size].astype(bool)[:, columns]
                 images = np.broadcast_to(image, (len(masks), *image.shape))
-                probabilities.append(_probabilities(classifier_fn(images, masks), len(masks)))
+                output = classifier_fn(images, masks)
+                probabilities.append(_checked(output, len(masks), numbers=_says_numbers(classifier_fn)))
                 progress.update(len(masks))
         return data, np.concatenate(probabilities)
 
@@ -206,7 +207,14 @@ def _takes_two(function: Callable[..., Any]) -> bool:
     return len(places) > 1 and (places[1].default is inspect.Parameter.empty or places[1].name.startswith("mask"))
 
 
-def _probabilities(output: Any, count: int) -> Array:
+def _says_numbers(function: Any) -> bool:
+    """Whether a classifier was told that its model returns no probabilities, but numbers of another kind."""
+    if not isinstance(function, MaskedClassifier):
+        return False
+    return getattr(function.forward, "target", None) is not None or function.to_confidence == "none"
+
+
+def _checked(output: Any, count: int, *, numbers: bool) -> Array:
     """What a classifier returned for a batch, if it is something lime can explain."""
     given = output.detach().cpu().numpy() if isinstance(output, Tensor) else np.asarray(output)
     given = given.copy()  # it may be a view of a buffer that the classifier fills anew in each call
@@ -216,7 +224,7 @@ def _probabilities(output: Any, count: int) -> Array:
         )
     if not np.isfinite(given).all():
         raise ValueError("the classifier returned NaN or Inf: there is nothing to explain")
-    if given.min() < -1e-6 or given.max() > 1 + 1e-6:
+    if not numbers and not -1e-6 <= given.min() <= given.max() <= 1 + 1e-6:
         raise ValueError(
             f"the classifier returned values from {given.min():.3g} to {given.max():.3g}, expected probabilities: "
             "apply a softmax, or to_confidence='softmax' of MaskedClassifier"

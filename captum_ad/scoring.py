@@ -130,9 +130,7 @@ def asking(
     """
     own = forward.target
     if own is None and target is None:
-        raise TypeError(
-            "what is explained? Give target=, a class index or one of captum_ad.targets, or the forward one"
-        )
+        raise TypeError("what is explained? Give target=, a class index or one of captum_ad.targets")
     if own is not None and target is not None and target is not own:
         raise ValueError(f"the forward explains {own!r} and the call {target!r}: leave one of them out")
     judge = Judge(own if target is None else target, to_confidence)  # type: ignore[arg-type]
@@ -147,7 +145,7 @@ def plain(model: nn.Module) -> MaskedForward:
 
 
 def whole_of(forward: MaskedForward, x: Any, judge: Judge) -> None:
-    """Run a forward on the whole input for a judge that has to know its answer; on a copy: some models write into it."""
+    """Let a judge know the answer to the whole input if it has to; of a copy: some models write into their input."""
     if judge.asked.needs_whole:
         with torch.no_grad():
             judge.bind(forward.outputs(x.clone()))

@@ -94,7 +94,8 @@ class CausalResponsibility(PerturbationAttribution):  # type: ignore[misc]
         baselines : Tensor, int, float or tuple of one, optional
             What features that are off are painted with; 0 if not given. None with an ADForward.
         target : int or Target, or one per sample, optional
-            The class, or what else is explained; None if the forward has a target. For several classes of one input repeat the input.
+            The class, or what else is explained; None if the forward has a target. For
+            several classes of one input repeat the input.
         additional_forward_args : Any
             Passed to the forward function.
         feature_mask : Tensor, optional
@@ -157,8 +158,8 @@ class CausalResponsibility(PerturbationAttribution):  # type: ignore[misc]
             test = _Test(runner, sample, judge, gamma, batch)
             if not test.whole_passes and not allow_other_target:
                 raise ValueError(
-                    f"{judge.asked} is not the network's answer for sample {sample}, so nothing in it can be responsible "
-                    "for that: explain the predicted class, or pass allow_other_target=True"
+                    f"{judge.asked} is not the network's answer for sample {sample}, so nothing in it can be "
+                    "responsible for that: explain the predicted class (of one logit, targets.Binary(positive=0)), or pass allow_other_target=True"
                 )
             with tqdm(total=budget, desc=who, disable=not show_progress) as bar:
                 maps.append(_map(test, units, iterations, smallest, budget, seed, bar))

@@ -126,8 +126,8 @@ class _Only(Output):
         """The output."""
         if isinstance(readout, Tensor) and readout.dim() == 2 and readout.shape[1] > 1:
             raise TypeError(
-                f"the forward returns {readout.shape[1]} numbers for each sample: target must be a class index or one for "
-                "each sample, or one of captum_ad.targets"
+                f"the forward returns {readout.shape[1]} numbers for each sample: target must be a class index or "
+                "one for each sample, or one of captum_ad.targets"
             )
         return super().score(readout)
 

@@ -34,9 +34,9 @@ class Comparison:
     task : Task
         What was explained.
     confidence : float
-        Probability of the target class.
-    predicted : int
-        The most probable class.
+        In the target: for a class its probability.
+    predicted : int or None
+        The most probable class; None where another target than a class is explained.
     scale : Scale
         How explanations are measured.
     results : dict
@@ -49,7 +49,7 @@ class Comparison:
     task: Task
     scale: Scale
     confidence: float
-    predicted: int
+    predicted: int | None
     results: dict[tuple[str, str], Result] = field(default_factory=dict)
     explanations: dict[tuple[str, str], Explanation] = field(default_factory=dict)
 
@@ -93,12 +93,15 @@ def write_comparison(
     named: dict[str, Any] = {f"{method}/{column}": array for (method, column), array in attributions.items()}
     for (method, column), found in comparison.explanations.items():
         named[f"explanation/{method}/{column}"] = found.mask.numpy()
-    np.savez_compressed(folder / comparison.archive_name, superpixels=superpixels, target=task.target, **named)
+    target = np.array(repr(task.target) if task.index is None else task.index)
+    np.savez_compressed(folder / comparison.archive_name, superpixels=superpixels, target=target, **named)
 
 
 def describe(classifier: Classifier, comparison: Comparison) -> str:
     """The explained class and its probability, in words."""
-    target = comparison.task.target
+    target = comparison.task.index
+    if target is None or comparison.predicted is None:
+        return f"{comparison.task.target}, confidence {comparison.confidence:.3g}"
     name = classifier.class_name(target)
     words = f"{name} ({target}), confidence {comparison.confidence:.2f}"
     if target != comparison.predicted:
@@ -155,12 +158,16 @@ def _entry(classifier: Classifier, comparison: Comparison) -> dict[str, Any]:
         "input_shape": list(task.x.shape[1:]),
         "figure": comparison.figure_name,
         "attributions": comparison.archive_name,
-        "target": {"index": task.target, "name": classifier.class_name(task.target)},
+        "target": _named(classifier, task.index, repr(task.target)),
         "confidence": comparison.confidence,
-        "predicted": {"index": comparison.predicted, "name": classifier.class_name(comparison.predicted)},
+        "predicted": None if comparison.predicted is None else _named(classifier, comparison.predicted),
         "superpixels": int(task.superpixels.max()) + 1,
         "methods": measured,
     }
+
+
+def _named(classifier: Classifier, index: int | None, otherwise: str = "") -> dict[str, Any]:
+    return {"index": index, "name": otherwise if index is None else classifier.class_name(index)}
 
 
 def results_table(found: Sequence[Comparison], methods: Sequence[str], columns: Sequence[str]) -> str:

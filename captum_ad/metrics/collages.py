@@ -173,10 +173,10 @@ def make_collages(
             Judge(0, to_confidence)(output)  # refuses what is no classifier's output
             for i in range(start, min(start + size, len(stacked))):
                 row = output[i - start : i - start + 1]
-                target = Judge(row.argmax() if targets is None else targets[i], to_confidence)
-                confidence, kept = target(row)
+                target = int(row.argmax() if targets is None else targets[i])
+                confidence, kept = Judge(target, to_confidence)(row)
                 if bool(kept) and float(confidence) >= least:
-                    classes.setdefault(target.target, []).append(i)
+                    classes.setdefault(target, []).append(i)
     count = sum(map(len, classes.values()))
     who = f"{count} of {len(stacked)} images, of {len(classes)} classes, with a confidence of at least {least:g}"
     if len(classes) < cells:

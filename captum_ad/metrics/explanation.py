@@ -109,8 +109,9 @@ def sufficient_explanation(
         Afterwards leave out steps, the lowest ranked first, as long as the rest suffices, until no
         single one can go (EXIC2 of Definition 1, in units of a step). The result is no prefix then.
     to_confidence : str or callable
-        What a class index means of the model's output (N, classes): ``"softmax"``, one of several classes; ``"sigmoid"``,
-        a label, kept while its probability is over a half; ``"none"``, for a model that ends in a softmax; or a function.
+        What a class index means of the model's output (N, classes): ``"softmax"``, one of several classes;
+        ``"sigmoid"``, a label, kept while its probability is over a half; ``"none"``, for a model that ends in a
+        softmax; or a function.
     allow_other_target : bool
         Accept a target that is not the model's answer for `x`. It may never be found then.
     batch_size : int, optional

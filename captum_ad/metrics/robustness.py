@@ -13,7 +13,7 @@ from captum_ad.metrics.curve import Curve
 from captum_ad.metrics.planting import planted_scores
 from captum_ad.metrics.ranking import ranked
 from captum_ad.metrics.scan import SufficientExplanation
-from captum_ad.scoring import Judge, ToConfidence, in_eval_mode, one_input, share
+from captum_ad.scoring import Asked, Judge, ToConfidence, asking, in_eval_mode, one_input, plain, share, whole_of
 
 EQUAL_SIZES = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 """The sizes at which a curve of ρ is measured, if no others are asked for."""
@@ -218,9 +218,7 @@ def _prepared(
     forward, judge = asking(plain(model), target, to_confidence)
     whole_of(forward, x, judge)
     if not judge.decides:
-        raise ValueError(
-            "the model returns one number, and nobody says what keeps it: give a target of captum_ad.targets"
-        )
+        raise ValueError("the model returns one number, and nobody says what keeps it: give one of captum_ad.targets")
     drawn = (
         backgrounds
         if isinstance(backgrounds, DrawnBackgrounds)

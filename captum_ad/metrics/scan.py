@@ -98,8 +98,8 @@ class Scan:
         if not bool(self.whole_kept):
             raise ValueError(
                 f"{self.judge.asked} is not the model's answer for this input (its confidence is "
-                f"{float(self.original):.3g}), so no part of it can keep it: explain the predicted class, or pass "
-                "allow_other_target=True"
+                f"{float(self.original):.3g}), so no part of it can keep it: explain the predicted class (of one "
+                "logit, targets.Binary(positive=0)), or pass allow_other_target=True"
             )
 
     def measure(self, counts: Sequence[int], progress: str | None = None) -> None:

@@ -31,7 +31,7 @@ from captum_ad.targets.base import Target, matrix, tensor_of
 if TYPE_CHECKING:
     import pandas as pd
 
-Method = str | Callable[[MaskedForward, Tensor, int], Tensor]
+Method = str | Callable[[MaskedForward, Tensor, Any], Tensor]
 """A name of :data:`captum_ad.attributions.METHODS`, or a function of (forward, x, target)."""
 
 COLUMNS = (
@@ -193,6 +193,11 @@ class _Image:
     x: Tensor
     target: int | Target
     backgrounds: Mapping[str, DrawnBackgrounds]
+
+    @property
+    def named(self) -> int | str:
+        """The target as records have it."""
+        return self.target if isinstance(self.target, int) else repr(self.target)
 
 
 @dataclass(frozen=True)

@@ -122,9 +122,8 @@ def tensor_of(output: Any) -> Tensor:
             return tensors[0]
     keys = f" with {', '.join(map(str, output))}" if isinstance(output, Mapping) else ""
     raise TypeError(
-        f"the model returned {type(output).__name__}{keys}, of which the tensor to explain is not plain: give the forward "
-        "select=, its name or number, or a function that picks it, e.g. select='logits' or "
-        "select=lambda output: output[0]"
+        f"the model returned {type(output).__name__}{keys}, of which the tensor to explain is not plain: give "
+        "the forward select=, its name or number or a function that picks it, e.g. select=0"
     )
 
 

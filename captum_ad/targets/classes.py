@@ -275,9 +275,9 @@ def index_of(given: Any, names: Names | None) -> int:
     """
     if isinstance(given, str):
         known = dict(names) if isinstance(names, Mapping) else dict(enumerate(names or ()))
-        for index, name in known.items():
+        for number, name in known.items():
             if name == given:
-                return int(index)
+                return int(number)
         if not known:
             raise TypeError(f"the class {given!r} is a name: say names=, the names of all classes in their order")
         raise UnknownNameError("class", given, [str(name) for name in known.values()])

@@ -76,7 +76,7 @@ class Region(Target):
         empty = (~known.found.flatten(1).any(1)).nonzero().flatten().tolist()
         if empty:
             raise ValueError(
-                f"the network gives no position to class {self.index} in sample {empty[0]}: there is no region. Explain "
+                f"the network gives no position to class {self.index} in sample {empty[0]}: no region. Explain "
                 f"a class that it finds, or say where: Region({self.index}, mask, box or point)"
             )
         return known

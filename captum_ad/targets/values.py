@@ -45,7 +45,8 @@ class Regression(Target):
     def __init__(self, index: int = 0, *, tolerance: float) -> None:
         if isinstance(tolerance, bool) or not isinstance(tolerance, numbers.Real) or not 0 < tolerance < math.inf:
             raise ValueError(f"tolerance must be a positive number in the unit of the output, got {tolerance!r}")
-        self.index, self.tolerance = int(index), float(tolerance)
+        self.index: int = int(index)
+        self.tolerance: float = float(tolerance)
         self.whole: Tensor | None = None
 
     @property
@@ -67,7 +68,8 @@ class Regression(Target):
         """Whether it is within the tolerance of the whole input's."""
         if self.whole is None:
             raise ValueError("Regression.kept needs the value of the whole input first: use bound(readout)")
-        return (self.score(readout) - self.whole).abs() <= self.tolerance
+        near: Tensor = (self.score(readout) - self.whole).abs() <= self.tolerance
+        return near
 
     def __repr__(self) -> str:
         return f"Regression({self.index}, tolerance={self.tolerance:g})"

@@ -33,8 +33,8 @@ class MaskedClassifier:
         From the photograph to the model's input (C, h, w). It gets a PIL image of an array of
         uint8, (H, W, 3) or (H, W, 1), and any other array as it is.
     to_confidence : str or callable
-        ``"softmax"``, ``"sigmoid"`` or ``"none"`` (a model that ends in one, or returns other numbers), or a function of
-        (n, classes). Not used if `forward` has a target: there is one column then, the confidence in it.
+        ``"softmax"``, ``"sigmoid"`` or ``"none"`` (a model that ends in one, or returns other numbers), or a function
+        of (n, classes). Not used if `forward` has a target: there is one column then, the confidence in it.
     mask_transform : callable, optional
         For transforms that are not torchvision's: from an int64 label map (H, W) to that of the
         model's input (h, w), nearest neighbour, with 0 for padding.

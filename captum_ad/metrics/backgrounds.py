@@ -210,7 +210,7 @@ class OtherClassImages:
             chosen += [index for index, called in zip(some, judged) if not called]
         if not chosen:
             raise ValueError(
-                f"no background is left: all {len(self.dataset)} images of the data set are of {target}, or the "
+                f"no background is left: all {len(self.dataset)} images of the data set are of class {target}, or the "
                 "model calls them that"
             )
         return DrawnBackgrounds(lambda start, stop: self._load(chosen[start:stop], x), len(chosen), excluded)

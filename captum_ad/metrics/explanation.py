@@ -137,6 +137,7 @@ def sufficient_explanation(
 
     Examples
     --------
+    >>> import torch
     >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2)).eval()
     >>> _ = model[1].weight.data.copy_(torch.tensor([[0., 0, 0, 0], [3, 0, 0, 0]]))
     >>> x = torch.ones(1, 1, 2, 2)

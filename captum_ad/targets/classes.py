@@ -121,8 +121,9 @@ class MultiLabel(Target):
         return column(matrix(readout, type(self).__name__), self.index)
 
     def confidence(self, readout: Any) -> Tensor:
-        """Its probability."""
-        return column(self.to_confidence(matrix(readout, type(self).__name__)), self.index)
+        """Its probability; NaN if any label's output is: there is something wrong with the model then."""
+        confidences = self.to_confidence(matrix(readout, type(self).__name__))
+        return column(confidences, self.index).where(~confidences.isnan().any(1), torch.nan)
 
     def kept(self, readout: Any) -> Tensor:
         """Whether it is over the threshold."""

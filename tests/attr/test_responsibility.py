@@ -47,7 +47,7 @@ def test_no_passing_combination_gives_zero_and_says_so():
 def test_another_target_may_be_had_by_a_part():
     """The whole is class 0; quadrant A alone is class 1."""
     model = Quadrants(lambda q: q[:, 0] & ~q[:, 1] & ~q[:, 2] & ~q[:, 3])
-    with pytest.raises(ValueError, match=r"class 1 is not the network's answer.*allow_other_target"):
+    with pytest.raises(ValueError, match=r"Class\(1\) is not the network's answer.*allow_other_target"):
         CausalResponsibility(model).attribute(bright(), target=1, **BY_QUADRANT)
     found = CausalResponsibility(model).attribute(bright(), target=1, allow_other_target=True, **BY_QUADRANT)
     assert of_quadrants(found) == [1, 0, 0, 0]

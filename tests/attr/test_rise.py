@@ -62,9 +62,9 @@ def test_an_adforward_gets_hard_masks():
     seen = []
 
     class Watched(ADForward):
-        def forward(self, *inputs, mask=None, **kwargs):
+        def outputs(self, *inputs, mask=None, **kwargs):
             seen.append(mask[0])
-            return super().forward(*inputs, mask=mask, **kwargs)
+            return super().outputs(*inputs, mask=mask, **kwargs)
 
     ad = Watched(model)
     found = Rise(ad).attribute(x, target=0, n_samples=12, grid=3, perturbations_per_eval=5)

@@ -191,10 +191,10 @@ def test_unsuitable_masks(masks: Any) -> None:
 def test_unsuitable_outputs() -> None:
     with pytest.raises(ValueError, match=r"shape \(\) for 2 samples"):
         check_model(Apply(lambda x: x.sum()).eval(), X)
-    model = Apply(lambda x, net: {"out": net(x)}, network()).eval()
-    with pytest.raises(TypeError, match="pass select="):
+    model = Apply(lambda x, net: {"mine": net(x), "other": net(x)}, network()).eval()
+    with pytest.raises(TypeError, match="select="):
         check_model(model, X)
-    assert check_model(ADForward(model, select=lambda output: output["out"]), X, verbose=False)
+    assert check_model(ADForward(model, select="mine"), X, verbose=False)
 
 
 # Masks

@@ -26,7 +26,8 @@ def baseline(name: str, x: Tensor) -> Tensor:
         ``"zero"``, ``"min"``, ``"max"``, ``"avg"``: 0, or the smallest, largest or mean value of
         each sample, over its channels and positions alike (the four masking values of the paper,
         arXiv 2510.01038, taken from the normalised input as the ReX tool does). ``"blur"``: the
-        sample itself behind a Gaussian whose σ is a twentieth of its shorter side.
+        sample itself behind a Gaussian whose σ is a twentieth of its shorter side. The two other names,
+        ``"inpaint"`` and ``"linear"``, stand for functions of the mask too, which no ``baselines=`` takes.
     x : Tensor
         The model's input, shape (N, C, H, W), floating point.
 
@@ -40,8 +41,7 @@ def baseline(name: str, x: Tensor) -> Tensor:
     UnknownNameError
         If there is no baseline of that name; :data:`BASELINES` lists them.
     ValueError
-        If `x` has another shape or dtype, or the baseline is ``"inpaint"`` or ``"linear"``, which are functions of
-        the mask too: see :func:`inpaint` and :func:`linear`.
+        If `x` has another shape or dtype, or the baseline is :func:`inpaint` or :func:`linear`.
 
     Examples
     --------
@@ -118,10 +118,10 @@ def inpaint(x: Tensor, mask: Tensor) -> Tensor:
     ------
     ImportError
         If OpenCV is missing.
-    ValueError
-        If `x` is no batch of images.
+    ValueError, TypeError
+        If `x` is no batch of images, or `mask` is not boolean or does not fit.
     """
-    _images("inpaint", x)
+    _checked("inpaint", x, mask)
     cv2 = needed("cv2", "OpenCV", "inpaint")
     kept = mask.expand_as(x).cpu().numpy()
     # where() keeps the order of channels-last images, of which reshape() would give copies
@@ -148,8 +148,9 @@ def linear(x: Tensor, mask: Tensor, *, noise: float = 0.0, seed: int = 0) -> Ten
     mask : Tensor
         bool, True = keep, shape (N, 1|C, H, W).
     noise : float
-        Standard deviation of the Gaussian noise on missing pixels, in units of `x`; the paper's is .1 for pixels from
-        0 to 1. The baseline ``"linear"`` has none.
+        Standard deviation of the Gaussian noise on missing pixels, in units of `x`. The authors' code has .01 by
+        default (``NoisyLinearImputer`` in ``road/imputations.py`` of https://github.com/tleemann/road_evaluation); here
+        and in the baseline ``"linear"`` there is none.
     seed : int
         Of the noise, of which each sample gets the same.
 
@@ -163,8 +164,9 @@ def linear(x: Tensor, mask: Tensor, *, noise: float = 0.0, seed: int = 0) -> Ten
     ------
     ImportError
         If scipy is missing.
-    ValueError
-        If `x` is no batch of images, or `noise` no finite number of at least 0.
+    ValueError, TypeError
+        If `x` is no batch of images, `mask` is not boolean or does not fit, or `noise` is no finite number of at
+        least 0.
 
     Examples
     --------
@@ -174,7 +176,7 @@ def linear(x: Tensor, mask: Tensor, *, noise: float = 0.0, seed: int = 0) -> Ten
     >>> linear(x, mask)[0, 0, 1].round(decimals=4)
     tensor([1., 2., 3., 4.])
     """
-    _images("linear", x)
+    _checked("linear", x, mask)
     if isinstance(noise, bool) or not isinstance(noise, numbers.Real) or not 0 <= noise < math.inf:
         raise ValueError(f"noise must be a standard deviation, a finite number of at least 0, got {noise!r}")
     kept = mask.expand_as(x).cpu().numpy().reshape(-1, *x.shape[2:])
@@ -240,6 +242,13 @@ IMPUTATIONS: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = MappingProxyType
 """The named baselines that depend on what is masked: each a function of the input batch and its mask."""
 
 
-def _images(name: str, x: Tensor) -> None:
+def _checked(name: str, x: Tensor, mask: Tensor) -> None:
     if x.dim() != 4 or not x.is_floating_point():
         raise ValueError(f"{name}: expected a floating-point batch of images (N, C, H, W), got {tuple(x.shape)}")
+    if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
+        what = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
+        raise TypeError(f"{name}: the mask is {what}, expected booleans, True = keep: mask > 0.5 makes them")
+    if mask.dim() != 4 or any(one not in (1, all_) for one, all_ in zip(mask.shape, x.shape)):
+        raise ValueError(
+            f"{name}: expected a mask (N, 1 or C, H, W) for images {tuple(x.shape)}, got {tuple(mask.shape)}"
+        )

@@ -5,17 +5,20 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.jit._fuser import optimized_execution
 from torch.utils._pytree import tree_map
 
 from captum_ad.answers import Answering, Masks, Select
 from captum_ad.arguments import Arranged, arrange, as_features
 from captum_ad.compiled import Eager, refuse_compiled
 from captum_ad.engine import FeatureMask, Interpreter
+from captum_ad.engine.provenance import Provenance, UnknownOriginError
 from captum_ad.errors import UnsupportedOperationError
 from captum_ad.features import feature_mask, holds_nan
 from captum_ad.guard import refuse_paint
@@ -106,6 +109,7 @@ class ADForward(Answering):
         self._asks(select, target)
         self.training = getattr(model, "training", False)  # a frozen ScriptModule has none
         self._warned = False
+        self._follow_memory = False  # once a model was seen to need it
 
     def forward(self, *inputs: Any, mask: Masks = None, **kwargs: Any) -> Tensor:
         """The model's output with the masked features missing.
@@ -231,13 +235,23 @@ class ADForward(Answering):
         if not always and all(m is None or m.is_full() for m in masks):
             return self._read(self._selected(given.call(self.model, given.inputs)), given.inputs)
         refuse_compiled(self.model)
+        try:
+            return self._followed(engine, given, masks)
+        except UnknownOriginError:
+            self._follow_memory = True
+            return self._followed(engine, given, masks)
+
+    def _followed(self, engine: Callable[..., Interpreter], given: Arranged, masks: list[FeatureMask | None]) -> Any:
         constants = [x for x, m in zip(given.inputs, masks) if m is None and isinstance(x, Tensor)]
         constants += [x for x in given.more.values() if isinstance(x, Tensor)]
         ad = engine(self.model, self.rule, self.tau, constants, skip_dead=self.skip_dead)
         inputs = [x if m is None else as_features(x) for x, m in zip(given.inputs, masks)]
         features = [x if m is None else ad.start(x, None if m.is_full() else m) for x, m in zip(inputs, masks)]
+        if self._follow_memory:
+            ad.provenance = Provenance(*(x for x, m in zip(features, masks) if m is not None))
+        unfused = optimized_execution(False) if ad.provenance else None  # whose kernels nobody sees
         try:
-            with Eager(), ad:
+            with Eager(), ad.provenance or nullcontext(), unfused or nullcontext(), ad:
                 output = self._selected(given.call(self.model, features))
             finished = tree_map(lambda one: ad.finish(one) if isinstance(one, Tensor) else one, output)
         finally:

@@ -76,9 +76,11 @@ class MaskRule:
         ------
         UnknownNameError
             If there is no such preset or knob, or the knob has no such value.
-        ValueError
-            If a knob is given twice or without a value.
+        ValueError, TypeError
+            If a knob is given twice or without a value, or the name is no string.
         """
+        if not isinstance(name, str):
+            raise TypeError(f"a rule's name is a string, got {type(name).__name__}: a MaskRule needs no naming")
         if "=" not in name:
             if name not in PRESETS:
                 raise UnknownNameError("rule", name, PRESETS)

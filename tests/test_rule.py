@@ -55,6 +55,12 @@ def test_presets_go_by_their_names() -> None:
     assert [rule.name for rule in PRESETS.values()] == list(PRESETS)
 
 
+@pytest.mark.parametrize("name", [None, 3, MaskRule()])
+def test_a_name_is_a_string(name: Any) -> None:
+    with pytest.raises(TypeError, match="a rule's name is a string, got"):
+        MaskRule.named(name)
+
+
 @pytest.mark.parametrize("name", ["growth=", "growth=none,growth=none", "growth=none,sum"])
 def test_badly_written_knobs(name: str) -> None:
     with pytest.raises(ValueError, match="each knob once, as KNOB=VALUE"):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 from PIL import Image
+from torch import Tensor
 
 from captum_ad.cli.errors import InputError
 from captum_ad.cli.models import Classifier
@@ -44,7 +45,7 @@ def read_labels(path: Path, *, boxed: bool) -> list[Label]:
     Raises
     ------
     InputError
-        If there is no such file, a column is missing, a number is none, or a file's name comes twice.
+        If there is no such file, a column is missing, a number is none, or a file has two rows.
     """
     wanted = ["file", "index", *(EDGES if boxed else ())]
     try:
@@ -63,9 +64,9 @@ def read_labels(path: Path, *, boxed: bool) -> list[Label]:
         except (TypeError, ValueError):
             given = ", ".join(f"{name}={row[name]!r}" for name in wanted[1:])
             raise InputError(f"{str(path)!r}, row {line}: expected whole numbers, got {given}") from None
-        name = Path(row["file"]).name
+        name = str(Path(row["file"]))
         if name in labels:
-            raise InputError(f"{str(path)!r}, row {line}: {name!r} has a row already; photographs go by their names")
+            raise InputError(f"{str(path)!r}, row {line}: {name!r} has a row already")
         labels[name] = Label(row["file"], index, (edges[0], edges[1], edges[2], edges[3]) if boxed else None)
     if not labels:
         raise InputError(f"{str(path)!r} has no rows")
@@ -73,25 +74,58 @@ def read_labels(path: Path, *, boxed: bool) -> list[Label]:
 
 
 def labels_of(sources: Sequence[str], known: Sequence[Label], path: Path) -> list[Label]:
-    """The label of each photograph, found by the name of its file.
+    """The label of each photograph: of the row that means this very file, else of one with the same file name.
 
     Raises
     ------
     InputError
-        If one has none.
+        If one has none, or the file name alone does not say which row is whose.
     """
-    by_name = {Path(label.file).name: label for label in known}
-    missing = [source for source in sources if Path(source).name not in by_name]
-    if missing:
-        raise InputError(f"{str(path)!r} has no row for {', '.join(map(repr, missing[:3]))}: add it")
-    return [by_name[Path(source).name] for source in sources]
+    rows = {(path.parent / label.file).resolve(): label for label in known}
+    places = {source: Path(source).resolve() for source in sources}
+    by_path = {source: rows[place] for source, place in places.items() if place in rows}
+    rows = {place: label for place, label in rows.items() if place not in places.values()}
+    left = [source for source in sources if source not in by_path]
+    by_name: dict[str, Label] = {}
+    for source in left:
+        name = Path(source).name
+        alike = [label for label in rows.values() if Path(label.file).name == name]
+        if not alike:
+            unnamed = [one for one in left if not any(Path(row.file).name == Path(one).name for row in rows.values())]
+            raise InputError(f"{str(path)!r} has no row for {', '.join(map(repr, unnamed[:3]))}: add it")
+        namesakes = [other for other in left if Path(other).name == name]
+        if len(alike) > 1 or len(namesakes) > 1:
+            those = ", ".join(map(repr, namesakes if len(namesakes) > 1 else [label.file for label in alike]))
+            raise InputError(
+                f"{str(path)!r} has no row for {source!r} but by its file name, and so are {those} called: write "
+                "paths relative to the CSV file's own folder into the column file"
+            )
+        by_name[source] = alike[0]
+    return [by_path.get(source) or by_name[source] for source in sources]
 
 
-def carried_box(box: Box, image: Image.Image, classifier: Classifier, source: str) -> Box | None:
-    """Where a box of the photograph lies in the model's input.
+@dataclass(frozen=True)
+class Carried:
+    """A box in the model's input.
+
+    Attributes
+    ----------
+    box : Box or None
+        The smallest box around all that is left of it, in pixels of the input; None if nothing is.
+    share : float
+        Of its area, about: what the transform crops away is missing. 0 to 1.
+    """
+
+    box: Box | None
+    share: float
+
+
+def carried_box(box: Box, image: Image.Image, classifier: Classifier, source: str) -> Carried:
+    """Where a box of the photograph lies in the model's input, and how much of it.
 
     A white box on black goes through the classifier's own transform, whatever that is made of, and so do all black and
-    all white. A pixel is in the box if it is nearer to the white than to the black one: if half of it is covered.
+    all white. A pixel is in the box if it is nearer to the white than to the black one: if half of it is covered. How
+    much of the photograph a pixel shows is read off ramps from black to white, along and across.
 
     Parameters
     ----------
@@ -106,8 +140,8 @@ def carried_box(box: Box, image: Image.Image, classifier: Classifier, source: st
 
     Returns
     -------
-    Box or None
-        The smallest box around all that is left of it; None if nothing is, because the transform crops it away.
+    Carried
+        The box and the share of it that is left.
 
     Raises
     ------
@@ -124,11 +158,32 @@ def carried_box(box: Box, image: Image.Image, classifier: Classifier, source: st
     black, white = (Image.new("RGB", image.size, colour) for colour in ("black", "white"))
     boxed = black.copy()
     boxed.paste(white.crop(box), box)
-    low, high, between = (classifier.prepare(one)[0].double().cpu().mean(0) for one in (black, white, boxed))
+    low, high = (classifier.prepare(one)[0].double().cpu().mean(0) for one in (black, white))
     if torch.equal(low, high):
         raise InputError(f"the transform of {classifier.name!r} makes black and white alike: it cannot carry a box")
-    inside = ((between - low) / (high - low) >= 0.5).nonzero()  # NaN, in padding, is no part of it
+
+    def shown(one: Image.Image) -> Tensor:
+        """From 0 for black to 1 for white; NaN in padding."""
+        return (classifier.prepare(one)[0].double().cpu().mean(0) - low) / (high - low)
+
+    inside = (shown(boxed) >= 0.5).nonzero()
     if not len(inside):
-        return None
+        return Carried(None, 0.0)
     (first_row, first_column), (last_row, last_column) = inside.amin(0).tolist(), inside.amax(0).tolist()
-    return first_column, first_row, last_column + 1, last_row + 1
+    across = Image.linear_gradient("L").resize(image.size).convert("RGB")  # from top to bottom
+    along = Image.linear_gradient("L").transpose(Image.Transpose.ROTATE_90).resize(image.size).convert("RGB")
+    (down_y, right_y), (down_x, right_x) = (_slopes(shown(ramp)) for ramp in (across, along))
+    pixels = abs(down_y * right_x - down_x * right_y) * width * height  # of the photograph, in one of the input
+    share = min(1.0, len(inside) * pixels / ((right - left) * (bottom - top)))
+    return Carried((first_column, first_row, last_column + 1, last_row + 1), share)
+
+
+def _slopes(ramp: Tensor) -> tuple[float, float]:
+    """By how much a ramp rises from one row to the next, and from one column to the next."""
+    found = []
+    for axis in (0, 1):
+        means = ramp.nanmean(1 - axis)
+        known = (~means.isnan()).nonzero()[:, 0]
+        first, last = int(known[0]), int(known[-1])
+        found.append(float(means[last] - means[first]) / max(1, last - first))
+    return found[0], found[1]

@@ -16,6 +16,7 @@ import torch
 from captum_ad import PRESETS, __version__
 from captum_ad.attributions import METHODS, SEARCHED
 from captum_ad.baselines import BASELINES
+from captum_ad.cli.arguments import Parser, at_least
 from captum_ad.cli.errors import InputError
 from captum_ad.errors import UnknownNameError, UnsupportedOperationError
 from captum_ad.painted import MASKING_VALUES
@@ -23,7 +24,7 @@ from captum_ad.painted import MASKING_VALUES
 PROGRAM = "captum-ad"
 FAILED, INTERRUPTED = 2, 130
 
-_Commands: TypeAlias = "argparse._SubParsersAction[_Parser]"
+_Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -69,13 +70,8 @@ def _failed(message: str) -> int:
     return FAILED
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise InputError(f"{message} (see {self.prog} --help)")
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog=PROGRAM, description="Explanations of image classifiers without a baseline.")
+    parser = Parser(prog=PROGRAM, description="Explanations of image classifiers without a baseline.")
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_compare(commands)
@@ -142,7 +138,7 @@ def _add_rules(commands: _Commands) -> None:
     )
     rules.add_argument("--csv", action="store_true", help="Print the table with all intervals as CSV.")
     rules.add_argument(
-        "--threads", type=_at_least(1), metavar="N", help="threads of the CPU (default: as torch chooses)"
+        "--threads", type=at_least(1), metavar="N", help="threads of the CPU (default: as torch chooses)"
     )
     _add_running(rules.add_argument, out="captum-ad-rules", batch="8")
     rules.set_defaults(run=_rules)
@@ -201,10 +197,10 @@ def _add_columns(add: Callable[..., object]) -> None:
 
 
 def _add_effort(add: Callable[..., object]) -> None:
-    add("--segments", type=_at_least(2), default=40, metavar="N", help=f"superpixels, about {_DEFAULT}")
+    add("--segments", type=at_least(2), default=40, metavar="N", help=f"superpixels, about {_DEFAULT}")
     add(
         "--samples",
-        type=_at_least(2),
+        type=at_least(2),
         default=100,
         metavar="N",
         help="perturbations for KernelShap and Lime, better several per superpixel; responsibility and rise run "
@@ -219,7 +215,7 @@ def _add_effort(add: Callable[..., object]) -> None:
     )
     add(
         "--backgrounds",
-        type=_at_least(1),
+        type=at_least(1),
         default=20,
         metavar="N",
         help=f"solid colours that explanations are planted on, to measure ρ {_DEFAULT}",
@@ -228,8 +224,8 @@ def _add_effort(add: Callable[..., object]) -> None:
 
 def _add_running(add: Callable[..., object], out: str, batch: str) -> None:
     default = f"(default: {batch} on the CPU, else 32)"
-    add("--batch-size", type=_at_least(1), metavar="N", help=f"inputs per forward {default}")
-    add("--seed", type=_at_least(0), default=0, metavar="N", help=f"of the random perturbations {_DEFAULT}")
+    add("--batch-size", type=at_least(1), metavar="N", help=f"inputs per forward {default}")
+    add("--seed", type=at_least(0), default=0, metavar="N", help=f"of the random perturbations {_DEFAULT}")
     add("--device", default="cpu", help=f"cpu, cuda, cuda:1 … {_DEFAULT}")
     add("--out", type=Path, default=Path(out), metavar="DIR", help=_DEFAULT)
     add("--force", action="store_true", help="replace an earlier report's files in --out")
@@ -237,17 +233,6 @@ def _add_running(add: Callable[..., object], out: str, batch: str) -> None:
 
 def _listed(names: Iterable[str]) -> str:
     return ", ".join(names)
-
-
-def _at_least(least: int) -> Callable[[str], int]:
-    def number(text: str) -> int:
-        value = int(text)
-        if not least <= value < 2**63:
-            raise argparse.ArgumentTypeError(f"must be at least {least}, got {value}")
-        return value
-
-    number.__name__ = "integer"
-    return number
 
 
 _DEMO = {

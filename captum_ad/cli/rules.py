@@ -24,6 +24,9 @@ from captum_ad.metrics import Recommendation, recommend_rule
 from captum_ad.metrics.masking_names import all_maskings
 from captum_ad.metrics.recommendation import NoneRightError
 
+LEAST_SHARE = 0.5
+"""Of an object that the transform has to leave: with less the rest is no object, and hiding it says little."""
+
 TABLE, RECORDS, FIGURE = "table.md", "records.csv", "rules.png"
 
 
@@ -100,11 +103,11 @@ def _prepared(sources: Sequence[str], labels: Sequence[Label] | None, classifier
         x = classifier.prepare(photograph.image)
         label = None if labels is None else labels[place]
         if label is not None and label.box is not None:
-            box = carried_box(label.box, photograph.image, classifier, source)
-            if box is None:
+            carried = carried_box(label.box, photograph.image, classifier, source)
+            if carried.box is None or carried.share < LEAST_SHARE:
                 found.cropped_away.append(source)
                 continue
-            found.boxes.append(box)
+            found.boxes.append(carried.box)
         if not found.inputs:  # a look at the first one: is this a classifier, and does it end in a softmax?
             outputs, found.to_confidence = probabilities(classifier, x, photograph)
             classes = len(outputs)
@@ -115,8 +118,8 @@ def _prepared(sources: Sequence[str], labels: Sequence[Label] | None, classifier
         found.inputs[source] = x
     if not found.inputs:
         raise InputError(
-            f"the transform crops the object away in all {len(sources)} photographs: are the boxes in pixels of the "
-            f"files? Transform: {_transform(classifier)}"
+            f"the transform crops more than half of the object away in all {len(sources)} photographs: are the boxes "
+            f"in pixels of the files? Transform: {_transform(classifier)}"
         )
     return found
 
@@ -151,7 +154,7 @@ def _about(classifier: Classifier, photographs: _Photographs, found: Recommendat
     lines = [f"{classifier.title} ({classifier.name}). {found.notes}"]
     if photographs.cropped_away:
         count = len(photographs.cropped_away)
-        lines.append(f"Left out: {count} whose object the transform crops away.")
+        lines.append(f"Left out: {count} more, of whose object the transform crops away more than half.")
     lines.append(f"Transform: {_transform(classifier)}")
     return " ".join(lines)
 

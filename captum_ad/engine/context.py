@@ -10,19 +10,25 @@ from typing import Any, NoReturn, TypeVar
 import torch
 from torch import Tensor, nn
 
+from captum_ad.engine.axes import Axes, mixes_samples
 from captum_ad.engine.border import fill_border_
 from captum_ad.engine.crop import SMALLEST, WORTHWHILE, Box, Part
-from captum_ad.engine.layout import Samples, is_basic, overlaps_itself
+from captum_ad.engine.dimensions import Call, axes_after, is_followed
+from captum_ad.engine.layout import is_basic, overlaps_itself
 from captum_ad.engine.masks import FeatureMask
-from captum_ad.engine.origins import has_own_backward, is_outer_constant, module_path, tensors_of
-from captum_ad.engine.registry import KEEP_SCORES, name_of, rank_of_convolution, rule_for
+from captum_ad.engine.origins import has_own_backward, module_path, tensors_of
+from captum_ad.engine.provenance import Provenance, UnknownOriginError
+from captum_ad.engine.registry import name_of
 from captum_ad.engine.select import zero_, zeroed
 from captum_ad.engine.tags import Storage, Tag, is_left_behind, not_left_behind, pointer_of, put_tag, tag_of, version_of
 from captum_ad.errors import UnsupportedOperationError
 from captum_ad.rule import MaskRule
 
 _T = TypeVar("_T")
-INHERITED: Any = object()
+
+
+def _nothing() -> None:
+    """Stands for no operation."""
 
 
 class Context:
@@ -57,6 +63,7 @@ class Context:
         self.model = model
         self.rule = rule
         self.tau = tau
+        self.provenance: Provenance | None = None
         self._run = run
         self._depth = depth
         self._marked: list[weakref.ref[Tensor]] = []
@@ -65,6 +72,7 @@ class Context:
         self._gradients = torch.is_grad_enabled()
         self._skips = skip_dead and not self._gradients
         self._operation: Callable[..., Any] | None = None
+        self._arguments: tuple[Sequence[Any], dict[str, Any]] = (), {}
         self._operands: list[Tensor] = []
         self._tags: list[tuple[Tensor, Tag]] = []  # of operands, as of before the operation
         self._results: list[Tensor] = []
@@ -86,31 +94,10 @@ class Context:
         tag = self._tag(x)
         return tag is None or tag.mask is None or (tag.clean and tag.writes == tag.storage.writes)
 
-    def samples(self, x: Tensor) -> Samples | None:
-        """Where the samples of the batch are in an operand; None if they cannot be told from positions."""
-        tag = self._tag(x)
-        return tag.samples if tag else None
-
-    def is_vector(self, x: Tensor) -> bool:
-        """Whether an operand is one vector per sample, and no single position of a map either."""
-        tag = self._tag(x)
-        return x.dim() == 2 and self.positions(x) == [1] and not (tag and tag.position)
-
-    def positions(self, x: Tensor) -> list[int]:
-        """The dimensions of an operand that may hold positions or channels: all but that of the samples."""
-        samples = self.samples(x)
-        alone = samples is not None and samples.alone_in(x.shape)
-        return [dim for dim in range(x.dim()) if not (alone and samples and dim == samples.dim)]
-
-    def is_scores(self, x: Tensor) -> bool:
-        """Whether an operand says how much positions attend to positions: a product over channels, or made of such."""
-        tag = self._tag(x)
-        return tag is not None and tag.scores
-
-    def channels(self, x: Tensor) -> frozenset[int] | None:
-        """Which dimensions of an operand are channels, as convolutions and linear maps have them; None: not known."""
-        tag = self._tag(x)
-        return tag.channels if tag else None
+    def axes(self, x: object) -> Axes | None:
+        """What the dimensions of an operand are; None of a constant."""
+        tag = self._tag(x) if isinstance(x, Tensor) else None
+        return tag.axes if tag else None
 
     def box(self, mask: FeatureMask | None, shape: Sequence[int]) -> Box | None:
         """Outside of which nothing of a tensor need be computed; None if that is not worth the effort."""
@@ -215,11 +202,8 @@ class Context:
         mask: FeatureMask | None,
         *,
         clean: bool = False,
-        samples: Samples | None = INHERITED,
         part: Part | None = None,
-        position: bool = False,
-        channels: frozenset[int] | None = INHERITED,
-        scores: bool | None = None,
+        axes: Axes | None = None,
     ) -> _T:
         """Mark a result with its mask and return it.
 
@@ -231,17 +215,10 @@ class Context:
             Broadcasts to `out`, with as many dimensions; None: everything is kept.
         clean : bool
             Whether `out` is zero at its deactivated positions already.
-        samples : Samples, optional
-            Where the samples are in `out`, None if unknown. If not given: where they are in an operand.
         part : Part, optional
             What has been computed of `out`, for :meth:`complete` to write into it when that is needed.
-        position : bool
-            Whether `out` is one position that was picked out of several; what is made of it is so, too.
-        channels : frozenset of int, optional
-            Which dimensions of `out` are channels, None if unknown. If not given: those of operands, or as of the
-            operation.
-        scores : bool, optional
-            Whether `out` holds scores of positions for positions. If not given: if the operands do, and it keeps them.
+        axes : Axes, optional
+            What the dimensions of `out` are, where the operation does not say (:mod:`captum_ad.engine.dimensions`).
         """
         if not isinstance(out, Tensor):
             raise TypeError(f"a rule emits tensors, not {type(out).__name__}: emit each tensor of a tuple")
@@ -250,8 +227,7 @@ class Context:
                 raise ValueError(f"mask of {mask.kept.dim()} dimensions emitted for a tensor of {out.dim()}")
             if not any(mask is tag.mask for _, tag in self._tags) and mask.is_full():
                 mask = None
-        if samples is INHERITED:
-            samples = self._inherited_samples(out)
+        axes = axes or self._axes_of(out)
         storage, old = self._storage_of(out)
         wrote = False
         if any(out is operand for operand in self._operands):
@@ -261,11 +237,10 @@ class Context:
                     self.refuse("writes features into a tensor of the model")
                 storage.mask_writes += 1
                 wrote = True
-        position = position or any(tag.position for _, tag in self._tags)
-        channels = self._inherited_channels(out) if channels is INHERITED else channels
-        scores = self._kept_scores() if scores is None else scores
-        self._mark(out, Tag(self._run, True, mask, clean, storage, samples, part, position, channels, scores, wrote))
+        self._mark(out, Tag(self._run, True, mask, clean, storage, axes, part, wrote))
         self._results.append(out)
+        if self.provenance is not None:
+            self.provenance.add(out)
         return out
 
     def emit_part(
@@ -289,9 +264,9 @@ class Context:
         self._mark(out, Tag(self._run, False, None, True, storage))
         return out
 
-    def refuse(self, why: str) -> NoReturn:
+    def refuse(self, why: str, kind: type[UnsupportedOperationError] = UnsupportedOperationError) -> NoReturn:
         """Stop the forward: `why` completes "the operation … in module …"."""
-        raise UnsupportedOperationError(
+        raise kind(
             f"{name_of(self._operation)}, called in {module_path(self.model)}, {why}: the feature mask would be lost, "
             "and the answer silently wrong. Register a rule for it (help(captum_ad.register_rule) has an example), or "
             "rewrite the module with operations that have one."
@@ -316,7 +291,7 @@ class Context:
     def _tag(self, x: Tensor) -> Tag | None:
         tag = tag_of(x)
         if tag is None:
-            if id(x) not in self._constants and not isinstance(x, nn.Parameter):
+            if id(x) not in self._constants:
                 self._adopt(x)
             return None
         if tag.data and tag.run != self._run:
@@ -340,10 +315,11 @@ class Context:
         """Take a tensor that was not seen before for a constant, if it is certain to be one."""
         if is_left_behind(x):
             self.refuse("got a tensor that an earlier forward computed from its features, and kept")
-        if not is_outer_constant(x, self._depth):
+        if self.provenance is None or self.provenance.is_of_features(x):
             self.refuse(
-                f"got a tensor of shape {tuple(x.shape)} that no operation seen here has made (from a ScriptModule, an "
-                "extension, numpy or a legacy constructor; if it is a constant, make it a buffer of its module)"
+                f"got a tensor of shape {tuple(x.shape)} that comes from features, and that no operation seen here has "
+                "made (but a ScriptModule, an extension, numpy or nn.Parameter)",
+                UnsupportedOperationError if self.provenance else UnknownOriginError,
             )
         self._constants[id(x)] = x
 
@@ -351,33 +327,18 @@ class Context:
         if version_of(x) != tag.storage.version:
             self.refuse("got a tensor that was written to by code that could not be followed (compiled, or numpy)")
 
-    def _inherited_samples(self, out: Tensor) -> Samples | None:
-        """Where the samples are in an operand of as many dimensions, if they can be there in the result."""
-        for operand, tag in self._tags:
-            if tag.samples is not None and operand.dim() == out.dim():
-                dim = tag.samples.dim
-                return tag.samples if operand.shape[dim] == out.shape[dim] else None
-        return None
-
-    def _inherited_channels(self, out: Tensor) -> frozenset[int] | None:
-        """Which dimensions of a result are channels, by the operation and its operands; whatever their masks."""
-        name = getattr(self._operation, "__name__", "")
-        rank = rank_of_convolution(name)
-        if rank is not None:
-            return frozenset({out.dim() - rank - 1})
-        known = {
-            tag.channels for x, tag in self._tags if tag.data and tag.channels is not None and x.dim() == out.dim()
-        }
-        if len(known) == 1:
-            return known.pop()
-        return frozenset({out.dim() - 1}) if name in ("linear", "layer_norm", "rms_norm") and not known else None
-
-    def _kept_scores(self) -> bool:
-        """Whether the operation's rule, run or not, makes scores of its operands."""
-        if not any(tag.scores for _, tag in self._tags):
-            return False
-        which = KEEP_SCORES.get(rule_for(self._operation, masked=True))
-        return which is not None and which(tag.scores for _, tag in self._tags if tag.data)
+    def _axes_of(self, out: Tensor) -> Axes:
+        """What the dimensions of a result are, by the operation and its operands."""
+        known = {id(operand): tag.axes for operand, tag in self._tags if tag.data and tag.axes is not None}
+        operands = list(known.values())
+        if self._operation is None or not operands:
+            return axes_after(Call(_nothing, (), {}, lambda x: None, out, 0), operands)
+        args, kwargs = self._arguments
+        call = Call(self._operation, args, kwargs, lambda x: known.get(id(x)), out, len(self._results))
+        apart = len(operands) < 2 or is_followed(self._operation)
+        if not apart and mixes_samples(operands) and any(tag.mask is not None for _, tag in self._tags):
+            self.refuse("mixes the samples of a batch (pass them one by one)")
+        return axes_after(call, operands)
 
     def _storage_of(self, out: Tensor) -> tuple[Storage, Tag | None]:
         """The storage record of a result, shared with the operand or other result whose memory it is."""

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from captum_ad.engine.axes import Axes, Role, axis
 from captum_ad.engine.context import Context
-from captum_ad.engine.layout import Samples
 from captum_ad.engine.masks import FeatureMask
 from captum_ad.engine.origins import call_depth
 from captum_ad.engine.registry import TAKES_PARTS, OperationRule, name_of, rule_for
@@ -81,8 +81,9 @@ class Interpreter(Context, TorchFunctionMode):
         start = x.view_as(x) if mask is None else zeroed(x, mask)
         storage = Storage(pointer_of(start))
         storage.shared = mask is None
-        samples, channels = Samples(0, 1, len(x)) if x.dim() else None, frozenset({1}) if x.dim() > 1 else None
-        self._mark(start, Tag(self._run, True, mask, True, storage, samples, channels=channels))
+        roles = [Role.SAMPLE, Role.CHANNEL] + [Role.POSITION] * (x.dim() - 2)
+        axes = Axes(tuple(axis(role, size) for role, size in zip(roles, x.shape)))
+        self._mark(start, Tag(self._run, True, mask, True, storage, axes))
         return start
 
     def finish(self, out: Tensor) -> Tensor:
@@ -119,8 +120,8 @@ class Interpreter(Context, TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
-        outer = self._operation, self._operands, self._tags, self._results  # of a rule that follows a function
-        self._operation, self._results = func, []
+        outer = self._operation, self._arguments, self._operands, self._tags, self._results  # of a rule that follows
+        self._operation, self._arguments, self._results = func, (args, dict(kwargs)), []
         self._operands = tensors_in(*args, *kwargs.values()) if kwargs else tensors_in(*args)
         if func is Tensor.__setitem__:
             self._hand_back(*args)
@@ -133,7 +134,7 @@ class Interpreter(Context, TorchFunctionMode):
         finally:
             for operand, tag in tags:
                 tag.storage.version = version_of(operand)
-            self._operation, self._operands, self._tags, self._results = outer
+            self._operation, self._arguments, self._operands, self._tags, self._results = outer
 
     def _run_operation(
         self, func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], tags: Sequence[Tag]

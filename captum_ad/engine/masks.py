@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
+from captum_ad.engine.axes import Axis, Role
 from captum_ad.engine.crop import Box, bounding_box
 from captum_ad.rule import MaskRule
 
@@ -289,6 +290,22 @@ def reduce_positions(mask: FeatureMask, shape: Sequence[int], dims: Sequence[int
     else:
         features = count(mask.feature)
     return Attribution(kept, features, renewed(exceeds(kept, features, tau), features))
+
+
+def any_of_channels(part: Tensor, dim: int, axis: Axis) -> Tensor:
+    """Whether any channel is, at each of the positions that are merged into a dimension."""
+    places = [i for i, atom in enumerate(axis) if atom.role is Role.POSITION]
+    channels = [dim + i for i in range(len(axis)) if i not in places]
+    split = part.unflatten(dim, [atom.size for atom in axis])
+    return split.any(tuple(channels), keepdim=True).flatten(dim, dim + len(axis) - 1) if channels else part
+
+
+def mixed_channels(mask: FeatureMask, dim: int, axis: Axis, tau: float) -> FeatureMask:
+    """M' = 1(Φ > τ) where a dimension is reduced: a position counts once, whichever of its channels are kept."""
+    if tau and mask.feature is None and any(atom.role is Role.POSITION for atom in axis):
+        mask = FeatureMask(any_of_channels(mask.kept, dim, axis))
+        return reduce_positions(mask, mask.kept.shape, [dim], tau).mask
+    return reduce_positions(mask, mask.kept.shape, [dim], tau=0.0).mask
 
 
 def exceeds(kept: Tensor, features: Tensor, tau: float) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from types import FrameType
 
 import torch
@@ -67,20 +67,6 @@ def running_module(model: nn.Module) -> tuple[str, str]:
     return "", type(model).__name__
 
 
-def is_outer_constant(x: Tensor, depth: int) -> bool:
-    """Whether running code reads `x` from a global, or from a closure made before the forward.
-
-    `depth` is the call depth at which the forward began: a closure over a variable of a function
-    that is part of the forward proves nothing.
-    """
-    inside = _frames_inside(depth)
-    own = [frame.f_locals.get(name) for frame in inside for name in frame.f_code.co_cellvars]
-    if any(value is x for value in own):
-        return False
-    closures = (frame.f_locals.get(name) for frame in inside for name in frame.f_code.co_freevars)
-    return _holds(closures, x) or any(_holds(frame.f_globals.values(), x) for frame in inside)
-
-
 def has_own_backward(depth: int) -> bool:
     """Whether running code belongs to an autograd function, or to a part that backward runs again.
 
@@ -110,10 +96,6 @@ def _frames() -> Iterator[FrameType]:
     while frame is not None:
         yield frame
         frame = frame.f_back
-
-
-def _holds(values: Iterable[object], x: Tensor) -> bool:
-    return any(found is x for value in values for found in _inside(value))
 
 
 def _inside(value: object, depth: int = 3) -> Iterator[Tensor]:

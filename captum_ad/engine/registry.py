@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from functools import lru_cache
 from types import MethodType
 from typing import Any, TypeVar, cast
@@ -119,7 +119,7 @@ def register_rule(*operations: str | type | Callable[..., Any], always: bool = F
     >>> torch.equal(ad(x, mask=mask), ad.model(x * mask))
     True
     """
-    keys = [key for op in operations for key in (_forms(op) if isinstance(op, str) else [_key(op)])]
+    keys = [key for op in operations for key in (forms(op) if isinstance(op, str) else [_key(op)])]
 
     def decorate(rule: _R) -> _R:
         for key in keys:
@@ -140,23 +140,9 @@ def takes_parts(rule: _R) -> _R:
     return rule
 
 
-KEEP_SCORES: dict[OperationRule | None, Callable[[Iterable[bool]], bool]] = {}
-"""Rules whose results are attention scores if any of their operands is, or all of them are."""
-
-
-def keeps_scores(which: Callable[[Iterable[bool]], bool]) -> Callable[[_R], _R]:
-    """Decorator of a rule after which scores of positions for positions are still that; `which`: ``any`` or ``all``."""
-
-    def decorate(rule: _R) -> _R:
-        KEEP_SCORES[rule] = which
-        return rule
-
-    return decorate
-
-
 def rule_for(operation: Any, masked: bool) -> OperationRule | None:
     """The rule to run for an operation on inputs' data; None: run the operation itself."""
-    key = operation if operation in _RULES else _key_of_call(operation)
+    key = operation if operation in _RULES else key_of_call(operation)
     return _RULES.get(key) if masked or key in _ALWAYS else None
 
 
@@ -177,14 +163,15 @@ def _key(operation: Any) -> Hashable:
     return cast(Hashable, operation)
 
 
-def _key_of_call(operation: Any) -> Hashable:
+def key_of_call(operation: Any) -> Hashable:
     """What a call is looked up under: a method's function, an overload's operator."""
     if isinstance(operation, MethodType):
         return operation.__func__
     return cast(Hashable, operation.overloadpacket if isinstance(operation, OpOverload) else operation)
 
 
-def _forms(name: str) -> Iterator[Callable[..., Any]]:
+def forms(name: str) -> Iterator[Callable[..., Any]]:
+    """Torch's function, method, in-place and operator forms of a name."""
     spellings = (name, f"{name}_", f"__{name}__", f"__i{name}__", f"__r{name}__")
     found = [getattr(space, s, None) for space in _NAMESPACES for s in spellings if s not in _CONVERSIONS]
     functions = [f for f in found if callable(f) and not isinstance(f, type)]

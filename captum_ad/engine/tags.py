@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
+from captum_ad.engine.axes import Axes
 from captum_ad.engine.crop import Part
-from captum_ad.engine.layout import Samples
 from captum_ad.engine.masks import FeatureMask
 
 _ATTRIBUTE = "_captum_ad_tag"
@@ -35,16 +35,13 @@ class Tag:
     """What is known of one tensor: whether it comes from inputs with features, and its mask."""
 
     __slots__ = (
-        "channels",
+        "axes",
         "clean",
         "data",
         "mask",
         "mask_writes",
         "part",
-        "position",
         "run",
-        "samples",
-        "scores",
         "storage",
         "writes",
         "wrote",
@@ -57,11 +54,8 @@ class Tag:
         mask: FeatureMask | None,
         clean: bool,
         storage: Storage,
-        samples: Samples | None = None,
+        axes: Axes | None = None,
         part: Part | None = None,
-        position: bool = False,
-        channels: frozenset[int] | None = None,
-        scores: bool = False,
         wrote: bool = False,
     ) -> None:
         self.run = run  # the forward that made it
@@ -69,11 +63,8 @@ class Tag:
         self.mask = mask  # None: all of it is kept
         self.clean = clean  # zero at deactivated positions, as of `writes`
         self.storage = storage
-        self.samples = samples  # None: not known, or spread over several dimensions
+        self.axes = axes  # None: of a constant
         self.part = part  # what has been computed of it, and not been written into it yet
-        self.position = position  # made of one position that was picked out of several
-        self.channels = channels  # the dimensions of channels; None: not known
-        self.scores = scores  # of positions for positions, before a softmax
         self.writes = storage.writes
         self.mask_writes = storage.mask_writes
         self.wrote = wrote  # was the one that made it so many

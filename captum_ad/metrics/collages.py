@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from captum_ad.metrics.given import checked_seed
 from captum_ad.metrics.places import Grid, cell_masks, checked_grid
+from captum_ad.metrics.turns import Turns, sets_of
 from captum_ad.scoring import Judge, ToConfidence, batch_of, in_eval_mode, one_input, share
 
 
@@ -29,6 +29,10 @@ class Collages:
         The class in each cell, int64, shape (N, cells).
     images : Tensor
         Which of the given images that is, int64, shape (N, cells).
+    explained : Tensor
+        The cell to explain: the one whose class is the model's answer for the collage, int64, shape (N,).
+    confidence : Tensor
+        The model's in that class, shape (N,).
     grid : (rows, columns)
         The cells, counted in reading order.
     """
@@ -36,6 +40,8 @@ class Collages:
     x: Tensor
     targets: Tensor
     images: Tensor
+    explained: Tensor
+    confidence: Tensor
     grid: Grid
 
     def __len__(self) -> int:
@@ -110,11 +116,11 @@ def make_collages(
     batch_size: int | None = None,
     show_progress: bool = False,
 ) -> Collages:
-    """Collages of images that a model is confident about, for :func:`grid_pointing_game`.
+    """Collages of which a model sees what is in one cell, for :func:`grid_pointing_game`.
 
-    As Rao et al. 2022 do it, but that the images are resized to the cells instead of the input enlarged. A model that
-    is confident about an image may be less so about it at that size beside others: explain the class anyhow, or look
-    at ``model(collages.x)``.
+    As Rao et al. 2022 do it, of images that the model is confident about, but that the images are resized to the cells
+    instead of the input enlarged. At that size and beside others a model is hardly confident in most of them, and what
+    it does not see nothing can point at. So only collages count in which it is confident in one class: its answer.
 
     Parameters
     ----------
@@ -127,11 +133,13 @@ def make_collages(
     grid : (rows, columns)
         The cells of a collage.
     n : int
-        How many collages, all different. The first of them are those of a smaller `n`.
+        How many collages, no two of the same images. The first of them are those of a smaller `n`.
     min_confidence : float
-        Only images go into a collage that the model gives their class, with this confidence at least.
+        Only images go into a collage that the model gives their class, with this confidence at least, and only collages
+        count for which its answer is one of their classes, with this confidence at least.
     seed : int
-        Of the choice: different classes at random, an image of each at random, in random order.
+        Of the choice. Images take turns: those come next that came least often, as far as there are different classes
+        and such collages. Which of them come together, and in which order, is drawn at random.
     to_confidence : str or callable
         As for :func:`sufficient_explanation`.
     batch_size : int, optional
@@ -152,10 +160,10 @@ def make_collages(
     Examples
     --------
     >>> model = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()).eval()
-    >>> images = torch.eye(3)[:, :, None, None].expand(3, 3, 8, 8) * 9  # plain red, green and blue
-    >>> collages = make_collages(model, images, grid=(1, 2), n=2, seed=1)
-    >>> collages.x.shape, collages.targets.shape
-    (torch.Size([2, 3, 8, 8]), torch.Size([2, 2]))
+    >>> images = torch.diag(torch.tensor([9.0, 19, 29]))[:, :, None, None].expand(3, 3, 8, 8)  # red, green and blue
+    >>> collages = make_collages(model, images, grid=(1, 2), n=2)
+    >>> collages.x.shape, collages.targets.shape, collages.explained.shape
+    (torch.Size([2, 3, 8, 8]), torch.Size([2, 2]), torch.Size([2]))
     """
     in_eval_mode(model)
     stacked = _stacked(images)
@@ -171,12 +179,10 @@ def make_collages(
         for start in tqdm(range(0, len(stacked), size), desc="Confidence", unit="batch", disable=not show_progress):
             output = model(stacked[start : start + size])
             Judge(0, to_confidence)(output)  # refuses what is no classifier's output
-            for i in range(start, min(start + size, len(stacked))):
-                row = output[i - start : i - start + 1]
-                target = int(row.argmax() if targets is None else targets[i])
-                confidence, kept = Judge(target, to_confidence)(row)
-                if bool(kept) and float(confidence) >= least:
-                    classes.setdefault(target, []).append(i)
+            for i, row in enumerate(output.split(1), start):
+                target = row.argmax() if targets is None else targets[i]
+                if _confident(row, target, to_confidence, least) is not None:
+                    classes.setdefault(int(target), []).append(i)
     count = sum(map(len, classes.values()))
     who = f"{count} of {len(stacked)} images, of {len(classes)} classes, with a confidence of at least {least:g}"
     if len(classes) < cells:
@@ -184,17 +190,46 @@ def make_collages(
             f"the model is right about {who}, and a grid {grid[0]} × {grid[1]} takes {cells} different classes: give "
             "images of more classes, lower min_confidence, or choose a smaller grid"
         )
-    possible = _arrangements([len(members) for members in classes.values()], cells)
+    possible = sets_of([len(members) for members in classes.values()], cells)
     if n > possible:
         raise ValueError(
-            f"the model is right about {who}, which makes {possible} different collages, and n is {n}: give more "
-            "images, lower min_confidence, or ask for fewer collages"
+            f"the model is right about {who}, which makes {possible} collages of different images, and n is {n}: give "
+            "more images, lower min_confidence, or ask for fewer collages"
         )
-    chosen = torch.tensor(_chosen(classes, cells, n, seed))
     of_image = {image: target for target, members in classes.items() for image in members}
-    drawn = torch.tensor([[of_image[int(image)] for image in row] for row in chosen])
-    made = torch.cat([collage(stacked[row], grid) for row in chosen])
-    return Collages(made, drawn.to(made.device), chosen.to(made.device), (grid[0], grid[1]))
+    turns = Turns(classes, cells, checked_seed(seed))
+    found: list[tuple[Tensor, list[int], list[int], int, float]] = []
+    with tqdm(total=n, desc="Collages", disable=not show_progress) as bar:
+        while len(found) < n:
+            if turns.tried == min(possible, _PATIENCE * n):
+                raise ValueError(
+                    f"the model is right about {who}; of {turns.tried} collages of them it gives {len(found)} one of "
+                    f"their classes with that confidence, and n is {n}: give more images, lower min_confidence, or ask "
+                    "for fewer collages"
+                )
+            images_of = turns.drawn()
+            x = collage(stacked[images_of], grid)
+            with torch.no_grad():
+                output = model(x)
+            drawn = [of_image[image] for image in images_of]
+            seen = {cell: _confident(output, target, to_confidence, least) for cell, target in enumerate(drawn)}
+            for cell, confidence in seen.items():
+                if confidence is not None:  # one at most: it is the answer
+                    found.append((x, drawn, images_of, cell, confidence))
+                    turns.taken(images_of)
+                    bar.update()
+    made, *columns = zip(*found)
+    drawn_all, chosen, explained, sure = (torch.tensor(values, device=made[0].device) for values in columns)
+    return Collages(torch.cat(made), drawn_all, chosen, explained, sure, (grid[0], grid[1]))
+
+
+_PATIENCE = 100  # collages tried for each that is wanted
+
+
+def _confident(row: Tensor, target: int | Tensor, to_confidence: ToConfidence, least: float) -> float | None:
+    """The confidence in a class, if it is the answer and that much at least."""
+    confidence, kept = Judge(target, to_confidence)(row)
+    return float(confidence) if bool(kept) and float(confidence) >= least else None
 
 
 def _stacked(images: Sequence[Tensor] | Tensor) -> Tensor:
@@ -209,23 +244,3 @@ def _stacked(images: Sequence[Tensor] | Tensor) -> Tensor:
             raise ValueError(f"expected images of one shape, (1, C, H, W) or (C, H, W) each, got {what}")
         each.append(x)
     return torch.cat(each)
-
-
-def _arrangements(sizes: Sequence[int], cells: int) -> int:
-    """How many collages classes of so many images make."""
-    ways = [1] + [0] * cells  # of choosing 0, 1, 2 … classes and an image of each
-    for size in sizes:
-        for k in range(cells, 0, -1):
-            ways[k] += ways[k - 1] * size
-    return ways[cells] * math.factorial(cells)
-
-
-def _chosen(classes: dict[int, list[int]], cells: int, n: int, seed: int) -> list[tuple[int, ...]]:
-    """The images of each collage."""
-    generator = np.random.default_rng(seed)
-    known: list[Any] = sorted(classes)
-    chosen: dict[tuple[int, ...], None] = {}
-    while len(chosen) < n:
-        targets = [known[i] for i in generator.choice(len(known), cells, replace=False)]
-        chosen[tuple(classes[target][generator.integers(len(classes[target]))] for target in targets)] = None
-    return list(chosen)

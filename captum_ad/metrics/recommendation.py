@@ -25,11 +25,12 @@ from tqdm import tqdm
 
 from captum_ad.extras import needed
 from captum_ad.forward import ADForward
+from captum_ad.metrics.digests import described, digest, fingerprint
+from captum_ad.metrics.given import checked_seed, named_images
 from captum_ad.metrics.masking_names import UNMASKED, by_their_names
 from captum_ad.metrics.missingness import present_masks
 from captum_ad.metrics.recommendation_file import COLUMNS, Known, Rows
 from captum_ad.metrics.recommendation_table import ALONE, CONTROL, HIDDEN, MIDDLE, WHOLE, Recommendation, there
-from captum_ad.metrics.study import _described, _digest, _fingerprint, _named
 from captum_ad.painted import MaskedForward, Masking, masked_forward
 from captum_ad.rule import MaskRule
 from captum_ad.scoring import Judge, ToConfidence, batch_of, in_eval_mode, scored, share
@@ -128,26 +129,29 @@ def recommend_rule(
     levels = _shares(shares)
     places: Sequence[Box | None]
     places = [None] * len(inputs) if boxes is None else _boxes(boxes, list(inputs.values()))
+    seed = checked_seed(seed)
     trial = _Trial(levels, patch, seed, to_confidence, batch_size)
-    settings = [_described(value) for value in (levels, patch, seed, to_confidence)]
-    file = Known(path, _digest(_fingerprint(model), *settings))
+    settings = [described(value) for value in (levels, patch, seed, to_confidence)]
+    file = Known(path, digest(fingerprint(model), *settings))
+    texts = {name: _hides(forward) for name, forward in forwards.items()}
     rows: Rows = []
     with tqdm(
         total=len(inputs) * len(forwards), desc="Missing parts", unit="masking", disable=not show_progress
     ) as bar:
         for i, (image, x) in enumerate(inputs.items()):
             target = None if targets is None else targets[i]
-            digest = _digest(x, str((i, None if target is None else int(target), places[i])))
-            whole = file.known(image, UNMASKED, digest, 1)
+            label = None if target is None else int(target)
+            whole_input = digest(x, str((i, label, places[i])))
+            whole = file.known(image, UNMASKED, whole_input, [WHOLE], label)
             if whole is None:
-                whole = file.added(image, UNMASKED, digest, trial.whole(model, x, target))
+                whole = file.added(image, UNMASKED, whole_input, trial.whole(model, x, target))
             rows += whole
             masks: dict[str, Tensor] = {}
             for name, forward in forwards.items():
                 if whole[0]["kept"]:
                     masks = masks or trial.masks(x, places[i], i)
-                    cell = _digest(digest, _hides(forward))
-                    found = file.known(image, name, cell, len(masks))
+                    cell = digest(whole_input, texts[name])
+                    found = file.known(image, name, cell, list(masks), whole[0]["target"])
                     if found is None:
                         scores = trial.masked(forward, x, whole[0]["target"], masks)
                         found = file.added(image, name, cell, scores)
@@ -213,7 +217,7 @@ class _Trial:
 
 
 def _images(images: Mapping[str, Tensor] | Sequence[Tensor] | Tensor) -> dict[str, Tensor]:
-    inputs = _named(images)
+    inputs = named_images(images)
     for name, x in inputs.items():
         if x.dim() != 4:
             raise ValueError(f"image {name!r}: expected shape (1, C, H, W) or (C, H, W), got {tuple(x.shape)}")
@@ -224,6 +228,10 @@ def _shares(shares: Sequence[float]) -> tuple[float, ...]:
     levels = tuple(share(level, "a share of the image") for level in shares)
     if not levels or len(set(levels)) < len(levels) or {0.0, 1.0} & set(levels):
         raise ValueError(f"expected different shares above 0 and below 1, one at least, got {shares!r}")
+    names = list(map(there, levels))
+    alike = [name for name in names if names.count(name) > 1]
+    if alike:
+        raise ValueError(f"two of the shares {shares!r} are both {alike[0]!r} when written: leave one out")
     return levels
 
 
@@ -268,4 +276,4 @@ def _off_the_object(box: Box, height: int, width: int, generator: np.random.Gene
 
 def _hides(forward: MaskedForward) -> str:
     """What a forward does with missing features, the same text for the same thing: presets may change their knobs."""
-    return repr((forward.rule, forward.tau)) if isinstance(forward, ADForward) else _described(forward.baseline)
+    return repr((forward.rule, forward.tau)) if isinstance(forward, ADForward) else described(forward.baseline)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -39,10 +41,23 @@ class Known:
         for row in self._read():
             self.cells.setdefault((row["image"], row["masking"], row["input"]), []).append(row)
 
-    def known(self, image: str, masking: str, digest: str, count: int) -> Rows | None:
-        """The rows of an image and masking, if there are as many as expected."""
-        rows = self.cells.get((image, masking, digest), [])
-        return rows if len(rows) == count else None
+    def known(
+        self, image: str, masking: str, digest: str, tests: Sequence[str], target: int | None = None
+    ) -> Rows | None:
+        """The rows of an image and masking, one of each test in that order; None if they are not all there, or damaged.
+
+        Parameters
+        ----------
+        image, masking, digest : str
+            Whose rows.
+        tests : sequence of str
+            What was tried.
+        target : int, optional
+            The class that they have to be of.
+        """
+        sound = [_sound(row, target) for row in self.cells.get((image, masking, digest), [])]
+        found = {row["test"]: row for row in sound if row is not None}
+        return [found[test] for test in tests] if len(sound) == len(tests) and set(found) == set(tests) else None
 
     def added(self, image: str, masking: str, digest: str, scores: Rows) -> Rows:
         """Rows made of these scores, which the next :meth:`write` writes."""
@@ -70,8 +85,21 @@ class Known:
         known = read_records(self.path)
         if known is None:
             return []
-        if set(COLUMNS) - set(known.columns) or set(known["run"]) != {self.run}:
+        if set(COLUMNS) - set(known.columns) or set(known["run"]) - {self.run}:
             raise ValueError(
                 f"{str(self.path)!r} has records of other settings or weights: choose another file, or delete it"
             )
         return cast("Rows", known[list(COLUMNS)].astype(dict.fromkeys(_TEXT, str)).to_dict("records"))
+
+
+def _sound(row: dict[str, Any], target: int | None) -> dict[str, Any] | None:
+    """A row with numbers where they belong, or None: people open such files in spreadsheets, and disks fill up."""
+    kept = {"True": True, "False": False}.get(str(row["kept"]))
+    try:
+        confidence, index = float(row["confidence"]), float(row["target"])
+    except (TypeError, ValueError):
+        return None
+    whole = math.isfinite(index) and index == int(index) >= 0 and (target is None or index == target)
+    if kept is None or not math.isfinite(confidence) or not whole:
+        return None
+    return {**row, "kept": kept, "confidence": confidence, "target": int(index)}

@@ -12,8 +12,9 @@ import numpy as np
 from captum_ad.extras import needed
 from captum_ad.metrics.masking_names import UNMASKED
 from captum_ad.metrics.recommendation_plot import plot_recommendation
+from captum_ad.metrics.recommendation_statistics import DECIMALS, LEAST, beaten, bootstrapped
 from captum_ad.metrics.recommendation_text import call, interval, listed, number
-from captum_ad.metrics.statistics import Floats, _generator, is_ad
+from captum_ad.metrics.statistics import is_ad
 from captum_ad.painted import Masking
 
 if TYPE_CHECKING:
@@ -26,12 +27,6 @@ MIDDLE = "middle 25 %"
 ALONE, HIDDEN, CONTROL = "object alone", "object hidden", "control hidden"
 SCORE = "score"
 SPECIFIC = "hidden, object - control"
-
-LEAST = 6
-"""Photographs that it takes to name a winner: with fewer no two-sided sign test can reach 5 per cent."""
-
-_DECIMALS = 12
-_RESAMPLES, _LEVEL = 9999, 0.95
 
 
 def there(share: float) -> str:
@@ -91,7 +86,7 @@ class Recommendation:
     @property
     def ranking(self) -> list[str]:
         """The maskings, the highest score first; equals in the order in which they were given."""
-        means = self.scores.mean().round(_DECIMALS)
+        means = self.scores.mean().round(DECIMALS)
         return sorted(self.maskings, key=lambda masking: -means[masking])
 
     @property
@@ -103,10 +98,13 @@ class Recommendation:
     def rivals(self) -> list[str]:
         """The maskings that cannot be told from the best one.
 
-        Their photographs' scores differ from its by what a 95 % bootstrap interval does not tell from zero. With fewer
-        than :data:`LEAST` photographs these are all others.
+        Their photographs' scores differ from its by what a 95 % bootstrap interval or a Wilcoxon signed-rank test, at
+        5 % after Holm's correction for all others, does not tell from zero. With fewer than
+        :data:`~captum_ad.metrics.recommendation_statistics.LEAST` photographs these are all others.
         """
-        return [other for other in self.ranking[1:] if not self._beats(self.best, other)]
+        others = self.ranking[1:]
+        beats = self._beaten([(self.best, other) for other in others])
+        return [other for other, beat in zip(others, beats) if not beat]
 
     @property
     def clear(self) -> bool:
@@ -128,14 +126,14 @@ class Recommendation:
             ahead = (
                 f"{first} is ahead with a score of {number(means[first])}, then {second} with {number(means[second])}"
             )
-            if means.round(_DECIMALS).nunique() == 1:
+            if means.round(DECIMALS).nunique() == 1:
                 ahead = f"all maskings score {number(means[first])}"
             return f"No recommendation from {photographs}, it takes {LEAST} at least: {ahead}."
         if not self.clear:
             near = [first, *self.rivals]
             scores = f"scores {number(means[near].max())} to {number(means[near].min())}, {self.count} photographs"
             paint, better = self.reference, ""
-            if is_ad(first) and not is_ad(paint) and all(self._beats(one, paint) for one in near):
+            if is_ad(first) and not is_ad(paint) and all(self._beaten([(one, paint) for one in near])):
                 better = f" All of them are better than the best paint ({paint}, {number(means[paint])})."
             return f"No clear winner: {listed(near)} are within noise ({scores}).{better}"
         side = [masking for masking in self.ranking[1:] if is_ad(masking) != is_ad(first)]
@@ -173,7 +171,8 @@ class Recommendation:
             off = self._values(CONTROL, "kept").shape[0] if self._has(CONTROL) else 0
             lines.append(
                 "Hidden: the change of the class's confidence, large for the object and small for the control, as "
-                f"large a box off the object; {off} of {self.count} photographs have room for it."
+                f"large a box off the object; {off} of {self.count} photographs have room for it, and of these, "
+                "paired, is the difference of the two."
             )
         return " ".join(lines)
 
@@ -205,6 +204,8 @@ class Recommendation:
         if self._has(ALONE):
             columns.append((ALONE, "confidence", "its confidence"))
         columns += [(test, "change", test) for test in (HIDDEN, CONTROL) if self._has(test)]
+        if self._has(CONTROL):
+            columns.append((SPECIFIC, "change", "object − control"))
         against = "against the best paint" if not is_ad(self.reference) else "against the best"
         lines = [["", *(title for *_, title in columns), f"{against} ({self.reference})"]]
         lines.append(["---"] * len(lines[0]))
@@ -212,8 +213,10 @@ class Recommendation:
             cells = []
             for test, value, _ in columns:
                 row = numbers[masking, test, value]
-                cell = number(row["mean"], signed=value == "change")
-                cells.append(cell + (interval(row["low"], row["high"]) if test == SCORE else ""))
+                signed = value == "change"
+                cell = number(row["mean"], signed=signed)
+                spread = interval(row["low"], row["high"], signed=signed) if test in (SCORE, SPECIFIC) else ""
+                cells.append(cell + spread)
             row = numbers[masking, SCORE, "kept"]
             spread = interval(row["difference_low"], row["difference_high"], signed=True)
             difference = number(row["difference"], signed=True) + spread
@@ -245,27 +248,15 @@ class Recommendation:
         return frame.sub(self._whole["confidence"].loc[frame.index], axis=0) if value == "change" else frame
 
     def _difference(self, frame: pd.DataFrame, one: str, other: str, key: tuple[str, str]) -> dict[str, float]:
-        return self._bootstrapped(frame[one] - frame[other], {"of": key, "masking": one, "reference": other})
+        return bootstrapped(frame[one] - frame[other], self.seed, self._key(one, other, key))
 
-    def _bootstrapped(self, values: pd.Series[float], key: dict[str, Any]) -> dict[str, float]:
-        """Of sorted values, so that the order of the photographs does not matter."""
-        ordered: Floats = np.sort(np.asarray(values, dtype=np.float64)).round(_DECIMALS)
-        found = {"n": len(ordered), "mean": float(ordered.mean())}
-        if len(ordered) < 2:
-            return {**found, "low": np.nan, "high": np.nan}
-        if ordered[0] == ordered[-1]:
-            return {**found, "low": found["mean"], "high": found["mean"]}
-        bootstrap = needed("scipy.stats", "scipy", "metrics").bootstrap
-        generator = _generator(self.seed, "recommendation", key)
-        options = {"n_resamples": _RESAMPLES, "confidence_level": _LEVEL, "method": "percentile", "rng": generator}
-        low, high = bootstrap(
-            (ordered,), np.mean, batch=max(1, 10_000_000 // len(ordered)), **options
-        ).confidence_interval
-        return {**found, "low": float(low), "high": float(high)}
+    @staticmethod
+    def _key(one: str, other: str, of: tuple[str, str]) -> dict[str, Any]:
+        return {"of": of, "masking": one, "reference": other}
 
-    def _beats(self, one: str, other: str) -> bool:
-        found = self._difference(self.scores, one, other, (SCORE, "kept"))
-        return self.count >= LEAST and found["low"] > 0
+    def _beaten(self, pairs: list[tuple[str, str]]) -> list[bool]:
+        keys = [self._key(one, other, (SCORE, "kept")) for one, other in pairs]
+        return beaten(self.scores, pairs, self.seed, keys)
 
     def _still_shows(self, masking: str) -> bool:
         """Whether the object hidden changes no more than the control, as far as there are enough photographs to say."""
@@ -285,7 +276,7 @@ class Recommendation:
         rows = []
         for masking in self.ranking:
             for (test, value), frame in frames.items():
-                own = self._bootstrapped(frame[masking], {"of": (test, value), "masking": masking})
+                own = bootstrapped(frame[masking], self.seed, {"of": (test, value), "masking": masking})
                 row = {"masking": masking, "test": test, "value": value, **own, "reference": self.reference}
                 paired = {"mean": np.nan, "low": np.nan, "high": np.nan}
                 if masking != self.reference:

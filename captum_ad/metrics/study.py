@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,25 +13,23 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from captum_ad.attributions import METHODS, OVER_SUPERPIXELS, Task, explain, seeded
-from captum_ad.errors import UnknownNameError
+from captum_ad.attributions import OVER_SUPERPIXELS, Task, explain, seeded
 from captum_ad.extras import needed
-from captum_ad.metrics.backgrounds import Backgrounds, DrawnBackgrounds, OtherClassImages
+from captum_ad.metrics.backgrounds import Backgrounds, DrawnBackgrounds
+from captum_ad.metrics.digests import described, digest, fingerprint
 from captum_ad.metrics.explanation import PAPER_GAMMAS, sufficient_explanation
+from captum_ad.metrics.given import Method, by_name, named_images, named_methods
 from captum_ad.metrics.planting import planted_scores
 from captum_ad.metrics.records import read_records, write_records
 from captum_ad.metrics.robustness import equal_size_masks
 from captum_ad.metrics.scan import SufficientExplanation
 from captum_ad.painted import MaskedForward, Masking, masked_forward
-from captum_ad.scoring import Judge, ToConfidence, batch_of, in_eval_mode, one_input, share
+from captum_ad.scoring import Judge, ToConfidence, batch_of, in_eval_mode, share
 from captum_ad.segmentation import superpixels
 from captum_ad.targets.base import Target, matrix, tensor_of
 
 if TYPE_CHECKING:
     import pandas as pd
-
-Method = str | Callable[[MaskedForward, Tensor, Any], Tensor]
-"""A name of :data:`captum_ad.attributions.METHODS`, or a function of (forward, x, target)."""
 
 COLUMNS = (
     "image method masking target gamma backgrounds found size confidence rho confidence_planted n_backgrounds seconds "
@@ -140,17 +137,19 @@ def compare(
         raise ValueError(
             'give one set of backgrounds at least, e.g. backgrounds={"K1": SolidColors(mean=mean, std=std)}'
         )
-    inputs = _named(images)
-    functions = _methods(methods)
-    how: dict[str, Masking] = _by_name(maskings, "masking")
+    inputs = named_images(images)
+    functions = named_methods(methods)
+    how: dict[str, Masking] = by_name(maskings, "masking")
     forwards = {name: masked_forward(model, masking) for name, masking in how.items()}
     thresholds = tuple(share(gamma, "gamma") for gamma in gammas)
     levels = tuple(share(size, "a size") for size in sizes)
     study = _Study(model, thresholds, levels, backgrounds, step, to_confidence, batch_size, target)
     settings = [
-        _described(value) for value in (study.gammas, study.sizes, backgrounds, step, target or to_confidence, seed)
+        described(value) for value in (study.gammas, study.sizes, backgrounds, step, target or to_confidence, seed)
     ]
-    run = _digest(_fingerprint(model), *settings, str((samples, segments, window)))
+    run = digest(fingerprint(model), *settings, str((samples, segments, window)))
+    texts = {("method", name): described(function) for name, function in functions.items()}  # now: they may count calls
+    texts |= {("masking", name): described(masking) for name, masking in how.items()}
     destination = None if path is None else Path(path)
     known = _known_records(destination, run)
     rows_of_cell = len(backgrounds) * (len(study.gammas) + len(study.sizes))
@@ -163,16 +162,16 @@ def compare(
             prepared: _Image | None = None
             for method, function in functions.items():
                 for masking, forward in forwards.items():
-                    digest = _digest(x, _described(function), _described(how[masking]))
+                    cell_input = digest(x, texts["method", method], texts["masking", masking])
                     bar.set_description(f"{image}: {method} {masking}")
-                    rows = done.get((image, method, masking, digest))
+                    rows = done.get((image, method, masking, cell_input))
                     if rows is None:
                         prepared = prepared or study.prepared(x)
                         task = (samples, segments, window, seed)
                         start = time.perf_counter()
                         attribution = _attributed(function, model, forward, how[masking], prepared, task, study)
                         found = study.measured(prepared, forward, attribution, start)
-                        cell = {"image": image, "method": method, "masking": masking, "run": run, "input": digest}
+                        cell = {"image": image, "method": method, "masking": masking, "run": run, "input": cell_input}
                         rows = pandas.DataFrame([{**cell, **row} for row in found], columns=COLUMNS)
                         if destination is not None:
                             everything.append(rows)
@@ -296,40 +295,6 @@ def _attributed(
     return explain(model, method, masking, task).attribution
 
 
-def _named(images: Mapping[str, Tensor] | Sequence[Tensor] | Tensor) -> dict[str, Tensor]:
-    named = dict(images) if isinstance(images, Mapping) else {str(i): image for i, image in enumerate(images)}
-    if not named:
-        raise ValueError("there are no images to compare on")
-    shaped = {}
-    for name, image in named.items():
-        if not isinstance(image, Tensor):
-            raise TypeError(f"image {name!r} is {type(image).__name__}, expected a tensor, the model's input")
-        shaped[str(name)] = image[None] if image.dim() == 3 else image
-        one_input(shaped[str(name)])
-    return shaped
-
-
-def _by_name(given: Sequence[Any] | Mapping[str, Any], what: str) -> dict[str, Any]:
-    if isinstance(given, str):
-        raise TypeError(f"expected a list of {what}s, got the string {given!r}: write [{given!r}]")
-    if not isinstance(given, Mapping) and not all(isinstance(name, str) for name in given):
-        raise TypeError(f"{what}s that are no names need some: give a mapping, e.g. {{'mine': …}}")
-    named = dict(given) if isinstance(given, Mapping) else {name: name for name in given}
-    if not named:
-        raise ValueError(f"name one {what} at least")
-    return named
-
-
-def _methods(given: Sequence[str] | Mapping[str, Method]) -> dict[str, Method]:
-    named = _by_name(given, "method")
-    for method in named.values():
-        if isinstance(method, str) and method not in METHODS:
-            raise UnknownNameError("method", method, METHODS)
-        if not isinstance(method, str) and not callable(method):
-            raise TypeError(f"a method is a name or a function of (forward, x, target), got {type(method).__name__}")
-    return named
-
-
 def _known_records(path: Path | None, run: str) -> pd.DataFrame | None:
     """What the file holds already, if it is of these settings."""
     if path is None:
@@ -344,37 +309,3 @@ def _known_records(path: Path | None, run: str) -> pd.DataFrame | None:
             f"{str(path)!r} has records of other settings, backgrounds or weights: choose another file, or delete it"
         )
     return known
-
-
-def _described(value: Any) -> str:
-    """The same text for the same settings, in any process."""
-    if isinstance(value, Tensor):
-        return _digest(value)
-    if isinstance(value, Mapping):
-        return str({name: _described(one) for name, one in value.items()})
-    if isinstance(value, OtherClassImages):
-        return f"{value!r} of {len(value.dataset)}"
-    if callable(value) and hasattr(value, "__qualname__"):
-        return f"{value.__module__}.{value.__qualname__}"
-    kind: Any = type(value)
-    if kind.__repr__ is object.__repr__:  # shows an address
-        return f"{kind.__module__}.{kind.__qualname__}{_described(vars(value))}"
-    return repr(value)
-
-
-def _fingerprint(model: nn.Module) -> str:
-    """Digest of a model's structure and weights."""
-    named = sorted(model.state_dict().items())
-    return _digest(repr(model), *(part for item in named for part in item))
-
-
-def _digest(*parts: str | Tensor | Any) -> str:
-    """Twelve hexadecimal digits of SHA-256."""
-    sha = hashlib.sha256()
-    for part in parts:
-        if isinstance(part, Tensor):
-            sha.update(f"{part.dtype}{tuple(part.shape)}".encode())
-            sha.update(part.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-        else:
-            sha.update(repr(part).encode())
-    return sha.hexdigest()[:12]

@@ -135,7 +135,9 @@ def no_lost_masks(ad: ADForward, x: Tensor, masks: Sequence[Tensor]) -> Check:
 
     def look(result: Result) -> None:
         several = math.prod(result.checkpoint.shape[2:]) > 1  # a vector that a linear layer makes has no position left
-        if result.of_nothing and several and result.checkpoint.share > 0:
+        features = result.checkpoint.features
+        none = features is not None and not bool(features.any())  # class and register tokens, before they attend
+        if result.of_nothing and several and result.checkpoint.share > 0 and not none:
             alive.append(result.checkpoint)
 
     watched(ad, x, torch.zeros_like(masks[0]), look)
@@ -202,12 +204,13 @@ def _close_in(samples: range, total: int) -> Alike:
     """Whether results are close in some samples of a batch; what has samples in no known place counts as close."""
 
     def part(result: Result) -> Tensor | None:
-        place, values = result.samples, result.values
-        if place is None or place.size != total:
-            return None if place is None or place.size != len(samples) else values
-        index = torch.arange(values.shape[place.dim], device=values.device)
-        sample = index // place.inner % place.size
-        return values.index_select(place.dim, index[(sample >= samples.start) & (sample < samples.stop)])
+        values = result.values
+        place = None if result.axes is None else result.axes.sample_numbers(len(values.shape))
+        if place is None or place[2] != total:
+            return None if place is None or place[2] != len(samples) else values
+        dim, numbers, _ = place
+        chosen = [i for i, number in enumerate(numbers) if number in samples]
+        return values.index_select(dim, torch.tensor(chosen, device=values.device))
 
     def alike(reference: Result, other: Result) -> bool:
         one, another = part(reference), part(other)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from captum_ad.arguments import arrange
 from captum_ad.engine import FeatureMask
-from captum_ad.engine.layout import Samples
+from captum_ad.engine.axes import Axes
 from captum_ad.engine.origins import running_module
 from captum_ad.engine.tags import Tag, tag_of, tensors_in, version_of
 from captum_ad.errors import UnsupportedOperationError
@@ -27,8 +27,8 @@ class Result(NamedTuple):
     checkpoint: Checkpoint
     values: Tensor
     """A copy, zero where deactivated."""
-    samples: Samples | None
-    """Where the samples of the batch are in it, if that is known."""
+    axes: Axes | None
+    """What its dimensions are."""
     of_nothing: bool
     """Whether nothing of any of its operands is kept."""
 
@@ -89,7 +89,7 @@ class Watch(Tracer):
         if self._seen is not None:
             results = _with_features(tensors_in(operands[:1] if out is None else out))
             for checkpoint, (x, tag) in zip(self._record.operations[known:], results):
-                self._seen(Result(checkpoint, _copied(x, tag), tag.samples, of_nothing))
+                self._seen(Result(checkpoint, _copied(x, tag), tag.axes, of_nothing))
         return out
 
     def emit(self, out: Any, mask: FeatureMask | None, **kwargs: Any) -> Any:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import shutil
 import textwrap
 
 import numpy as np
@@ -9,12 +10,8 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
-from torch import nn
-from torchvision import transforms
 
-from captum_ad.cli.labels import carried_box, read_labels
-from captum_ad.cli.models import Classifier
-from captum_ad.demo import imagenet_transform
+from captum_ad.cli.labels import read_labels
 from captum_ad.metrics import recommend_rule
 
 pytestmark = pytest.mark.filterwarnings("ignore:The 'float_precision' argument is deprecated")
@@ -139,6 +136,22 @@ class TestLabels:
         ran = rules("--labels", "labels.csv", images=seven[2:6])
         assert "right on 4 of 4" in ran.out
 
+    def test_the_same_file_name_in_two_folders(self, rules, seven, here):
+        for folder in ("A", "B"):
+            (here / folder).mkdir()
+            shutil.copy(seven[0], here / folder / "x.png")
+        images = ("A/x.png", "B/x.png")
+        table_of(here / "both.csv", [("B/x.png", 0), ("A/x.png", 1)], ["file", "index"])
+        assert rules("--labels", "both.csv", images=images).code == 0
+        records = pd.read_csv("captum-ad-rules/records.csv")
+        assert dict(zip(records["image"], records["target"])) == {"A/x.png": 1, "B/x.png": 0}
+        table_of(here / "one.csv", [("A/x.png", 1)], ["file", "index"])
+        assert "has no row for 'B/x.png': add it" in rules("--labels", "one.csv", images=images).err
+        table_of(here / "elsewhere.csv", [("C/x.png", 1)], ["file", "index"])
+        assert "so are 'A/x.png', 'B/x.png' called" in rules("--labels", "elsewhere.csv", images=images).err
+        table_of(here / "two.csv", [("C/x.png", 1), ("D/x.png", 1)], ["file", "index"])
+        assert "so are 'C/x.png', 'D/x.png' called" in rules("--labels", "two.csv", images=images[:1]).err
+
     def test_a_network_that_is_never_right_is_said_with_the_transform(self, rules, seven, here):
         table_of(here / "labels.csv", [(name, 0) for name in seven], ["file", "index"])
         ran = rules("--labels", "labels.csv", images=seven[:6])
@@ -153,7 +166,7 @@ class TestLabels:
             (["file"], [("0.png",)], "lacks index: expected the columns file, index"),
             (["file", "index"], [("0.png", "one")], "row 2: expected whole numbers, got index='one'"),
             (["file", "index"], [("0.png",)], "row 2: expected whole numbers"),
-            (["file", "index"], [("0.png", 1), ("a/0.png", 1)], "row 3: '0.png' has a row already"),
+            (["file", "index"], [("0.png", 1), ("./0.png", 1)], "row 3: '0.png' has a row already"),
             (["file", "index"], [], "has no rows"),
             (["file", "index"], [("1.png", 1)], "has no row for '0.png'"),
             (["file", "index"], [("0.png", 2)], "class 2: the model has classes 0 to 1"),
@@ -174,12 +187,13 @@ class TestLabels:
 class TestBoxes:
     BOXED = ("file", "index", "left", "top", "right", "bottom")
 
-    def test_objects_that_are_cropped_away_are_left_out(self, rules, seven, here):
-        rows = [(name, 1, 16, 8, 32, 16) for name in seven[:5]] + [(seven[5], 1, 0, 0, 10, 24)]
+    @pytest.mark.parametrize("left_out", [10, 30])  # of 48 columns 16 to 31 remain: none of it, or 14 of 30
+    def test_objects_that_are_mostly_cropped_away_are_left_out(self, rules, seven, here, left_out):
+        rows = [(name, 1, 16, 8, 32, 16) for name in seven[:5]] + [(seven[5], 1, 0, 0, left_out, 24)]
         ran = rules("--boxes", table_of(here / "boxes.csv", rows, self.BOXED), images=())
         assert ran.code == 0, ran.err
         assert "right on 5 of 5" in ran.out
-        assert "Left out: 1 whose object the transform crops away." in ran.out
+        assert "Left out: 1 more, of whose object the transform crops away more than half." in ran.out
         records = pd.read_csv("captum-ad-rules/records.csv")
         assert {"object alone", "object hidden"} <= set(records["test"])
         assert (records["test"] == "control hidden").sum() == 0  # 16 × 8 of 16 × 16 pixels: in the middle, no room
@@ -188,7 +202,7 @@ class TestBoxes:
     def test_all_cropped_away(self, rules, seven, here):
         rows = [(seven[0], 1, 0, 0, 10, 24)]
         ran = rules("--boxes", table_of(here / "boxes.csv", rows, self.BOXED), images=())
-        assert "crops the object away in all 1 photographs" in ran.err
+        assert "crops more than half of the object away in all 1 photographs" in ran.err
 
     @pytest.mark.parametrize("box", [(0, 0, 49, 24), (5, 5, 5, 9), (-1, 0, 4, 4), (9, 9, 4, 4)])
     def test_boxes_outside_of_the_photograph(self, rules, seven, here, box):
@@ -201,68 +215,6 @@ class TestBoxes:
         assert read_labels(path, boxed=False)[0].index == 3
         with pytest.raises(Exception, match="lacks left, top, right, bottom"):
             read_labels(path, boxed=True)
-
-
-def carried(transform, box, size):
-    model = nn.Flatten()
-    classifier = Classifier("mine", "mine", model, transform, (), torch.device("cpu"))
-    return carried_box(box, Image.new("RGB", size, "red"), classifier, "photo.png")
-
-
-DEMO = imagenet_transform((0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
-
-
-class TestCarriedBox:
-    @pytest.mark.parametrize(
-        ("box", "size", "expected"),
-        [
-            ((200, 50, 300, 150), (512, 256), (56, 34, 156, 134)),  # cropped by 144 and 16
-            ((400, 100, 600, 300), (1024, 512), (56, 34, 156, 134)),  # halved, then the same
-            ((50, 200, 150, 300), (256, 512), (34, 56, 134, 156)),
-            ((100, 25, 150, 75), (256, 128), (56, 34, 156, 134)),  # doubled
-            ((100, 50, 200, 150), (512, 256), (0, 34, 56, 134)),  # half of it cropped away
-            ((0, 0, 512, 256), (512, 256), (0, 0, 224, 224)),
-            ((144, 16, 145, 17), (512, 256), (0, 0, 1, 1)),
-            ((367, 239, 368, 240), (512, 256), (223, 223, 224, 224)),
-            ((368, 0, 512, 256), (512, 256), None),
-            ((0, 0, 144, 256), (512, 256), None),
-        ],
-    )
-    def test_resize_and_crop(self, box, size, expected):
-        assert carried(DEMO, box, size) == expected
-
-    def test_squashed(self):
-        squash = transforms.Compose([transforms.Resize((20, 40)), transforms.ToTensor()])
-        assert carried(squash, (10, 20, 50, 80), (100, 100)) == (4, 4, 20, 16)
-
-    def test_mirrored_and_padded(self):
-        steps = [transforms.RandomHorizontalFlip(1.0), transforms.Pad((3, 5)), transforms.ToTensor()]
-        assert carried(transforms.Compose(steps), (2, 4, 6, 9), (20, 10)) == (17, 9, 21, 14)
-
-    def test_within_half_a_pixel_of_where_it_belongs(self):
-        rng = np.random.default_rng(0)
-        for _ in range(10):
-            width, height = (int(side) for side in rng.integers(240, 500, 2))
-            left, top = int(rng.integers(60, 100)), int(rng.integers(60, 100))
-            right, bottom = left + int(rng.integers(30, 80)), top + int(rng.integers(30, 80))
-            scale = 256 / min(width, height)
-            wide, high = (int(side * scale) for side in (width, height))
-            offset = round((wide - 224) / 2), round((high - 224) / 2)
-            exact = [
-                edge * (wide / width if i % 2 == 0 else high / height) - offset[i % 2]
-                for i, edge in enumerate((left, top, right, bottom))
-            ]
-            found = carried(DEMO, (left, top, right, bottom), (width, height))
-            expected = np.clip(exact, 0, 224)
-            seen = expected[2:] - expected[:2] > 0.51
-            assert (found is not None) == seen.all()
-            if found is None:
-                continue
-            assert np.abs(np.array(found) - expected).max() <= 0.51
-
-    def test_a_transform_that_shows_no_difference(self):
-        with pytest.raises(Exception, match="makes black and white alike"):
-            carried(lambda image: torch.zeros(3, 4, 4), (0, 0, 1, 1), (4, 4))
 
 
 class TestCommand:

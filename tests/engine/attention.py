@@ -222,7 +222,7 @@ GRAPHS: dict[str, Callable[[], Graph]] = {
     "normalized queries": lambda: Graph(
         (tokens(), [0]), (Unit(), [1]), (transposed(), [2]), (Product(), [2, 3]), (Softmax(), [4]), (Product(), [5, 1])
     ),
-    "tokens mixed": lambda: Graph(tokens(), transposed(), Linear(nn.Linear(TOKENS, 5)), Reduce((2,), True)),
+    "tokens mixed": lambda: Graph(tokens(), transposed(), Linear(nn.Linear(TOKENS, 5), ends=True), Reduce((2,), True)),
     "all tokens in one dimension": lambda: Graph(
         tokens(),
         move(lambda x: x.reshape(-1, CHANNELS)),

@@ -245,7 +245,7 @@ GRAPHS: dict[str, Callable[[], Graph]] = {
         conv(3), channels_last(), Linear(nn.Linear(4, 6)), last_to_first(), conv(3, 6, 2)
     ),
     "channels last, mean": lambda: Graph(conv(2), channels_last(), Reduce((1, 2), True), move(lambda x: x.flatten(1))),
-    "columns mixed": lambda: Graph(conv(3), Linear(nn.Linear(3, 5)), conv(3)),
+    "columns mixed": lambda: Graph(conv(3), Linear(nn.Linear(3, 5), positions=True), conv(3)),
     "nearest": lambda: Graph(Resize((9, 12), "nearest"), conv(3), Resize((4, 5), "nearest"), conv(2)),
     "bilinear": lambda: Graph(conv(3), Resize((10, 7), "bilinear"), conv(3), Resize((3, 4), "bilinear")),
     "channels last, raw": lambda: Graph(

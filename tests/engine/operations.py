@@ -220,22 +220,28 @@ class Move(Applied):
 
 
 class Linear(Layer):
-    """A linear map over the last dimension; of a vector, it ends the mask (unless `ends` is False)."""
+    """A linear map over the last dimension; of a vector (or if `ends`), no position is left: it ends the mask.
 
-    def __init__(self, layer: nn.Module, ends: bool = True) -> None:
+    `positions`: the last dimension is of positions, over which Φ is counted; it is of channels otherwise.
+    """
+
+    def __init__(self, layer: nn.Module, ends: bool | None = None, positions: bool = False) -> None:
         super().__init__(layer)
         self.ends = ends
+        self.positions = positions
 
     def masked(self, knobs: Knobs, *maps: Map) -> Map:
         (x,) = maps
         values = self.layer(x.checkpoint())
-        if x.values.dim() == 2 and self.ends:
+        if self.ends or (self.ends is None and x.values.dim() == 2):
             everything = frozenset(indices(values.shape))
             return Map(values, everything, everything)
 
         def counts(index: Index) -> tuple[int, int, bool]:
             read = [(*index[:-1], i) for i in range(x.values.shape[-1])]
             kept, features = sum(p in x.kept for p in read), sum(p in x.feature for p in read)
+            if self.positions:
+                return kept, features, features > 0 and knobs.exceeded_by(kept, features)
             return kept, features, kept > 0  # as in a convolution, any channel will do
 
         return renewed(values, counts)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from captum_ad import FeatureMask, MaskRule
 from captum_ad.engine import Interpreter
+from captum_ad.engine.provenance import Provenance
 from tests.engine.graphs import CHANNELS, GRAPHS, HEIGHT, WIDTH
 from tests.engine.operations import AdaptivePool, Convolution, Pool
 from tests.engine.resampling import Resize
@@ -61,7 +62,8 @@ def _compare(graph: Graph, shape: tuple[int, ...], kept: Tensor, knobs: Knobs) -
     for skip_dead in (False, True):
         ad = Interpreter(graph, knobs.rule, knobs.tau, skip_dead=skip_dead)
         start = ad.start(x, FeatureMask(kept))
-        with ad:
+        ad.provenance = Provenance(start)
+        with ad.provenance, ad:
             found = graph.trace(start)
         ad.complete(*found)
         for number, (out, ours) in enumerate(zip(found, expected)):

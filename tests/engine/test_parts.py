@@ -17,6 +17,7 @@ from captum_ad.engine import Interpreter
 from captum_ad.engine.crop import Box, Part
 from captum_ad.engine.masks import attribute_positions, renewed_mask
 from captum_ad.engine.positions import Geometry, sliding_windows
+from captum_ad.engine.provenance import Provenance
 from tests.engine.graphs import CHANNELS, HEIGHT, WIDTH
 from tests.engine.test_oracle import ALL_GRAPHS, ALL_RANKS, RULES
 from tests.oracle import Graph
@@ -60,7 +61,8 @@ def _compare(graph: Graph, x: Tensor, mask: FeatureMask, rule: MaskRule, tau: fl
     for skip_dead in (False, True):
         ad = Interpreter(graph, rule, tau, skip_dead=skip_dead)
         start = ad.start(x, mask)
-        with ad:
+        ad.provenance = Provenance(start)
+        with ad.provenance, ad:
             found = graph.trace(start)
         ad.complete(*found)
         runs.append([(out.clone(), ad.mask(out)) for out in found])

@@ -3,7 +3,7 @@
 import pandas as pd
 import torch
 
-from captum_ad.metrics import SolidColors, compare
+from captum_ad.metrics import SolidColors, compare, study
 from tests.metrics.models import noise, small_net
 
 GAMMAS, SIZES = (0.2, 0.9), (0.25, 0.5)
@@ -43,3 +43,17 @@ def assert_same(records, expected, *, seconds=False):
 def cells(records):
     """The attributions that records are of, in order."""
     return list(dict.fromkeys(zip(records["image"], records["method"], records["masking"])))
+
+
+class Counting:
+    """Stands where every attribution begins, and notes what is explained how; with another digest nothing changes."""
+
+    def __init__(self, monkeypatch):
+        self.calls, self.fail_at, self.error, self.real = [], None, RuntimeError, study._attributed
+        monkeypatch.setattr(study, "_attributed", self)
+
+    def __call__(self, method, model, forward, masking, image, *rest):
+        self.calls.append((method, type(forward).__name__, image.target))
+        if len(self.calls) == self.fail_at:
+            raise self.error("the power went out")
+        return self.real(method, model, forward, masking, image, *rest)

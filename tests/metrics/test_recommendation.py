@@ -12,6 +12,7 @@ from captum_ad import MaskRule
 from captum_ad.metrics import missingness_curve, present_masks, recommend_rule
 from captum_ad.metrics.masking_names import all_maskings
 from captum_ad.metrics.recommendation import _off_the_object
+from captum_ad.metrics.recommendation_text import interval, number
 from captum_ad.painted import masked_forward
 from tests.metrics.missingness import network, photographs
 from tests.metrics.models import batches, sigmoid, untouched
@@ -43,6 +44,11 @@ class TestMeasures:
         specific = values(found, "hidden, object - control", "change")["mean"].to_numpy()
         assert specific == pytest.approx(change, abs=1e-6)
         assert (values(found, "middle 25 %")["mean"] == 1).all()
+        assert "| object − control |" in found.markdown()
+        row = values(found, "hidden, object - control", "change").loc["zero"]
+        shown = f"{number(row['mean'], signed=True)}{interval(row['low'], row['high'], signed=True)}"
+        assert f"| {shown} |" in next(line for line in found.markdown().splitlines() if line.startswith("| zero |"))
+        assert "8 of 8 photographs have room for it, and of these, paired, is the difference" in found.notes
 
     def test_scattered_and_middle_are_the_missingness_curve(self):
         x, model = photographs(), network()

@@ -61,6 +61,52 @@ class TestFile:
             recommend_rule(brightness(), BRIGHT, path=path, maskings=["ad:paper", "zero"])
 
 
+DAMAGES = {
+    "no boolean": lambda records: records.assign(kept=["maybe", *records["kept"][1:]]),
+    "no boolean in a masked row": lambda records: records.assign(kept=[*records["kept"][:4], 2, *records["kept"][5:]]),
+    "kept is empty": lambda records: records.assign(kept=[*records["kept"][:4], None, *records["kept"][5:]]),
+    "all of kept is empty": lambda records: records.assign(kept=None),
+    "confidence is empty": lambda records: records.assign(confidence=[None, *records["confidence"][1:]]),
+    "confidence is infinite": lambda records: records.assign(confidence=float("inf")),
+    "confidence is a word": lambda records: records.assign(confidence="high"),
+    "another class": lambda records: records.assign(target=[*records["target"][:4], 0, *records["target"][5:]]),
+    "no class": lambda records: records.assign(target=None),
+    "tests renamed": lambda records: records.assign(test="whole"),
+    "a test renamed": lambda records: records.assign(test=records["test"].replace("50 % there", "51 % there")),
+    "a test twice": lambda records: records.assign(test=records["test"].replace("50 % there", "75 % there")),
+    "a row twice": lambda records: pd.concat([records, records.iloc[5:6]]),
+    "a row is missing": lambda records: records.drop(index=5),
+    "rows in another order": lambda records: records.sample(frac=1, random_state=0),
+    "the header alone": lambda records: records.iloc[:0],
+}
+
+
+@pytest.mark.filterwarnings("ignore:The 'float_precision' argument is deprecated")
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_what_is_damaged_is_computed_again(damage, tmp_path):
+    path, model = tmp_path / "records.csv", mean_of(CENTRE)
+    expected = recommend_rule(model, BRIGHT, path=path, **GIVEN)
+    before = path.read_bytes()
+    DAMAGES[damage](pd.read_csv(path)).to_csv(path, index=False)
+    found = recommend_rule(model, BRIGHT, path=path, **GIVEN)
+    pd.testing.assert_frame_equal(found.records, expected.records)
+    pd.testing.assert_frame_equal(found.table(), expected.table())
+    assert path.read_bytes() == before
+
+
+def test_another_function_of_the_same_name_is_not_taken_for_this_one(tmp_path):
+    def paint(value):
+        return lambda x, mask: x * 0 + value
+
+    path, model = tmp_path / "records.csv", brightness()
+    for value in (0.0, 5.0):
+        how = {"mine": paint(value), "zero": "zero"}
+        found, expected = (recommend_rule(model, BRIGHT, maskings=how, path=place) for place in (path, None))
+        pd.testing.assert_frame_equal(found.records, expected.records)
+    with pytest.raises(ValueError, match="has records of other settings"):
+        recommend_rule(model, BRIGHT, maskings=how, path=path, to_confidence=lambda output: output.softmax(1))
+
+
 class TestRefusals:
     @pytest.mark.parametrize(
         ("given", "message"),
@@ -79,6 +125,9 @@ class TestRefusals:
             ({"shares": ()}, "different shares above 0 and below 1"),
             ({"shares": (0.5, 0.5)}, "different shares"),
             ({"shares": (1.0,)}, "different shares"),
+            ({"shares": (1 / 3, 0.33333334)}, "are both '33.3333 % there' when written"),
+            ({"seed": -1}, "seed must be a whole number"),
+            ({"seed": 1.5}, "seed must be a whole number"),
         ],
     )
     def test_what_does_not_fit(self, given, message):
@@ -92,6 +141,10 @@ class TestRefusals:
             recommend_rule(mean_of(CENTRE), [])
         with pytest.raises(ValueError, match=r"expected shape \(1, C, H, W\)"):
             recommend_rule(mean_of(CENTRE), [torch.rand(1, 4, 4, 4, 4)])
+
+    def test_images_whose_names_are_written_alike(self):
+        with pytest.raises(ValueError, match="two images are called '1'"):
+            recommend_rule(mean_of(CENTRE), {1: BRIGHT[0], "1": BRIGHT[1]}, maskings=["zero", "avg"])
 
     def test_maskings_without_names(self):
         for maskings in ("zero", ["zero", 0.5], ["zero", torch.zeros(1)]):

@@ -1,6 +1,5 @@
 """The file of a comparison, which a run can be taken up from."""
 
-import functools
 import os
 import tempfile
 
@@ -17,6 +16,7 @@ from tests.metrics.study import (
     K1,
     METHODS,
     MODEL,
+    Counting,
     assert_same,
     cells,
     first_channel,
@@ -28,24 +28,9 @@ pytestmark = pytest.mark.filterwarnings("ignore:The 'float_precision' argument i
 both_formats = pytest.mark.parametrize("suffix", [".csv", ".parquet"])
 
 
-class Counting:
-    """The same methods, noting what they are called for."""
-
-    def __init__(self, fail_at=None, error=RuntimeError):
-        self.calls, self.fail_at, self.error = [], fail_at, error
-
-    def __getitem__(self, name):
-        @functools.wraps(METHODS[name])
-        def method(forward, x, target):
-            self.calls.append((name, type(forward).__name__, target))
-            if len(self.calls) == self.fail_at:
-                raise self.error("the power went out")
-            return METHODS[name](forward, x, target)
-
-        return method
-
-    def all(self):
-        return {name: self[name] for name in METHODS}
+@pytest.fixture
+def counting(monkeypatch):
+    return Counting(monkeypatch)
 
 
 @both_formats
@@ -66,28 +51,29 @@ class TestFile:
     def test_does_not_change_what_is_returned(self, suffix, tmp_path, full):
         assert_same(run(path=tmp_path / f"records{suffix}"), full)
 
-    def test_that_is_complete_needs_no_forward_and_stays(self, suffix, tmp_path):
+    def test_that_is_complete_needs_no_forward_and_stays(self, suffix, tmp_path, counting):
         path = tmp_path / f"records{suffix}"
         first = run(path=path)
         before = path.read_bytes()
-        counting = Counting()
+        counting.calls.clear()
         with batches(MODEL) as sizes:
-            again = run(methods=counting.all(), path=path)
+            again = run(path=path)
         assert sizes == []
         assert counting.calls == []
         assert_same(again, first, seconds=True)
         assert path.read_bytes() == before
 
     @pytest.mark.parametrize("missing", [[0], [7], [2, 3, 5], [1, 2, 3, 4, 5, 6]])
-    def test_that_lacks_cells_gets_those(self, suffix, tmp_path, full, missing):
+    def test_that_lacks_cells_gets_those(self, suffix, tmp_path, full, missing, counting):
         path = tmp_path / f"records{suffix}"
         gone = [cells(full)[i] for i in missing]
         keys = list(zip(full["image"], full["method"], full["masking"]))
         self.write(full[[key not in gone for key in keys]], path)
-        counting = Counting()
-        again = run(methods=counting.all(), path=path)
+        again = run(path=path)
         kinds = {"ad:no-growth": "ADForward", "avg": "BaselineForward"}
-        assert counting.calls == [(m, kinds[masking], answer(MODEL, IMAGES[image])) for image, m, masking in gone]
+        assert counting.calls == [
+            (METHODS[m], kinds[masking], answer(MODEL, IMAGES[image])) for image, m, masking in gone
+        ]
         assert_same(again, full)
         kept = [key not in gone for key in keys]
         assert_same(again[kept], full[kept], seconds=True)
@@ -111,11 +97,11 @@ class TestFile:
         assert_same(again, full)
         assert len(self.read(path)) == len(full)
 
-    def test_grows_with_images_methods_and_maskings(self, suffix, tmp_path, full):
+    def test_grows_with_images_methods_and_maskings(self, suffix, tmp_path, full, counting):
         path = tmp_path / f"records{suffix}"
         run({"cat": IMAGES["cat"]}, {"first": first_channel}, ["avg"], path=path)
-        counting = Counting()
-        assert_same(run(methods=counting.all(), path=path), full)
+        counting.calls.clear()
+        assert_same(run(path=path), full)
         assert len(counting.calls) == 7
         some = run({"dog": IMAGES["dog"]}, {"second": second_channel}, ["avg"], path=path)
         assert cells(some) == [("dog", "second", "avg")]
@@ -130,11 +116,10 @@ class TestFile:
     @pytest.mark.parametrize(
         "name", ["NA", "nan", "None", "007", "1e3", "a,b", 'say "x"', "two\nlines", " ", "ü→é", "True"]
     )
-    def test_finds_names_of_any_kind_again(self, suffix, tmp_path, name):
+    def test_finds_names_of_any_kind_again(self, suffix, tmp_path, name, counting):
         path = tmp_path / f"records{suffix}"
-        counting = Counting()
         calls = [
-            run({name: IMAGES["cat"]}, {name: counting["first"]}, {name: 0.5}, backgrounds={name: K1}, path=path)
+            run({name: IMAGES["cat"]}, {name: first_channel}, {name: 0.5}, backgrounds={name: K1}, path=path)
             for _ in range(2)
         ]
         assert len(counting.calls) == 1
@@ -143,18 +128,19 @@ class TestFile:
 
     @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
     @pytest.mark.parametrize("fail_at", [1, 4, 8])
-    def test_of_an_interrupted_run_has_what_was_finished(self, suffix, tmp_path, full, fail_at, error):
+    def test_of_an_interrupted_run_has_what_was_finished(self, suffix, tmp_path, full, fail_at, error, counting):
         path = tmp_path / f"records{suffix}"
-        failing = Counting(fail_at, error)
+        counting.fail_at, counting.error = fail_at, error
         with pytest.raises(error, match="power went out"):
-            run(methods=failing.all(), path=path)
+            run(path=path)
         assert os.listdir(tmp_path) == ([path.name] if fail_at > 1 else [])
         if fail_at > 1:
             finished = self.read(path)
             assert cells(finished) == cells(full)[: fail_at - 1]
             assert_same(finished, full.iloc[: len(finished)])
-        counting = Counting()
-        assert_same(run(methods=counting.all(), path=path), full)
+        counting.calls.clear()
+        counting.fail_at = None
+        assert_same(run(path=path), full)
         assert len(counting.calls) == 8 - (fail_at - 1)
         assert_same(self.read(path), full)
         assert os.listdir(tmp_path) == [path.name]
@@ -219,6 +205,26 @@ class TestFile:
         path = tmp_path / f"records{suffix}"
         run(maskings={"ad:mine": MaskRule(growth="none")}, path=path)
         self.assert_not_taken_over(path, maskings={"ad:mine": MaskRule(growth="window")})
+
+    def test_of_another_function_of_the_same_name_is_not_taken_for_this_one(self, suffix, tmp_path):
+        def paint(value):
+            return lambda x, mask: x * 0 + value
+
+        def method(value):
+            return lambda forward, x, target: x.sin() * value
+
+        def to_confidence(scale):
+            return lambda output: (scale * output).softmax(1)
+
+        path = tmp_path / f"records{suffix}"
+        for argument, make in (
+            ("maskings", lambda v: {"mine": paint(v)}),
+            ("methods", lambda v: {"mine": method(v)}),
+            ("to_confidence", to_confidence),
+        ):
+            path.unlink(missing_ok=True)
+            run(path=path, **{argument: make(1.0)})
+            self.assert_not_taken_over(path, **{argument: make(-2.0)})
 
     def test_of_another_method_is_not_taken_for_this_one(self, suffix, tmp_path):
         path = tmp_path / f"records{suffix}"

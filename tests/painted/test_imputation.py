@@ -4,6 +4,7 @@ import itertools
 import sys
 import time
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -177,6 +178,16 @@ def test_without_a_mask_there_is_none(x, name):
 def test_only_images_are_imputed(bad):
     with pytest.raises(ValueError, match=r"linear: expected .*\(N, C, H, W\), got"):
         linear(bad, torch.ones(bad.shape, dtype=torch.bool))
+
+
+@pytest.mark.parametrize("function", IMPUTATIONS.values())
+def test_only_boolean_masks_that_fit_are_taken(x, function):
+    for mask in (torch.ones(2, 1, 8, 8), torch.ones(2, 1, 8, 8).long(), np.ones((2, 1, 8, 8), bool), None):
+        with pytest.raises(TypeError, match="expected booleans, True = keep"):
+            function(x, mask)
+    for shape in ((8, 8), (2, 8, 8), (3, 1, 8, 8), (2, 1, 8, 9)):
+        with pytest.raises(ValueError, match=r"expected a mask \(N, 1 or C, H, W\) for images"):
+            function(x, torch.ones(shape, dtype=torch.bool))
 
 
 @pytest.mark.parametrize("noise", [-0.1, float("nan"), float("inf"), True, "0.1"])

@@ -1,4 +1,4 @@
-"""Targets that are classes: scores, probabilities and what keeps the answer, by hand; and that all agree with an index."""
+"""Targets that are classes: scores, probabilities and what keeps the answer; all agree with an index."""
 
 import pytest
 import torch

@@ -76,7 +76,7 @@ def test_what_there_is_not(x: Tensor) -> None:
     with pytest.raises(ValueError, match=r"no position to class 1 in sample 0.*Region\(1, mask, box or point\)"):
         ad(torch.zeros_like(x))
     for where in ((3, 8), (0, 0, 9, 9), torch.zeros(8, 8, dtype=torch.bool), torch.ones(3, 3, dtype=torch.bool)):
-        with pytest.raises(ValueError, match="region|neither a box nor a point"):
+        with pytest.raises(ValueError, match=r"region|neither a box nor a point"):
             ADForward(Halves().eval(), target=Region(1, where))(x)
     with pytest.raises(ValueError, match="maps of classes"):
         ADForward(nn.Flatten().eval(), target=Region(1))(x)

@@ -7,9 +7,9 @@ import importlib.util
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from captum_ad.benchmarks.scenes.behind import BACKGROUNDS
 from captum_ad.benchmarks.scenes.drawing import scene
@@ -21,6 +21,7 @@ from captum_ad.benchmarks.scenes.shapley import shapley_truth
 from captum_ad.benchmarks.scenes.training import SCENES, train
 from captum_ad.benchmarks.scenes.truth import removal_truth, right_scenes
 from captum_ad.benchmarks.scenes.weights import SETS, load_network
+from captum_ad.cli.arguments import Parser, at_least
 from captum_ad.cli.errors import InputError
 from captum_ad.extras import needed
 from captum_ad.metrics.masking_names import all_maskings
@@ -75,6 +76,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _evaluate(given: argparse.Namespace) -> None:
     _check_output(given.csv, ".csv")
     _check_output(given.picture, ".png")
+    if given.grow is None:
+        given.grow = 2
+    elif given.shape != "grown" and given.picture is None:
+        raise InputError(
+            f"--grow {given.grow} is for --shape grown or --picture: with --shape {given.shape} leave it out"
+        )
     maskings = named_maskings(given.maskings or _possible_maskings())
     backgrounds = [given.photographs] if given.photographs is not None else given.background
     networks = [load_network(name, given.weights) for name in given.networks]
@@ -105,10 +112,11 @@ def _evaluate(given: argparse.Namespace) -> None:
 
 def _header(given: argparse.Namespace, networks: Sequence[Any], backgrounds: Sequence[str | Path]) -> str:
     accuracies = ", ".join(f"{trained.name} {trained.accuracy:.3f}" for trained in networks)
+    brackets = "In brackets: 95 % bootstrap intervals over scenes." if given.scenes > 1 else "One gives no intervals."
     return (
-        f"{given.scenes} scenes a network (seed {given.seed}, background {' and '.join(map(str, backgrounds))}), "
-        f"hidden: {given.shape}; weights {given.weights}, accuracy on whole unseen scenes: {accuracies}. In brackets: "
-        "95 % bootstrap intervals over scenes.\n"
+        f"{given.scenes} scene{'s' if given.scenes > 1 else ''} a network (seed {given.seed}, background "
+        f"{' and '.join(map(str, backgrounds))}), "
+        f"hidden: {given.shape}; weights {given.weights}, accuracy on whole unseen scenes: {accuracies}. {brackets}\n"
     )
 
 
@@ -185,16 +193,11 @@ def _check_output(path: Path | None, ending: str) -> None:
         raise InputError(f"{str(path.parent)!r} is not a folder: make it first")
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise InputError(f"{message} (see {self.prog} --help)")
-
-
 _DEFAULT = "(default: %(default)s)"
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog=PROGRAM,
         description="Compare maskings with the truth: in drawn scenes a part of a figure is hidden, and really left "
         f"out. Prints tables in Markdown. To train networks: {PROGRAM} train --help.",
@@ -206,7 +209,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--weights", default="report", help=f"{' or '.join(SETS)}, or a folder with trained weights {_DEFAULT}")
     add(
         "--scenes",
-        type=_at_least(1),
+        type=at_least(1),
         default=200,
         metavar="N",
         help=f"that the network gets right when whole {_DEFAULT}",
@@ -218,10 +221,10 @@ def _parser() -> argparse.ArgumentParser:
         help="ad:PRESET, ad:KNOB=VALUE,KNOB=VALUE, or a baseline (default: all that have a name)",
     )
     add("--shape", default="exact", help=f"of what is hidden: {', '.join(MASK_SHAPES)} {_DEFAULT}")
-    add("--grow", type=_at_least(0), default=2, metavar="K", help=f"pixels by which --shape grown grows {_DEFAULT}")
+    add("--grow", type=at_least(0), metavar="K", help="pixels by which --shape grown grows (default: 2)")
     add("--background", nargs="+", default=list(BACKGROUNDS), help="one or several that take turns (default: both)")
     add("--photographs", type=Path, metavar="FOLDER", help="crops of its photographs as backgrounds instead")
-    add("--seed", type=_at_least(0), default=0, metavar="N", help=f"of the scenes {_DEFAULT}")
+    add("--seed", type=at_least(0), default=0, metavar="N", help=f"of the scenes {_DEFAULT}")
     add("--csv", type=Path, metavar="FILE", help="write the numbers there as well")
     add("--picture", type=Path, metavar="FILE.png", help="draw a few scenes and masks")
     add("--shapley", action="store_true", help="Shapley values of the parts instead, and Captum's attributors")
@@ -229,22 +232,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _training_parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog=f"{PROGRAM} train", description="Train the networks, a quarter of an hour on two cores.")
+    parser = Parser(prog=f"{PROGRAM} train", description="Train the networks, a quarter of an hour on two cores.")
     add = parser.add_argument
-    add("--seed", type=_at_least(0), required=True, metavar="S", help="of the classes, the scenes and the training")
+    add("--seed", type=at_least(0), required=True, metavar="S", help="of the classes, the scenes and the training")
     add("--out", type=Path, required=True, metavar="DIR", help="folder for the weights")
     add("--networks", nargs="+", metavar="NAME", help=f"of {', '.join(NETWORKS)} (default: all)")
     add("--photographs", type=Path, metavar="FOLDER", help="put a third of the scenes before crops of photographs")
-    add("--scenes", type=_at_least(64), default=SCENES, metavar="N", help=f"to train on {_DEFAULT}")
+    add("--scenes", type=at_least(64), default=SCENES, metavar="N", help=f"to train on {_DEFAULT}")
     return parser
-
-
-def _at_least(least: int) -> Callable[[str], int]:
-    def number(text: str) -> int:
-        value = int(text)
-        if value < least:
-            raise argparse.ArgumentTypeError(f"must be at least {least}, got {value}")
-        return value
-
-    number.__name__ = "integer"
-    return number

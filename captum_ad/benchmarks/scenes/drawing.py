@@ -19,6 +19,7 @@ from torch import Tensor
 from captum_ad.benchmarks.scenes.behind import Backdrop, Background
 from captum_ad.benchmarks.scenes.looks import CLASSES, COLOURS, LOOKS, PARTS, PLACES, STRAY, classes
 from captum_ad.benchmarks.scenes.pieces import SIZE, Floats, Layer, Look, Piece, rendered
+from captum_ad.metrics.given import checked_seed
 
 MEAN, STD = 0.5, 0.25
 """The normalisation of the networks' input, as of :func:`normalised`."""
@@ -75,7 +76,7 @@ def scene(
     Raises
     ------
     ValueError
-        If there is no such class or background, or the folder holds no photograph.
+        If there is no such class or background, a seed is none, or the folder holds no photograph.
 
     Examples
     --------
@@ -86,10 +87,12 @@ def scene(
     backdrop = Backdrop(background)
     if label is not None and not 0 <= label < CLASSES:
         raise ValueError(f"label must be from 0 to {CLASSES - 1}, got {label!r}")
+    for one in seed if isinstance(seed, tuple) else (seed,):
+        checked_seed(one)
     generator = np.random.default_rng(seed)
     drawn = int(generator.integers(CLASSES))
     label = drawn if label is None else label
-    parts = _figure(classes(classes_seed)[label], generator)
+    parts = _figure(classes(checked_seed(classes_seed))[label], generator)
     strays = tuple(_stray(generator) for _ in range(int(generator.integers(3, 7))))
     return Scene(label, backdrop.drawn(generator), strays, parts)
 

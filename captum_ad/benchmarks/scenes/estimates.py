@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from captum_ad.extras import needed
+from captum_ad.metrics.recommendation_text import number
 
 Floats = npt.NDArray[np.float64]
 
@@ -21,7 +22,7 @@ class Estimate:
     value : float
         Over all scenes; NaN where there is nothing to measure it by.
     low, high : float
-        The percentile bootstrap interval, scenes drawn with replacement.
+        The percentile bootstrap interval, scenes drawn with replacement; NaN for a single scene.
     """
 
     value: float
@@ -29,7 +30,12 @@ class Estimate:
     high: float
 
     def __str__(self) -> str:
-        return f"{_short(self.value)} ({_short(self.low)}–{_short(self.high)})"
+        if np.isnan(self.value):
+            return "–"
+        if np.isnan(self.low):
+            return number(self.value)
+        between = " to " if min(self.low, self.high) < 0 else "–"
+        return f"{number(self.value)} ({number(self.low)}{between}{number(self.high)})"
 
 
 @dataclass(frozen=True)
@@ -98,6 +104,9 @@ def estimate(
             f"expected n_resamples from 1 and a confidence_level between 0 and 1, got {n_resamples} and "
             f"{confidence_level}"
         )
+    if scenes == 1:
+        alone = np.ones((1, 1))
+        return Estimate(float(measured.over(alone)[0] - (0 if minus is None else minus.over(alone)[0])), np.nan, np.nan)
     draws = np.random.default_rng(seed).multinomial(scenes, np.full(scenes, 1 / scenes), n_resamples)
     counts = np.concatenate([np.ones((1, scenes)), draws])
     values = measured.over(counts) - (0 if minus is None else minus.over(counts))
@@ -140,9 +149,3 @@ def relative(differences: Floats, truth: Floats) -> PerScene:
     """The root of the sum of squares of differences over that of the truth; both (scenes, ...)."""
     squares = [(values.reshape(len(values), -1) ** 2).sum(1) for values in (differences, truth)]
     return PerScene(squares[0], squares[1], root=True)
-
-
-def _short(value: float) -> str:
-    if np.isnan(value):
-        return "–"
-    return f"{value:.2f}".replace("0.", ".", 1) if abs(value) < 1 else f"{value:.2f}"

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 from functools import cache
 
 import numpy as np
 
-from captum_ad.benchmarks.scenes.pieces import RGB, SIZE, Look
+from captum_ad.benchmarks.scenes.pieces import RGB, Look
 
 VERSION = 1
-"""Of what scenes look like. Raise it with any change of the pixels: networks trained on others are then refused."""
+"""Of the choice of classes, a part of its seed."""
 
 CLASSES = 12
 """How many classes there are."""
@@ -98,9 +97,3 @@ def classes(seed: int) -> tuple[tuple[int, ...], ...]:
         if all(sum(a != b for a, b in zip(candidate, other)) >= 2 for other in chosen):
             chosen.append(candidate)
     return tuple(chosen)
-
-
-def definition(seed: int) -> str:
-    """What a network has to be trained on to know the scenes of these classes: a digest of all that defines them."""
-    defined = (VERSION, SIZE, PARTS, PLACES, LOOKS, STRAY, classes(seed))
-    return hashlib.sha256(repr(defined).encode()).hexdigest()[:16]

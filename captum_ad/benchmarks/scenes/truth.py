@@ -18,8 +18,9 @@ from captum_ad.benchmarks.scenes.looks import PARTS
 from captum_ad.benchmarks.scenes.masks import hidden_pixels, named_maskings
 from captum_ad.errors import UnknownNameError
 from captum_ad.extras import needed
+from captum_ad.metrics.given import checked_seed
 from captum_ad.painted import Masking, masked_forward
-from captum_ad.scoring import in_eval_mode
+from captum_ad.scoring import batch_of, in_eval_mode
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -159,9 +160,10 @@ def removal_truth(
     Raises
     ------
     UnknownNameError, ValueError
-        If there is no such masking or shape, or no scene or masking is given.
+        If there is no such masking or shape, no scene or masking is given, or the batch size is not positive.
     """
     in_eval_mode(model)
+    batch_size = batch_of(batch_size, torch.device("cpu"))
     if len(scenes) == 0:
         raise ValueError("scenes is empty: give one at least, e.g. of right_scenes")
     forwards = {name: masked_forward(model, masking) for name, masking in named_maskings(maskings).items()}
@@ -211,11 +213,14 @@ def right_scenes(
     Raises
     ------
     ValueError
-        If `count` is not positive, or the network gets too few right.
+        If `count` is not positive, there is no background, the seed is none, or the network gets too few right.
     """
     if isinstance(count, bool) or not isinstance(count, int) or count < 1:
         raise ValueError(f"count must be a positive number of scenes, got {count!r}")
     backgrounds = [background] if isinstance(background, (str, Path)) else list(background)
+    if not backgrounds:
+        raise ValueError("background is empty: give one at least, e.g. 'smooth'")
+    seed, classes_seed = checked_seed(seed), checked_seed(classes_seed)
     right: list[Scene] = []
     for start in range(0, _PATIENCE * count, _BATCH):
         batch = [

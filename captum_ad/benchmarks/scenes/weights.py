@@ -13,12 +13,14 @@ import torch
 from torch import nn
 
 from captum_ad.attributions import seeded
-from captum_ad.benchmarks.scenes.looks import definition
+from captum_ad.benchmarks.scenes.definition import definition, same_scenes
 from captum_ad.benchmarks.scenes.networks import network
 from captum_ad.errors import UnknownNameError
 from captum_ad.extras import needed
+from captum_ad.metrics.given import checked_seed
+from captum_ad.scoring import share
 
-FORMAT = "1"
+FORMAT = "2"
 """Of the files."""
 
 SETS: Mapping[str, int] = {"tuning": 0, "report": 1}
@@ -82,7 +84,7 @@ def load_network(name: str, weights: str | Path = "report") -> Trained:
             tensors = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118 (not a mapping)
     except (OSError, safetensors.SafetensorError) as error:
         raise ValueError(f"cannot read the weights {str(path)!r}: {error}; train them again") from None
-    _check(path, name, about)
+    seed, accuracy = _checked(path, name, about)
     try:
         model.load_state_dict(
             {key: value.float() if value.is_floating_point() else value for key, value in tensors.items()}
@@ -91,7 +93,7 @@ def load_network(name: str, weights: str | Path = "report") -> Trained:
         raise ValueError(
             f"the weights {str(path)!r} do not fit the network {name!r}: {error}; train it again"
         ) from None
-    return Trained(name, model.eval().requires_grad_(False), int(about["seed"]), float(about["accuracy"]))
+    return Trained(name, model.eval().requires_grad_(False), seed, accuracy)
 
 
 def save_network(trained: Trained, folder: Path) -> Path:
@@ -154,7 +156,8 @@ def _file(name: str, weights: str | Path) -> Path:
     return path
 
 
-def _check(path: Path, name: str, about: Mapping[str, str]) -> None:
+def _checked(path: Path, name: str, about: Mapping[str, str]) -> tuple[int, float]:
+    """The seed and the accuracy, if the file is of this network and of these scenes."""
     if about.get("format") != FORMAT:
         raise ValueError(
             f"the weights {str(path)!r} have format {about.get('format')!r}, expected {FORMAT!r}: train them again"
@@ -164,9 +167,16 @@ def _check(path: Path, name: str, about: Mapping[str, str]) -> None:
         raise ValueError(f"the weights {str(path)!r} do not say their {', '.join(missing)}: train them again")
     if about["network"] != name:
         raise ValueError(f"the weights {str(path)!r} are those of {about['network']!r}, expected {name!r}")
-    expected = definition(int(about["seed"]))
-    if about["scenes"] != expected:
+    try:
+        seed, accuracy = checked_seed(int(about["seed"])), share(float(about["accuracy"]), "accuracy")
+    except ValueError:
+        given = f"seed {about['seed']!r} and accuracy {about['accuracy']!r}"
         raise ValueError(
-            f"the weights {str(path)!r} were trained on other scenes (definition {about['scenes']!r}, this version of "
-            f"captum_ad draws {expected!r}): train them again, python -m captum_ad.benchmarks.scenes train"
+            f"the weights {str(path)!r} say {given}, expected a whole number and a share: train them again"
+        ) from None
+    if not same_scenes(about["scenes"], definition(seed)):
+        raise ValueError(
+            f"the weights {str(path)!r} were trained on other scenes than this version of captum_ad draws: train them "
+            "again, python -m captum_ad.benchmarks.scenes train"
         )
+    return seed, accuracy

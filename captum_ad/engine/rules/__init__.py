@@ -1,5 +1,6 @@
 """How masks pass through operations: one module per family, each registers its rules on import."""
 
+from captum_ad.engine import indexing, mixing  # what becomes of axes
 from captum_ad.engine.rules import (
     attention,
     combination,
@@ -25,7 +26,9 @@ __all__ = [
     "contraction",
     "convolution",
     "elementwise",
+    "indexing",
     "linear",
+    "mixing",
     "normalization",
     "pooling",
     "recurrent",

@@ -71,8 +71,7 @@ def scaled_dot_product_attention(
     mask = contracted("...ij,...jd->...id", scores, masks[2])
     if bool(empty.any()):
         out, mask = out.masked_fill(empty, 0), _without(mask, empty)
-    samples = next((found for x in (query, key, value) if (found := ad.samples(x))), None)
-    return ad.emit(out, mask, samples=samples)
+    return ad.emit(out, mask)
 
 
 def _allowed(live: Tensor, given: Tensor | None, dtype: torch.dtype) -> tuple[Tensor, Tensor]:

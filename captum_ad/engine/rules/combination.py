@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from captum_ad.engine.axes import is_statistic_of
 from captum_ad.engine.crop import Box, Part, room_for
 from captum_ad.engine.interpreter import Interpreter
 from captum_ad.engine.masks import FeatureMask, constant_mask, exceeds, full_mask, renewed
-from captum_ad.engine.registry import is_in_place, keeps_scores, register_rule, takes_parts
+from captum_ad.engine.registry import is_in_place, register_rule, takes_parts
 
 
 @register_rule(
@@ -20,7 +21,6 @@ from captum_ad.engine.registry import is_in_place, keeps_scores, register_rule, 
     "ne", "not_equal", "logical_or", "logical_xor", "bitwise_or", "bitwise_xor", "or", "xor",
 )  # fmt: skip
 @takes_parts
-@keeps_scores(any)
 def sum_of_maps(ad: Interpreter, op: Callable[..., Tensor], x: Any, other: Any, **kwargs: Any) -> Tensor:
     """Φ over the contributions; a dead contribution is zero. Constants contribute no features.
 
@@ -31,7 +31,6 @@ def sum_of_maps(ad: Interpreter, op: Callable[..., Tensor], x: Any, other: Any, 
 
 
 @register_rule("eq", "ge", "greater_equal", "le", "less_equal", "logaddexp", "logaddexp2")
-@keeps_scores(any)
 def sum_of_maps_not_zero(ad: Interpreter, op: Callable[..., Tensor], x: Any, other: Any, **kwargs: Any) -> Tensor:
     """As :func:`sum_of_maps`, of those that are not zero where both operands are."""
     whole = kwargs.get("out") is not None
@@ -39,7 +38,6 @@ def sum_of_maps_not_zero(ad: Interpreter, op: Callable[..., Tensor], x: Any, oth
 
 
 @register_rule("clamp", "clip", "clamp_min", "clamp_max")
-@keeps_scores(any)
 def clamp(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *bounds: Any, **named: Any) -> Tensor:
     """A maximum and a minimum: a bound that is a map contributes; numbers and constants do not."""
     if not named.keys() <= {"min", "max"}:
@@ -56,7 +54,6 @@ def clamp(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *bounds: Any, *
     "mod", "atan2", "arctan2", "copysign", "heaviside", "xlogy", "logical_and", "bitwise_and", "and",
 )  # fmt: skip
 @takes_parts
-@keeps_scores(any)
 def product_of_maps(ad: Interpreter, op: Callable[..., Tensor], x: Any, other: Any, **kwargs: Any) -> Tensor:
     """Active where every factor is: a dead factor is zero. Quotients, and what is made of them, likewise."""
     factors = [x, other]
@@ -103,7 +100,6 @@ def _ones_where_dead(ad: Interpreter, x: Any) -> Any:
 
 
 @register_rule("pow", "float_power")
-@keeps_scores(any)
 def power(ad: Interpreter, op: Callable[..., Tensor], x: Any, exponent: Any, **kwargs: Any) -> Tensor:
     """As :func:`product_of_maps`."""
     return product_of_maps(ad, op, x, exponent, **kwargs)
@@ -171,10 +167,7 @@ def stacking(
     masks, clean = [_own_mask(ad, tensor) for tensor in tensors], all(ad.is_clean(tensor) for tensor in tensors)
     out = op(tensors, dim, **kwargs)
     masks = [mask and mask.map(lambda part: part.unsqueeze(dim)) for mask in masks]
-    found = [ad.samples(tensor) for tensor in tensors if ad.is_data(tensor)]
-    samples = found[0] if found and all(place == found[0] for place in found) else None
-    samples = samples and samples._replace(dim=samples.dim + (dim % out.dim() <= samples.dim))
-    return ad.emit(out, _side_by_side(masks, [1] * len(tensors), dim), clean=clean, samples=samples)
+    return ad.emit(out, _side_by_side(masks, [1] * len(tensors), dim), clean=clean)
 
 
 def sum_of(
@@ -289,34 +282,20 @@ def masks_of(ad: Interpreter, *operands: Any) -> list[FeatureMask]:
 
 
 def _statistics(ad: Interpreter, *operands: Any) -> list[Tensor]:
-    """The operands, if any, that have one value (or one vector of channels) for all positions of another.
-
-    A gate or a pooled vector has no position of its own: it neither revives a dead position of the
-    other operand nor counts as a contribution there. Nor does a bias that is made of queries, beside
-    scores: a dead key stays out of the softmax.
-    """
+    """The operands, if any, that have one value (or one vector of channels) for positions of another."""
     maps = [operand for operand in operands if ad.is_data(operand)]
-    if any(map(ad.is_scores, maps)):
-        return [x for x in maps if not ad.is_scores(x)]
     found: list[Tensor] = []
     for x in reversed(maps):
-        if any(_is_statistic_of(ad, x, other) for other in maps):
+        if any(_is_statistic_of(ad, x, other) for other in maps if other is not x):
             found.append(x)
             maps = [other for other in maps if other is not x]
     return found
 
 
 def _is_statistic_of(ad: Interpreter, x: Tensor, other: Tensor) -> bool:
-    if x.dim() != other.dim():
-        return False
-    dims, channels = ad.positions(other), ad.channels(x)
-    samples = ad.samples(other)
-    if samples is not None and samples.dim in dims and x.shape[samples.dim] == other.shape[samples.dim]:
-        dims.remove(samples.dim)  # frames or windows beside the samples, and one vector for each
-    wide = {d for d in dims if x.shape[d] > 1}
-    spread = [d for d in dims if other.shape[d] > x.shape[d]]
-    of_channels = wide in (set(), {1}, {x.dim() - 1}) if channels is None else wide <= channels
-    return bool(spread) and of_channels
+    own, others = ad.axes(x), ad.axes(other)
+    known = own is not None and others is not None
+    return known and bool(is_statistic_of(own, others))  # type: ignore[arg-type]
 
 
 def written_mask(ad: Interpreter, x: Tensor) -> FeatureMask:

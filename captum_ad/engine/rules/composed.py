@@ -21,7 +21,7 @@ def stacked(ad: Interpreter, op: Callable[..., Tensor], tensors: Sequence[Tensor
     dim = _ALONG[op.__name__]
     adds_dimensions = min(x.dim() for x in tensors) <= max(dim, 1)
     if adds_dimensions and all(ad.mask(x) is None for x in tensors):
-        return ad.emit(op(tensors, **kwargs), None, samples=None, channels=None)
+        return ad.emit(op(tensors, **kwargs), None)
     if adds_dimensions or kwargs.get("out") is not None:
         ad.refuse("writes into out=, or adds dimensions")
     return ad.follow(torch.cat, list(tensors), dim)
@@ -54,7 +54,7 @@ def cosine_similarity(
     """The sum of the products of two maps, each divided by its norm."""
     back = dim - max(x1.dim(), x2.dim()) if dim >= 0 else dim  # counted from the end, where operands are aligned
     found = ad.follow(lambda: (F.normalize(x1, dim=back, eps=eps) * F.normalize(x2, dim=back, eps=eps)).sum(back))
-    return ad.emit(op(ad.deactivate(x1), ad.deactivate(x2), dim, eps), ad.mask(found), samples=ad.samples(found))
+    return ad.emit(op(ad.deactivate(x1), ad.deactivate(x2), dim, eps), ad.mask(found))
 
 
 @register_rule("tril", "triu")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import string
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from captum_ad.engine.interpreter import Interpreter
 from captum_ad.engine.masks import FeatureMask
+from captum_ad.engine.mixing import contracted_axes
 from captum_ad.engine.registry import register_rule
 from captum_ad.engine.rules.combination import written_mask
 from captum_ad.engine.rules.linear import over_last
@@ -23,7 +24,7 @@ def matmul(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, other: Tensor)
     if op.__name__ == "__rmatmul__":
         x, other, op = other, x, torch.matmul
     masked = _masked(ad, x, other)
-    if not masked and (min(x.dim(), other.dim()) < 2 or not ad.is_data(x) or not ad.is_data(other)):
+    if not masked and min(x.dim(), other.dim()) < 2:
         return ad.emit(op(x, other), None)
     if not ad.is_data(other) and other.dim() == 2:
         return over_last(ad, op, x, other)
@@ -83,37 +84,15 @@ def _emitted(ad: Interpreter, out: Tensor, equation: str, *operands: Tensor) -> 
     """The result of a contraction with its mask; `equation` names every dimension."""
     ins, result = equation.split("->")
     masked = _masked(ad, *operands)
-    known = [(labels, ad.samples(x)) for labels, x in zip(ins.split(","), operands) if ad.is_data(x)]
-    label = [labels[samples.dim] for labels, samples in known if samples and samples.size > 1]
-    if masked and any(name not in result or name != label[0] for name in label):
+    axes = contracted_axes(ins.split(","), result, [ad.axes(x) for x in operands], out)
+    if masked and axes.mixed:
         ad.refuse("mixes the samples of a batch (pass them one by one)")
     mask = contracted(equation, *(written_mask(ad, x) for x in operands)) if masked else None
-    places = [s._replace(dim=result.index(labels[s.dim])) for labels, s in known if s and labels[s.dim] in result]
-    channels, scores = _channels(ad, ins.split(","), result, operands)
-    where = places[0] if places else None
-    return ad.emit(out, mask, samples=where, channels=channels, scores=scores)
+    return ad.emit(out, mask, axes=axes)
 
 
 def _masked(ad: Interpreter, *operands: Tensor) -> bool:
     return any(ad.mask(x) is not None for x in operands)
-
-
-def _channels(
-    ad: Interpreter, ins: Sequence[str], result: str, operands: Sequence[Tensor]
-) -> tuple[frozenset[int] | None, bool]:
-    """Which dimensions of the result are channels; and whether positions of two maps met, in a sum over channels."""
-    maps = [(labels, ad.channels(x)) for labels, x in zip(ins, operands) if ad.is_data(x)]
-    known = [({labels[dim] for dim in dims}, set(labels)) for labels, dims in maps if dims is not None]
-    if len(known) < len(maps):
-        return None, False
-    channels = set().union(*(ours for ours, _ in known))
-    positions = [labels - ours for ours, labels in known]
-    found = frozenset(dim for dim, label in enumerate(result) if label in channels)
-    if len(maps) != 2 or len(operands) != 2:
-        return found, False
-    summed = known[0][1] & known[1][1] - set(result)
-    own = [ours & set(result) - other for ours, other in (positions, positions[::-1])]
-    return found, bool(summed) and summed <= known[0][0] & known[1][0] and all(own)
 
 
 def _without_ellipsis(equation: str, dims: list[int]) -> str:

@@ -8,7 +8,6 @@ from torch import Tensor
 
 from captum_ad.engine.crop import Box, Part, room_for
 from captum_ad.engine.interpreter import Interpreter
-from captum_ad.engine.layout import Samples
 from captum_ad.engine.masks import FeatureMask, Windows, renewed_mask
 from captum_ad.engine.positions import transposed_windows
 from captum_ad.engine.registry import register_rule, takes_parts
@@ -46,25 +45,15 @@ def convolution(
     shape = (*input.shape[: -rank - 1], weight.shape[0], *sizes)
     slide = Slide(sizes, kernel, steps, before, gaps)
     mask = _behind(ad, input, shape, rank, None if slide.is_by_position else slide.windows(input), groups)
-    samples = _samples_behind(ad, input, rank, groups, weight.shape[0])
     box = ad.box(mask, shape)
     if box is None:
         ad.complete()
         x = slide.input(ad, input)
-        return ad.emit(op(x, weight, bias, stride, padding, dilation, groups), mask, samples=samples)
+        return ad.emit(op(x, weight, bias, stride, padding, dilation, groups), mask)
     box = box.along(range(input.dim() - rank, input.dim()))
     x, margins = _padded_part(*slide.part(ad, input, box), input.shape)
     values = op(x, weight, bias, stride, margins, dilation, groups)
-    return ad.emit(room_for(values, shape), mask, samples=samples, part=Part(box, values))
-
-
-def _samples_behind(ad: Interpreter, x: Tensor, rank: int, groups: int, channels: int) -> Samples | None:
-    """Where the samples are behind a convolution; they may be groups of channels, each with weights of its own."""
-    samples, channel = ad.samples(x), x.dim() - rank - 1
-    if samples is None or samples.dim != channel:
-        return samples
-    grouped = samples.inner * samples.size == x.shape[channel] and groups % samples.size == 0
-    return samples._replace(inner=channels // samples.size) if grouped else None
+    return ad.emit(room_for(values, shape), mask, part=Part(box, values))
 
 
 def _padded_part(part: Part, reads: Sequence[tuple[int, int]], shape: Sequence[int]) -> tuple[Tensor, list[int]]:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from captum_ad.engine.crop import Part
 from captum_ad.engine.interpreter import Interpreter
-from captum_ad.engine.registry import is_in_place, keeps_scores, register_rule, takes_parts
+from captum_ad.engine.registry import is_in_place, register_rule, takes_parts
 from captum_ad.engine.tags import tensors_in
 
 _ZERO_STAYS_ZERO = (
@@ -26,17 +26,21 @@ _ZERO_BECOMES_SOMETHING = (
 ).split()
 
 
-@register_rule(*_ZERO_STAYS_ZERO, Tensor.data.__get__)  # type: ignore[attr-defined]
+@register_rule(*_ZERO_STAYS_ZERO)
 @takes_parts
-@keeps_scores(all)
 def zero_preserving(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     """f(0) = 0: a tensor that is zero at dead positions stays so."""
     ad.only(x)
     return _applied(ad, op, x, args, kwargs, clean=ad.is_clean(x))
 
 
+@register_rule(Tensor.data.__get__, always=True)  # type: ignore[attr-defined]
+def data(ad: Interpreter, op: Callable[..., Tensor], x: Tensor) -> Tensor:
+    """As ``x.detach()``, which counts the writes to its memory together with those of `x`."""
+    return ad.follow(Tensor.detach, x) if ad.is_data(x) else ad.constant(x.detach())
+
+
 @register_rule("sqrt", "rsqrt", "reciprocal", "log", "log2", "log10")
-@keeps_scores(all)
 def steep_at_zero(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     """Where a dead position is zero the slope is infinite, and its gradient would be 0 · ∞: no number."""
     ad.only(x)
@@ -47,7 +51,6 @@ def steep_at_zero(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *args: 
 
 
 @register_rule("clone", "contiguous")
-@keeps_scores(all)
 def copy(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     """As :func:`zero_preserving`; it may have another layout in memory."""
     mask, clean = ad.mask(x), ad.is_clean(x)
@@ -55,7 +58,6 @@ def copy(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *args: Any, **kw
 
 
 @register_rule("to", "type_as", always=True)
-@keeps_scores(all)
 def conversion(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     """As :func:`zero_preserving`; of another tensor it takes the dtype and the device, not the features."""
     mask, clean = ad.mask(x), ad.is_clean(x)
@@ -65,7 +67,6 @@ def conversion(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *args: Any
 
 @register_rule(*_ZERO_BECOMES_SOMETHING)
 @takes_parts
-@keeps_scores(all)
 def elementwise(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     """f(0) ≠ 0 makes dead positions non-zero, until the next checkpoint."""
     ad.only(x)

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from captum_ad.engine.crop import Part, room_for
 from captum_ad.engine.interpreter import Interpreter
-from captum_ad.engine.masks import reduce_positions
+from captum_ad.engine.masks import mixed_channels
+from captum_ad.engine.mixing import last_mixed
 from captum_ad.engine.registry import register_rule, takes_parts
 
 
@@ -25,15 +26,21 @@ def linear(
 def over_last(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *constants: Tensor | None) -> Tensor:
     """A linear map over the last dimension of `x`."""
     ad.only(x)
-    mask, last = ad.mask(x), x.dim() - 1
-    if mask is not None and ad.is_vector(x):
+    mask, last, axes = ad.mask(x), x.dim() - 1, ad.axes(x)
+    assert axes is not None
+    if mask is not None and -1 in axes.samples:
+        ad.refuse("mixes the samples of a batch (pass them one by one)")
+    if mask is not None and axes.is_vector:
         mask = None  # no position is left to deactivate
     elif mask is not None and mask.kept.shape[last] > 1:
-        mask = reduce_positions(mask, x.shape, [last], tau=0.0).mask
+        others = [d for d in axes.positions if d != -1 and axes.shape[d] > 1]
+        mask = mixed_channels(mask, last, axes.dims[last], ad.tau if others else 0.0)
     by_position = mask is not None and ad.spares_checkpoint(x, last)
     part = None if mask is None else ad.part(x) if by_position else ad.clean_part(x)
     if part is not None and last not in part.box.sides:
         values = op(part.values, *constants)
-        return ad.emit(room_for(values, (*x.shape[:last], values.shape[last])), mask, part=Part(part.box, values))
+        out = room_for(values, (*x.shape[:last], values.shape[last]))
+        return ad.emit(out, mask, part=Part(part.box, values), axes=last_mixed(axes, values.shape[last]))
     ad.complete()
-    return ad.emit(op(x if by_position else ad.deactivate(x), *constants), mask)
+    out = op(x if by_position else ad.deactivate(x), *constants)
+    return ad.emit(out, mask, axes=last_mixed(axes, out.shape[last]))

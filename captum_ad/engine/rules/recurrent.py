@@ -41,13 +41,11 @@ def recurrent(
     output, *final = op(
         ad.deactivate(input), hx, params, has_biases, num_layers, dropout, train, bidirectional, batch_first
     )
-    samples = ad.samples(input)
-    samples = samples and samples._replace(dim=1)
     time, features = (1 if batch_first else 0), input.dim() - 1
     mask = reduce_positions(mask, input.shape, [features], tau=0.0).mask  # a position is active if any feature of it is
     return (
         ad.emit(output, _along(ad, mask, input.shape[time], time, bidirectional)),
-        *(ad.emit(state, _of_the_whole(mask, input.shape, time), samples=samples) for state in final),
+        *(ad.emit(state, _of_the_whole(mask, input.shape, time)) for state in final),
     )
 
 

@@ -8,7 +8,6 @@ from typing import Any
 from torch import Tensor
 
 from captum_ad.engine.interpreter import Interpreter
-from captum_ad.engine.layout import Samples
 from captum_ad.engine.masks import Attribution, reduce_positions
 from captum_ad.engine.registry import register_rule, takes_parts
 from captum_ad.engine.rules.pooling import mean_of_part, over_active
@@ -53,7 +52,7 @@ def _reduced(
     if kwargs.get("out") is not None:
         ad.refuse("writes into out=")
     dims = dims_of(x, dim)
-    found, shaped, samples = reduced_mask(ad, x, dims, keepdim)
+    found, shaped = reduced_mask(ad, x, dims, keepdim)
 
     def run(x: Tensor) -> Tensor:
         return op(x, dims, keepdim=True, **kwargs)
@@ -64,7 +63,7 @@ def _reduced(
         out = run(ad.deactivate(x))
     if average and ad.rule.average == "active":
         out = over_active(out, found)
-    return ad.emit(shaped(out), found.mask.map(shaped), samples=samples)
+    return ad.emit(shaped(out), found.mask.map(shaped))
 
 
 def dims_of(x: Tensor, dim: int | Sequence[int] | None) -> list[int]:
@@ -75,25 +74,17 @@ def dims_of(x: Tensor, dim: int | Sequence[int] | None) -> list[int]:
 
 def reduced_mask(
     ad: Interpreter, x: Tensor, dims: Sequence[int], keepdim: bool
-) -> tuple[Attribution, Callable[[Tensor], Tensor], Samples | None]:
-    """Φ of what is reduced over these dimensions, what squeezes them out, and where the samples are then."""
+) -> tuple[Attribution, Callable[[Tensor], Tensor]]:
+    """Φ of what is reduced over these dimensions, and what squeezes them out."""
     mask = ad.mask(x)
     assert mask is not None
-    remaining = [d for d in ad.positions(x) if d not in dims]
-    channel = 1 if 1 in remaining else x.dim() - 1
-    positions = [d for d in remaining if d != channel and x.shape[d] > 1]
+    axes = ad.axes(x)
+    places = axes.positions if axes is not None else ()
+    positions = [d for d in places if d % x.dim() not in dims and x.shape[d] > 1]
     # A statistic of the whole map (a vector per sample) has no position of its own: active if anything is.
     found = reduce_positions(mask, x.shape, dims, ad.tau if positions else 0.0)
 
     def shaped(part: Tensor) -> Tensor:
         return part if keepdim else part.squeeze(list(dims))
 
-    return found, shaped, _samples(ad, x, dims, keepdim)
-
-
-def _samples(ad: Interpreter, x: Tensor, dims: Sequence[int], keepdim: bool) -> Samples | None:
-    """Where the samples are in what is reduced over these dimensions."""
-    samples = ad.samples(x)
-    if samples is None or samples.dim in dims:
-        return None
-    return samples if keepdim else samples._replace(dim=samples.dim - sum(d < samples.dim for d in dims))
+    return found, shaped

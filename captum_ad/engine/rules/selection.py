@@ -11,7 +11,7 @@ from torch import Tensor
 
 from captum_ad.engine.interpreter import Interpreter
 from captum_ad.engine.masks import FeatureMask, constant_mask
-from captum_ad.engine.registry import keeps_scores, register_rule
+from captum_ad.engine.registry import register_rule
 from captum_ad.engine.rules.combination import (
     aligned,
     contributions,
@@ -34,7 +34,6 @@ def diagonal(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *args: Any, 
 
 
 @register_rule("where")
-@keeps_scores(any)
 def where(ad: Interpreter, op: Callable[..., Any], *operands: Any) -> Any:
     """A constant condition selects from the masks. One that is made of data is a factor of what it selects from."""
     if len(operands) == 1:
@@ -44,7 +43,6 @@ def where(ad: Interpreter, op: Callable[..., Any], *operands: Any) -> Any:
 
 
 @register_rule("masked_fill")
-@keeps_scores(all)
 def masked_fill(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, mask: Tensor, value: Any) -> Tensor:
     """As :func:`where`; the value is no feature. What is dead stays dead under a zero, which it is."""
     if ad.is_data(value):
@@ -93,7 +91,7 @@ def unfold(ad: Interpreter, op: Callable[..., Tensor], input: Tensor, *args: Any
 
     laid = FeatureMask(laid_out(mask.kept), laid_out(mask.everywhere))
     laid = laid if not bool(laid.everywhere.all()) else FeatureMask(laid.kept)
-    return ad.emit(op(x, *args, **kwargs), laid, clean=True, samples=ad.samples(input) if x.dim() == 4 else None)
+    return ad.emit(op(x, *args, **kwargs), laid, clean=True)
 
 
 @register_rule(F.fold)
@@ -102,8 +100,7 @@ def fold(ad: Interpreter, op: Callable[..., Tensor], input: Tensor, *args: Any, 
     mask, x = ad.mask(input), ad.deactivate(input)
     assert mask is not None
     kept, features = (op(part.expand(x.shape).float(), *args, **kwargs) for part in (mask.kept, mask.everywhere))
-    samples = ad.samples(input) if x.dim() == 3 else None
-    return ad.emit(op(x, *args, **kwargs), summed(ad, kept, features), samples=samples)
+    return ad.emit(op(x, *args, **kwargs), summed(ad, kept, features))
 
 
 @register_rule("glu")

@@ -10,40 +10,28 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from captum_ad.engine.context import INHERITED
 from captum_ad.engine.crop import Box, Part, room_for
+from captum_ad.engine.dimensions import permutation
 from captum_ad.engine.interpreter import Interpreter
-from captum_ad.engine.layout import (
-    Views,
-    channels_after_reshape,
-    is_basic,
-    permutation,
-    reshaped,
-    samples_after_reshape,
-)
+from captum_ad.engine.layout import reshaped
 from captum_ad.engine.masks import FeatureMask, compress, full_mask, undeactivated
-from captum_ad.engine.registry import keeps_scores, register_rule, takes_parts
+from captum_ad.engine.registry import register_rule, takes_parts
 from captum_ad.engine.rules.combination import written_mask
 from captum_ad.engine.tags import tensors_in
 
 
 # Always: where the samples are must be known of a map that is kept whole, too: it may meet one that is not.
 @register_rule("reshape", "view", "flatten", "ravel", "unflatten", "squeeze", "unsqueeze", always=True)
-@keeps_scores(all)
 def reshape(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     """The mask is reshaped alike."""
     if op is Tensor.view and isinstance((*args, *kwargs.values())[0], torch.dtype):
         if ad.mask(x) is not None:
             ad.refuse("reinterprets memory")
-        return ad.emit(op(x, *args, **kwargs), None, samples=None, channels=None)
+        return ad.emit(op(x, *args, **kwargs), None)
     ad.only(x)
-    mask, clean, samples, old = ad.mask(x), ad.is_clean(x), ad.samples(x), x.shape  # before squeeze_() changes it
-    channels = ad.channels(x)
+    mask, clean, old = ad.mask(x), ad.is_clean(x), x.shape  # before squeeze_() changes it
     out = op(x, *args, **kwargs)
-    channels = None if channels is None else channels_after_reshape(channels, old, out.shape)
-    samples = samples and samples_after_reshape(samples, old, out.shape)
-    mask = mask and mask.map(lambda part: reshaped(part, old, out.shape))
-    return ad.emit(out, mask, clean=clean, samples=samples, channels=channels)
+    return ad.emit(out, mask and mask.map(lambda part: reshaped(part, old, out.shape)), clean=clean)
 
 
 @register_rule("reshape_as", "view_as", "expand_as", always=True)
@@ -59,46 +47,32 @@ _PERMUTE = ("permute", "transpose", "t", "swapaxes", "swapdims", "movedim", "mov
 
 
 @register_rule(*_PERMUTE, Tensor.T.__get__, Tensor.mT.__get__, Tensor.H.__get__, always=True)  # type: ignore[attr-defined]
-@keeps_scores(all)
 def permute(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     """The mask's dimensions change places alike."""
-    mask, clean, samples, channels = ad.mask(x), ad.is_clean(x), ad.samples(x), ad.channels(x)
+    mask, clean = ad.mask(x), ad.is_clean(x)
     order = permutation(op, x.dim(), *args, **kwargs)
-    samples = samples and samples._replace(dim=order.index(samples.dim))
-    channels = None if channels is None else frozenset(map(order.index, channels))
     out = op(x, *args, **kwargs)
-    mask = mask and mask.map(lambda part: part.permute(order))
-    return ad.emit(out, mask, clean=clean, samples=samples, channels=channels)
+    return ad.emit(out, mask and mask.map(lambda part: part.permute(order)), clean=clean)
 
 
 @register_rule(
     "narrow", "select", "getitem", "chunk", "split", "tensor_split", "unbind", "expand", "broadcast_to", always=True
 )
-@keeps_scores(all)
 def select(ad: Interpreter, op: Callable[..., Any], x: Tensor, *args: Any, **kwargs: Any) -> Any:
     """The mask goes through the same operation as its tensor."""
     ad.only(x)
-    mask, clean, samples, channels = ad.mask(x), ad.is_clean(x), ad.samples(x), ad.channels(x)
-    if op.__name__ == "__getitem__" and not is_basic(args[0]):
-        where = samples if samples and samples.dim == 0 and _leaves_first(args[0]) else None
-        picked, channels = [], None
-    else:
-        views = Views(op, x.shape, *args, **kwargs)
-        channels = None if channels is None else views.channels(channels)
-        where, picked = samples and views.samples(samples), views.picked
-    position = mask is not None and any(mask.kept.shape[dim] > 1 for dim in picked)
+    mask, clean = ad.mask(x), ad.is_clean(x)
     out = op(x, *args, **kwargs)
 
     def moved(part: Tensor) -> Any:
         return op(part.expand(x.shape), *args, **kwargs)
 
-    return _moved(ad, out, mask, clean, moved, where, position, channels)
+    return _moved(ad, out, mask, clean, moved)
 
 
 @register_rule(
     "flip", "roll", "index_select", "repeat", "tile", "repeat_interleave", "pixel_shuffle", "pixel_unshuffle"
 )
-@keeps_scores(all)
 def move(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *args: Any, **kwargs: Any) -> Any:
     """The mask goes through the same operation as its tensor."""
     ad.only(x)
@@ -193,7 +167,6 @@ def _inside(shape: tuple[int, ...], pad: tuple[int, ...], device: torch.device) 
 
 
 @register_rule(Tensor.__setitem__, always=True)
-@keeps_scores(any)
 def assignment(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, index: Any, value: Any) -> None:
     """x[index] = value: the mask of the value replaces that part of the mask."""
     if any(ad.mask(part) is not None for part in tensors_in(index)):
@@ -224,20 +197,15 @@ def _moved(
     mask: FeatureMask | None,
     clean: bool,
     move: Callable[[Tensor], Any],
-    samples: Any = INHERITED,
-    position: bool = False,
-    channels: Any = INHERITED,
 ) -> Any:
     """Emit one result, or several, whose masks are what `move` makes of the mask's parts."""
     kept = None if mask is None else move(mask.kept)
     feature = None if mask is None or mask.feature is None else move(mask.feature)
     if isinstance(out, Tensor):
-        mask = _compressed(kept, feature)
-        return ad.emit(out, mask, clean=clean, samples=samples, position=position, channels=channels)
+        return ad.emit(out, _compressed(kept, feature), clean=clean)
     for i, part in enumerate(out):
         there = _compressed(None if kept is None else kept[i], None if feature is None else feature[i])
-        where = samples[i] if isinstance(samples, list) else samples
-        ad.emit(part, there, clean=clean, samples=where, position=position, channels=channels)
+        ad.emit(part, there, clean=clean)
     return out
 
 
@@ -245,10 +213,3 @@ def _compressed(kept: Tensor | None, feature: Tensor | None) -> FeatureMask | No
     if kept is None:
         return None
     return FeatureMask(compress(kept), None if feature is None else compress(feature))
-
-
-def _leaves_first(index: Any) -> bool:
-    """Whether indexing leaves the first dimension where it is: the rest is slices and one index of another kind."""
-    if not isinstance(index, tuple) or not isinstance(index[0], slice) or index[0] != slice(None):
-        return False
-    return sum(not isinstance(part, slice) for part in index[1:]) == 1

@@ -28,10 +28,10 @@ def extreme(
         return sum_of_maps(ad, op, input, dim if other is None else other)
     if dim is None:
         return _reduced(ad, input, dim, False, op)
-    found, shaped, samples = reduced_mask(ad, input, dims_of(input, dim), keepdim)
+    found, shaped = reduced_mask(ad, input, dims_of(input, dim), keepdim)
     both = op(ad.deactivate(input), dim, keepdim)
     for part in both:
-        ad.emit(part, found.mask.map(shaped), samples=samples)
+        ad.emit(part, found.mask.map(shaped))
     return both
 
 
@@ -68,10 +68,10 @@ def product(
     dtype: torch.dtype | None = None,
 ) -> Tensor:
     """Active where every factor is: a dead factor is zero."""
-    found, shaped, samples = reduced_mask(ad, input, dims_of(input, dim), keepdim and dim is not None)
+    found, shaped = reduced_mask(ad, input, dims_of(input, dim), keepdim and dim is not None)
     over = () if dim is None else (dim, keepdim)
     mask = renewed(found.kept == found.features, found.features)
-    return ad.emit(op(ad.deactivate(input), *over, dtype=dtype), mask.map(shaped), samples=samples)
+    return ad.emit(op(ad.deactivate(input), *over, dtype=dtype), mask.map(shaped))
 
 
 @register_rule("norm")
@@ -138,11 +138,11 @@ def spread(
 ) -> Tensor:
     """Checkpoint before; of what is not deactivated only, if ``average="active"``."""
     dims, correction = _over(ad, input, dim, unbiased, correction)
-    found, shaped, samples = reduced_mask(ad, input, dims, keepdim)
+    found, shaped = reduced_mask(ad, input, dims, keepdim)
     out = op(ad.deactivate(input), dims, correction=correction, keepdim=True)
     if ad.rule.average == "active":
         out = _over_active(ad, op, out, input, dims, correction)
-    return ad.emit(shaped(out), found.mask.map(shaped), samples=samples)
+    return ad.emit(shaped(out), found.mask.map(shaped))
 
 
 @register_rule("var_mean", "std_mean")
@@ -158,23 +158,23 @@ def spread_and_mean(
 ) -> tuple[Tensor, Tensor]:
     """As :func:`spread`, and what ``mean`` gives."""
     dims, correction = _over(ad, input, dim, unbiased, correction)
-    found, shaped, samples = reduced_mask(ad, input, dims, keepdim)
+    found, shaped = reduced_mask(ad, input, dims, keepdim)
     spread, mean = op(ad.deactivate(input), dims, correction=correction, keepdim=True)
     if ad.rule.average == "active":
         spread, mean = _over_active(ad, op, spread, input, dims, correction), over_active(mean, found)
     mask = found.mask.map(shaped)
-    return ad.emit(shaped(spread), mask, samples=samples), ad.emit(shaped(mean), mask, samples=samples)
+    return ad.emit(shaped(spread), mask), ad.emit(shaped(mean), mask)
 
 
 def _reduced(
     ad: Interpreter, x: Tensor, dim: _Dims, keepdim: bool, run: Callable[[Tensor], Tensor], dead: float | None = None
 ) -> Tensor:
     """`run` after a checkpoint, or with `dead` at deactivated positions."""
-    found, shaped, samples = reduced_mask(ad, x, dims_of(x, dim), keepdim)
+    found, shaped = reduced_mask(ad, x, dims_of(x, dim), keepdim)
     mask = ad.mask(x)
     assert mask is not None
     out = run(ad.deactivate(x) if dead is None else x.masked_fill(mask.dead, dead))
-    return ad.emit(out, found.mask.map(shaped), samples=samples)
+    return ad.emit(out, found.mask.map(shaped))
 
 
 def _over(ad: Interpreter, x: Tensor, dim: Any, unbiased: Any, correction: float | None) -> tuple[list[int], float]:

@@ -25,6 +25,16 @@ def test_tables_and_files(tmp_path, capsys):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["numbers.csv", "scenes.png"]
 
 
+def test_one_scene_gives_no_intervals(capsys):
+    assert main(["--networks", "plain", "--scenes", "1", "--maskings", "avg", "--shape", "grown", "--grow", "1"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("1 scene a network")
+    assert "One gives no intervals." in out
+    assert "bootstrap" not in out
+    assert "nan" not in out
+    assert "(." not in out
+
+
 def test_shapley_values(capsys):
     assert main(["--networks", "plain", "--scenes", "2", "--maskings", "zero", "--shapley"]) == 0
     out = capsys.readouterr().out
@@ -48,6 +58,7 @@ def test_training(tmp_path, capsys):
         (["--networks", "vgg"], "unknown network 'vgg'"),
         (["--weights", "nowhere"], "unknown set of weights 'nowhere'"),
         (["--scenes", "0"], "must be at least 1, got 0"),
+        (["--grow", "3"], "--grow 3 is for --shape grown or --picture: with --shape exact leave it out"),
         (["--csv", "numbers.txt"], "expected a file that ends in .csv"),
         (["--csv", "nowhere/numbers.csv"], "'nowhere' is not a folder"),
         (["train", "--seed", "0"], "the following arguments are required: --out"),

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from captum_ad.benchmarks.scenes import PARTS, draw, scene, visible
-from captum_ad.benchmarks.scenes.looks import CLASSES, LOOKS, STRAY, classes, definition
+from captum_ad.benchmarks.scenes.looks import CLASSES, LOOKS, STRAY, classes
 from captum_ad.benchmarks.scenes.pieces import SHAPES, Look, Piece, rendered
 from captum_ad.benchmarks.scenes.shapley import subsets
 
@@ -95,8 +95,12 @@ class TestClasses:
                 assert len({getattr(look, name) for look in looks}) == len(looks)
             assert not {look.shape for look in looks} & set(STRAY)
 
-    def test_other_classes_are_other_scenes(self):
-        assert len({definition(seed) for seed in range(10)}) == 10
+
+def test_seeds_that_are_none():
+    for seed in (-1, 1.5, True, "1"):
+        for given in ({"seed": seed}, {"seed": (0, seed)}, {"seed": 0, "classes_seed": seed}):
+            with pytest.raises(ValueError, match="seed must be a whole number of at least 0"):
+                scene(**given)
 
 
 class TestBackgrounds:

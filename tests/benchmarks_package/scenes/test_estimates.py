@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from captum_ad.benchmarks.scenes.estimates import PerScene, estimate, mean_of, rank_correlations, relative
+from captum_ad.benchmarks.scenes.estimates import Estimate, PerScene, estimate, mean_of, rank_correlations, relative
 
 
 def test_relative_is_the_ratio_of_norms():
@@ -46,6 +46,28 @@ def test_constant_rows():
     constant, rising = np.ones((1, 5)), np.arange(5.0)[None]
     assert rank_correlations(constant, rising) == 0
     assert np.isnan(rank_correlations(rising, constant))
+
+
+def test_one_scene_gives_no_interval():
+    one = mean_of(np.array([0.25]))
+    found = estimate(one)
+    assert (found.value, str(found)) == (0.25, ".25")
+    assert np.isnan([found.low, found.high]).all()
+    assert str(estimate(one, mean_of(np.array([0.5])))) == "−.25"
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ((0.25, 0.2, 0.304), ".25 (.20–.30)"),
+        ((1.2, 1.14, 1.254), "1.20 (1.14–1.25)"),
+        ((-0.025, -0.03, -0.02), "−.03 (−.03 to −.02)"),
+        ((0.01, -0.02, 0.04), ".01 (−.02 to .04)"),
+        ((np.nan, np.nan, np.nan), "–"),
+    ],
+)
+def test_in_words(values, text):
+    assert str(Estimate(*values)) == text
 
 
 def test_nothing_to_measure_by():

@@ -143,6 +143,9 @@ class TestOptions:
         model = reader_of(scene(0), 0)
         with pytest.raises(ValueError, match="scenes is empty"):
             removal_truth(model, [], ["zero"])
+        for size in (0, -1, 2.0):
+            with pytest.raises(ValueError, match="batch_size must be a positive integer"):
+                removal_truth(model, [scene(0)], ["zero"], batch_size=size)
         with pytest.raises(ValueError, match="unknown mask shape"):
             removal_truth(model, [scene(0)], ["zero"], shape="disc")
         with pytest.raises(ValueError, match="train mode"):
@@ -163,6 +166,14 @@ class TestRightScenes:
         always_zero = Reader(torch.zeros(12, 3, 64, 64))
         with pytest.raises(ValueError, match="the network gets 0 of 20 whole scenes right, 1 are needed"):
             right_scenes(always_zero, 1, classes_seed=0)
+
+    def test_bad_backgrounds_and_seeds(self):
+        model = reader_of(scene(0), 0)
+        with pytest.raises(ValueError, match="background is empty: give one at least"):
+            right_scenes(model, 1, classes_seed=0, background=[])
+        for seed in (-1, 1.5):
+            with pytest.raises(ValueError, match="seed must be a whole number"):
+                right_scenes(model, 1, classes_seed=0, seed=seed)
 
     @pytest.mark.parametrize("count", [0, -1, True])
     def test_bad_counts(self, count):

@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+import dataclasses
+import importlib
+
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from captum_ad.benchmarks.scenes import NETWORKS, draw, load_network, save_network, scene, train, weights
+from captum_ad.benchmarks.scenes import (
+    NETWORKS,
+    behind,
+    draw,
+    drawing,
+    load_network,
+    save_network,
+    scene,
+    train,
+    weights,
+)
 from captum_ad.benchmarks.scenes.behind import BACKGROUNDS
-from captum_ad.benchmarks.scenes.looks import definition
+from captum_ad.benchmarks.scenes.definition import definition, same_scenes
 from captum_ad.benchmarks.scenes.networks import network
 from captum_ad.benchmarks.scenes.training import accuracy, drawn, whole
 from captum_ad.benchmarks.scenes.weights import SETS
 
-ABOUT = {"format": "1", "network": "mobile", "seed": "1", "scenes": definition(1), "accuracy": "0.99"}
+definitions = importlib.import_module("captum_ad.benchmarks.scenes.definition")
+ABOUT = {"format": "2", "network": "mobile", "seed": "1", "scenes": definition(1), "accuracy": "0.99"}
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -41,11 +55,17 @@ def test_written_and_read_again(tmp_path):
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"format": "0"}, "have format '0', expected '1': train them again"),
+        ({"format": "1"}, "have format '1', expected '2': train them again"),
         ({"scenes": "another"}, "were trained on other scenes"),
         ({"seed": "2"}, "were trained on other scenes"),
         ({"network": "plain"}, "are those of 'plain', expected 'mobile'"),
+        ({"scenes": "5"}, "were trained on other scenes"),
+        ({"scenes": definition(1)[:-3]}, "were trained on other scenes"),
         ({"accuracy": None}, "do not say their accuracy"),
+        ({"seed": "x"}, "say seed 'x' and accuracy '0.99', expected a whole number and a share: train them again"),
+        ({"seed": "-1"}, "say seed '-1'"),
+        ({"accuracy": "high"}, "say seed '1' and accuracy 'high'"),
+        ({"accuracy": "nan"}, "say seed '1' and accuracy 'nan'"),
     ],
 )
 def test_other_weights_are_refused(tmp_path, changed, message):
@@ -54,6 +74,48 @@ def test_other_weights_are_refused(tmp_path, changed, message):
     save_file(tensors, tmp_path / "mobile.safetensors", about)
     with pytest.raises(ValueError, match=message):
         load_network("mobile", tmp_path)
+
+
+class TestDefinition:
+    def test_other_classes_are_other_scenes(self):
+        found = [definition(seed) for seed in range(6)]
+        assert [same_scenes(one, other) for one in found for other in found] == [
+            i == k for i in range(6) for k in range(6)
+        ]
+
+    @pytest.mark.parametrize(
+        ("module", "name", "change"),
+        [
+            (drawing, "COLOURS", lambda colours: colours[:3]),
+            (drawing, "STRAY", lambda shapes: shapes[::-1]),
+            (drawing, "PLACES", lambda places: [(right, down + 1) for right, down in places]),
+            (drawing, "LOOKS", lambda looks: [part[::-1] for part in looks]),
+            (behind, "_textured", lambda textured: lambda smooth, generator: smooth),
+            (
+                drawing,
+                "rendered",
+                lambda rendered: lambda piece: rendered(dataclasses.replace(piece, angle=piece.angle + 0.1)),
+            ),
+        ],
+    )
+    def test_drawing_otherwise_is_another_definition(self, monkeypatch, module, name, change):
+        before = definition(1)
+        monkeypatch.setattr(module, name, change(getattr(module, name)))
+        definition.cache_clear()
+        drawing._layers.cache_clear()
+        after = definition(1)
+        definition.cache_clear()
+        drawing._layers.cache_clear()
+        assert not same_scenes(before, after)
+
+    def test_the_last_digits_of_another_processor_are_not(self, monkeypatch):
+        before, rounded = definition(1), drawing.draw
+        monkeypatch.setattr(definitions, "draw", lambda one: rounded(one) * (1 + 1e-5))
+        definition.cache_clear()
+        after = definition(1)
+        definition.cache_clear()
+        assert before != after
+        assert same_scenes(before, after)
 
 
 def test_weights_that_do_not_fit_are_refused(tmp_path):

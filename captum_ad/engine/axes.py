@@ -1,0 +1,313 @@
+"""What the dimensions of a tensor are: samples, channels, positions, or one value for all positions.
+
+Every tensor that is computed from features has axes. They are followed through each operation and never guessed
+from sizes, so that two spellings of one network have the same masks.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
+from functools import cached_property, lru_cache
+from itertools import groupby
+from typing import NamedTuple
+
+
+class Role(Enum):
+    """What one index of a dimension stands for."""
+
+    SAMPLE = "sample"
+    POSITION = "position"
+    CHANNEL = "channel"
+    BRANCH = "branch"  # one of several maps that were stacked
+    STATISTIC = "statistic"  # nothing: there is one value for all of them
+    UNKNOWN = "unknown"
+
+
+class Atom(NamedTuple):
+    """A dimension, or a factor of one that was merged: `size` indices of one role."""
+
+    role: Role
+    size: int
+
+
+Axis = tuple[Atom, ...]
+"""A dimension: its factors, outermost first, whose sizes multiply to its own."""
+
+
+Pick = tuple[Role, int | None]
+
+
+@dataclass(frozen=True)
+class Axes:
+    """What the dimensions of a tensor are.
+
+    Parameters
+    ----------
+    dims : tuple of Axis
+        One per dimension.
+    picks : tuple of (Role, int or None)
+        What single indices were taken of, in dimensions that are gone since, and which ones (None: several met).
+    scores : bool
+        Whether it says of positions how much they attend to positions.
+    mixed : bool
+        Whether it was computed from several samples of the batch.
+    """
+
+    dims: tuple[Axis, ...]
+    picks: tuple[Pick, ...] = ()
+    scores: bool = False
+    mixed: bool = False
+
+    @cached_property
+    def shape(self) -> tuple[int, ...]:
+        """The sizes of the dimensions."""
+        return tuple(math.prod(atom.size for atom in axis) for axis in self.dims)
+
+    @cached_property
+    def samples(self) -> frozenset[int]:
+        """The dimensions that hold several samples, counted from the last one (-1)."""
+        return self._with(Role.SAMPLE, smallest=2)
+
+    @cached_property
+    def positions(self) -> frozenset[int]:
+        """The dimensions that hold positions, counted from the last one (-1)."""
+        return self._with(Role.POSITION, smallest=0)
+
+    @property
+    def sample(self) -> int | None:
+        """Which sample of the batch the tensor belongs to, if it was picked out of the batch."""
+        return next((index for role, index in self.picks if role is Role.SAMPLE), None)
+
+    @property
+    def picked(self) -> bool:
+        """Whether it is one position that was picked out of several: it is no statistic, and no map either."""
+        return any(role in (Role.POSITION, Role.UNKNOWN) for role, _ in self.picks)
+
+    @property
+    def is_vector(self) -> bool:
+        """Whether no position is left, but in the last dimension: a vector for each sample."""
+        return not self.picked and all(atom.role in _NO_PLACE for one in self.dims[:-1] for atom in one)
+
+    def sample_numbers(self, dims: int) -> tuple[int, list[int], int] | None:
+        """Along which dimension the samples are, which one each of its indices belongs to, and how many there are.
+
+        None if they are in no dimension, or in several.
+        """
+        held = [d for d, one in enumerate(self.dims) if any(atom.role is Role.SAMPLE for atom in one)]
+        if len(held) != 1 or len(self.dims) != dims or sum(a.role is Role.SAMPLE for a in self.dims[held[0]]) != 1:
+            return None
+        one = self.dims[held[0]]
+        at = next(i for i, atom in enumerate(one) if atom.role is Role.SAMPLE)
+        inner, size = math.prod(atom.size for atom in one[at + 1 :]), one[at].size
+        return held[0], [j // max(inner, 1) % max(size, 1) for j in range(self.shape[held[0]])], size
+
+    def _with(self, role: Role, smallest: int) -> frozenset[int]:
+        found = (any(atom.role is role and atom.size >= smallest for atom in axis) for axis in self.dims)
+        return frozenset(dim - len(self.dims) for dim, there in enumerate(found) if there)
+
+    def role(self, dim: int) -> Role:
+        """The role of a dimension; that of merged ones is unknown."""
+        return role_of(self.dims[dim])
+
+
+_NO_PLACE = frozenset((Role.SAMPLE, Role.CHANNEL, Role.BRANCH, Role.STATISTIC))
+
+
+def axis(role: Role, size: int) -> Axis:
+    """A dimension of one role."""
+    return (Atom(role, size),)
+
+
+def role_of(of: Axis) -> Role:
+    """The role that all factors of a dimension have; else unknown."""
+    roles = {atom.role for atom in of if atom.size != 1} or {atom.role for atom in of}
+    return roles.pop() if len(roles) == 1 else Role.UNKNOWN
+
+
+def joined(atoms: Iterable[Atom]) -> Axis:
+    """One dimension made of several, in the shortest way to write it."""
+    given = tuple(atoms)
+    wide = [atom for atom in given if atom.size != 1]
+    if not wide:
+        return given[:1] or axis(Role.STATISTIC, 1)
+    return tuple(Atom(role, math.prod(a.size for a in run)) for role, run in groupby(wide, key=lambda atom: atom.role))
+
+
+def resized(of: Axis, size: int, *, contiguous: bool = False) -> Axis:
+    """A dimension of which another number of indices is left; `contiguous`: these follow one another."""
+    if math.prod(atom.size for atom in of) == size:
+        return of
+    role = role_of(of)
+    inner = math.prod(atom.size for atom in of[1:])
+    if role is Role.UNKNOWN and contiguous and inner and size % inner == 0 and size // inner > 1:
+        return joined((of[0]._replace(size=size // inner), *of[1:]))
+    return axis(Role.UNKNOWN if role is Role.SAMPLE and not contiguous and inner != 1 else role, size)
+
+
+@lru_cache(maxsize=4096)
+def reshaped_axes(axes: Axes, shape: tuple[int, ...]) -> Axes:
+    """The axes after a reshape: dimensions are merged and split."""
+    dims: list[Axis] = [axis(Role.STATISTIC, size) for size in shape]
+    picks = axes.picks
+    for ins, outs in groups(axes.shape, shape):
+        given = [axes.dims[dim] for dim in ins]
+        if all(axes.shape[dim] == 1 for dim in ins):
+            for dim, one in zip(outs, given):
+                dims[dim] = one
+            gone = given[len(outs) :]
+            if axes.sample is None and any(atom.role is Role.SAMPLE for one in gone for atom in one):
+                picks = (*picks, (Role.SAMPLE, 0))  # the only one
+            continue
+        parts = _split([atom for one in given for atom in one], [shape[dim] for dim in outs])
+        for dim, part in zip(outs, parts):
+            dims[dim] = part
+    return replace(axes, dims=tuple(dims), picks=picks)
+
+
+def _split(atoms: Sequence[Atom], sizes: Sequence[int]) -> list[Axis]:
+    """Factors shared out to dimensions of these sizes; all of them unknown if they do not fit."""
+    left = [atom for atom in reversed(atoms) if atom.size != 1]
+    found: list[Axis] = []
+    for size in sizes:
+        taken, room = [], size
+        while room > 1 and left:
+            atom = left.pop()
+            part = math.gcd(atom.size, room) if atom.size > room else atom.size
+            if not part or room % part or (part < atom.size and part != room):
+                role = role_of(tuple(atoms))
+                return [axis(role, size) for size in sizes]
+            taken.append(atom._replace(size=part))
+            if part < atom.size:
+                left.append(atom._replace(size=atom.size // part))
+            room //= part
+        found.append(joined(taken))
+    return found
+
+
+def groups(old: Sequence[int], new: Sequence[int]) -> Iterator[tuple[range, range]]:
+    """Runs of dimensions that a reshape turns into one another: the shortest ones with as many elements."""
+    if math.prod(old) == 0:
+        yield range(len(old)), range(len(new))
+        return
+    i = j = 0
+    while i < len(old) or j < len(new):
+        first, onto = i, j
+        size = goal = 1
+        if i < len(old):
+            size, i = old[i], i + 1
+        if j < len(new):
+            goal, j = new[j], j + 1
+        while size != goal:
+            if size < goal:
+                size, i = size * old[i], i + 1
+            else:
+                goal, j = goal * new[j], j + 1
+        yield range(first, i), range(onto, j)
+
+
+def permuted(axes: Axes, order: Sequence[int]) -> Axes:
+    """The axes when dimensions change places."""
+    return replace(axes, dims=tuple(axes.dims[dim] for dim in order))
+
+
+def without(axes: Axes, dim: int, index: int | None = None) -> Axes:
+    """The axes when one index of a dimension is taken, which is then gone."""
+    gone = axes.dims[dim]
+    rest = axes.dims[:dim] + axes.dims[dim % len(axes.dims) + 1 :]
+    role = role_of(gone)
+    if role is Role.SAMPLE and any(atom.role is Role.SAMPLE for one in rest for atom in one):
+        role = Role.UNKNOWN  # the samples are spread over several dimensions
+    if role is Role.STATISTIC or (role is Role.POSITION and axes.shape[dim] == 1):
+        return replace(axes, dims=rest)
+    return replace(axes, dims=rest, picks=(*axes.picks, (role, index)))
+
+
+def expanded(axes: Axes, shape: Sequence[int]) -> Axes:
+    """The axes after broadcasting to a shape: what is new has one value for all of it."""
+    new = len(shape) - len(axes.dims)
+    dims = [axis(Role.STATISTIC, size) for size in shape[:new]]
+    dims += [resized(one, size) for one, size in zip(axes.dims, shape[new:])]
+    return replace(axes, dims=tuple(dims))
+
+
+def reduced(axes: Axes, dims: Iterable[int], keepdim: bool) -> Axes:
+    """The axes when these dimensions, counted from the first, are reduced to one value each."""
+    over = set(dims)
+    mixed = axes.mixed or any(dim - len(axes.dims) in axes.samples for dim in over)
+    if keepdim:
+        left = [axis(Role.STATISTIC, 1) if dim in over else one for dim, one in enumerate(axes.dims)]
+    else:
+        left = [one for dim, one in enumerate(axes.dims) if dim not in over]
+    return replace(axes, dims=tuple(left), scores=False, mixed=mixed)
+
+
+@lru_cache(maxsize=4096)
+def merged(operands: tuple[Axes, ...], shape: tuple[int, ...]) -> Axes:
+    """The axes of a result that is made of operands element by element, broadcast to `shape`."""
+    dims = []
+    for back, size in zip(range(-len(shape), 0), shape):
+        ones = [axes.dims[back] for axes in operands if -back <= len(axes.dims)]
+        sizes = [math.prod(atom.size for atom in one) for one in ones]
+        wide = [one for one, own in zip(ones, sizes) if own == size] or ones
+        dims.append(resized(_chosen(wide), size) if wide else axis(Role.STATISTIC, size))
+    return Axes(
+        tuple(dims),
+        common_picks(operands),
+        any(axes.scores for axes in operands),
+        any(axes.mixed for axes in operands),
+    )
+
+
+def common_picks(operands: Iterable[Axes]) -> tuple[Pick, ...]:
+    """What indices were taken of, of one or several operands."""
+    given = sorted({axes.picks for axes in operands}, key=len)
+    if not given:
+        return ()
+    longest = given[-1]
+    for picks in given:
+        if [role for role, _ in picks] != [role for role, _ in longest[: len(picks)]]:
+            return (*longest, (Role.UNKNOWN, None))
+    same = [{picks[i][1] for picks in given if len(picks) > i} for i in range(len(longest))]
+    return tuple((role, index if len(same[i]) == 1 else None) for i, (role, index) in enumerate(longest))
+
+
+_RANK = [Role.UNKNOWN, Role.STATISTIC, Role.BRANCH, Role.CHANNEL, Role.POSITION, Role.SAMPLE]
+
+
+def _chosen(ones: Sequence[Axis]) -> Axis:
+    """The axis that says most: of a map beside a statistic, the map's."""
+    return max(ones, key=lambda one: (max(_RANK.index(atom.role) for atom in one), role_of(one) is not Role.UNKNOWN))
+
+
+def mixes_samples(operands: Sequence[Axes]) -> bool:
+    """Whether an operation on these, element by element, brings different samples together."""
+    places = {axes.samples for axes in operands if axes.samples}
+    alone = {axes.sample for axes in operands if axes.sample is not None}
+    if len(places) > 1 or len(alone) > 1 or (places and alone):
+        return True
+    apart = any(not axes.mixed and (axes.samples or axes.sample is not None) for axes in operands)
+    return apart and any(axes.mixed for axes in operands)
+
+
+def is_statistic_of(x: Axes, other: Axes) -> bool | None:
+    """Whether one operand has one value for all positions of another along some dimension; None if nobody can tell.
+
+    Such an operand (a pooled vector, a gate, the mean of each row) has no position of its own there: it neither
+    revives a dead position of the other one nor counts as a contribution. Nor does a bias beside attention scores.
+    """
+    if other.scores and not x.scores:
+        return True
+    if x.picked or x.scores:
+        return False
+    if not other.positions:
+        unclear = any(atom.role is Role.UNKNOWN and atom.size > 1 for one in other.dims for atom in one)
+        return None if unclear and x.is_vector else False
+    unknown = {
+        d - len(x.dims) for d, one in enumerate(x.dims) if any(a.role is Role.UNKNOWN and a.size > 1 for a in one)
+    }
+    if unknown & other.positions:
+        return None
+    return x.positions < other.positions

@@ -1,0 +1,87 @@
+"""What is given to a comparison: images, methods and maskings, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from captum_ad.attributions import METHODS
+from captum_ad.errors import UnknownNameError
+from captum_ad.painted import MaskedForward
+from captum_ad.scoring import one_input
+
+Method = str | Callable[[MaskedForward, Tensor, Any], Tensor]
+"""A name of :data:`captum_ad.attributions.METHODS`, or a function of (forward, x, target)."""
+
+
+def named_images(images: Mapping[str, Tensor] | Sequence[Tensor] | Tensor) -> dict[str, Tensor]:
+    """Inputs of shape (1, C, *spatial) by name; their numbers are the names of those without.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If there is none, one is no single input, or two have names that are written alike.
+    """
+    named = dict(images) if isinstance(images, Mapping) else {str(i): image for i, image in enumerate(images)}
+    if not named:
+        raise ValueError("there are no images to compare on")
+    shaped = {}
+    for name, image in named.items():
+        if not isinstance(image, Tensor):
+            raise TypeError(f"image {name!r} is {type(image).__name__}, expected a tensor, the model's input")
+        if str(name) in shaped:
+            raise ValueError(f"two images are called {str(name)!r}, which files cannot tell apart: rename one of them")
+        shaped[str(name)] = image[None] if image.dim() == 3 else image
+        one_input(shaped[str(name)])
+    return shaped
+
+
+def checked_seed(seed: int) -> int:
+    """A seed, if it is one.
+
+    Raises
+    ------
+    ValueError
+        If it is no whole number of at least 0.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
+        raise ValueError(f"seed must be a whole number of at least 0, got {seed!r}")
+    return int(seed)
+
+
+def by_name(given: Sequence[Any] | Mapping[str, Any], what: str) -> dict[str, Any]:
+    """Things by name; names stand for themselves.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If there is none, or one without a name.
+    """
+    if isinstance(given, str):
+        raise TypeError(f"expected a list of {what}s, got the string {given!r}: write [{given!r}]")
+    if not isinstance(given, Mapping) and not all(isinstance(name, str) for name in given):
+        raise TypeError(f"{what}s that are no names need some: give a mapping, e.g. {{'mine': …}}")
+    named = dict(given) if isinstance(given, Mapping) else {name: name for name in given}
+    if not named:
+        raise ValueError(f"name one {what} at least")
+    return named
+
+
+def named_methods(given: Sequence[str] | Mapping[str, Method]) -> dict[str, Method]:
+    """Methods by name.
+
+    Raises
+    ------
+    UnknownNameError, TypeError
+        If there is no such method, or it is no function.
+    """
+    named = by_name(given, "method")
+    for method in named.values():
+        if isinstance(method, str) and method not in METHODS:
+            raise UnknownNameError("method", method, METHODS)
+        if not isinstance(method, str) and not callable(method):
+            raise TypeError(f"a method is a name or a function of (forward, x, target), got {type(method).__name__}")
+    return named

@@ -61,7 +61,8 @@ class BaselineForward(Answering):
     ) -> None:
         super().__init__()
         if isinstance(model, (ADForward, BaselineForward)):
-            raise TypeError(f"the model is a {type(model).__name__} already: wrap its .model")
+            kind = "an ADForward" if isinstance(model, ADForward) else "a BaselineForward"
+            raise TypeError(f"the model is {kind} already: wrap its .model")
         if not isinstance(model, nn.Module):
             raise TypeError(f"expected a torch.nn.Module, got {type(model).__name__}; wrap your function in a module")
         if isinstance(baseline, str):
@@ -187,7 +188,8 @@ def masked_forward(model: nn.Module, masking: Masking) -> MaskedForward:
     True
     """
     if isinstance(model, MaskedForward):
-        raise TypeError(f"the model is a {type(model).__name__} already, with a masking of its own: give its .model")
+        kind = "an ADForward" if isinstance(model, ADForward) else "a BaselineForward"
+        raise TypeError(f"the model is {kind} already, with a masking of its own: give its .model")
     if isinstance(masking, MaskRule):
         return ADForward(model, masking)
     if isinstance(masking, str) and masking.startswith("ad:"):

@@ -81,6 +81,11 @@ class MaskRule:
         """
         if not isinstance(name, str):
             raise TypeError(f"a rule's name is a string, got {type(name).__name__}: a MaskRule needs no naming")
+        if name.startswith("ad:"):
+            raise ValueError(
+                f"rule {name!r}: 'ad:' tells rules from baselines where both have names; a rule alone is "
+                f"{name.removeprefix('ad:')!r}"
+            )
         if "=" not in name:
             if name not in PRESETS:
                 raise UnknownNameError("rule", name, PRESETS)

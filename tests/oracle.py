@@ -163,15 +163,25 @@ class Window:
         return furthest
 
 
-def attribute(x: Map, values: Tensor, window: Window, channels: Callable[[int], Iterable[int]], knobs: Knobs) -> Map:
-    """Definition 4 for an operation on windows; `channels` says which ones an output channel reads."""
+def attribute(
+    x: Map,
+    values: Tensor,
+    window: Window,
+    channels: Callable[[int], Iterable[int]],
+    knobs: Knobs,
+    places: int = 1,
+) -> Map:
+    """Definition 4 for an operation on windows; `channels` says which ones an output channel reads.
+
+    As many positions as `places` are merged into the channels, as their inner factor.
+    """
 
     @cache
     def counts_of(n: int, group: Index, out: Index) -> tuple[int, int, bool]:
         def count(positions: Positions) -> tuple[int, int]:
             kept = features = 0
-            for position in positions:
-                elements = [(n, c, *position) for c in group]
+            for position, place in itertools.product(positions, range(places)):
+                elements = [(n, c, *position) for c in group if c % places == place]
                 kept += any(element in x.kept for element in elements)
                 features += any(element in x.feature for element in elements)
             return kept, features

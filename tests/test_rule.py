@@ -61,6 +61,11 @@ def test_a_name_is_a_string(name: Any) -> None:
         MaskRule.named(name)
 
 
+def test_names_of_tables_are_understood() -> None:
+    with pytest.raises(ValueError, match="a rule alone is 'no-growth'"):
+        MaskRule.named("ad:no-growth")
+
+
 @pytest.mark.parametrize("name", ["growth=", "growth=none,growth=none", "growth=none,sum"])
 def test_badly_written_knobs(name: str) -> None:
     with pytest.raises(ValueError, match="each knob once, as KNOB=VALUE"):

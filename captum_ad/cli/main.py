@@ -52,6 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(stop.code or 0)
     except KeyboardInterrupt:
         left = f"the same command goes on from {str(resume)!r}" if resume else "nothing was written"
+        if resume is None and words[:1] == ["rules"]:
+            left += "; with --resume FILE.csv it can be interrupted and go on"
         print(f"{PROGRAM}: interrupted, {left}", file=sys.stderr)
         return INTERRUPTED
     except torch.OutOfMemoryError as error:

@@ -209,6 +209,11 @@ class Windows:
     def _of_features(self) -> Any:
         return WeakIdKeyDictionary()
 
+    def beside(self, places: int) -> Windows:
+        """The same windows over positions of which each is made of several, in one more dimension in front."""
+        every = torch.ones(1, places, device=self.reads[0].device)
+        return Windows([every, *self.reads], [every, *self.covers])
+
     @cached_property
     def everything(self) -> bool:
         """Whether there is one output position, and it is computed from all input positions."""
@@ -292,20 +297,28 @@ def reduce_positions(mask: FeatureMask, shape: Sequence[int], dims: Sequence[int
     return Attribution(kept, features, renewed(exceeds(kept, features, tau), features))
 
 
-def any_of_channels(part: Tensor, dim: int, axis: Axis) -> Tensor:
-    """Whether any channel is, at each of the positions that are merged into a dimension."""
+def places_of(mask: FeatureMask, dim: int, axis: Axis) -> FeatureMask:
+    """The mask of the positions that are merged into a dimension: kept where any of the channels there is.
+
+    A position counts once, however many channels it has. Without positions among them, one is left for all.
+    """
     places = [i for i, atom in enumerate(axis) if atom.role is Role.POSITION]
-    channels = [dim + i for i in range(len(axis)) if i not in places]
-    split = part.unflatten(dim, [atom.size for atom in axis])
-    return split.any(tuple(channels), keepdim=True).flatten(dim, dim + len(axis) - 1) if channels else part
+    channels = tuple(dim + i for i in range(len(axis)) if i not in places)
+
+    def any_of_channels(part: Tensor) -> Tensor:
+        if part.shape[dim] == 1:
+            return part
+        split: Tensor = part.unflatten(dim, [atom.size for atom in axis])
+        return (split.any(channels, keepdim=True) if channels else split).flatten(dim, dim + len(axis) - 1)
+
+    return mask.map(any_of_channels)
 
 
 def mixed_channels(mask: FeatureMask, dim: int, axis: Axis, tau: float) -> FeatureMask:
-    """M' = 1(Φ > τ) where a dimension is reduced: a position counts once, whichever of its channels are kept."""
-    if tau and mask.feature is None and any(atom.role is Role.POSITION for atom in axis):
-        mask = FeatureMask(any_of_channels(mask.kept, dim, axis))
-        return reduce_positions(mask, mask.kept.shape, [dim], tau).mask
-    return reduce_positions(mask, mask.kept.shape, [dim], tau=0.0).mask
+    """M' = 1(Φ > τ) where a dimension of channels, and of the positions merged into it, is reduced."""
+    places = places_of(mask, dim, axis)
+    counts = tau if places.kept.shape[dim] > 1 else 0.0
+    return reduce_positions(places, places.kept.shape, [dim], counts).mask
 
 
 def exceeds(kept: Tensor, features: Tensor, tau: float) -> Tensor:

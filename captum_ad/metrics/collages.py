@@ -185,6 +185,11 @@ def make_collages(
                     classes.setdefault(int(target), []).append(i)
     count = sum(map(len, classes.values()))
     who = f"{count} of {len(stacked)} images, of {len(classes)} classes, with a confidence of at least {least:g}"
+    if not classes:
+        raise ValueError(
+            f"the model is right about none of {len(stacked)} images with a confidence of at least {least:g}: are the "
+            "targets indices of its classes, and the images prepared as for its training?"
+        )
     if len(classes) < cells:
         raise ValueError(
             f"the model is right about {who}, and a grid {grid[0]} × {grid[1]} takes {cells} different classes: give "

@@ -7,6 +7,9 @@ from collections.abc import Mapping, Sequence
 from captum_ad.painted import MASKING_VALUES, Masking
 from captum_ad.rule import PRESETS, MaskRule
 
+DEFAULT = "ad:no-growth-mean"
+"""What an ADForward does if no rule is named."""
+
 UNMASKED = "none"
 """What stands in records where nothing is missing."""
 

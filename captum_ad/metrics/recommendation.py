@@ -194,6 +194,12 @@ class _Trial:
         patch = max(1, round(min(height, width) * 16 / 224)) if self.patch is None else self.patch
         scattered = present_masks(x, self.shares, "patches", patch=patch, seed=(self.seed, index))
         masks = {there(level): mask for level, mask in zip(self.shares, scattered)}
+        for level, mask in zip(self.shares, scattered):
+            if mask.all() or not mask.any():
+                raise ValueError(
+                    f"patches of {patch} pixels are too large for an image of {height} × {width}: {100 * level:g} % of "
+                    f"them are {'all' if mask.all() else 'none'}. Give a smaller patch"
+                )
         masks[MIDDLE] = present_masks(x, [0.25], "centre")[0]
         if box is not None:
             masks[ALONE] = _inside(box, x)

@@ -85,7 +85,12 @@ class Known:
         known = read_records(self.path)
         if known is None:
             return []
-        if set(COLUMNS) - set(known.columns) or set(known["run"]) - {self.run}:
+        if set(COLUMNS) - set(known.columns):
+            raise ValueError(
+                f"{str(self.path)!r} holds no records of a recommendation: expected the columns {', '.join(COLUMNS)}, "
+                f"got {', '.join(map(str, known.columns))}. Choose another file"
+            )
+        if set(known["run"]) - {self.run}:
             raise ValueError(
                 f"{str(self.path)!r} has records of other settings or weights: choose another file, or delete it"
             )

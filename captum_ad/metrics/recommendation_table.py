@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from captum_ad.extras import needed
-from captum_ad.metrics.masking_names import UNMASKED
+from captum_ad.metrics.masking_names import DEFAULT, UNMASKED
 from captum_ad.metrics.recommendation_plot import plot_recommendation
 from captum_ad.metrics.recommendation_statistics import DECIMALS, LEAST, beaten, bootstrapped
 from captum_ad.metrics.recommendation_text import call, interval, listed, number
@@ -40,7 +40,7 @@ def there(share: float) -> str:
     return f"{100 * share:g} % there"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Recommendation:
     """How much missing parts disturb a network under each masking, and which masking disturbs it least.
 
@@ -70,6 +70,10 @@ class Recommendation:
     shares: tuple[float, ...]
     labelled: bool
     seed: int
+
+    def __str__(self) -> str:
+        """The table, on what it stands, and what to use."""
+        return f"{self.markdown()}\n\n{self.notes}\n\n{self.sentence}"
 
     @cached_property
     def count(self) -> int:
@@ -135,7 +139,12 @@ class Recommendation:
             paint, better = self.reference, ""
             if is_ad(first) and not is_ad(paint) and all(self._beaten([(one, paint) for one in near])):
                 better = f" All of them are better than the best paint ({paint}, {number(means[paint])})."
-            return f"No clear winner: {listed(near)} are within noise ({scores}).{better}"
+            use = "keep the default, ADForward(model)"
+            if DEFAULT not in near:
+                use = f"take {call(first, self.maskings[first])}"
+            return (
+                f"No clear winner: {listed(near)} are within noise ({scores}).{better} Try more photographs, or {use}."
+            )
         side = [masking for masking in self.ranking[1:] if is_ad(masking) != is_ad(first)]
         other, role = (side[0], "best paint" if is_ad(first) else "best AD rule") if side else (second, "runner-up")
         share = min(self.shares, key=lambda level: abs(level - 0.5))

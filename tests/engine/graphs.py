@@ -27,9 +27,13 @@ CHANNELS, HEIGHT, WIDTH = 4, 6, 5
 
 
 def conv(
-    kernel: int | tuple[int, int] = 3, fan_in: int = CHANNELS, fan_out: int = CHANNELS, **kwargs: object
+    kernel: int | tuple[int, int] = 3,
+    fan_in: int = CHANNELS,
+    fan_out: int = CHANNELS,
+    places: int = 1,
+    **kwargs: object,
 ) -> Operation:
-    return Convolution(nn.Conv2d(fan_in, fan_out, kernel, **kwargs))
+    return Convolution(nn.Conv2d(fan_in, fan_out, kernel, **kwargs), places)
 
 
 def upconv(kernel: int, **kwargs: object) -> Operation:

@@ -43,6 +43,10 @@ class Applied(Operation):
 class Convolution(Layer):
     """A convolution of any kind, transposed ones too; other padding than zeros is a step of its own."""
 
+    def __init__(self, layer: nn.Module, places: int = 1) -> None:
+        super().__init__(layer)
+        self.places = places  # positions that are merged into the channels
+
     def masked(self, knobs: Knobs, *maps: Map) -> Map:
         (x,), layer = maps, self.layer
         sizes, rank, padding = x.values.shape[2:], len(layer.kernel_size), layer.padding
@@ -61,7 +65,9 @@ class Convolution(Layer):
         values = filled_border(x, reach, knobs)
         out = layer(values) if layer.padding_mode == "zeros" else _unpadded(layer, values)
         fan_in, fan_out = layer.in_channels // layer.groups, layer.out_channels // layer.groups
-        return attribute(x, out, window, lambda c: range(c // fan_out * fan_in, (c // fan_out + 1) * fan_in), knobs)
+        return attribute(
+            x, out, window, lambda c: range(c // fan_out * fan_in, (c // fan_out + 1) * fan_in), knobs, self.places
+        )
 
 
 def _unpadded(layer: nn.Module, values: Tensor) -> Tensor:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from tests.engine.operations import Applied, Combine, Move
-from tests.oracle import Index, Knobs, Map, Operation, indices, renewed
+from tests.oracle import Index, Knobs, Map, Operation, Window, indices, renewed
 
 
 class Statistic(Operation):
@@ -160,6 +161,30 @@ class Scaled(Applied):
     def masked(self, knobs: Knobs, *maps: Map) -> Map:
         (x,) = maps
         return Map(self(x.checkpoint()), x.kept, x.feature)
+
+
+class Unfold(Move):
+    """Windows laid side by side (no dilation); without growth, those are dead that cover nothing active."""
+
+    def __init__(self, kernel: tuple[int, int], stride: int = 1, padding: int = 0) -> None:
+        super().__init__(lambda x: F.unfold(x, kernel, padding=padding, stride=stride))
+        self.kernel, self.stride, self.padding = kernel, (stride, stride), (padding, padding)
+
+    def masked(self, knobs: Knobs, *maps: Map) -> Map:
+        (x,), moved = maps, super().masked(knobs, *maps)
+        if knobs.rule.growth == "window":
+            return moved
+        sizes = x.values.shape[2:]
+        per_line = [(n + 2 * p - k) // s + 1 for n, k, s, p in zip(sizes, self.kernel, self.stride, self.padding)]
+        places, each = list(indices(per_line)), self.kernel[0] * self.kernel[1]
+        covers = Window.sliding(sizes, self.kernel, self.stride, self.padding, (1, 1)).covers
+
+        def is_covered(index: Index) -> bool:
+            n, entry, place = index
+            cell = [(n, entry // each, *position) for position in covers(places[place])]
+            return any(p in x.kept for p in cell) or not any(p in x.feature for p in cell)
+
+        return replace(moved, kept=frozenset(filter(is_covered, moved.kept)))
 
 
 class Fold(Operation):

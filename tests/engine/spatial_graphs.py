@@ -27,6 +27,7 @@ from tests.engine.selections import (
     Fold,
     Select,
     Statistic,
+    Unfold,
     addcdiv,
     addcmul,
     diff,
@@ -158,11 +159,9 @@ SPATIAL_GRAPHS: dict[str, Callable[[], Graph]] = {
         for padding in ("zeros", "border", "reflection")
         for align in (True, False)
     },
-    "unfold": lambda: Graph(conv(2), move(lambda x: F.unfold(x, (2, 3), padding=1, stride=2)[..., None]), conv(1, 24)),
-    "fold": lambda: Graph(move(lambda x: F.unfold(x, 3, stride=2, padding=1)), Fold((HEIGHT, WIDTH), 3, 2, 1), conv(3)),
-    "fold, overlapping": lambda: Graph(
-        conv(3, padding=1), move(lambda x: F.unfold(x, 2)), Fold((HEIGHT, WIDTH), 2, 1, 0), conv(3)
-    ),
+    "unfold": lambda: Graph(conv(2), Unfold((2, 3), 2, 1), move(lambda x: x[..., None]), conv(1, 24, places=6)),
+    "fold": lambda: Graph(Unfold((3, 3), 2, 1), Fold((HEIGHT, WIDTH), 3, 2, 1), conv(3)),
+    "fold, overlapping": lambda: Graph(conv(3, padding=1), Unfold((2, 2)), Fold((HEIGHT, WIDTH), 2, 1, 0), conv(3)),
     "GeM": lambda: Graph(
         Pointwise(lambda x: x.clamp(min=1e-6).pow(3)),
         AdaptivePool(nn.AdaptiveAvgPool2d(1), True),

@@ -173,7 +173,7 @@ class TestMakeCollages:
             match=r"4 of 4 images, of 3 classes, .* at least 0\.5.*4 different.*lower min",
         ):
             make_collages(by_colour(), plain(0, 0, 1, 2), n=1)
-        with pytest.raises(ValueError, match=r"0 of 7 images, of 0 classes, with a confidence of at least 0\.999"):
+        with pytest.raises(ValueError, match=r"none of 7 images with a confidence of at least 0\.999: are the targets"):
             make_collages(by_colour(scale=0.5), self.IMAGES, n=1, min_confidence=0.999)
 
     def test_too_few_images(self):

@@ -1,8 +1,10 @@
 """Names of maskings and numbers, as tables and files have them."""
 
-from captum_ad import PRESETS, MaskRule
+import torch
+
+from captum_ad import PRESETS, ADForward, MaskRule
 from captum_ad.metrics import recommend_rule
-from captum_ad.metrics.masking_names import all_maskings, masking_name, named_masking
+from captum_ad.metrics.masking_names import DEFAULT, all_maskings, masking_name, named_masking
 from captum_ad.metrics.recommendation_text import number
 from captum_ad.painted import MASKING_VALUES
 from tests.metrics.recommendation import BRIGHT, ignorant
@@ -14,6 +16,9 @@ class TestNames:
         for name in all_maskings():
             masking = named_masking(name)
             assert (masking_name(masking) if isinstance(masking, MaskRule) else masking) == name
+
+    def test_the_default_is_that_of_an_adforward(self):
+        assert masking_name(ADForward(torch.nn.Identity()).rule) == DEFAULT
 
     def test_a_rule_that_is_a_preset_is_called_so(self):
         found = recommend_rule(

@@ -135,6 +135,8 @@ class TestWinner:
         assert list(found.maskings) == all_maskings()
         assert len(found.rivals) == len(all_maskings()) - 1
         assert found.sentence.startswith("No clear winner")
+        assert found.sentence.endswith("Try more photographs, or keep the default, ADForward(model).")
+        assert str(found) == f"{found.markdown()}\n\n{found.notes}\n\n{found.sentence}"
 
     @pytest.mark.parametrize("n", [1, 5])
     def test_few_photographs_name_no_winner(self, n):

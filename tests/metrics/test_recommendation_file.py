@@ -7,6 +7,7 @@ import torch
 from captum_ad import UnknownNameError
 from captum_ad.metrics import recommend_rule
 from captum_ad.metrics.recommendation import NoneRightError
+from captum_ad.metrics.records import read_records, write_records
 from tests.metrics.models import batches
 from tests.metrics.recommendation import BRIGHT, CENTRE, GIVEN, brightness, mean_of
 
@@ -60,6 +61,13 @@ class TestFile:
         with pytest.raises(ValueError, match="has records of other settings"):
             recommend_rule(brightness(), BRIGHT, path=path, maskings=["ad:paper", "zero"])
 
+    def test_a_table_of_something_else_is_left_alone(self, suffix, tmp_path):
+        path = tmp_path / f"mine{suffix}"
+        write_records(pd.DataFrame({"file": ["cat.jpg"], "index": [281]}), path)
+        with pytest.raises(ValueError, match=r"holds no records of a recommendation.*got file, index\. Choose another"):
+            recommend_rule(brightness(), BRIGHT, path=path, maskings=["ad:paper", "zero"])
+        assert list(read_records(path)["file"]) == ["cat.jpg"]
+
 
 DAMAGES = {
     "no boolean": lambda records: records.assign(kept=["maybe", *records["kept"][1:]]),
@@ -108,6 +116,12 @@ def test_another_function_of_the_same_name_is_not_taken_for_this_one(tmp_path):
 
 
 class TestRefusals:
+    def test_patches_of_which_a_share_is_nothing_or_all(self):
+        with pytest.raises(
+            ValueError, match=r"patches of 12 pixels are too large for an image of 12 × 12: 75 % of them"
+        ):
+            recommend_rule(brightness(), BRIGHT, maskings=["zero", "avg"], patch=12)
+
     @pytest.mark.parametrize(
         ("given", "message"),
         [

@@ -54,6 +54,7 @@ def test_three_of_six_photographs_name_no_winner():
     assert found.table().query("masking == 'ad:1' and test == 'score'")["difference_low"].item() > 0
     assert (found.best, found.clear) == ("ad:1", False)
     assert found.sentence.startswith("No clear winner: ad:1 and paint 0 are within noise")
+    assert found.sentence.endswith("Try more photographs, or take ADForward(model, '1').")
 
 
 def test_it_takes_more_to_beat_many():

@@ -16,7 +16,7 @@ from captum_ad.engine.registry import register_rule
 from captum_ad.engine.rules.combination import written_mask
 from captum_ad.engine.rules.contraction import contracted
 
-_EXCLUDED = -1e4  # constants as low as this are written over the scores that attention must not see
+_EXCLUDED = -5e3  # constants as low as this are written over the scores that attention must not see
 
 
 @register_rule("softmax", "log_softmax")
@@ -35,8 +35,7 @@ def softmax(
     if mask.kept.shape[dim] == 1:
         return ad.emit(op(input, dim, *args, **kwargs), mask)
     x = input.masked_fill(mask.dead, -math.inf)
-    nothing = torch.where(mask.kept.any(dim, keepdim=True), -math.inf, _EXCLUDED)
-    empty = (x.detach().amax(dim, keepdim=True) <= nothing) & mask.dead.any(dim, keepdim=True)
+    empty = (x.detach().amax(dim, keepdim=True) <= _EXCLUDED) & mask.dead.any(dim, keepdim=True)
     out = op(x.masked_fill(empty, 0), dim, *args, **kwargs).masked_fill(empty, 0)
     return ad.emit(out, _without(mask, empty))
 
@@ -83,7 +82,7 @@ def _allowed(live: Tensor, given: Tensor | None, dtype: torch.dtype) -> tuple[Te
         return after | (before & empty), empty
     given = given.to(dtype)
     after = torch.where(live, given, -math.inf)
-    empty = (given > -math.inf).any(-1, keepdim=True) & ~(after > -math.inf).any(-1, keepdim=True)
+    empty = (given > _EXCLUDED).any(-1, keepdim=True) & ~(after > _EXCLUDED).any(-1, keepdim=True)
     return torch.where(empty, given, after), empty
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import string
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from captum_ad.engine.interpreter import Interpreter
-from captum_ad.engine.masks import FeatureMask
+from captum_ad.engine.masks import FeatureMask, places_of, reduce_positions
 from captum_ad.engine.mixing import contracted_axes
 from captum_ad.engine.registry import register_rule
 from captum_ad.engine.rules.combination import written_mask
@@ -87,8 +87,24 @@ def _emitted(ad: Interpreter, out: Tensor, equation: str, *operands: Tensor) -> 
     axes = contracted_axes(ins.split(","), result, [ad.axes(x) for x in operands], out)
     if masked and axes.mixed:
         ad.refuse("mixes the samples of a batch (pass them one by one)")
-    mask = contracted(equation, *(written_mask(ad, x) for x in operands)) if masked else None
-    return ad.emit(out, mask, axes=axes)
+    masks = [written_mask(ad, x) for x in operands]
+    data = [i for i, x in enumerate(operands) if ad.is_data(x)]
+    if masked and len(data) == 1:  # a linear map: Φ over the positions that it mixes
+        (i,) = data
+        masks[i] = _mixed(
+            ad, operands[i], masks[i], [d for d, label in enumerate(ins.split(",")[i]) if label not in result]
+        )
+    return ad.emit(out, contracted(equation, *masks) if masked else None, axes=axes)
+
+
+def _mixed(ad: Interpreter, x: Tensor, mask: FeatureMask, dims: Sequence[int]) -> FeatureMask:
+    """The mask of `x` after these dimensions are reduced, to size 1."""
+    axes = ad.axes(x)
+    assert axes is not None
+    left = [d for d in axes.positions if d % x.dim() not in dims and x.shape[d] > 1]
+    for dim in dims:
+        mask = places_of(mask, dim, axes.dims[dim])
+    return reduce_positions(mask, mask.kept.shape, dims, ad.tau if left and dims else 0.0).mask
 
 
 def _masked(ad: Interpreter, *operands: Tensor) -> bool:

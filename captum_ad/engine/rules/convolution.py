@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
+from captum_ad.engine.axes import reshaped_axes
 from captum_ad.engine.crop import Box, Part, room_for
 from captum_ad.engine.interpreter import Interpreter
-from captum_ad.engine.masks import FeatureMask, Windows, renewed_mask
+from captum_ad.engine.masks import FeatureMask, Windows, attribute_positions, places_of, renewed_mask
 from captum_ad.engine.positions import transposed_windows
 from captum_ad.engine.registry import register_rule, takes_parts
 from captum_ad.engine.rules.windows import Slide, geometry, per_dim
@@ -44,7 +45,7 @@ def convolution(
         return op(input, weight, bias, stride, padding, dilation, groups)  # torch says what is wrong
     shape = (*input.shape[: -rank - 1], weight.shape[0], *sizes)
     slide = Slide(sizes, kernel, steps, before, gaps)
-    mask = _behind(ad, input, shape, rank, None if slide.is_by_position else slide.windows(input), groups)
+    mask = _behind(ad, input, shape, rank, lambda: slide.windows(input), groups, slide.is_by_position)
     box = ad.box(mask, shape)
     if box is None:
         ad.complete()
@@ -89,35 +90,41 @@ def transposed_convolution(
     windows = transposed_windows(
         geometry(input.shape[-rank:], out.shape[-rank:], kernel, steps, per_dim(padding, rank), gaps), input.device
     )
-    return ad.emit(out, _behind(ad, input, out.shape, rank, windows, groups))
+    return ad.emit(out, _behind(ad, input, out.shape, rank, lambda: windows, groups))
 
 
 def _behind(
-    ad: Interpreter, x: Tensor, shape: Sequence[int], rank: int, windows: Windows | None, groups: int
+    ad: Interpreter,
+    x: Tensor,
+    shape: Sequence[int],
+    rank: int,
+    windows: Callable[[], Windows],
+    groups: int,
+    by_position: bool = False,
 ) -> FeatureMask | None:
-    """The mask of a convolution's output; `windows` None: each position is computed from itself."""
-    mask = ad.mask(x)
+    """The mask of a convolution's output; `by_position`: each position is computed from itself."""
+    mask, axes = ad.mask(x), ad.axes(x)
     if mask is None:
         return None
     channel = x.dim() - rank - 1
-    mask = _grouped(mask, channel, groups)
-    if windows is not None:
-        mask = renewed_mask(mask, windows, ad.rule, ad.tau)
+    if mask.kept.shape[channel] > 1:  # a group sees any of its channels, and each position that is merged into them
+        assert axes is not None
+        split = reshaped_axes(axes, (*x.shape[:channel], groups, x.shape[channel] // groups, *x.shape[channel + 1 :]))
+        mask = places_of(
+            mask.map(lambda part: part.unflatten(channel, (groups, -1))), channel + 1, split.dims[channel + 1]
+        )
+        places = mask.kept.shape[channel + 1]
+        if places > 1 and ad.tau:
+            found = attribute_positions(mask, windows().beside(places), ad.rule, ad.tau).mask
+            return _spread(found.map(lambda part: part.squeeze(channel + 1)), channel, shape[channel] // groups)
+        mask = mask.map(lambda part: part.any(channel + 1))
+    if not by_position:
+        mask = renewed_mask(mask, windows(), ad.rule, ad.tau)
     return _spread(mask, channel, shape[channel] // groups)
-
-
-def _grouped(mask: FeatureMask, channel: int, groups: int) -> FeatureMask:
-    """A position is active for a group of channels if any of them is."""
-
-    def any_of_group(part: Tensor) -> Tensor:
-        grouped: Tensor = part.unflatten(channel, (groups, -1))
-        return grouped.any(channel + 1)
-
-    return mask if mask.kept.shape[channel] == 1 else mask.map(any_of_group)
 
 
 def _spread(mask: FeatureMask, channel: int, repeats: int) -> FeatureMask:
     """A group's mask for each of its output channels."""
-    if mask.kept.shape[channel] == 1:
+    if mask.kept.shape[channel] == 1 or repeats == 1:
         return mask
     return mask.map(lambda part: part.repeat_interleave(repeats, channel))

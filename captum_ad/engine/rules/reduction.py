@@ -7,9 +7,11 @@ from typing import Any
 
 from torch import Tensor
 
+from captum_ad.engine.axes import Role
 from captum_ad.engine.interpreter import Interpreter
 from captum_ad.engine.masks import Attribution, reduce_positions
 from captum_ad.engine.registry import register_rule, takes_parts
+from captum_ad.engine.rules.combination import summed
 from captum_ad.engine.rules.pooling import mean_of_part, over_active
 
 
@@ -53,6 +55,10 @@ def _reduced(
         ad.refuse("writes into out=")
     dims = dims_of(x, dim)
     found, shaped = reduced_mask(ad, x, dims, keepdim)
+    axes = ad.axes(x)
+    of_branches = axes is not None and bool(dims) and all(axes.role(d) is Role.BRANCH for d in dims)
+    if of_branches and (average or "sum" in op.__name__):  # maps that were stacked: a sum of maps
+        found = Attribution(found.kept, found.features, summed(ad, found.kept, found.features))
 
     def run(x: Tensor) -> Tensor:
         return op(x, dims, keepdim=True, **kwargs)
@@ -61,7 +67,7 @@ def _reduced(
     if out is None:
         ad.complete()
         out = run(ad.deactivate(x))
-    if average and ad.rule.average == "active":
+    if average and ad.rule.average == "active" and not of_branches:  # over space
         out = over_active(out, found)
     return ad.emit(shaped(out), found.mask.map(shaped))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from captum_ad.engine.interpreter import Interpreter
-from captum_ad.engine.masks import FeatureMask, constant_mask
+from captum_ad.engine.masks import FeatureMask, constant_mask, renewed_mask
 from captum_ad.engine.registry import register_rule
 from captum_ad.engine.rules.combination import (
     aligned,
@@ -22,6 +23,7 @@ from captum_ad.engine.rules.combination import (
     written_mask,
 )
 from captum_ad.engine.rules.shape import move, select
+from captum_ad.engine.rules.windows import Setting, Slide, per_dim
 
 register_rule("rot90", "fliplr", "flipud")(move)
 register_rule(Tensor.unfold)(select)
@@ -81,17 +83,34 @@ def diff(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, n: int = 1, dim:
 
 
 @register_rule(F.unfold)
-def unfold(ad: Interpreter, op: Callable[..., Tensor], input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    """Windows side by side (im2col): the mask is laid out alike; padding is no feature."""
+def unfold(
+    ad: Interpreter,
+    op: Callable[..., Tensor],
+    input: Tensor,
+    kernel_size: Setting,
+    dilation: Setting = 1,
+    padding: Setting = 0,
+    stride: Setting = 1,
+) -> Tensor:
+    """Windows side by side (im2col): the mask is laid out alike; padding is no feature.
+
+    Without growth, all of a window is dead that covers nothing active, as in a convolution.
+    """
     mask, x = ad.mask(input), ad.deactivate(input)
     assert mask is not None
+    settings = kernel_size, dilation, padding, stride
 
     def laid_out(part: Tensor) -> Tensor:
-        return op(part.expand(x.shape).float(), *args, **kwargs).bool()
+        return op(part.expand(x.shape).float(), *settings).bool()
 
-    laid = FeatureMask(laid_out(mask.kept), laid_out(mask.everywhere))
-    laid = laid if not bool(laid.everywhere.all()) else FeatureMask(laid.kept)
-    return ad.emit(op(x, *args, **kwargs), laid, clean=True)
+    kept, feature = laid_out(mask.kept), laid_out(mask.everywhere)
+    grown = ad.rule.growth == "window"
+    if not grown:
+        slide = Slide.over(x.shape[-2:], *(per_dim(setting, 2) for setting in (kernel_size, stride, padding, dilation)))
+        covered = renewed_mask(mask, slide.windows(x), ad.rule, tau=0.0).kept.flatten(-2)
+        kept = kept & covered.expand(*x.shape[:-2], -1).repeat_interleave(math.prod(slide.kernel), -2)
+    laid = FeatureMask(kept, None if bool(feature.all()) else feature)
+    return ad.emit(op(x, *settings), laid, clean=grown)
 
 
 @register_rule(F.fold)

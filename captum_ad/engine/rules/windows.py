@@ -36,6 +36,15 @@ class Slide(NamedTuple):
     padding: Sequence[int]  # in front
     gaps: Sequence[int]  # dilation
 
+    @classmethod
+    def over(
+        cls, inputs: Sequence[int], kernel: Sequence[int], steps: Sequence[int], padding: Sequence[int],
+        gaps: Sequence[int],
+    ) -> Slide:  # fmt: skip
+        """The windows that fit into an input of these sizes, padded alike on both sides."""
+        room = [n + 2 * pad - gap * (k - 1) - 1 for n, k, pad, gap in zip(inputs, kernel, padding, gaps)]
+        return cls([r // step + 1 for r, step in zip(room, steps)], kernel, steps, padding, gaps)
+
     @property
     def reach(self) -> list[int]:
         """How far a window goes from its first position."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import math
+import sys
 import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -102,6 +104,8 @@ class ADForward(Answering):
             raise ValueError(f"tau must be a number with 0 <= tau < 1, got {tau!r}")
         if not isinstance(rule, (str, MaskRule)):
             raise TypeError(f"rule must be a preset's name or a MaskRule, got {type(rule).__name__}")
+        if "torchvision.models.detection" in sys.modules:  # no detector exists otherwise
+            importlib.import_module("captum_ad.detectors")
         self.model = model
         self.rule = MaskRule.named(rule) if isinstance(rule, str) else rule
         self.tau = float(tau)

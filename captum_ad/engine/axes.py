@@ -76,6 +76,16 @@ class Axes:
         """The dimensions that hold positions, counted from the last one (-1)."""
         return self._with(Role.POSITION, smallest=0)
 
+    @cached_property
+    def sample_places(self) -> frozenset[tuple[int, int]]:
+        """The dimensions that hold several samples, and how many indices there each of them has in a row."""
+        return frozenset(
+            (dim - len(self.dims), math.prod(atom.size for atom in one[at + 1 :]))
+            for dim, one in enumerate(self.dims)
+            for at, atom in enumerate(one)
+            if atom.role is Role.SAMPLE and atom.size > 1
+        )
+
     @property
     def sample(self) -> int | None:
         """Which sample of the batch the tensor belongs to, if it was picked out of the batch."""
@@ -229,8 +239,14 @@ def expanded(axes: Axes, shape: Sequence[int]) -> Axes:
     """The axes after broadcasting to a shape: what is new has one value for all of it."""
     new = len(shape) - len(axes.dims)
     dims = [axis(Role.STATISTIC, size) for size in shape[:new]]
-    dims += [resized(one, size) for one, size in zip(axes.dims, shape[new:])]
+    dims += [copied(one, size) for one, size in zip(axes.dims, shape[new:])]
     return replace(axes, dims=tuple(dims))
+
+
+def copied(of: Axis, size: int) -> Axis:
+    """A dimension of one index, copied: copies of the only sample are no samples, they are the same."""
+    role = role_of(of)
+    return of if math.prod(a.size for a in of) == size else axis(Role.STATISTIC if role is Role.SAMPLE else role, size)
 
 
 def reduced(axes: Axes, dims: Iterable[int], keepdim: bool) -> Axes:
@@ -284,7 +300,7 @@ def _chosen(ones: Sequence[Axis]) -> Axis:
 
 def mixes_samples(operands: Sequence[Axes]) -> bool:
     """Whether an operation on these, element by element, brings different samples together."""
-    places = {axes.samples for axes in operands if axes.samples}
+    places = {axes.sample_places for axes in operands if axes.samples}
     alone = {axes.sample for axes in operands if axes.sample is not None}
     if len(places) > 1 or len(alone) > 1 or (places and alone):
         return True

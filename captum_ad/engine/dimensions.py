@@ -19,6 +19,7 @@ from captum_ad.engine.axes import (
     Role,
     axis,
     common_picks,
+    copied,
     expanded,
     joined,
     merged,
@@ -155,7 +156,7 @@ def _repeat(call: Call) -> Axes:
 def _times(one: Axis, before: int, after: int) -> Axis:
     """Copies, one after the other: of what is a single index, they are as many of its role."""
     if before <= 1:
-        return resized(one, after)
+        return copied(one, after)
     return joined((Atom(Role.STATISTIC, after // before), *one))
 
 
@@ -167,7 +168,7 @@ def _interleave(call: Call) -> Axes:
     dims = []
     for one, before, after in zip(x.dims, x.shape, shape):
         whole = before > 1 and after % before == 0
-        dims.append(joined((*one, Atom(Role.STATISTIC, after // before))) if whole else resized(one, after))
+        dims.append(joined((*one, Atom(Role.STATISTIC, after // before))) if whole else copied(one, after))
     return replace(x, dims=tuple(dims))
 
 

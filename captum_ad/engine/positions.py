@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from captum_ad.engine.masks import Taps, Windows
+from captum_ad.engine.definitions import Taps, Windows
 
 
 class Geometry(NamedTuple):

@@ -163,6 +163,19 @@ class Scaled(Applied):
         return Map(self(x.checkpoint()), x.kept, x.feature)
 
 
+class Zeroed(Applied):
+    """A function that is zero at some positions: no features, where they were kept; what is dead stays dead."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor], zeroed: Tensor) -> None:
+        super().__init__(function)
+        self.zeroed = zeroed
+
+    def masked(self, knobs: Knobs, *maps: Map) -> Map:
+        (x,) = maps
+        gone = frozenset(index for index in x.kept if self.zeroed[index[-self.zeroed.dim() :]])
+        return Map(self.function(x.checkpoint()), x.kept - gone, x.feature - gone)
+
+
 class Unfold(Move):
     """Windows laid side by side (no dilation); without growth, those are dead that cover nothing active."""
 

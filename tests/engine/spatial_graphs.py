@@ -28,6 +28,7 @@ from tests.engine.selections import (
     Select,
     Statistic,
     Unfold,
+    Zeroed,
     addcdiv,
     addcmul,
     diff,
@@ -98,6 +99,14 @@ def depth_to_space(x: Tensor) -> Tensor:
 
 HOLDS = torch.arange(HEIGHT * WIDTH).reshape(HEIGHT, WIDTH) % 3 > 0
 PICKED = torch.tensor([3, 0, 0, 2])
+ZEROED: dict[str, Function] = {
+    "where": lambda x: torch.where(HOLDS, x, 0.0),
+    "masked_fill": lambda x: x.masked_fill(~HOLDS, 0),
+    "product": lambda x: x * HOLDS,
+    "product in place": lambda x: x.clone().mul_(HOLDS.double()),
+}
+
+
 MOVES: dict[str, Function] = {
     "index_select": lambda x: x.index_select(1, PICKED),
     "advanced index": lambda x: x[:, PICKED],
@@ -106,7 +115,7 @@ MOVES: dict[str, Function] = {
     "take_along_dim": lambda x: torch.take_along_dim(x, torch.tensor([0, 2, 2]).reshape(1, 1, 3, 1), 2),
     "roll and flip": lambda x: x.roll((1, -2), (2, 3)).flip(1, 2),
     "rot90": lambda x: torch.rot90(x, 1, (2, 3)).fliplr(),
-    "where, else a number": lambda x: torch.where(HOLDS, x, 0.0),
+    "where, else a number": lambda x: torch.where(HOLDS, x, 3.0),
     "where, a number": lambda x: torch.where(~HOLDS, -1.0, x),
     "masked_fill": lambda x: x.masked_fill(HOLDS, 2.0),
     "masked_fill_": lambda x: x.clone().masked_fill_(~HOLDS, 2.0),
@@ -158,6 +167,10 @@ SPATIAL_GRAPHS: dict[str, Callable[[], Graph]] = {
         for mode in ("bilinear", "nearest")
         for padding in ("zeros", "border", "reflection")
         for align in (True, False)
+    },
+    **{
+        f"zeros, {name}": lambda f=f: Graph(conv(3, padding=1), Zeroed(f, ~HOLDS), conv(2))
+        for name, f in ZEROED.items()
     },
     "unfold": lambda: Graph(conv(2), Unfold((2, 3), 2, 1), move(lambda x: x[..., None]), conv(1, 24, places=6)),
     "fold": lambda: Graph(Unfold((3, 3), 2, 1), Fold((HEIGHT, WIDTH), 3, 2, 1), conv(3)),

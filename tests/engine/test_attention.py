@@ -223,22 +223,32 @@ def test_dead_queries_stay_dead_where_scores_are_hidden(name: str) -> None:
     torch.testing.assert_close(out[:, mask], tokens)
 
 
+ZEROED: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "filled": lambda weights, padded: weights.masked_fill(padded, 0.0),
+    "chosen": lambda weights, padded: torch.where(padded, 0.0, weights),
+    "chosen from zeros": lambda weights, padded: torch.where(padded, torch.zeros(12).double(), weights),
+    "multiplied": lambda weights, padded: weights * ~padded,
+    "multiplied in place": lambda weights, padded: weights.mul_((~padded).double()),
+}
+
+
+@pytest.mark.parametrize("fill", ZEROED.values(), ids=ZEROED)
 @torch.no_grad()
-def test_dead_queries_stay_dead_where_weights_are_set_to_zero() -> None:
+def test_dead_queries_stay_dead_where_weights_are_set_to_zero(fill: Callable[[Tensor, Tensor], Tensor]) -> None:
     """As speech recognisers do for padded frames, behind the softmax."""
     torch.manual_seed(0)
     padded, part = torch.arange(12) >= 9, torch.arange(12) % 3 == 0
 
     def attend(x: Tensor) -> Tensor:
-        hidden = (x @ x.transpose(1, 2)).masked_fill(padded, -math.inf)
-        return hidden.softmax(-1).masked_fill(padded, 0.0) @ x
+        weights = (x @ x.transpose(1, 2)).masked_fill(padded, -math.inf).softmax(-1)
+        return fill(weights, padded) @ x + 1  # which a query that came alive would show
 
     x = torch.randn(2, CHANNELS, 12).double()
     out = ADForward(Everything(Apply(attend), class_token=False).double().eval())(x, mask=part)
     tokens, left = x[..., part].transpose(1, 2), int((part & ~padded).sum())
     assert bool((out[:, ~part] == 0).all())
     kept = F.scaled_dot_product_attention(tokens, tokens[:, :left], tokens[:, :left], scale=1)
-    torch.testing.assert_close(out[:, part], kept)
+    torch.testing.assert_close(out[:, part], kept + 1)
 
 
 @torch.no_grad()

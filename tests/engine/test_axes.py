@@ -139,6 +139,7 @@ MIXED: dict[str, Callable[[Tensor], Tensor]] = {
     "mean of all": lambda x: x - x.mean(),
     "the first sample": lambda x: x[1:] - x[0],
     "pairs": lambda x: (x[:, None] - x[None]).flatten(0, 1),
+    "copies in another order": lambda x: x.repeat(2, 1, 1, 1) + x.repeat_interleave(2, dim=0),
     "a linear map": lambda x: (x.flatten(1).T @ torch.ones(3, 3).double()).T,
 }
 
@@ -152,3 +153,20 @@ def test_samples_that_meet_are_refused(name: str) -> None:
     x, mask = torch.rand(3, 4, 6, 3).double(), torch.rand(6, 3) > 0.5
     with pytest.raises(UnsupportedOperationError, match="mixes the samples"):
         ADForward(Model())(x, mask=mask)
+
+
+def test_a_vector_of_the_only_sample_is_copied_to_each_window() -> None:
+    """As GCViT's global query: its copies are no samples, and mix nothing."""
+
+    class Model(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            rows = x.permute(0, 2, 3, 1).flatten(0, 1)
+            scaled = rows * x.mean((2, 3))[:, None].repeat_interleave(6, dim=0)
+            maps = scaled.reshape(-1, 6, 3, 4).permute(0, 3, 1, 2)
+            return maps * maps.mean((2, 3), keepdim=True)
+
+    x, mask = torch.rand(3, 4, 6, 3).double(), torch.rand(3, 1, 6, 3) > 0.5
+    ad = ADForward(Model().eval())
+    together = ad(x, mask=mask)
+    for i in range(3):
+        torch.testing.assert_close(ad(x[i : i + 1], mask=mask[i : i + 1]), together[i : i + 1])

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from captum_ad import ADForward, FeatureMask, MaskRule
 from captum_ad.engine import Interpreter
 from captum_ad.engine.crop import Box, Part
-from captum_ad.engine.masks import attribute_positions, renewed_mask
+from captum_ad.engine.definitions import attribute_positions, renewed_mask
 from captum_ad.engine.positions import Geometry, sliding_windows
 from captum_ad.engine.provenance import Provenance
 from tests.engine.graphs import CHANNELS, HEIGHT, WIDTH

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from captum_ad.engine.axes import is_statistic_of
 from captum_ad.engine.crop import Box, Part, room_for
+from captum_ad.engine.definitions import exceeds, renewed
 from captum_ad.engine.interpreter import Interpreter
-from captum_ad.engine.masks import FeatureMask, constant_mask, exceeds, full_mask, renewed
+from captum_ad.engine.masks import FeatureMask, constant_mask, full_mask
 from captum_ad.engine.registry import is_in_place, register_rule, takes_parts
 
 
@@ -55,22 +56,47 @@ def clamp(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *bounds: Any, *
 )  # fmt: skip
 @takes_parts
 def product_of_maps(ad: Interpreter, op: Callable[..., Tensor], x: Any, other: Any, **kwargs: Any) -> Tensor:
-    """Active where every factor is: a dead factor is zero. Quotients, and what is made of them, likewise."""
+    """Active where every factor is: a dead factor is zero. Quotients, and what is made of them, likewise.
+
+    A constant zero leaves no feature, but what is dead stays dead, as if map or zero had been chosen.
+    """
     factors = [x, other]
+    zero = _zeros(ad, op, x, other)
     if any(ad.mask(statistic) is not None for statistic in _statistics(ad, x, other)):
         masks = [written_mask(ad, factor) for factor in factors]
     else:
         masks = masks_of(ad, *factors)
     for big, small in ((x, other),) if is_in_place(op) else ((x, other), (other, x)):  # in place: a part of x alone
         part = ad.part(big) if isinstance(big, Tensor) and len(masks) == 1 and not kwargs else None
-        if part is not None and masks[0] is ad.mask(big) and _is_the_same_all_over(part.box, small, big):
+        if (
+            part is not None
+            and zero is None
+            and masks[0] is ad.mask(big)
+            and _is_the_same_all_over(part.box, small, big)
+        ):
             out = op(*(part.values if factor is big else factor for factor in factors))
             return ad.emit_part(big, Part(part.box, out), masks[0])
     ad.complete()
     if torch.is_grad_enabled():
         x, other = _apart_from_zero(ad, op, x, other)
     out = op(x, other, **kwargs)
-    return ad.emit(out, intersection([aligned(mask, out.dim()) for mask in masks]))
+    mask = intersection([aligned(mask, out.dim()) for mask in masks])
+    if zero is not None:
+        mask = FeatureMask(mask.kept & ~zero, mask.everywhere & (mask.dead | ~zero))
+    return ad.emit(out, mask)
+
+
+def _zeros(ad: Interpreter, op: Callable[..., Tensor], x: Any, other: Any) -> Tensor | None:
+    """Where a constant that a map is multiplied with is zero, if it differs from position to position."""
+    if "mul" not in op.__name__ and "and" not in op.__name__:
+        return None
+    for constant, of in ((x, other), (other, x)):
+        axes = ad.axes(of)
+        if axes is not None and isinstance(constant, Tensor) and not ad.is_data(constant):
+            differs = any(-dim <= constant.dim() and constant.shape[dim] > 1 for dim in axes.positions)
+            zero = constant == 0
+            return zero if differs and bool(zero.any()) else None
+    return None
 
 
 def _is_the_same_all_over(box: Box, factor: Any, x: Tensor) -> bool:

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from captum_ad.engine.definitions import places_of, reduce_positions
 from captum_ad.engine.interpreter import Interpreter
-from captum_ad.engine.masks import FeatureMask, places_of, reduce_positions
+from captum_ad.engine.masks import FeatureMask
 from captum_ad.engine.mixing import contracted_axes
 from captum_ad.engine.registry import register_rule
 from captum_ad.engine.rules.combination import written_mask

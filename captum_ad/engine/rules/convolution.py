@@ -8,8 +8,9 @@ from torch import Tensor
 
 from captum_ad.engine.axes import reshaped_axes
 from captum_ad.engine.crop import Box, Part, room_for
+from captum_ad.engine.definitions import Windows, attribute_positions, places_of, renewed_mask
 from captum_ad.engine.interpreter import Interpreter
-from captum_ad.engine.masks import FeatureMask, Windows, attribute_positions, places_of, renewed_mask
+from captum_ad.engine.masks import FeatureMask
 from captum_ad.engine.positions import transposed_windows
 from captum_ad.engine.registry import register_rule, takes_parts
 from captum_ad.engine.rules.windows import Slide, geometry, per_dim

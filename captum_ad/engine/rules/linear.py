@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from captum_ad.engine.crop import Part, room_for
+from captum_ad.engine.definitions import mixed_channels
 from captum_ad.engine.interpreter import Interpreter
-from captum_ad.engine.masks import mixed_channels
 from captum_ad.engine.mixing import last_mixed
 from captum_ad.engine.registry import register_rule, takes_parts
 

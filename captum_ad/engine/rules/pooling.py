@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from captum_ad.engine.crop import Box, Part, room_for
+from captum_ad.engine.definitions import Attribution, attribute_positions, reduce_positions, renewed_mask
 from captum_ad.engine.interpreter import Interpreter
-from captum_ad.engine.masks import Attribution, attribute_positions, reduce_positions, renewed_mask
 from captum_ad.engine.positions import Geometry, adaptive_windows
 from captum_ad.engine.registry import register_rule, takes_parts
 from captum_ad.engine.rules.windows import Setting, Slide, per_dim

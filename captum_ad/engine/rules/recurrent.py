@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from captum_ad.engine.definitions import Windows, attribute_positions, reduce_positions
 from captum_ad.engine.interpreter import Interpreter
-from captum_ad.engine.masks import FeatureMask, Windows, attribute_positions, reduce_positions
+from captum_ad.engine.masks import FeatureMask
 from captum_ad.engine.registry import register_rule
 
 

@@ -8,8 +8,8 @@ from typing import Any
 from torch import Tensor
 
 from captum_ad.engine.axes import Role
+from captum_ad.engine.definitions import Attribution, reduce_positions
 from captum_ad.engine.interpreter import Interpreter
-from captum_ad.engine.masks import Attribution, reduce_positions
 from captum_ad.engine.registry import register_rule, takes_parts
 from captum_ad.engine.rules.combination import summed
 from captum_ad.engine.rules.pooling import mean_of_part, over_active

@@ -11,8 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from captum_ad.engine.definitions import attribute_positions, exceeds, renewed
 from captum_ad.engine.interpreter import Interpreter
-from captum_ad.engine.masks import FeatureMask, attribute_positions, exceeds, renewed
+from captum_ad.engine.masks import FeatureMask
 from captum_ad.engine.positions import resized_windows
 from captum_ad.engine.registry import register_rule
 from captum_ad.engine.rules.windows import per_dim

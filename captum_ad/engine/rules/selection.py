@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from captum_ad.engine.definitions import renewed_mask
 from captum_ad.engine.interpreter import Interpreter
-from captum_ad.engine.masks import FeatureMask, constant_mask, renewed_mask
+from captum_ad.engine.masks import FeatureMask, constant_mask
 from captum_ad.engine.registry import register_rule
 from captum_ad.engine.rules.combination import (
     aligned,
@@ -37,7 +38,10 @@ def diagonal(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *args: Any, 
 
 @register_rule("where")
 def where(ad: Interpreter, op: Callable[..., Any], *operands: Any) -> Any:
-    """A constant condition selects from the masks. One that is made of data is a factor of what it selects from."""
+    """A constant condition selects from the masks: a constant is no feature, but what is dead stays dead under a zero.
+
+    A condition that is made of data is a factor of what it selects from.
+    """
     if len(operands) == 1:
         ad.refuse("returns indices, which no mask can follow")
     x, condition, other = operands if op is Tensor.where else (operands[1], operands[0], operands[2])
@@ -46,16 +50,9 @@ def where(ad: Interpreter, op: Callable[..., Any], *operands: Any) -> Any:
 
 @register_rule("masked_fill")
 def masked_fill(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, mask: Tensor, value: Any) -> Tensor:
-    """As :func:`where`; the value is no feature. What is dead stays dead under a zero, which it is."""
+    """As :func:`where`; the value is no feature."""
     if ad.is_data(value):
         ad.refuse("fills in a value that is computed from features")
-    if not ad.is_data(mask) and not isinstance(value, Tensor) and value == 0:
-        clean, out = ad.is_clean(x), op(x, mask, value)
-        own = aligned(written_mask(ad, x), out.dim())
-        filled = mask[(None,) * (out.dim() - mask.dim())]
-        feature = own.everywhere & (own.dead | ~filled)
-        kept = FeatureMask(own.kept & ~filled, None if bool(feature.all()) else feature)
-        return ad.emit(out, kept, clean=clean)
     return _chosen(ad, mask, value, x, lambda value, x: op(x, mask, value))
 
 
@@ -143,6 +140,9 @@ def _chosen(ad: Interpreter, condition: Tensor, x: Any, other: Any, run: Callabl
         kept, feature = (
             torch.where(condition, one, two) for one, two in zip(_parts(ad, x, out), _parts(ad, other, out))
         )
+        for own, constant, where_constant in ((x, other, ~condition), (other, x, condition)):
+            if ad.is_data(own) and not ad.is_data(constant):
+                feature = feature | (written_mask(ad, own).dead & where_constant & (constant == 0))
         mask = FeatureMask(kept, None if bool(feature.all()) else feature)
         return ad.emit(out, aligned(mask, out.dim()), clean=clean)
     factor = written_mask(ad, condition)

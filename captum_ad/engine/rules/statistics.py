@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from captum_ad.engine.definitions import renewed
 from captum_ad.engine.interpreter import Interpreter
-from captum_ad.engine.masks import renewed
 from captum_ad.engine.registry import register_rule
 from captum_ad.engine.rules.combination import sum_of_maps
 from captum_ad.engine.rules.pooling import over_active

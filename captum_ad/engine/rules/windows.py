@@ -9,8 +9,8 @@ from torch import Tensor
 
 from captum_ad.engine.border import fill_border_
 from captum_ad.engine.crop import Box, Part
+from captum_ad.engine.definitions import Windows
 from captum_ad.engine.interpreter import Interpreter
-from captum_ad.engine.masks import Windows
 from captum_ad.engine.positions import Geometry, sliding_windows
 
 Setting = int | Sequence[int]

@@ -41,10 +41,11 @@ class _Transform:
         self.ad, self.transform = ad, transform
 
     def __call__(self, images: Any, targets: Any) -> tuple[ImageList, Any]:
-        resized = [self.ad.follow(self._resized, image) for image in self.ad.follow(list, images)]
+        each: list[Tensor] = self.ad.follow(list, images)
+        resized = [self.ad.follow(self._resized, image) for image in each]
         self.ad.complete(*resized)
         batch = self._batch(resized)
-        masks = [self.ad.mask(image) for image in resized]
+        masks: list[FeatureMask | None] = [self.ad.mask(image) for image in resized]
         kept = [torch.ones_like(image, dtype=torch.bool) if m is None else m.kept for image, m in zip(resized, masks)]
         there = [torch.ones_like(one, dtype=torch.bool) if m is None else m.everywhere for one, m in zip(kept, masks)]
         mask = FeatureMask(*(self._batch([p.expand_as(x) for p, x in zip(parts, resized)]) for parts in (kept, there)))

@@ -11,6 +11,9 @@ from torch import Tensor
 from captum_ad.targets.base import Given, Target
 from captum_ad.targets.classes import Names, checked_threshold, index_of
 
+_KEYS = {"boxes", "labels", "scores"}
+"""What torchvision's detectors report of each image."""
+
 
 class Found(NamedTuple):
     """What a detector finds in one image: boxes (D, 4), the class and the objectness of each, and its likeness."""
@@ -83,12 +86,8 @@ class Detection(Target):
         logits, boxes = _part(output, "logits"), _part(output, "pred_boxes")
         if logits is not None and boxes is not None:
             return self._of_queries(logits, boxes, given)
-        if isinstance(output, Sequence) and all(isinstance(one, Mapping) for one in output):
-            if all(key in one for one in output for key in ("boxes", "labels", "scores")):
-                return [
-                    Found(one["boxes"], one["labels"], one["scores"], (one["labels"] == self.label).to(one["boxes"]))
-                    for one in output
-                ]
+        if isinstance(output, Sequence) and all(isinstance(one, Mapping) and one.keys() >= _KEYS for one in output):
+            return [self._reported(one) for one in output]
         raise TypeError(
             f"Detection: the model returned {type(output).__name__}, expected a list of dicts with boxes, labels and "
             "scores, as torchvision's detectors give, or logits and pred_boxes, as Hugging Face's: wrap it"
@@ -119,10 +118,17 @@ class Detection(Target):
         areas = (one.boxes[:, 2:] - one.boxes[:, :2]).clamp(min=0).prod(1) + (box[2:] - box[:2]).prod()
         return both / (areas - both)
 
+    def _reported(self, one: Mapping[str, Tensor]) -> Found:
+        """Of torchvision's detectors."""
+        boxes, labels, scores = (one[key] for key in ("boxes", "labels", "scores"))
+        return Found(boxes, labels, scores, (labels == self.label).to(boxes))
+
     def _of_queries(self, logits: Tensor, boxes: Tensor, given: Given) -> list[Found]:
         """Of DETR and its kind: boxes are (centre, size) in shares of the image, the last class is no object."""
         if not 0 <= self.label < logits.shape[-1] - 1:
-            raise ValueError(f"target {self.label} is out of range: the detector has classes 0 to {logits.shape[-1] - 2}")
+            raise ValueError(
+                f"target {self.label} is out of range: the detector has classes 0 to {logits.shape[-1] - 2}"
+            )
         height, width = given.inputs[0].shape[-2:]
         centre, half = boxes[..., :2], boxes[..., 2:] / 2
         corners = torch.cat([centre - half, centre + half], -1) * boxes.new_tensor([width, height, width, height])

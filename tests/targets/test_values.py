@@ -15,10 +15,17 @@ LABELS = QUARTERS.expand(1, 1, 8, 8)
 
 
 class Age(nn.Module):
-    """45 years, and 10 more for each bright quarter: the mean of each quarter, added up."""
+    """45 years, and 10 more for each bright quarter."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.years = nn.Linear(4, 1)
+        self.requires_grad_(False)
+        self.years.weight.fill_(10)
+        self.years.bias.fill_(45)
 
     def forward(self, x: Tensor) -> Tensor:
-        return 45 + 10 * nn.functional.avg_pool2d(x, 4).flatten(1).sum(1, keepdim=True)
+        return self.years(nn.functional.avg_pool2d(x.sum(1, keepdim=True), 4).flatten(1))
 
 
 def test_regression_keeps_what_is_within_the_tolerance() -> None:

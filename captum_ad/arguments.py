@@ -70,10 +70,12 @@ def arrange(inputs: tuple[Any, ...], mask: Any, named: Mapping[str, Any]) -> Arr
         if inputs and mask:
             raise ValueError("masks by name are of inputs by name: pass all inputs by name, or a tuple of masks")
         return Arranged(values, tuple(mask.values()), tuple(mask), more)
-    if not inputs and mask is not None and not isinstance(mask, tuple):
+    if not inputs and not isinstance(mask, tuple):
         name = next((name for name, value in named.items() if isinstance(value, Tensor)), None)
-        if name is None:
+        if name is None and mask is not None:
             raise ValueError("a mask needs an input: pass the input by position, ad(x, mask=mask), or by its name")
+        if name is None:
+            return Arranged((), (), (), named)
         more = {other: value for other, value in named.items() if other != name}
         return Arranged((named[name],), (_checked(mask),), (name,), more)
     if isinstance(mask, tuple):

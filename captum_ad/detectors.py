@@ -18,9 +18,16 @@ from torchvision.models.detection.image_list import ImageList
 
 from captum_ad.engine import FeatureMask, Interpreter, register_rule
 from captum_ad.engine.axes import Axes, Role, axis
+from captum_ad.engine.registry import has_rule_for
 
 
-@register_rule(GeneralizedRCNN, detection.RetinaNet, detection.FCOS, detection.ssd.SSD)
+def register() -> None:
+    """Rules for torchvision's detectors, where nobody has registered others."""
+    for kind in (GeneralizedRCNN, detection.RetinaNet, detection.FCOS, detection.ssd.SSD):
+        if not has_rule_for(kind):
+            register_rule(kind)(detector)
+
+
 def detector(ad: Interpreter, op: Any, images: Any, targets: Any = None) -> Any:
     """A detector whose transform and backbone carry the mask, and whose other parts know nothing of it."""
     model = copy.copy(op.__self__)

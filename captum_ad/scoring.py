@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numbers
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -11,10 +10,10 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from captum_ad.painted import Baseline, BaselineForward, MaskedForward
-from captum_ad.targets.base import Target, column, matrix
+from captum_ad.targets.base import Target, column, matrix, share
 from captum_ad.targets.classes import TO_CONFIDENCE, Class, MultiLabel, ToConfidence, checked_confidence, index_of
 
-__all__ = ["TO_CONFIDENCE", "ToConfidence"]
+__all__ = ["TO_CONFIDENCE", "ToConfidence", "share"]
 
 Asked = int | Tensor | Target | None
 """What a metric is asked about: a class index, a target, or None for that of the forward."""
@@ -248,19 +247,6 @@ def one_input(x: Tensor) -> None:
         raise TypeError(f"the input must be a Tensor, got {type(x).__name__}")
     if x.dim() < 3 or x.shape[0] != 1:
         raise ValueError(f"expected one input of shape (1, C, *spatial), got {tuple(x.shape)}: explain one at a time")
-
-
-def share(value: Any, name: str) -> float:
-    """A number from 0 to 1.
-
-    Raises
-    ------
-    ValueError
-        If it is none.
-    """
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 <= float(value) <= 1:
-        raise ValueError(f"{name} must be a number from 0 to 1, got {value!r}")
-    return float(value)
 
 
 def batch_of(batch_size: int | None, device: torch.device) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -162,3 +163,16 @@ def column(outputs: Tensor, index: int) -> Tensor:
     if not 0 <= index < outputs.shape[1]:
         raise ValueError(f"target {index} is out of range: the model has classes 0 to {outputs.shape[1] - 1}")
     return outputs[:, index]
+
+
+def share(value: Any, name: str) -> float:
+    """A number from 0 to 1.
+
+    Raises
+    ------
+    ValueError
+        If it is none.
+    """
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 <= float(value) <= 1:
+        raise ValueError(f"{name} must be a number from 0 to 1, got {value!r}")
+    return float(value)

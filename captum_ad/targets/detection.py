@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from captum_ad.targets.base import Given, Target
-from captum_ad.targets.classes import Names, checked_threshold, index_of
+from captum_ad.targets.base import Given, Target, share
+from captum_ad.targets.classes import Names, checked_confidence, index_of
 
 _KEYS = {"boxes", "labels", "scores"}
 """What torchvision's detectors report of each image."""
+_BY_SIGMOID = ("ConditionalDetr", "DabDetr", "DeformableDetr", "DFine", "GroundingDino", "RTDetr")
+"""Whose outputs at Hugging Face have no class for no object."""
 
 
 class Found(NamedTuple):
@@ -28,12 +30,16 @@ class Detection(Target):
     """One object that a detector finds: why this box, and why this class.
 
     The score is D-RISE's (Petsiuk et al. 2021), the largest over all detections of overlap (IoU) × likeness of class ×
-    objectness. For torchvision's detectors likeness is whether the class is the same, and objectness the score that
-    they report, the only one. For Hugging Face's DETR and its kind likeness is the cosine of the class
-    probabilities with the class, and objectness the probability of not being "no object".
+    objectness. torchvision's detectors report one score, which is the objectness, and likeness is whether the class is
+    the same. Of Hugging Face's DETR likeness is the cosine of the class probabilities with the class, and objectness
+    the probability that it is not "no object". D-RISE itself is :class:`~captum_ad.attr.Rise` with this target, 5,000
+    masks and a grid of 16.
 
-    torchvision's detectors report nothing under their score threshold: 0.0 there (``box_score_thresh=0.0``,
-    ``score_thresh=0.0``) explains more finely.
+    torchvision's detectors report nothing below their own threshold, so that the score falls to 0 at once. Build them
+    with ``box_score_thresh=0.0`` (or ``score_thresh=0.0``) to see the steps between.
+
+    Under an :class:`~captum_ad.ADForward` features are missing from what torchvision's backbone gives; proposals,
+    heads, top k, suppression of overlaps and pooling of regions run on what is there. DETR is followed to its end.
 
     Parameters
     ----------
@@ -47,6 +53,14 @@ class Detection(Target):
         and that score at least.
     names : sequence of str, or mapping of int to str, optional
         The names of all classes.
+    to_confidence : {"softmax", "sigmoid"}
+        Of Hugging Face's logits: ``"softmax"`` over the classes and, last, "no object" (DETR, YOLOS), or ``"sigmoid"``
+        (Conditional and Deformable DETR, RT-DETR).
+
+    Raises
+    ------
+    TypeError, ValueError, UnknownNameError
+        If the box is none, or there is no such class.
 
     Examples
     --------
@@ -58,22 +72,22 @@ class Detection(Target):
     (tensor([0.6000]), tensor([True]))
     """
 
-    graded: ClassVar[bool] = True
-
     def __init__(
         self,
         box: Sequence[float] | Tensor,
-        label: int | str,
+        label: int | str | Tensor,
         *,
         overlap: float = 0.5,
         least: float = 0.5,
         names: Names | None = None,
+        to_confidence: str = "softmax",
     ) -> None:
         self.box = tuple(float(side) for side in box)
         if len(self.box) != 4 or not (self.box[0] < self.box[2] and self.box[1] < self.box[3]):
-            raise ValueError(f"box must be (left, top, right, bottom) in pixels, got {tuple(self.box)}")
-        self.label = index_of(label, names)
-        self.overlap, self.least = checked_threshold(overlap), least
+            raise ValueError(f"box must be (left, top, right, bottom) in pixels, of some area, got {self.box}")
+        checked_confidence(to_confidence, ("softmax", "sigmoid"))
+        self.label, self.by_softmax = index_of(label, names), to_confidence == "softmax"
+        self.overlap, self.least = share(overlap, "overlap"), share(least, "least")
 
     def readout(self, output: Any, given: Given) -> list[Found]:
         """What is found in each image.
@@ -85,7 +99,7 @@ class Detection(Target):
         """
         logits, boxes = _part(output, "logits"), _part(output, "pred_boxes")
         if logits is not None and boxes is not None:
-            return self._of_queries(logits, boxes, given)
+            return self._of_queries(output, logits, boxes, given)
         if isinstance(output, Sequence) and all(isinstance(one, Mapping) and one.keys() >= _KEYS for one in output):
             return [self._reported(one) for one in output]
         raise TypeError(
@@ -123,19 +137,24 @@ class Detection(Target):
         boxes, labels, scores = (one[key] for key in ("boxes", "labels", "scores"))
         return Found(boxes, labels, scores, (labels == self.label).to(boxes))
 
-    def _of_queries(self, logits: Tensor, boxes: Tensor, given: Given) -> list[Found]:
-        """Of DETR and its kind: boxes are (centre, size) in shares of the image, the last class is no object."""
-        if not 0 <= self.label < logits.shape[-1] - 1:
+    def _of_queries(self, output: Any, logits: Tensor, boxes: Tensor, given: Given) -> list[Found]:
+        """Of DETR and its kind: boxes are (centre, size) in shares of the image."""
+        if self.by_softmax and type(output).__name__.startswith(_BY_SIGMOID):
             raise ValueError(
-                f"target {self.label} is out of range: the detector has classes 0 to {logits.shape[-1] - 2}"
+                f"{type(output).__name__} has no class for no object: say Detection(..., to_confidence='sigmoid')"
             )
+        count = logits.shape[-1] - self.by_softmax
+        if not 0 <= self.label < count:
+            raise ValueError(f"target {self.label} is out of range: the detector has classes 0 to {count - 1}")
+        if not given.inputs:
+            raise ValueError("Detection needs the image, whose size turns the boxes into pixels: ad(pixel_values)")
         height, width = given.inputs[0].shape[-2:]
         centre, half = boxes[..., :2], boxes[..., 2:] / 2
         corners = torch.cat([centre - half, centre + half], -1) * boxes.new_tensor([width, height, width, height])
-        probabilities = logits.softmax(-1)
-        classes = probabilities[..., :-1]
+        classes = logits.softmax(-1)[..., :-1] if self.by_softmax else logits.sigmoid()
+        objectness = 1 - logits.softmax(-1)[..., -1] if self.by_softmax else classes.amax(-1)
         likeness = classes[..., self.label] / classes.norm(dim=-1).clamp(min=1e-12)
-        return [Found(*one) for one in zip(corners, classes.argmax(-1), 1 - probabilities[..., -1], likeness)]
+        return [Found(*one) for one in zip(corners, classes.argmax(-1), objectness, likeness)]
 
     def __repr__(self) -> str:
         return f"Detection({self.box}, {self.label})"

@@ -339,13 +339,19 @@ def test_other_dtypes(ad: ADForward, x: Tensor, dtype: torch.dtype) -> None:
     torch.testing.assert_close(out.float(), ad(x, mask=half()), rtol=0.1, atol=0.05)
 
 
-def test_nan_by_name_is_refused() -> None:
+def test_the_first_tensor_by_name_is_the_input() -> None:
     class Named(nn.Module):
-        def forward(self, pixels: Tensor) -> Tensor:
-            return pixels.mean((2, 3))
+        def forward(self, pixels: Tensor, scale: Tensor | None = None) -> Tensor:
+            means = pixels.mean((2, 3))
+            return means if scale is None else means * scale
 
+    ad, x, half = ADForward(Named().eval()), torch.rand(1, 3, 4, 4), torch.arange(4).expand(4, 4) < 2
+    expected = ad(x, mask=half)
+    assert torch.equal(ad(pixels=x), ad(x))
+    assert torch.equal(ad(pixels=x, mask=half), expected)
+    assert torch.equal(ad(pixels=x.where(half, torch.nan)), expected)
     with pytest.raises(ValueError, match="pass features by position"):
-        ADForward(Named().eval())(pixels=torch.full((1, 3, 4, 4), float("nan")))
+        ad(pixels=x, scale=torch.full((1, 3), torch.nan))
 
 
 def test_half_precision_stays_finite() -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from captum_ad.answers import Answering
 from captum_ad.painted import Baseline, BaselineForward, MaskedForward
 from captum_ad.targets.base import Target, column, matrix, share
 from captum_ad.targets.classes import TO_CONFIDENCE, Class, MultiLabel, ToConfidence, checked_confidence, index_of
@@ -117,9 +118,10 @@ class _Probability(Class):
         return True
 
 
-def asking(
-    forward: MaskedForward, target: Asked, to_confidence: ToConfidence = "softmax"
-) -> tuple[MaskedForward, Judge]:
+Asking = TypeVar("Asking", bound=Answering)
+
+
+def asking(forward: Asking, target: Asked, to_confidence: ToConfidence = "softmax") -> tuple[Asking, Judge]:
     """A forward whose ``outputs`` the judge reads, and the judge.
 
     Raises
@@ -143,7 +145,7 @@ def plain(model: nn.Module) -> MaskedForward:
     return BaselineForward(model, 0.0)
 
 
-def whole_of(forward: MaskedForward, x: Any, judge: Judge) -> None:
+def whole_of(forward: Answering, x: Any, judge: Judge) -> None:
     """Let a judge know the answer to the whole input if it has to; of a copy: some models write into their input."""
     if judge.asked.needs_whole:
         with torch.no_grad():

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import TypeGuard, overload
+from dataclasses import replace
+from typing import Any, TypeGuard, overload
 
-from torch import Tensor, nn
+from torch import nn
 
+from captum_ad.metrics.inputs import Inputs, posed, with_arguments
 from captum_ad.metrics.ranking import ranked
 from captum_ad.metrics.scan import Scan, SufficientExplanation
 from captum_ad.painted import Baseline
@@ -20,13 +22,14 @@ PAPER_GAMMAS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)
 @overload
 def sufficient_explanation(
     forward: nn.Module,
-    x: Tensor,
-    attribution: Tensor,
+    x: Inputs,
+    attribution: Inputs,
     target: Asked = ...,
     gamma: float = ...,
     *,
     baseline: Baseline | None = ...,
-    feature_mask: Tensor | None = ...,
+    additional_forward_args: Any = ...,
+    feature_mask: Inputs | None = ...,
     step: int | None = ...,
     search: str = ...,
     minimise: bool = ...,
@@ -40,13 +43,14 @@ def sufficient_explanation(
 @overload
 def sufficient_explanation(
     forward: nn.Module,
-    x: Tensor,
-    attribution: Tensor,
+    x: Inputs,
+    attribution: Inputs,
     target: Asked,
     gamma: Sequence[float],
     *,
     baseline: Baseline | None = ...,
-    feature_mask: Tensor | None = ...,
+    additional_forward_args: Any = ...,
+    feature_mask: Inputs | None = ...,
     step: int | None = ...,
     search: str = ...,
     minimise: bool = ...,
@@ -59,13 +63,14 @@ def sufficient_explanation(
 
 def sufficient_explanation(
     forward: nn.Module,
-    x: Tensor,
-    attribution: Tensor,
+    x: Inputs,
+    attribution: Inputs,
     target: Asked = None,
     gamma: float | Sequence[float] = 0.9,
     *,
     baseline: Baseline | None = None,
-    feature_mask: Tensor | None = None,
+    additional_forward_args: Any = None,
+    feature_mask: Inputs | None = None,
     step: int | None = None,
     search: str = "scan",
     minimise: bool = False,
@@ -84,11 +89,11 @@ def sufficient_explanation(
     ----------
     forward : nn.Module
         An ADForward, or the plain model together with `baseline`; in eval mode.
-    x : Tensor
-        One input, shape (1, C, *spatial).
-    attribution : Tensor
+    x : Tensor or tuple of Tensor
+        One input, shape (1, C, *spatial), or (1, T), whose values are positions; or several inputs of one sample.
+    attribution : Tensor or tuple of Tensor
         Its attribution, shape of `x`, or with one channel, or without the batch dimension. Channels
-        are added up; ties are broken in row-major order.
+        are added up; ties are broken in row-major order, inputs in theirs.
     target : int or Target, optional
         The class, or whatever else of :mod:`captum_ad.targets`; not if `forward` has one.
     gamma : float or sequence of float
@@ -96,9 +101,11 @@ def sufficient_explanation(
     baseline : str, float, Tensor or callable, optional
         What a plain model's missing features are painted with: ``"zero"``, ``"min"``, ``"max"``, ``"avg"``,
         ``"blur"``, ``"inpaint"`` or ``"linear"``, a value, a tensor, or a function of (x, mask).
-    feature_mask : Tensor, optional
+    additional_forward_args : Any
+        Passed to the model after the inputs, as in Captum.
+    feature_mask : Tensor or tuple of Tensor, optional
         Integer labels, shape (*spatial) or with leading dimensions of 1: the ranking's unit is then a
-        group, by its mean attribution, and not a position.
+        group, by its mean attribution, and not a position. Groups may span several inputs.
     step : int, optional
         Units that appear per step of the scan: 1 is exact to the unit. Default: one group, or one per
         cent of the positions.
@@ -148,9 +155,10 @@ def sufficient_explanation(
     gammas = _checked_gammas(gamma)
     if search not in ("scan", "bisection"):
         raise ValueError(f'search must be "scan" or "bisection", got {search!r}')
-    runner, judge = asking(masked(forward, baseline), target, to_confidence)
-    ranking = ranked(attribution, x, feature_mask=feature_mask, step=step)
-    scan = Scan(runner, x, ranking, judge, batch_of(batch_size, x.device))
+    asked, judge = asking(masked(with_arguments(forward, additional_forward_args), baseline), target, to_confidence)
+    runner, shown, values, labels, row = posed(asked, x, attribution, feature_mask)
+    ranking = ranked(values, shown, feature_mask=labels, step=step)
+    scan = Scan(runner, shown, ranking, judge, batch_of(batch_size, shown.device))
     if not allow_other_target:
         scan.refuse_other_target()
     if search == "scan":
@@ -160,6 +168,8 @@ def sufficient_explanation(
             scan.bisect(one)
     curve = scan.curve()
     explanations = tuple(scan.explanation(one, curve, minimise) for one in gammas)
+    if row is not None:
+        explanations = tuple(replace(one, mask=row.single(one.mask)) for one in explanations)
     empty = [f"{one.gamma:g}" for one in explanations if one.empty]
     if empty:
         warnings.warn(

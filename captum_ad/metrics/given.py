@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
 
 from captum_ad.attributions import METHODS
 from captum_ad.errors import UnknownNameError
@@ -17,8 +18,13 @@ Method = str | Callable[[MaskedForward, Tensor, Any], Tensor]
 """A name of :data:`captum_ad.attributions.METHODS`, or a function of (forward, x, target)."""
 
 
-def named_images(images: Mapping[str, Tensor] | Sequence[Tensor] | Tensor) -> dict[str, Tensor]:
+def named_images(
+    images: Mapping[str, Tensor] | Sequence[Tensor] | Tensor, model: nn.Module | None = None
+) -> dict[str, Tensor]:
     """Inputs of shape (1, C, *spatial) by name; their numbers are the names of those without.
+
+    The batch dimension may be absent: the model's first convolution says how many dimensions there are. Without
+    one these are images.
 
     Raises
     ------
@@ -28,13 +34,15 @@ def named_images(images: Mapping[str, Tensor] | Sequence[Tensor] | Tensor) -> di
     named = dict(images) if isinstance(images, Mapping) else {str(i): image for i, image in enumerate(images)}
     if not named:
         raise ValueError("there are no images to compare on")
+    convolution = next((one for one in model.modules() if isinstance(one, _ConvNd)), None) if model else None
+    spatial_dims = 2 if convolution is None else len(convolution.kernel_size)
     shaped = {}
     for name, image in named.items():
         if not isinstance(image, Tensor):
             raise TypeError(f"image {name!r} is {type(image).__name__}, expected a tensor, the model's input")
         if str(name) in shaped:
             raise ValueError(f"two images are called {str(name)!r}, which files cannot tell apart: rename one of them")
-        shaped[str(name)] = image[None] if image.dim() == 3 else image
+        shaped[str(name)] = image[None] if image.dim() == spatial_dims + 1 else image
         one_input(shaped[str(name)])
     return shaped
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from captum_ad.metrics.backgrounds import Backgrounds, DrawnBackgrounds
 from captum_ad.metrics.curve import Curve
+from captum_ad.metrics.inputs import Inputs, row_of, with_arguments, with_channel
 from captum_ad.metrics.planting import planted_scores
 from captum_ad.metrics.ranking import ranked
 from captum_ad.metrics.scan import SufficientExplanation
@@ -73,6 +75,7 @@ def rho_robustness(
     target: Asked,
     backgrounds: Backgrounds | DrawnBackgrounds,
     *,
+    additional_forward_args: Any = None,
     to_confidence: ToConfidence = "softmax",
     batch_size: int | None = None,
     show_progress: bool = False,
@@ -88,13 +91,16 @@ def rho_robustness(
     model : nn.Module
         The plain model, in eval mode; an ADForward runs as such.
     x : Tensor
-        The input that the explanation is of, shape (1, C, *spatial).
+        The input that the explanation is of, shape (1, C, *spatial) or (1, T). Others that the model takes stay as
+        they are: they are additional_forward_args.
     explanation : SufficientExplanation or Tensor
         Or a mask, bool, True = in the explanation, shape (*spatial) or with leading dimensions of 1.
     target : int, Target or None
         The class, or what else is explained; None if `model` is a forward with a target.
     backgrounds : Backgrounds or DrawnBackgrounds
         E.g. :class:`SolidColors`; or what its ``draw`` gave, to plant several on the same.
+    additional_forward_args : Any
+        Passed to the model after the input.
     to_confidence : str or callable
         As for :func:`sufficient_explanation`.
     batch_size : int, optional
@@ -123,6 +129,8 @@ def rho_robustness(
     >>> rho_robustness(model, x, mask, 1, SolidColors(n=20)).rho
     1.0
     """
+    in_eval_mode(model)
+    model, x = with_channel(with_arguments(model, additional_forward_args), x)
     mask = explanation_mask(explanation, x)
     drawn, judge = _prepared(model, x, target, backgrounds, to_confidence, batch_size)
     progress = "ρ-robustness" if show_progress else None
@@ -139,6 +147,7 @@ def rho_curve(
     backgrounds: Backgrounds | DrawnBackgrounds,
     sizes: Sequence[float] = EQUAL_SIZES,
     *,
+    additional_forward_args: Any = None,
     to_confidence: ToConfidence = "softmax",
     batch_size: int | None = None,
     show_progress: bool = False,
@@ -150,7 +159,7 @@ def rho_curve(
 
     Parameters
     ----------
-    model, x, target, backgrounds, to_confidence, batch_size, show_progress
+    model, x, target, backgrounds, additional_forward_args, to_confidence, batch_size, show_progress
         As for :func:`rho_robustness`.
     attribution : Tensor
         Of `x`; ranked as for :func:`sufficient_explanation`, to the position.
@@ -167,6 +176,8 @@ def rho_curve(
     ValueError, TypeError
         If a shape does not fit, a size is outside of 0 to 1, or no background is left.
     """
+    in_eval_mode(model)
+    model, x = with_channel(with_arguments(model, additional_forward_args), x)
     sizes = sorted({share(size, "a size") for size in sizes})
     masks = equal_size_masks(attribution, x, sizes)
     drawn, judge = _prepared(model, x, target, backgrounds, to_confidence, batch_size)
@@ -213,7 +224,6 @@ def _prepared(
     to_confidence: ToConfidence,
     batch_size: int | None,
 ) -> tuple[DrawnBackgrounds, Judge]:
-    in_eval_mode(model)
     one_input(x)
     forward, judge = asking(plain(model), target, to_confidence)
     whole_of(forward, x, judge)
@@ -229,13 +239,16 @@ def _prepared(
     return drawn, judge
 
 
-def explanation_mask(explanation: SufficientExplanation | Tensor, x: Tensor) -> Tensor:
-    """The explanation's mask, bool, shape (*spatial), on `x`'s device."""
-    one_input(x)
+def explanation_mask(explanation: SufficientExplanation | Inputs, x: Inputs) -> Tensor:
+    """The explanation's mask, bool, shape (*spatial), on `x`'s device; of several inputs, the row of theirs."""
+    row = row_of(x)
     if isinstance(explanation, SufficientExplanation):
         if not explanation.found:
             raise ValueError("no sufficient explanation was found, so there is nothing to plant: check .found first")
         explanation = explanation.mask
+    if row is not None:
+        return row.row(explanation).to(row.inputs[0].device)
+    assert isinstance(x, Tensor)
     spatial = tuple(x.shape[2:])
     if not isinstance(explanation, Tensor) or explanation.dtype != torch.bool:
         what = explanation.dtype if isinstance(explanation, Tensor) else type(explanation).__name__

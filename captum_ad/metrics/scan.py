@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from captum_ad.answers import Answering
 from captum_ad.metrics.curve import Curve
 from captum_ad.metrics.ranking import Ranking
-from captum_ad.painted import MaskedForward
 from captum_ad.scoring import Judge, scored, whole_of
 from captum_ad.targets.base import Target
 
@@ -37,8 +38,8 @@ class SufficientExplanation:
 
     Attributes
     ----------
-    mask : Tensor
-        bool, shape (*spatial), True = in the explanation; nothing is where none was found.
+    mask : Tensor, or tuple of Tensor
+        bool, shape (*spatial), True = in the explanation; nothing is where none was found. Of several inputs one each.
     size : float
         Share of the positions, 0 to 1; NaN if not found.
     confidence : float
@@ -55,7 +56,7 @@ class SufficientExplanation:
         What the scan measured.
     """
 
-    mask: Tensor
+    mask: Any
     size: float
     confidence: float
     found: bool
@@ -73,7 +74,7 @@ class SufficientExplanation:
 class Scan:
     """The prefixes of one ranking, and what was measured of them."""
 
-    def __init__(self, forward: MaskedForward, x: Tensor, ranking: Ranking, judge: Judge, batch_size: int) -> None:
+    def __init__(self, forward: Answering, x: Tensor, ranking: Ranking, judge: Judge, batch_size: int) -> None:
         self.forward, self.x, self.ranking, self.judge, self.batch_size = forward, x, ranking, judge, batch_size
         whole_of(forward, x, judge)
         if not judge.decides:

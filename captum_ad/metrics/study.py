@@ -20,7 +20,7 @@ from captum_ad.metrics.digests import described, digest, fingerprint
 from captum_ad.metrics.explanation import PAPER_GAMMAS, sufficient_explanation
 from captum_ad.metrics.given import Method, by_name, named_images, named_methods
 from captum_ad.metrics.planting import planted_scores
-from captum_ad.metrics.records import read_records, write_records
+from captum_ad.metrics.records import known_records, write_records
 from captum_ad.metrics.robustness import equal_size_masks
 from captum_ad.metrics.scan import SufficientExplanation
 from captum_ad.painted import MaskedForward, Masking, masked_forward
@@ -69,7 +69,7 @@ def compare(
     model : nn.Module
         The plain model, in eval mode.
     images : mapping, sequence or Tensor
-        Inputs of shape (1, C, H, W) or (C, H, W), by name; without names they are "0", "1", …
+        Inputs of shape (1, C, *spatial) or (C, *spatial), by name; without names they are "0", "1", …
     methods : sequence of str, or mapping
         Of ``occlusion``, ``feature_ablation``, ``kernel_shap``, ``lime``, ``responsibility``, ``rise``; or
         names to functions of (forward, x, target) that return an attribution, ``forward`` being an ADForward or
@@ -137,7 +137,7 @@ def compare(
         raise ValueError(
             'give one set of backgrounds at least, e.g. backgrounds={"K1": SolidColors(mean=mean, std=std)}'
         )
-    inputs = named_images(images)
+    inputs = named_images(images, model)
     functions = named_methods(methods)
     how: dict[str, Masking] = by_name(maskings, "masking")
     forwards = {name: masked_forward(model, masking) for name, masking in how.items()}
@@ -151,7 +151,7 @@ def compare(
     texts = {("method", name): described(function) for name, function in functions.items()}  # now: they may count calls
     texts |= {("masking", name): described(masking) for name, masking in how.items()}
     destination = None if path is None else Path(path)
-    known = _known_records(destination, run)
+    known = known_records(destination, run, COLUMNS)
     rows_of_cell = len(backgrounds) * (len(study.gammas) + len(study.sizes))
     done = {} if known is None else dict(iter(known.groupby(list(_CELL), sort=False)))
     done = {key: rows for key, rows in done.items() if len(rows) == rows_of_cell}
@@ -287,25 +287,10 @@ def _attributed(
     if not isinstance(method, str):
         with seeded(seed, x.device):
             return method(forward, x, image.target)
-    shown = x[0] if x.shape[1] == 3 else x[0].mean(0).expand(3, *x.shape[2:])
     used = method in OVER_SUPERPIXELS
-    labels = superpixels(shown, n_segments=segments) if used else torch.zeros(1, dtype=torch.int64)
+    labels = (
+        superpixels(x, n_segments=segments, spatial_dims=x.dim() - 2) if used else torch.zeros(1, dtype=torch.int64)
+    )
     batch = batch_of(study.batch_size, x.device)
     task = Task(x, image.target, labels.to(x.device), samples, batch, seed, window, study.to_confidence)
     return explain(model, method, masking, task).attribution
-
-
-def _known_records(path: Path | None, run: str) -> pd.DataFrame | None:
-    """What the file holds already, if it is of these settings."""
-    if path is None:
-        return None
-    if not path.parent.is_dir():
-        raise ValueError(f"there is no directory {str(path.parent)!r} for the records: make it first")
-    known = read_records(path)
-    if known is None:
-        return None
-    if set(COLUMNS) - set(known.columns) or set(known["run"]) != {run}:
-        raise ValueError(
-            f"{str(path)!r} has records of other settings, backgrounds or weights: choose another file, or delete it"
-        )
-    return known

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from captum_ad.extras import needed
+from captum_ad.metrics.inputs import Inputs
 from captum_ad.metrics.scan import SufficientExplanation
 from captum_ad.painted import Baseline
 from captum_ad.scoring import Judge, ToConfidence, batch_of
@@ -48,9 +49,10 @@ class Mean(Metric):
         self.update(*args, **kwargs)
         return torch.tensor(self._latest, dtype=torch.float64, device=self.device)
 
-    def _add(self, value: float, explanation: SufficientExplanation | Tensor | None = None) -> None:
-        mask = explanation.mask if isinstance(explanation, SufficientExplanation) else explanation
-        if mask is None or bool(mask.any()):
+    def _add(self, value: float, explanation: SufficientExplanation | Inputs | None = None) -> None:
+        masks = explanation.mask if isinstance(explanation, SufficientExplanation) else explanation
+        each = masks if isinstance(masks, tuple) else (masks,)
+        if any(mask is None or bool(mask.any()) for mask in each):
             self.total += value
             self.count += 1
         else:

@@ -81,7 +81,7 @@ class MaskedClassifier:
         self.mask_transform = mask_transform
         self._last: tuple[npt.NDArray[Any], Tensor, Tensor] | None = None
 
-    def __call__(self, images: npt.ArrayLike, masks: npt.ArrayLike) -> npt.NDArray[Any]:
+    def __call__(self, images: npt.ArrayLike, masks: npt.ArrayLike | None = None) -> npt.NDArray[Any]:
         """The model's confidences.
 
         Parameters
@@ -102,6 +102,11 @@ class MaskedClassifier:
             If the shapes do not fit, the transform or the model returns something else, or the
             model is in train mode.
         """
+        if masks is None:
+            raise TypeError(
+                "MaskedClassifier got images and no masks, so that something has painted already. With shap give the "
+                "Explainer captum_ad.shap.ImageMasker; with lime use captum_ad.lime.LimeImageExplainer"
+            )
         pictures, kept = np.asarray(images), np.asarray(masks)
         if pictures.ndim != 4 or kept.shape != pictures.shape[:3] or kept.dtype != np.bool_ or not len(kept):
             raise ValueError(
@@ -199,3 +204,37 @@ def takes_mask(forward: Any) -> bool:
 def describe(thing: Any) -> str:
     """What a user gave, in a word: the function's name, or the kind of object."""
     return getattr(thing, "__qualname__", None) or type(thing).__name__
+
+
+def check_classifier(function: Any, name: str) -> None:
+    """Refuse what takes no masks, or no photographs.
+
+    Raises
+    ------
+    TypeError
+        That says what to give in its place.
+    """
+    if isinstance(function, MaskedClassifier):
+        return
+    if takes_mask(function) and hasattr(function, "forward"):
+        raise TypeError(
+            f"{name} is {describe(function)}, which takes the model's input and no photograph: say how one "
+            "becomes the other, MaskedClassifier(forward, transform)"
+        )
+    if not callable(function) or not _takes_two(function):
+        raise TypeError(
+            f"{name} is {describe(function)}, which takes no masks: pass MaskedClassifier(ADForward(model), "
+            "transform), or a function of (images, masks)"
+        )
+
+
+def _takes_two(function: Callable[..., Any]) -> bool:
+    """Whether a function has a second argument that can be meant for masks: one called so, or without a default."""
+    try:
+        parameters = list(inspect.signature(function).parameters.values())
+    except ValueError:  # no signature to be had
+        return True
+    if any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters):
+        return not hasattr(function, "forward")  # a plain nn.Module shows *args
+    places = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    return len(places) > 1 and (places[1].default is inspect.Parameter.empty or places[1].name.startswith("mask"))

@@ -7,7 +7,6 @@ distances, regression and the explanation are lime's own.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -16,7 +15,7 @@ import numpy.typing as npt
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from captum_ad.classifier import MaskedClassifier, describe, takes_mask
+from captum_ad.classifier import MaskedClassifier, check_classifier
 from captum_ad.extras import needed
 from captum_ad.geometry import segment_labels
 
@@ -111,7 +110,7 @@ class LimeImageExplainer(_Explainer):  # type: ignore[misc]
         if not isinstance(image, np.ndarray) or image.ndim not in (2, 3) or image.size == 0:
             what = f"shape {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
             raise TypeError(f"the image must be an array (H, W, 3) or (H, W), got {what}: try np.asarray(image)")
-        _check_classifier(classifier_fn)
+        check_classifier(classifier_fn, "classifier_fn")
         segment = segmentation_fn
         self._progress_bar = progress_bar
         return super().explain_instance(
@@ -177,34 +176,6 @@ class LimeImageExplainer(_Explainer):  # type: ignore[misc]
                 probabilities.append(_checked(output, len(masks), numbers=_says_numbers(classifier_fn)))
                 progress.update(len(masks))
         return data, np.concatenate(probabilities)
-
-
-def _check_classifier(function: Any) -> None:
-    """Refuse what takes no masks, or no photographs."""
-    if isinstance(function, MaskedClassifier):
-        return
-    if takes_mask(function) and hasattr(function, "forward"):
-        raise TypeError(
-            f"classifier_fn is {describe(function)}, which takes the model's input and no photograph: say how one "
-            "becomes the other, MaskedClassifier(forward, transform)"
-        )
-    if not callable(function) or not _takes_two(function):
-        raise TypeError(
-            f"classifier_fn is {describe(function)}, which takes no masks: pass MaskedClassifier(ADForward(model), "
-            "transform), or a function of (images, masks)"
-        )
-
-
-def _takes_two(function: Callable[..., Any]) -> bool:
-    """Whether a function has a second argument that can be meant for masks: one called so, or without a default."""
-    try:
-        parameters = list(inspect.signature(function).parameters.values())
-    except ValueError:  # no signature to be had
-        return True
-    if any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters):
-        return not hasattr(function, "forward")  # a plain nn.Module shows *args
-    places = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    return len(places) > 1 and (places[1].default is inspect.Parameter.empty or places[1].name.startswith("mask"))
 
 
 def _says_numbers(function: Any) -> bool:

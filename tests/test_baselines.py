@@ -83,7 +83,7 @@ def test_series_and_volumes_are_images_with_fewer_or_more_dimensions(name, shape
         if len(shape) < 5:
             flat = x.reshape(2, -1, 1, 30).expand(-1, -1, 30, -1)
             torch.testing.assert_close(baseline("blur", flat)[:, :, 0].reshape(shape), painted)
-        assert painted.std() < 0.9 * x.std()
+        assert painted.std() < x.std()
     elif name == "avg":
         torch.testing.assert_close(painted[0].flatten()[0], x[0].mean())
 

@@ -121,6 +121,7 @@ def write_summary(
         "schema": 1,
         "command": list(command),
         "model": classifier.name,
+        "preprocessing": classifier.preprocessing,
         "explained": "the model's raw output for the target class (the logit, if the model ends without softmax)",
         "versions": {
             "captum_ad": __version__,

@@ -62,6 +62,7 @@ def test_default_columns_give_a_figure_an_archive_and_a_summary(compare, here):
 
     summary = json.loads((report / "summary.json").read_text())
     assert summary["model"] == "tiny_model:tiny"
+    assert summary["preprocessing"] == "the model's own transform"
     assert summary["command"][:3] == ["captum-ad", "compare", "photo.png"]
     assert set(summary["versions"]) == {"captum_ad", "captum", "torch", "python"}
     assert (summary["seed"], summary["samples"], summary["segments"], summary["batch_size"]) == (0, 12, 6, 4)

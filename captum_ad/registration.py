@@ -11,6 +11,7 @@ import copy
 import functools
 import inspect
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -149,13 +150,17 @@ def _masked(original: Callable[..., Any], *, future: bool = False) -> Callable[.
         )
         carried = (*images, *(own or ()))
         alone = all(image.shape[:1] == (1,) for image in images)
-        return original(
-            masking,
-            inputs=ones if isinstance(inputs, tuple) else ones[0],
-            additional_forward_args=(tuple(map(Image, carried)) if alone else carried)
-            + (() if more is None else more if isinstance(more, tuple) else (more,)),
-            **call,
-        )
+        device = images[0].device
+        # Captum 0.9 makes windows of several inputs on the CPU and stacks them with those on the inputs' device.
+        elsewhere = isinstance(self, Occlusion) and len(images) > 1 and device.type != "cpu"
+        with device if elsewhere else nullcontext():
+            return original(
+                masking,
+                inputs=ones if isinstance(inputs, tuple) else ones[0],
+                additional_forward_args=(tuple(map(Image, carried)) if alone else carried)
+                + (() if more is None else more if isinstance(more, tuple) else (more,)),
+                **call,
+            )
 
     return attribute
 

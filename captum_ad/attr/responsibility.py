@@ -90,7 +90,7 @@ class CausalResponsibility(PerturbationAttribution):  # type: ignore[misc]
         Parameters
         ----------
         inputs : Tensor or tuple of one Tensor
-            Shape (N, C, *spatial).
+            Shape (N, C, *spatial), or (N, T), whose values are positions.
         baselines : Tensor, int, float or tuple of one, optional
             What features that are off are painted with; 0 if not given. None with an ADForward.
         target : int or Target, or one per sample, optional
@@ -142,7 +142,11 @@ class CausalResponsibility(PerturbationAttribution):  # type: ignore[misc]
         runner = MaskRunner(
             self.forward_func, inputs, baselines, additional_forward_args, target, self.to_confidence, who
         )
-        x, spatial = runner.x, tuple(runner.x.shape[2:])
+        if len(runner.inputs) > 1:
+            raise ValueError(
+                f"{who} explains one input, got {len(runner.inputs)}: give others as additional_forward_args"
+            )
+        spatial = runner.spatial[0]
         batch = positive(perturbations_per_eval, "perturbations_per_eval")
         iterations, smallest = positive(n_iterations, "n_iterations"), positive(min_region, "min_region")
         budget = positive(max_forwards, "max_forwards")
@@ -164,8 +168,7 @@ class CausalResponsibility(PerturbationAttribution):  # type: ignore[misc]
                 )
             with tqdm(total=budget, desc=who, disable=not show_progress) as bar:
                 maps.append(_map(test, units, iterations, smallest, budget, seed, bar))
-        found = torch.from_numpy(np.stack(maps)).to(x).reshape(len(x), 1, *spatial).expand_as(x).contiguous()
-        return (found,) if isinstance(inputs, tuple) else found
+        return runner.shown([torch.from_numpy(np.stack(maps)).reshape(len(maps), *spatial)], inputs)
 
 
 MUTANTS = 15
@@ -177,25 +180,21 @@ class _Test:
 
     def __init__(self, runner: MaskRunner, sample: int, judge: Judge, gamma: float, batch: int) -> None:
         self.runner, self.sample, self.judge, self.gamma, self.batch = runner, sample, judge, gamma, batch
-        spatial = runner.x.shape[2:]
-        whole, nothing = (
-            fill(1, *spatial, dtype=torch.bool, device=runner.x.device) for fill in (torch.ones, torch.zeros)
-        )
-        confidence, kept = judge(runner(sample, whole))
+        confidence, kept = judge(runner(sample, runner.filled(True)))
         self.least = gamma * confidence[0]
         self.whole_passes = bool(kept[0])
-        self.nothing_passes = bool(self._passes(nothing)[0])
+        self.nothing_passes = bool(self._passes(runner.filled(False)[0])[0])
 
     def __call__(self, masks: list[Bools]) -> list[bool]:
         """One answer per mask, shape (positions) each; in full batches."""
         answers: list[Tensor] = []
         for start in range(0, len(masks), self.batch):
-            some = torch.from_numpy(np.stack(masks[start : start + self.batch])).to(self.runner.x.device)
-            answers.append(self._passes(some.reshape(-1, *self.runner.x.shape[2:])))
+            some = torch.from_numpy(np.stack(masks[start : start + self.batch])).to(self.runner.inputs[0].device)
+            answers.append(self._passes(some.reshape(-1, *self.runner.spatial[0])))
         return torch.cat(answers).tolist() if answers else []
 
     def _passes(self, masks: Tensor) -> Tensor:
-        confidence, kept = self.judge(self.runner(self.sample, masks))
+        confidence, kept = self.judge(self.runner(self.sample, [masks]))
         return kept & (confidence >= self.least) if self.judge.asked.graded else kept
 
 

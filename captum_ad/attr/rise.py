@@ -58,9 +58,10 @@ class Rise(PerturbationAttribution):  # type: ignore[misc]
 
         Parameters
         ----------
-        inputs : Tensor or tuple of one Tensor
-            Shape (N, C, *spatial), one, two or three spatial dimensions.
-        baselines : Tensor, int, float or tuple of one, optional
+        inputs : Tensor or tuple of Tensor
+            Shape (N, C, *spatial), one, two or three spatial dimensions, or (N, T), whose values are positions. Several
+            inputs are masked together, each by grids of its own.
+        baselines : Tensor, int, float or tuple of these, optional
             What hidden features are painted with; 0 if not given, as in the source. None with an ADForward.
         target : int or Target, or one per sample, optional
             The output of that number, as it is; or the confidence in a target of :mod:`captum_ad.targets`, for a class
@@ -85,8 +86,8 @@ class Rise(PerturbationAttribution):  # type: ignore[misc]
 
         Returns
         -------
-        Tensor or tuple of one Tensor
-            Shape of the input, the same in every channel.
+        Tensor or tuple of Tensor
+            Shape of the inputs, the same in every channel.
 
         Raises
         ------
@@ -94,29 +95,35 @@ class Rise(PerturbationAttribution):  # type: ignore[misc]
             If an argument does not fit.
         """
         runner = MaskRunner(self.forward_func, inputs, baselines, additional_forward_args, target, None, "Rise")
-        x, spatial = runner.x, tuple(runner.x.shape[2:])
         positive(n_samples, "n_samples")
         batch = positive(perturbations_per_eval, "perturbations_per_eval")
-        if positive(grid, "grid") > min(spatial):
-            raise ValueError(f"grid={grid} has more cells than the input has positions, {spatial}")
+        for spatial in runner.spatial:
+            if positive(grid, "grid") > min(spatial):
+                raise ValueError(f"grid={grid} has more cells than the input has positions, {spatial}")
         if not 0 < probability < 1:
             raise ValueError(f"probability must be between 0 and 1, got {probability!r}")
         soft = not runner.takes_masks if soft is None else soft
         if soft and runner.takes_masks:
             raise ValueError("soft masks cannot be deactivated by halves: leave soft out, or explain the plain model")
 
-        weights_of = torch.zeros(len(x), *spatial, dtype=torch.float64, device=x.device)
+        sums = [
+            torch.zeros(len(x), *spatial, dtype=torch.float64, device=x.device)
+            for x, spatial in zip(runner.inputs, runner.spatial)
+        ]
         generator = np.random.default_rng(seed)
         starts = tqdm(range(0, n_samples, batch), desc="Rise", disable=not show_progress)
         for start in starts:
             count = min(batch, n_samples - start)
-            masks = torch.stack([_mask(generator, grid, probability, spatial, soft) for _ in range(count)]).to(x.device)
-            given = masks.to(x.dtype) if soft else masks > 0.5
+            drawn = [
+                [_mask(generator, grid, probability, spatial, soft) for spatial in runner.spatial] for _ in range(count)
+            ]
+            masks = [torch.stack(of_input).to(x.device) for of_input, x in zip(zip(*drawn), runner.inputs)]
+            given = [mask.to(x.dtype) if soft else mask > 0.5 for mask, x in zip(masks, runner.inputs)]
             for i, judge in enumerate(runner.judges):
-                scores = judge.asked.confidence(runner(i, given))
-                weights_of[i] += torch.tensordot(scores.double(), masks.double(), 1)
-        found = (weights_of / (n_samples * probability)).to(x.dtype).unsqueeze(1).expand_as(x).contiguous()
-        return (found,) if isinstance(inputs, tuple) else found
+                scores = judge.asked.confidence(runner(i, given)).double()
+                for total, mask in zip(sums, masks):
+                    total[i] += torch.tensordot(scores, mask.double(), 1)
+        return runner.shown([total / (n_samples * probability) for total in sums], inputs)
 
 
 def _mask(

@@ -10,8 +10,9 @@ has one. Captum's attributors get it in the forward. A class index is short for 
 """
 
 from captum_ad.targets.base import Given, Target
-from captum_ad.targets.classes import Binary, Class, Contrast, Group, MultiLabel
+from captum_ad.targets.classes import Binary, Class, MultiLabel
 from captum_ad.targets.detection import Detection
+from captum_ad.targets.groups import Contrast, Group
 from captum_ad.targets.region import Region
 from captum_ad.targets.values import Reconstruction, Regression, Similarity
 

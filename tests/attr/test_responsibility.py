@@ -241,12 +241,28 @@ def test_gamma_asks_for_confidence():
     assert of_quadrants(sure) == [1 / 2, 1 / 2, 0, 0]
 
 
+def test_waveforms_and_integers():
+    class Loud(nn.Module):
+        """Class 1 by the first quarter of a series."""
+
+        def forward(self, x):
+            return torch.stack([torch.full((len(x),), 0.5), x[:, :8].mean(1)], 1)
+
+    for forward in (Loud().eval(), ADForward(Loud().eval())):
+        found = CausalResponsibility(forward).attribute(torch.ones(1, 32), target=1, min_region=8, seed=1)
+        assert found.shape == (1, 32)
+        assert found[0, :8].mean() > 2 * found[0, 8:].mean()
+    whole = CausalResponsibility(Quadrants(NEEDS["A"][0])).attribute(bright(), target=1, **BY_QUADRANT)
+    integers = CausalResponsibility(Quadrants(NEEDS["A"][0])).attribute(bright().byte(), target=1, **BY_QUADRANT)
+    assert torch.equal(integers, whole)
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"inputs": torch.ones(1, 4)}, "spatial dimensions"),
-        ({"inputs": torch.ones(1, 1, 8, 8, dtype=torch.int64)}, "floating-point"),
-        ({"inputs": (bright(), bright())}, "one input tensor"),
+        ({"inputs": torch.ones(4)}, r"\(N, C, \*spatial\) or \(N, T\)"),
+        ({"inputs": torch.ones(1, 1, 8, 8, dtype=torch.bool)}, "tensor of numbers"),
+        ({"inputs": (bright(), bright())}, "others as additional_forward_args"),
         ({"min_region": 64}, "no more than min_region=64"),
         ({"min_region": 0}, "min_region must be"),
         ({"max_forwards": 14}, "15 at least"),

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
 
 from captum_ad.engine.masks import all_true
 from captum_ad.features import kept_features
@@ -117,13 +118,15 @@ def without_mask(forward: Any, images: Sequence[Tensor]) -> tuple[Any, tuple[Ten
     return functools.partial(forward.func, *forward.args, **named), tuple(own)
 
 
-def warn_of_lone_values(who: str, images: Sequence[Tensor], call: Mapping[str, Any]) -> None:
+def warn_of_lone_values(who: str, forward: Any, images: Sequence[Tensor], call: Mapping[str, Any]) -> None:
     """Say so if an attributor's features are values of one channel, at which no position is ever missing.
 
     Parameters
     ----------
     who : str
         The attributor.
+    forward : callable
+        Its forward function. Inputs (N, T) of a network that convolves or recurs have positions.
     images : sequence of Tensor
         Its inputs, shape (N, C, *spatial).
     call : mapping
@@ -136,6 +139,11 @@ def warn_of_lone_values(who: str, images: Sequence[Tensor], call: Mapping[str, A
         has positions at all.
     """
     if all(x.dim() < 3 for x in images):
+        while isinstance(forward, functools.partial):
+            forward = forward.func
+        owner = getattr(forward, "__self__", forward)
+        if isinstance(owner, nn.Module) and any(isinstance(one, (_ConvNd, nn.RNNBase)) for one in owner.modules()):
+            return  # of series
         warnings.warn(
             f"{who}: inputs of shape {', '.join(str(tuple(x.shape)) for x in images)} have no positions (N, C, "
             "*spatial), so there is nothing that AD could do beyond painting zeros",

@@ -138,7 +138,10 @@ def _masked(original: Callable[..., Any], *, future: bool = False) -> Callable[.
         _refuse_misfit(call.get("feature_mask"), images, who)
         if "ADForward" in kind and not isinstance(self, LimeBase) | isinstance(self, Lime):
             warn_of_lone_values(
-                who, images, {"sliding_window_shapes": None, **call} if isinstance(self, Occlusion) else call
+                who,
+                self.forward_func,
+                images,
+                {"sliding_window_shapes": None, **call} if isinstance(self, Occlusion) else call,
             )
         ones = tuple(torch.ones_like(x, dtype=x.dtype if x.is_floating_point() else torch.float32) for x in images)
         more = call.pop("additional_forward_args", None)

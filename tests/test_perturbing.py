@@ -1,6 +1,7 @@
 """What attributors of other people's make do with an ADForward: mask, or say why not; and what is said once."""
 
 import functools
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -198,6 +199,22 @@ class TestLoneValues:
             FeatureAblation(ADForward(nn.Linear(5, 2).eval())).attribute(torch.rand(2, 5), target=0)
 
     @pytest.mark.filterwarnings("error")
+    def test_a_waveform_has_positions_and_a_table_none(self) -> None:
+        class Wave(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.convolution = nn.Conv1d(1, 2, 3)
+
+            def forward(self, x: Tensor) -> Tensor:
+                return self.convolution(x[:, None]).relu().mean(2)
+
+        windows = {"target": 1, "sliding_window_shapes": (4,), "strides": (4,)}
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            Occlusion(ADForward(Wave().eval())).attribute(torch.rand(1, 12), **windows)
+        with pytest.warns(UserWarning, match="have no positions"):
+            Occlusion(ADForward(nn.Linear(12, 2).eval())).attribute(torch.rand(1, 12), **windows)
+
     def test_nothing_is_said_of_features_that_are_positions(self, ad: ADForward, x: Tensor) -> None:
         FeatureAblation(ad).attribute(x, target=0, feature_mask=HALVES)
         Occlusion(ad).attribute(x, target=0, sliding_window_shapes=(3, 4, 4), strides=4)

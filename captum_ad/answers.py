@@ -6,6 +6,7 @@ import copy
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from captum_ad.targets.base import Given, Target, tensor_of
@@ -60,7 +61,8 @@ class Answering(nn.Module):
         """
         if self.target is None or not self.target.needs_whole:
             return self
-        return self.with_target(self.target.bound(self.outputs(*inputs, **kwargs)))
+        with torch.no_grad():
+            return self.with_target(self.target.bound(self.outputs(*inputs, **kwargs)))
 
     def outputs(self, *inputs: Any, mask: Masks = None, **kwargs: Any) -> Any:
         """What the target reads of the model's output: a tensor of logits, mostly; without a target the output."""
@@ -75,7 +77,8 @@ class Answering(nn.Module):
         if target.needs_whole:
             alike = bool(inputs) and all(isinstance(x, Tensor) and x.dim() and x.stride(0) == 0 for x in inputs)
             whole = [x[:1].clone() for x in inputs] if alike else list(inputs)  # one image, expanded: run it once
-            target = target.bound(self.outputs(*whole, **kwargs))
+            with torch.no_grad():
+                target = target.bound(self.outputs(*whole, **kwargs))
         return target.score(readout)
 
     def _selected(self, output: Any) -> Any:

@@ -118,6 +118,13 @@ def without_mask(forward: Any, images: Sequence[Tensor]) -> tuple[Any, tuple[Ten
     return functools.partial(forward.func, *forward.args, **named), tuple(own)
 
 
+def without_partial(forward: Any) -> Any:
+    """The module, or function, behind partial calls and bound methods."""
+    while isinstance(forward, functools.partial):
+        forward = forward.func
+    return getattr(forward, "__self__", forward)
+
+
 def warn_of_lone_values(who: str, forward: Any, images: Sequence[Tensor], call: Mapping[str, Any]) -> None:
     """Say so if an attributor's features are values of one channel, at which no position is ever missing.
 
@@ -139,9 +146,7 @@ def warn_of_lone_values(who: str, forward: Any, images: Sequence[Tensor], call: 
         has positions at all.
     """
     if all(x.dim() < 3 for x in images):
-        while isinstance(forward, functools.partial):
-            forward = forward.func
-        owner = getattr(forward, "__self__", forward)
+        owner = without_partial(forward)
         if isinstance(owner, nn.Module) and any(isinstance(one, (_ConvNd, nn.RNNBase)) for one in owner.modules()):
             return  # of series
         warnings.warn(

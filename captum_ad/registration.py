@@ -36,7 +36,7 @@ from torch import Tensor, nn
 from captum_ad.forward import ADForward
 from captum_ad.guard import painter
 from captum_ad.painted import BaselineForward
-from captum_ad.perturbing import Image, MaskForward, warn_of_lone_values, without_mask
+from captum_ad.perturbing import Image, MaskForward, warn_of_lone_values, without_mask, without_partial
 
 MASKED_FORWARDS = (ADForward, BaselineForward)
 """Forward functions that take ``mask=``."""
@@ -137,22 +137,26 @@ def _masked(original: Callable[..., Any], *, future: bool = False) -> Callable[.
             raise TypeError(f"inputs must be a tensor or a tuple of tensors, got {type(inputs).__name__}")
         _refuse_misfit(call.get("feature_mask"), images, who)
         if "ADForward" in kind and not isinstance(self, LimeBase) | isinstance(self, Lime):
-            warn_of_lone_values(
-                who,
-                self.forward_func,
-                images,
-                {"sliding_window_shapes": None, **call} if isinstance(self, Occlusion) else call,
-            )
+            windows = {"sliding_window_shapes": None} if isinstance(self, Occlusion) else {}
+            warn_of_lone_values(who, self.forward_func, images, {**windows, **call})
         ones = tuple(torch.ones_like(x, dtype=x.dtype if x.is_floating_point() else torch.float32) for x in images)
-        more = call.pop("additional_forward_args", None)
+        given = call.pop("additional_forward_args", None)
+        more = () if given is None else given if isinstance(given, tuple) else (given,)
         call.pop("self")
         forward, own = without_mask(self.forward_func, images)
+        explained = getattr(without_partial(forward), "target", None)
+        if explained is not None and call.get("target") is not None:
+            raise ValueError(
+                f"{who}: the forward explains {explained!r} and the call {call['target']!r}: leave one of them out"
+            )
+        alone = all(image.shape[:1] == (1,) for image in images)
+        if alone and isinstance(forward, MASKED_FORWARDS):
+            forward = forward.bound(*images, *more)  # once, not in each of its forwards
         masking = copy.copy(self)
         masking.forward_func = MaskForward(
             forward, len(images), own=own is not None, target=call.get("target"), future=future
         )
         carried = (*images, *(own or ()))
-        alone = all(image.shape[:1] == (1,) for image in images)
         device = images[0].device
         # Captum 0.9 makes windows of several inputs on the CPU and stacks them with those on the inputs' device.
         elsewhere = isinstance(self, Occlusion) and len(images) > 1 and device.type != "cpu"
@@ -160,8 +164,7 @@ def _masked(original: Callable[..., Any], *, future: bool = False) -> Callable[.
             return original(
                 masking,
                 inputs=ones if isinstance(inputs, tuple) else ones[0],
-                additional_forward_args=(tuple(map(Image, carried)) if alone else carried)
-                + (() if more is None else more if isinstance(more, tuple) else (more,)),
+                additional_forward_args=(*(map(Image, carried) if alone else carried), *more),
                 **call,
             )
 

@@ -102,7 +102,10 @@ class Region(Target):
         """Which positions get the class, bool, shape (N, *spatial)."""
         if not 0 <= self.index < maps.shape[1]:
             raise ValueError(f"target {self.index} is out of range: the model has classes 0 to {maps.shape[1] - 1}")
-        return maps[:, 0] > 0 if maps.shape[1] == 1 else maps.argmax(1) == self.index
+        if maps.shape[1] == 1:
+            return maps[:, 0] > 0
+        others = torch.cat([maps[:, : self.index], maps[:, self.index + 1 :]], 1).amax(1)
+        return maps[:, self.index] > others  # a tie is nobody's: where all is missing the network answers zeros
 
     def _over(self, values: Tensor, maps: Tensor, reduction: str) -> Tensor:
         region = self._region(maps).to(maps.device).expand_as(values)

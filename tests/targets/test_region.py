@@ -44,6 +44,18 @@ def test_the_region_is_what_the_network_gives_to_the_class(x: Tensor) -> None:
     assert Rise(ad).attribute(x, n_samples=30, grid=2)[0, 0][LEFT].mean() > 0
 
 
+def test_the_whole_is_run_once(x: Tensor) -> None:
+    calls = []
+
+    class Counted(Halves):
+        def forward(self, x: Tensor) -> dict[str, Tensor]:
+            calls.append(len(x))
+            return super().forward(x)
+
+    FeatureAblation(ADForward(Counted().eval(), target=Region(1))).attribute(x, feature_mask=LABELS)
+    assert calls == [1] * 4  # which positions are the class's, what it scores, without either half
+
+
 def test_each_sample_of_a_batch_has_its_own_region(x: Tensor) -> None:
     batch = torch.cat([x, x.flip(-1)])
     for make in (ADForward, lambda model, target: BaselineForward(model, 0.0, target=target)):
@@ -61,6 +73,15 @@ def test_each_sample_of_a_batch_has_its_own_region(x: Tensor) -> None:
 def test_regions_of_ones_own(where, expected: float, x: Tensor) -> None:
     assert not Region(1, where).needs_whole
     torch.testing.assert_close(ADForward(Halves().eval(), target=Region(1, where))(x), torch.tensor([expected]))
+
+
+def test_where_all_is_missing_no_class_is_kept(x: Tensor) -> None:
+    """Not even class 0, which the largest of equal outputs would be."""
+    for index, where in ((0, ~LEFT), (1, LEFT)):
+        ad = ADForward(Halves().eval(), "no-growth", target=Region(index, where))
+        assert ad.target is not None
+        assert ad.target.kept(ad.outputs(x)).tolist() == [True]
+        assert ad.target.kept(ad.outputs(x, mask=torch.zeros_like(LEFT))).tolist() == [False]
 
 
 def test_one_logit_a_position(x: Tensor) -> None:

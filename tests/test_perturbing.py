@@ -49,9 +49,13 @@ class Scaled(FeatureAblation):  # type: ignore[misc]
 class Noise(FeatureAblation):  # type: ignore[misc]
     """Somebody's own, which paints noise inside of Captum's method."""
 
-    def _construct_ablated_input_across_tensors(self, inputs: Any, *args: Any) -> Any:
-        made, mask = super()._construct_ablated_input_across_tensors(inputs, *args)
+    def _construct_ablated_input_across_tensors(self, *args: Any, **kwargs: Any) -> Any:  # Captum 0.9
+        made, mask = super()._construct_ablated_input_across_tensors(*args, **kwargs)
         return tuple(one * 0.5 for one in made), mask
+
+    def _construct_ablated_input(self, *args: Any, **kwargs: Any) -> Any:  # Captum 0.8
+        made, mask = super()._construct_ablated_input(*args, **kwargs)
+        return made * 0.5, mask
 
 
 @pytest.fixture

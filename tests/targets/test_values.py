@@ -86,6 +86,32 @@ class Blind(nn.Module):
         return nn.functional.conv2d(x, torch.ones(1, 1, 1, 1)) * (QUARTERS != 3)
 
 
+def test_both_images_of_a_match_can_be_hidden() -> None:
+    """A network of two images: each has its own attribution, from the same forwards."""
+
+    class Match(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embed = nn.Sequential(nn.AvgPool2d(4), nn.Flatten())
+
+        def forward(self, a: Tensor, b: Tensor) -> Tensor:
+            return nn.functional.cosine_similarity(self.embed(a), self.embed(b))
+
+    here, there = torch.zeros(1, 1, 8, 8), torch.zeros(1, 1, 8, 8)
+    here[..., :4, :] = 1  # quarters 0 and 1
+    there[..., :, 4:] = 1  # quarters 1 and 3
+    ad = ADForward(Match().eval())
+    torch.testing.assert_close(ad(here, there), torch.tensor([0.5]))
+    found = FeatureAblation(ad).attribute((here, there), feature_mask=(LABELS, LABELS + 4))
+    for a in found:
+        assert a[0, 0][QUARTERS == 1].sub(0.5).abs().max() < 1e-6  # without it nothing matches
+        assert a[0, 0][QUARTERS != 1].max() < 1e-6
+    suffices = sufficient_explanation(
+        ad, (here, there), found, Regression(tolerance=0.6), feature_mask=(LABELS, LABELS + 4)
+    )
+    assert len(suffices.mask) == 2
+
+
 @pytest.mark.parametrize("make", [ADForward, lambda model, target: BaselineForward(model, 0.0, target=target)])
 @pytest.mark.parametrize("loss", ["mse", "l1", lambda made, x: (made - x).abs()])
 def test_reconstruction_finds_what_cannot_be_reproduced(make, loss) -> None:

@@ -47,6 +47,28 @@ def named_images(
     return shaped
 
 
+Given = Tensor | tuple[Any, ...]
+"""An input, or one in front of the model's other arguments."""
+
+
+def named_inputs(
+    images: Mapping[str, Given] | Sequence[Given] | Tensor, model: nn.Module
+) -> dict[str, tuple[Tensor, tuple[Any, ...]]]:
+    """Inputs as of :func:`named_images`, with the model's other arguments, which are none unless a tuple is given.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As by that; or if a tuple is empty.
+    """
+    given = dict(images) if isinstance(images, Mapping) else {str(i): image for i, image in enumerate(images)}
+    if any(isinstance(image, tuple) and not image for image in given.values()):
+        raise ValueError("an image is an empty tuple: give the input, then what the model takes besides")
+    first = {name: image[0] if isinstance(image, tuple) else image for name, image in given.items()}
+    others = {str(name): image[1:] if isinstance(image, tuple) else () for name, image in given.items()}
+    return {name: (x, others[name]) for name, x in named_images(first, model).items()}
+
+
 def checked_seed(seed: int) -> int:
     """A seed, if it is one.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,8 @@ from captum_ad.extras import needed
 from captum_ad.metrics.backgrounds import Backgrounds, DrawnBackgrounds
 from captum_ad.metrics.digests import described, digest, fingerprint
 from captum_ad.metrics.explanation import PAPER_GAMMAS, sufficient_explanation
-from captum_ad.metrics.given import Method, by_name, named_images, named_methods
+from captum_ad.metrics.given import Given, Method, by_name, named_inputs, named_methods
+from captum_ad.metrics.inputs import with_arguments
 from captum_ad.metrics.planting import planted_scores
 from captum_ad.metrics.records import known_records, write_records
 from captum_ad.metrics.robustness import equal_size_masks
@@ -40,7 +41,7 @@ COLUMNS = (
 
 def compare(
     model: nn.Module,
-    images: Mapping[str, Tensor] | Sequence[Tensor] | Tensor,
+    images: Mapping[str, Given] | Sequence[Given] | Tensor,
     methods: Sequence[str] | Mapping[str, Method] = ("occlusion", "lime"),
     maskings: Sequence[str] | Mapping[str, Masking] = ("ad:no-growth-mean", "ad:paper", "zero", "min", "max", "avg"),
     gammas: Sequence[float] = PAPER_GAMMAS,
@@ -69,7 +70,8 @@ def compare(
     model : nn.Module
         The plain model, in eval mode.
     images : mapping, sequence or Tensor
-        Inputs of shape (1, C, *spatial) or (C, *spatial), by name; without names they are "0", "1", …
+        Inputs of shape (1, C, *spatial) or (C, *spatial), by name; without names they are "0", "1", … A tuple is an
+        input and the model's other arguments, which stay as they are.
     methods : sequence of str, or mapping
         Of ``occlusion``, ``feature_ablation``, ``kernel_shap``, ``lime``, ``responsibility``, ``rise``; or
         names to functions of (forward, x, target) that return an attribution, ``forward`` being an ADForward or
@@ -137,10 +139,11 @@ def compare(
         raise ValueError(
             'give one set of backgrounds at least, e.g. backgrounds={"K1": SolidColors(mean=mean, std=std)}'
         )
-    inputs = named_images(images, model)
+    inputs = named_inputs(images, model)
     functions = named_methods(methods)
     how: dict[str, Masking] = by_name(maskings, "masking")
-    forwards = {name: masked_forward(model, masking) for name, masking in how.items()}
+    for masking in how.values():
+        masked_forward(model, masking)  # is there such a one?
     thresholds = tuple(share(gamma, "gamma") for gamma in gammas)
     levels = tuple(share(size, "a size") for size in sizes)
     study = _Study(model, thresholds, levels, backgrounds, step, to_confidence, batch_size, target)
@@ -157,20 +160,22 @@ def compare(
     done = {key: rows for key, rows in done.items() if len(rows) == rows_of_cell}
     everything = list(done.values())
     result: list[pd.DataFrame] = []
-    with tqdm(total=len(inputs) * len(functions) * len(forwards), unit="attribution", disable=not show_progress) as bar:
-        for image, x in inputs.items():
+    with tqdm(total=len(inputs) * len(functions) * len(how), unit="attribution", disable=not show_progress) as bar:
+        for image, (x, more) in inputs.items():
+            bound = with_arguments(model, more or None)
+            of_image = replace(study, model=bound)
             prepared: _Image | None = None
             for method, function in functions.items():
-                for masking, forward in forwards.items():
-                    cell_input = digest(x, texts["method", method], texts["masking", masking])
+                for masking in how:
+                    cell_input = digest(x, *more, texts["method", method], texts["masking", masking])
                     bar.set_description(f"{image}: {method} {masking}")
                     rows = done.get((image, method, masking, cell_input))
                     if rows is None:
-                        prepared = prepared or study.prepared(x)
-                        task = (samples, segments, window, seed)
+                        prepared = prepared or of_image.prepared(x)
+                        task, forward = (samples, segments, window, seed), masked_forward(bound, how[masking])
                         start = time.perf_counter()
-                        attribution = _attributed(function, model, forward, how[masking], prepared, task, study)
-                        found = study.measured(prepared, forward, attribution, start)
+                        attribution = _attributed(function, forward, how[masking], prepared, task, of_image)
+                        found = of_image.measured(prepared, forward, attribution, start)
                         cell = {"image": image, "method": method, "masking": masking, "run": run, "input": cell_input}
                         rows = pandas.DataFrame([{**cell, **row} for row in found], columns=COLUMNS)
                         if destination is not None:
@@ -275,7 +280,6 @@ def _alone(level: SufficientExplanation | float) -> dict[str, Any]:
 
 def _attributed(
     method: Method,
-    model: nn.Module,
     forward: MaskedForward,
     masking: Masking,
     image: _Image,
@@ -293,4 +297,4 @@ def _attributed(
     )
     batch = batch_of(study.batch_size, x.device)
     task = Task(x, image.target, labels.to(x.device), samples, batch, seed, window, study.to_confidence)
-    return explain(model, method, masking, task).attribution
+    return explain(study.model, method, masking, task).attribution

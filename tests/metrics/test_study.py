@@ -287,3 +287,22 @@ def test_series_and_volumes(shape: tuple[int, ...]) -> None:
         records[records.image == name].drop(columns=["image", "seconds", "input"]) for name in ("alone", "batch")
     )
     assert alone.reset_index(drop=True).equals(batch.reset_index(drop=True))
+
+
+def test_other_arguments_of_the_model_stay_as_they_are() -> None:
+    class Scaled(nn.Module):
+        def forward(self, x: torch.Tensor, table: torch.Tensor, scale: float) -> torch.Tensor:
+            return MODEL(x) * scale + table
+
+    class OfImage(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return Scaled()(x, table, 2.0)
+
+    x, given = next(iter(IMAGES.values())), {"gammas": (0.5,), "samples": 6, "segments": 4, "show_progress": False}
+    table = torch.arange(MODEL(x).shape[1])[None] / 10
+    methods, maskings, k1 = ["occlusion", "lime", "rise"], ["ad:paper", "avg"], {"K1": K1}
+    found = compare(Scaled().eval(), {"a": (x, table, 2.0)}, methods, maskings, backgrounds=k1, **given)
+    expected = compare(OfImage().eval(), {"a": x}, methods, maskings, backgrounds=k1, **given)
+    assert_same(found.drop(columns=["run", "input"]), expected.drop(columns=["run", "input"]))
+    with pytest.raises(ValueError, match="empty tuple"):
+        compare(Scaled().eval(), {"a": ()}, backgrounds=k1)

@@ -110,6 +110,8 @@ def feature_mask(x: Any, mask: Tensor | None, index: int) -> FeatureMask | None:
         kept = ~missing if kept is None else kept & ~missing
     if kept is None:
         return None
+    if len(x) == 0:  # of no sample is anything missing
+        kept = kept[:0]
     if x.dim() > 2 and kept.shape[1] > 1 and all_true(kept[:, 1:] == kept[:, :1]):
         kept = kept[:, :1]  # spatial, though written out for each channel
     return FeatureMask(kept)

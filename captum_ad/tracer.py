@@ -29,6 +29,12 @@ class Record:
             operation = "input" if len(features) == 1 and i == 0 else f"input {i}"
             self.add(("", ""), operation, 0, x.shape, mask, before=torch.ones(self.samples).double(), renewed=True)
 
+        self._inputs = len(self.operations)
+
+    def begin(self) -> None:
+        """Forget all but the inputs: a forward begins."""
+        del self.operations[self._inputs :]
+
     def add(
         self,
         module: tuple[str, str],
@@ -70,6 +76,7 @@ class Tracer(Interpreter):
 
     def __init__(self, record: Record, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        record.begin()
         self._record = record
         self._inside = False
         self._number = 0

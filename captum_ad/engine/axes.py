@@ -92,6 +92,17 @@ class Axes:
         return next((index for role, index in self.picks if role is Role.SAMPLE), None)
 
     @property
+    def hides_samples(self) -> bool:
+        """Whether samples may be in a dimension of which nobody knows what it is, or be what was picked of one."""
+        roles = {atom.role for one in self.dims for atom in one} | {role for role, _ in self.picks}
+        return Role.UNKNOWN in roles and Role.SAMPLE not in roles
+
+    def crosses_samples(self, dims: Iterable[int]) -> bool:
+        """Whether samples of a batch meet, or may do so, in what is computed along these dimensions."""
+        back = {dim % len(self.dims) - len(self.dims) for dim in dims}
+        return bool(back & self.samples) or (self.hides_samples and any(self.role(dim) is Role.UNKNOWN for dim in back))
+
+    @property
     def picked(self) -> bool:
         """Whether it is one position that was picked out of several: it is no statistic, and no map either."""
         return any(role in (Role.POSITION, Role.UNKNOWN) for role, _ in self.picks)
@@ -100,6 +111,11 @@ class Axes:
     def is_vector(self) -> bool:
         """Whether no position is left, but in the last dimension: a vector for each sample."""
         return not self.picked and all(atom.role in _NO_PLACE for one in self.dims[:-1] for atom in one)
+
+    @property
+    def has_no_place(self) -> bool:
+        """Whether no position is left in any dimension."""
+        return not self.picked and all(atom.role in _NO_PLACE for one in self.dims for atom in one)
 
     def sample_numbers(self, dims: int) -> tuple[int, list[int], int] | None:
         """Along which dimension the samples are, which one each of its indices belongs to, and how many there are.
@@ -252,7 +268,7 @@ def copied(of: Axis, size: int) -> Axis:
 def reduced(axes: Axes, dims: Iterable[int], keepdim: bool) -> Axes:
     """The axes when these dimensions, counted from the first, are reduced to one value each."""
     over = set(dims)
-    mixed = axes.mixed or any(dim - len(axes.dims) in axes.samples for dim in over)
+    mixed = axes.mixed or axes.crosses_samples(over)
     if keepdim:
         left = [axis(Role.STATISTIC, 1) if dim in over else one for dim, one in enumerate(axes.dims)]
     else:
@@ -305,7 +321,7 @@ def mixes_samples(operands: Sequence[Axes]) -> bool:
     if len(places) > 1 or len(alone) > 1 or (places and alone):
         return True
     apart = any(not axes.mixed and (axes.samples or axes.sample is not None) for axes in operands)
-    return apart and any(axes.mixed for axes in operands)
+    return apart and any(axes.mixed or axes.hides_samples for axes in operands)
 
 
 def is_statistic_of(x: Axes, other: Axes) -> bool | None:

@@ -29,7 +29,7 @@ class Block:
         self.own = vars(kind).get(self.name)  # None: inherited
 
         def dispatch(subject: Any, *args: Any, **kwargs: Any) -> Any:
-            if _carries_masks() and any((tag := tag_of(x)) and tag.data for x in tensors_in(args, kwargs)):
+            if carries_masks() and any((tag := tag_of(x)) and tag.data for x in tensors_in(args, kwargs)):
                 return handle_torch_function(MethodType(dispatch, subject), (), *args, **kwargs)
             bound = (None, subject) if isinstance(subject, type) else (subject, type(subject))
             return self._original(*bound)(*args, **kwargs)
@@ -41,7 +41,7 @@ class Block:
         if self.name == "apply":
             inherited = owner.forward is self.kind.forward  # type: ignore[attr-defined]
             return MethodType(self.dispatch, owner) if inherited else self._original(None, owner)
-        if instance is None or torch.compiler.is_compiling() or not _carries_masks():
+        if instance is None or torch.compiler.is_compiling() or not carries_masks():
             return self._original(instance, owner)
         return MethodType(self.dispatch, instance)
 
@@ -77,6 +77,6 @@ def _method_of(kind: type) -> str:
     return next(method for base, method in _METHODS.items() if issubclass(kind, base))
 
 
-def _carries_masks() -> bool:
+def carries_masks() -> bool:
     """Whether a masked forward is under way in this thread, and intercepts what is called."""
     return any(getattr(mode, "carries_masks", False) for mode in _get_current_function_mode_stack())

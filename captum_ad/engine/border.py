@@ -75,7 +75,7 @@ def _box(where: Tensor, dims: Sequence[int], shape: Sequence[int]) -> dict[int, 
     box = {}
     for dim in dims:
         others = [d for d in range(-where.dim(), 0) if d != dim]
-        there = where.sum(others).nonzero()
+        there = (where.sum(others) if others else where).nonzero()  # over no dimension torch sums over all
         if len(there) == 0:
             return None
         start, end = max(int(there[0]) - 1, 0), min(int(there[-1]) + 2, shape[dim])

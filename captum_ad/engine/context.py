@@ -14,7 +14,6 @@ from captum_ad.engine.axes import Axes, mixes_samples
 from captum_ad.engine.border import fill_border_
 from captum_ad.engine.crop import SMALLEST, WORTHWHILE, Box, Part
 from captum_ad.engine.dimensions import Call, axes_after, is_followed
-from captum_ad.engine.layout import is_basic, overlaps_itself
 from captum_ad.engine.masks import FeatureMask
 from captum_ad.engine.origins import has_own_backward, module_path, tensors_of
 from captum_ad.engine.provenance import Provenance, UnknownOriginError
@@ -98,6 +97,11 @@ class Context:
         """What the dimensions of an operand are; None of a constant."""
         tag = self._tag(x) if isinstance(x, Tensor) else None
         return tag.axes if tag else None
+
+    def is_statistic(self, x: Tensor) -> bool:
+        """Whether an operand holds one value, or one vector, per sample or in all, and no position of a map."""
+        axes = self.axes(x)
+        return axes is not None and axes.has_no_place
 
     def box(self, mask: FeatureMask | None, shape: Sequence[int]) -> Box | None:
         """Outside of which nothing of a tensor need be computed; None if that is not worth the effort."""
@@ -229,15 +233,11 @@ class Context:
                 mask = None
         axes = axes or self._axes_of(out)
         storage, old = self._storage_of(out)
-        wrote = False
         if any(out is operand for operand in self._operands):
             storage.writes += 1
             if old is None or not old.data or old.mask is not mask:
-                if storage.external:
-                    self.refuse("writes features into a tensor of the model")
                 storage.mask_writes += 1
-                wrote = True
-        self._mark(out, Tag(self._run, True, mask, clean, storage, axes, part, wrote))
+        self._mark(out, Tag(self._run, True, mask, clean, storage, axes, part))
         self._results.append(out)
         if self.provenance is not None:
             self.provenance.add(out)
@@ -296,20 +296,11 @@ class Context:
             return None
         if tag.data and tag.run != self._run:
             self.refuse("got a tensor of another masked forward that is under way")
-        if tag.mask_writes != tag.storage.mask_writes:
-            self.refuse("got a tensor whose memory was given other features through another view of it")
-        return tag
+        return tag if tag.mask_writes == tag.storage.mask_writes else self._renewed(x, tag)
 
-    def _hand_back(self, x: Tensor, index: Any, value: Any) -> None:
-        """Forgive a tensor for a view that was written to, which is now assigned to where it is: ``x[index] += y``."""
-        tag, of_value = tag_of(x), tag_of(value) if isinstance(value, Tensor) else None
-        if tag is None or of_value is None or tag.storage is not of_value.storage or not is_basic(index):
-            return
-        writes, view = tag.storage.mask_writes, x[index]
-        only_write = of_value.wrote and writes == of_value.mask_writes == tag.mask_writes + 1
-        place, other = ((v.data_ptr(), v.shape, v.stride()) for v in (view, value))
-        if only_write and place == other and not overlaps_itself(x):
-            tag.mask_writes = writes
+    def _renewed(self, x: Tensor, tag: Tag) -> Tag:
+        """What is known of a tensor after its memory was written to through another one."""
+        self.refuse("got a tensor whose memory was given other features through another view of it")
 
     def _adopt(self, x: Tensor) -> None:
         """Take a tensor that was not seen before for a constant, if it is certain to be one."""

@@ -1,6 +1,7 @@
 """What each operation makes of its operands' axes.
 
-Operations that are not here work element by element, or on windows: a dimension keeps its role, whatever its size.
+Operations that are in none of the tables work element by element. If that does not fit the result's shape, nothing is
+known of its dimensions. (Of an operation with a rule of its own, dimensions keep their roles.)
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from captum_ad.engine.axes import (
     role_of,
     without,
 )
-from captum_ad.engine.registry import forms, key_of_call
+from captum_ad.engine.registry import forms, is_own, key_of_call
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,9 @@ def axes_after(call: Call, operands: Sequence[Axes]) -> Axes:
     follow = _FOLLOW.get(key_of_call(call.op))
     shape = tuple(call.out.shape)
     if follow is None:
-        return operands[0] if len(operands) == 1 and operands[0].shape == shape else elementwise(operands, shape)
+        if len(operands) == 1 and operands[0].shape == shape:
+            return operands[0]
+        return windowed(operands[0], shape) if len(operands) == 1 and is_own(call.op) else elementwise(operands, shape)
     found = follow(call)
     return found if found.shape == shape else unknown(shape, operands)
 
@@ -91,26 +94,34 @@ def is_followed(operation: Any) -> bool:
 
 
 def elementwise(operands: Sequence[Axes], shape: tuple[int, ...]) -> Axes:
-    """The axes of a result that is made element by element, or of one operand by windows."""
+    """The axes of a result that is made element by element."""
     fits = all(
         len(axes.dims) <= len(shape) and all(n in (1, out) for n, out in zip(axes.shape[::-1], shape[::-1]))
         for axes in operands
     )
-    if operands and fits:
-        return merged(tuple(operands), shape)
-    if len(operands) != 1 or len(operands[0].dims) != len(shape):
-        return unknown(shape, operands)
-    x = operands[0]
-    lost = any(n != shape[d] for d, n in enumerate(x.shape) if d - len(shape) in x.samples)
-    return unknown(shape, operands) if lost else merged((x,), shape)
+    return merged(tuple(operands), shape) if operands and fits else unknown(shape, operands)
+
+
+def windowed(x: Axes, shape: tuple[int, ...], first: int = 0) -> Axes:
+    """The axes of what is computed on windows over the dimensions from `first` on.
+
+    One window in all leaves one value for all that was there.
+    """
+    if len(x.dims) != len(shape) or any(x.shape[d] != shape[d] for d in x.samples if d + len(shape) >= first):
+        return unknown(shape, [x])
+    ones = [
+        axis(Role.STATISTIC, 1) if d >= first and n == 1 < x.shape[d] else resized(x.dims[d], n)
+        for d, n in enumerate(shape)
+    ]
+    return replace(x, dims=tuple(ones), scores=False)
 
 
 def unknown(shape: Sequence[int], operands: Sequence[Axes]) -> Axes:
-    """Axes of which only the sizes are known."""
+    """Axes of which only the sizes are known; where samples are that there are several of, nobody can tell."""
     return Axes(
         tuple(axis(Role.UNKNOWN, size) for size in shape),
         common_picks(operands),
-        mixed=any(axes.mixed for axes in operands),
+        mixed=any(axes.mixed or axes.samples for axes in operands),
     )
 
 
@@ -121,11 +132,12 @@ def _reshape(call: Call) -> Axes:
     return reshaped_axes(call.x, tuple(call.out.shape))
 
 
-_PERMUTE = ("permute", "transpose", "t", "swapaxes", "swapdims", "movedim", "moveaxis", "adjoint")
-_TRANSPOSED = [getattr(Tensor, name).__get__ for name in ("T", "mT", "H", "mH")]
+_NAMES = ("permute", "transpose", "t", "swapaxes", "swapdims", "movedim", "moveaxis", "adjoint")
+PERMUTE = (*_NAMES, *(getattr(Tensor, name).__get__ for name in ("T", "mT", "H", "mH")))
+"""Operations that make dimensions change places."""
 
 
-@follows(*_PERMUTE, *_TRANSPOSED)
+@follows(*PERMUTE)
 def _permute(call: Call) -> Axes:
     first = not call.args  # given by name, as input=
     kwargs = {name: value for name, value in call.kwargs.items() if not first or not isinstance(value, Tensor)}
@@ -172,18 +184,26 @@ def _interleave(call: Call) -> Axes:
     return replace(x, dims=tuple(dims))
 
 
-@follows("chunk", "split", "tensor_split", "narrow")
+@follows("interpolate", "pad", *(f"max_unpool{n}d" for n in (1, 2, 3)))
+def _other_sizes(call: Call) -> Axes:
+    x, shape = call.x, tuple(call.out.shape)
+    if len(x.dims) != len(shape) or any(x.shape[d] != shape[d] for d in x.samples):
+        return unknown(shape, [x])
+    return replace(x, dims=tuple(resized(one, n) for one, n in zip(x.dims, shape)))
+
+
+@follows("chunk", "split", "tensor_split", "narrow", "diff", "glu")
+@follows("split_with_sizes", "unsafe_chunk", "unsafe_split", "unsafe_split_with_sizes")
 def _pieces(call: Call) -> Axes:
     x = call.x
     return replace(x, dims=tuple(resized(one, n, contiguous=True) for one, n in zip(x.dims, call.out.shape)))
 
 
-@follows("roll", "index_select", "gather", "take_along_dim", "sort", "argsort", "topk")
+@follows("roll", "index_select", "gather", "take_along_dim", torch.fft.fftshift, torch.fft.ifftshift)
 def _reorder(call: Call) -> Axes:
     """Merged dimensions come apart no more."""
-    x, name = call.x, call.op.__name__
-    place, default = (2, -1) if name == "topk" else (1, -1) if "sort" in name else (1, None)
-    over = call.given(2 if name in ("roll", "take_along_dim") else place, "dim", "dims", default=default)
+    x = call.x
+    over = call.given(2 if call.op.__name__ in ("roll", "take_along_dim") else 1, "dim", "dims")
     over = range(len(x.dims)) if over in ((), None) else [over] if isinstance(over, int) else over
     if len(x.dims) != call.out.dim():
         return unknown(call.out.shape, [x])
@@ -191,6 +211,16 @@ def _reorder(call: Call) -> Axes:
     for dim in over:
         dims[dim] = axis(role_of(x.dims[dim]), call.out.shape[dim])
     return replace(x, dims=tuple(dims))
+
+
+@follows("rot90")
+def _quarter_turns(call: Call) -> Axes:
+    """Two dimensions change places, if it is an odd number of them."""
+    a, b = call.given(2, "dims", default=(0, 1))
+    order = list(range(len(call.x.dims)))
+    if call.given(1, "k", default=1) % 2:
+        order[a], order[b] = order[b], order[a]
+    return permuted(call.x, order)
 
 
 @follows("unbind", "select")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -15,7 +16,9 @@ from captum_ad.engine.dimensions import Call, follows, unknown
 
 @follows("getitem")
 def _getitem(call: Call) -> Axes:
-    x, shape = call.x, list(call.out.shape)
+    x, shape = call.of(call.args[0]), list(call.out.shape)
+    if x is None:  # constants that features choose from
+        return _looked_up(call)
     given = call.args[1] if isinstance(call.args[1], tuple) else (call.args[1],)
     if any(part is None or isinstance(part, bool) for part in given):  # new dimensions: those of size 1
         kept = tuple(part for part in given if part is not None)
@@ -27,6 +30,14 @@ def _getitem(call: Call) -> Axes:
         dims = tuple(axis(Role.STATISTIC, 1) if d in where else next(left) for d in range(len(shape)))
         return replace(inner, dims=dims)
     return _indexed(x, given, shape)
+
+
+def _looked_up(call: Call) -> Axes:
+    """A table of constants at an index that is made of features."""
+    index, shape = call.args[1], call.out.shape
+    if not isinstance(index, Tensor) or index.dtype in (torch.bool, torch.uint8):
+        return unknown(shape, [call.x])
+    return replace(call.x, dims=(*call.x.dims, *(axis(Role.CHANNEL, n) for n in shape[index.dim() :])))
 
 
 def _where_new(given: Sequence[Any], before: int, after: int) -> set[int] | None:
@@ -67,7 +78,8 @@ def _indexed(x: Axes, given: Sequence[Any], shape: Sequence[int]) -> Axes:
         dim += _consumed(part)
     new = len(shape) - len(dims)
     first = places[0] if all(place == places[0] for place in places) else 0  # apart from each other: in front
-    roles = {role_of(one) for one in chosen}
+    several = [one for one in chosen if math.prod(atom.size for atom in one) > 1]
+    roles = {role_of(one) for one in (several if several and shape[first : first + new] != [1] else chosen)}
     role = next((r for r in (Role.UNKNOWN, Role.SAMPLE, Role.POSITION) if r in roles), role_of(chosen[0]))
     picks = (*x.picks, (Role.POSITION, None)) if Role.POSITION in roles and role is Role.SAMPLE else x.picks
     dims[first:first] = [None] * new

@@ -13,19 +13,22 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from inspect import signature
 from types import MethodType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_map_only
 
 from captum_ad.engine.axes import Axes, Role, axis
 from captum_ad.engine.context import Context
+from captum_ad.engine.layout import overlaps_itself
 from captum_ad.engine.masks import FeatureMask
 from captum_ad.engine.origins import call_depth
-from captum_ad.engine.registry import TAKES_PARTS, OperationRule, name_of, rule_for
+from captum_ad.engine.registry import TAKES_PARTS, OperationRule, is_in_place, name_of, rule_for
 from captum_ad.engine.select import zeroed
-from captum_ad.engine.tags import Storage, Tag, pointer_of, tag_of, take_tag, tensors_in, version_of
+from captum_ad.engine.tags import Storage, Tag, pointer_of, put_tag, tag_of, take_tag, tensors_in, version_of
+from captum_ad.engine.views import views_of
 from captum_ad.errors import UnsupportedOperationError
 from captum_ad.rule import MaskRule
 
@@ -34,11 +37,17 @@ _RUNS = itertools.count()
 _METADATA = frozenset(
     getattr(torch.Tensor, name)
     for name in (
-        "size dim ndimension numel nelement stride storage_offset element_size get_device data_ptr "
+        "size dim ndimension numel nelement stride storage_offset element_size get_device "
         "is_contiguous is_floating_point is_complex is_signed is_same_size __len__ __repr__ __format__ "
-        "__hash__ requires_grad_ register_hook retain_grad is_inference untyped_storage is_conj is_pinned"
+        "__hash__ requires_grad_ register_hook retain_grad is_inference is_conj is_pinned "
+        "is_neg is_shared dim_order"
     ).split()
-) | {torch.is_floating_point, torch.is_complex, torch.is_same_size, torch.numel, torch.result_type}
+) | {
+    getattr(torch, name)
+    for name in (
+        "is_floating_point is_complex is_same_size is_conj is_neg is_signed is_inference get_device numel result_type"
+    ).split()
+}
 
 
 _TORCH_SPELLING = {"axis": "dim", "keepdims": "keepdim"}  # of arguments that torch also takes by numpy's names
@@ -64,7 +73,13 @@ class Interpreter(Context, TorchFunctionMode):
     carries_masks = True
 
     def __init__(
-        self, model: nn.Module, rule: MaskRule, tau: float, constants: Iterable[Tensor] = (), *, skip_dead: bool = True
+        self,
+        model: nn.Module,
+        rule: MaskRule,
+        tau: float,
+        constants: Iterable[Tensor] = (),
+        *,
+        skip_dead: bool = True,
     ) -> None:
         TorchFunctionMode.__init__(self)
         Context.__init__(self, model, rule, tau, next(_RUNS), call_depth(), constants, skip_dead)
@@ -123,18 +138,50 @@ class Interpreter(Context, TorchFunctionMode):
         outer = self._operation, self._arguments, self._operands, self._tags, self._results  # of a rule that follows
         self._operation, self._arguments, self._results = func, (args, dict(kwargs)), []
         self._operands = tensors_in(*args, *kwargs.values()) if kwargs else tensors_in(*args)
-        if func is Tensor.__setitem__:
-            self._hand_back(*args)
         tags = [(operand, tag) for operand in self._operands if (tag := self._tag(operand)) is not None]
         self._tags = tags
         for operand, tag in tags:
             self._check_version(operand, tag)
         try:
-            return self._run_operation(func, args, kwargs, [tag for _, tag in tags if tag.data])
+            out = self._run_operation(func, args, kwargs, [tag for _, tag in tags if tag.data])
         finally:
             for operand, tag in tags:
                 tag.storage.version = version_of(operand)
             self._operation, self._arguments, self._operands, self._tags, self._results = outer
+        if tags:
+            for view, x, index in views_of(func, args, kwargs, out):
+                if (tag := tag_of(view)) is not None and view is not x:
+                    tag.view_of = x, index
+            for operand, tag in tags:
+                if tag.view_of is not None:
+                    self._write_through(operand, tag, *tag.view_of)
+        return out
+
+    def _renewed(self, x: Tensor, tag: Tag) -> Tag:
+        """Of a part of a tensor that is known, by taking it again."""
+        if tag.view_of is None:
+            return super()._renewed(x, tag)
+        whole, index = tag.view_of
+        again = tag_of(self.follow(whole.__getitem__, index))
+        assert again is not None
+        again.view_of = tag.view_of
+        put_tag(x, again)
+        return again
+
+    def _write_through(self, view: Tensor, before: Tag, x: Tensor, index: Any) -> None:
+        """What was written to a view has been written to the tensor that it is a part of: ``x[index] = view``."""
+        after, of_x = tag_of(view), tag_of(x)
+        if after is None or after is before:
+            return
+        after.view_of, writes = before.view_of, after.storage.mask_writes
+        if of_x is None or not before.mask_writes == of_x.mask_writes == writes - 1 or overlaps_itself(x):
+            return
+        whole: Tag | None = of_x
+        while whole is not None and whole.mask_writes == before.mask_writes:
+            whole.mask_writes = writes  # until now they knew all that was written
+            whole = tag_of(whole.view_of[0]) if whole.view_of is not None else None
+        self.follow(x.__setitem__, index, view)
+        after.mask_writes = after.storage.mask_writes
 
     def _run_operation(
         self, func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], tags: Sequence[Tag]
@@ -144,6 +191,7 @@ class Interpreter(Context, TorchFunctionMode):
             return self._tagged(func(*args, **kwargs), data=False)
         if func in _METADATA:
             return func(*args, **kwargs)
+        self._check_destinations(func, args, kwargs)
         masked = [tag.mask for tag in tags if tag.mask is not None]
         rule = rule_for(func, bool(masked))
         if rule is None and getattr(func, "__name__", "") == "__get__":
@@ -153,12 +201,36 @@ class Interpreter(Context, TorchFunctionMode):
         if rule not in TAKES_PARTS:
             self.complete()
         if rule is not None:
-            out = rule(self, func, *args) if not kwargs else self._call_by_name(rule, func, args, dict(kwargs))
-            return self._emitted(out)
-        if any(bool(mask.dead.any()) for mask in masked):
+            try:
+                return self._emitted(self._call_by_name(rule, func, args, dict(kwargs)))
+            except UnsupportedOperationError:
+                if is_in_place(func) or not self._has_statistics_only(kwargs):
+                    raise
+        elif not self._has_statistics_only(kwargs) and any(bool(mask.dead.any()) for mask in masked):
             exported = " (if the model was exported, wrap the Python model)" if "aten." in str(func) else ""
             self.refuse(f"has no rule that carries a mask through it{exported}")
+        # What misses statistics alone, of which no position is left, misses nothing: they are zero.
+        args, kwargs = self._deactivated(func, (args, kwargs)) if masked else (args, kwargs)
         return self._tagged(func(*args, **kwargs), data=True)
+
+    def _check_destinations(self, func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        """Refuse to write features into memory of the model or of the caller, while nothing is written yet."""
+        for x in tensors_in(args[:1] if is_in_place(func) else (), kwargs.get("out")):
+            tag = tag_of(x)
+            if tag is None or tag.storage.external:
+                self.refuse("writes features into a tensor of the model")
+
+    def _has_statistics_only(self, kwargs: Mapping[str, Any]) -> bool:
+        """Whether no operand of the operation that has a mask is a map, or is written to."""
+        return "out" not in kwargs and all(self.is_statistic(x) for x in self._operands if self.mask(x) is not None)
+
+    def _deactivated(self, func: Callable[..., Any], arguments: _T) -> _T:
+        """Arguments, zero where they are deactivated."""
+        if is_in_place(func):
+            for operand in self._operands:
+                self.deactivate_(operand)
+            return arguments
+        return cast(_T, tree_map_only(Tensor, self.deactivate, arguments))
 
     def _call_by_name(
         self, rule: OperationRule, func: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]

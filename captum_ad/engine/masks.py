@@ -134,3 +134,9 @@ def compress(part: Tensor) -> Tensor:
         if size > 1 and stride == 0:
             part = part.narrow(dim, 0, 1)
     return part
+
+
+def all_of(mask: FeatureMask, dim: int) -> FeatureMask:
+    """A position is dead where any feature of it along a dimension is."""
+    feature = mask.everywhere.any(dim, keepdim=True)
+    return FeatureMask(feature & ~mask.dead.any(dim, keepdim=True), None if all_true(feature) else feature)

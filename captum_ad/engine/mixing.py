@@ -11,15 +11,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from captum_ad.engine.axes import Axes, Axis, Role, axis, common_picks, joined, merged, reduced, resized, role_of
-from captum_ad.engine.dimensions import Call, elementwise, follows, unknown
+from captum_ad.engine.axes import Axes, Axis, Role, axis, common_picks, joined, merged, reduced, role_of
+from captum_ad.engine.dimensions import Call, elementwise, follows, unknown, windowed
 from captum_ad.engine.registry import rank_of_convolution
 
 _DIM_FIRST = "mean sum amax amin any all max min argmax argmin prod logsumexp var std var_mean std_mean nanmean nansum"
-_DIM_SECOND = ("norm", torch.linalg.vector_norm, torch.linalg.norm, "quantile", "nanquantile", "kthvalue")
+_DIM_SECOND = ("norm", torch.linalg.vector_norm, torch.linalg.norm, "quantile", "nanquantile")
 
 
-@follows(*_DIM_FIRST.split(), "median", "nanmedian", "mode", "count_nonzero")
+@follows(*_DIM_FIRST.split(), "median", "nanmedian", "count_nonzero", "frobenius_norm")
 def _reduce(call: Call) -> Axes:
     return _reduced(call, call.given(1, "dim", "axis"))
 
@@ -27,6 +27,14 @@ def _reduce(call: Call) -> Axes:
 @follows(*_DIM_SECOND)
 def _reduce_second(call: Call) -> Axes:
     return _reduced(call, call.given(2, "dim", "axis"))
+
+
+@follows("mode", "kthvalue", torch.linalg.matrix_norm, "aminmax", "trace")
+def _reduce_with_a_default(call: Call) -> Axes:
+    place, default = {
+        "mode": (1, -1), "kthvalue": (2, -1), "linalg_matrix_norm": (2, (-2, -1)),
+    }.get(call.op.__name__, (9, None))  # fmt: skip
+    return _reduced(call, call.given(place, "dim", default=default))
 
 
 def _reduced(call: Call, dim: Any) -> Axes:
@@ -40,13 +48,25 @@ def _reduced(call: Call, dim: Any) -> Axes:
     return reduced(x, over, keepdim=len(shape) == len(x.dims))
 
 
-@follows("cosine_similarity")
-def _cosine(call: Call) -> Axes:
-    dim = call.given(2, "dim", default=1)
-    found = [axes for one in call.args[:2] if (axes := call.of(one)) is not None]
-    dims = max(one.dim() for one in call.args[:2])
-    shape = torch.broadcast_shapes(*(one.shape for one in call.args[:2]))
-    return reduced(merged(tuple(found), tuple(shape)), [dim % dims], keepdim=False)
+@follows("cosine_similarity", F.pairwise_distance, torch.pairwise_distance, "dist")
+def _pairs(call: Call) -> Axes:
+    """What two maps make element by element, summed over one dimension, or all."""
+    pair = [call.given(0, "x1", "input"), call.given(1, "x2", "other")]
+    shape = tuple(torch.broadcast_shapes(*(x.shape for x in pair)))
+    dim = call.given(2, "dim", default=1) if call.op.__name__ == "cosine_similarity" else -1
+    over = [dim % len(shape)] if call.out.dim() else range(len(shape))
+    both = elementwise([axes for x in pair if (axes := call.of(x)) is not None], shape)
+    return reduced(both, over, keepdim=call.out.dim() == len(shape))
+
+
+@follows("cdist")
+def _distances(call: Call) -> Axes:
+    """Of each position of one map to each of another."""
+    pair = [call.of(call.given(0, "x1")), call.of(call.given(1, "x2"))]
+    lead = "abcdefgh"[: call.out.dim() - 2]
+    ins = [lead[len(lead) + 2 - len(axes.dims) :] if axes else "" for axes in pair]
+    axes = contracted_axes([f"{ins[0]}yz", f"{ins[1]}xz"], f"{lead}yx", pair, call.out)
+    return replace(axes, scores=False)
 
 
 @follows(F.linear)
@@ -56,7 +76,7 @@ def _linear(call: Call) -> Axes:
 
 def last_mixed(x: Axes, size: int) -> Axes:
     """The axes after a linear map over the last dimension."""
-    mixed = x.mixed or -1 in x.samples
+    mixed = x.mixed or x.crosses_samples([-1])
     return replace(x, dims=(*x.dims[:-1], axis(Role.CHANNEL, size)), mixed=mixed, scores=False)
 
 
@@ -78,7 +98,7 @@ def _convolution(call: Call) -> Axes:
             out = joined((one[0], *axis(Role.CHANNEL, shape[channel] // samples)))
         else:
             mixed = True
-    slid = _slid(x, shape, rank)
+    slid = replace(windowed(x, shape, channel + 1), scores=False)
     return replace(slid, dims=(*x.dims[:channel], out, *slid.dims[channel + 1 :]), mixed=mixed or slid.mixed)
 
 
@@ -94,19 +114,14 @@ def _attention(call: Call) -> Axes:
     return replace(lead, dims=(*lead.dims, rows, columns))
 
 
-@follows("affine_grid")
-def _grid(call: Call) -> Axes:
-    shape = call.out.shape
-    places = [axis(Role.POSITION, size) for size in shape[1:-1]]
-    return replace(call.x, dims=(call.x.dims[0], *places, axis(Role.CHANNEL, shape[-1])))
-
-
-@follows("grid_sample")
-def _sampled(call: Call) -> Axes:
-    shape, x = call.out.shape, call.of(call.given(0, "input"))
-    if x is None:
-        return unknown(shape, [call.x])
-    return replace(x, dims=(*x.dims[:2], *(axis(Role.POSITION, size) for size in shape[2:])))
+@follows(F.multi_head_attention_forward)
+def _heads(call: Call) -> Axes:
+    """Of (tokens, samples, channels): the result, and how much queries attend to keys, which may be by heads."""
+    query, key = (call.of(call.given(i, name)) or call.x for i, name in enumerate(("query", "key")))
+    if call.index == 0 or len(query.dims) != 3:
+        return last_mixed(query, call.out.shape[-1])
+    heads = (axis(Role.CHANNEL, call.out.shape[1]),) * (call.out.dim() - 3)
+    return replace(query, dims=(query.dims[1], *heads, query.dims[0], key.dims[0]), scores=True)
 
 
 @follows("lstm", "gru", "rnn_tanh", "rnn_relu")
@@ -118,44 +133,24 @@ def _recurrent(call: Call) -> Axes:
     return replace(x, dims=(axis(Role.STATISTIC, shape[0]), batch, axis(Role.CHANNEL, shape[-1])))
 
 
-@follows("glu")
-def _halves(call: Call) -> Axes:
-    return replace(call.x, dims=tuple(resized(one, n, contiguous=True) for one, n in zip(call.x.dims, call.out.shape)))
+@follows("lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell")
+def _cell(call: Call) -> Axes:
+    return last_mixed(call.x, call.out.shape[-1])
 
 
-@follows(Tensor.__setitem__)
-def _assign(call: Call) -> Axes:
-    x, value = (call.of(one) for one in (call.args[0], call.args[2]))
-    shape = tuple(call.out.shape)
-    if x is not None:
-        mixed = x.mixed or (value is not None and value.mixed)
-        return replace(x, mixed=mixed)
-    if value is not None and len(value.dims) == len(shape):
-        return replace(value, dims=tuple(resized(one, n) for one, n in zip(value.dims, shape)))
-    return unknown(shape, [value] if value is not None else [])
+@follows("embedding", "one_hot")
+def _looked_up(call: Call) -> Axes:
+    return replace(call.x, dims=(*call.x.dims, axis(Role.CHANNEL, call.out.shape[-1])))
 
 
-_POOLS = [f"{kind}_pool{n}d" for kind in ("max", "avg", "lp") for n in (1, 2, 3)]
-_POOLS += [f"adaptive_{kind}_pool{n}d" for kind in ("max", "avg") for n in (1, 2, 3)]
+_POOLS = [f"{kind}_pool{n}d{i}" for kind in ("max", "adaptive_max") for n in (1, 2, 3) for i in ("", "_with_indices")]
+_POOLS += [f"{kind}_pool{n}d" for kind in ("avg", "lp", "adaptive_avg") for n in (1, 2, 3)]
 
 
 @follows(*_POOLS)
 def _pool(call: Call) -> Axes:
-    shape = tuple(call.out.shape)
-    if len(call.x.dims) != len(shape):
-        return unknown(shape, [call.x])
-    return _slid(call.x, shape, int(call.op.__name__[-2]))
-
-
-def _slid(x: Axes, shape: Sequence[int], rank: int) -> Axes:
-    """Windows over the last dimensions. One window in all leaves one value for all that was there."""
-    first = len(shape) - rank
-    dims = list(x.dims)
-    for dim in range(first, len(shape)):
-        one_left = shape[dim] == 1 and x.shape[dim] > 1
-        dims[dim] = axis(Role.STATISTIC, 1) if one_left else resized(dims[dim], shape[dim])
-    mixed = x.mixed or any(d - len(shape) in x.samples and x.shape[d] != shape[d] for d in range(first, len(shape)))
-    return replace(x, dims=tuple(dims), mixed=mixed, scores=False)
+    rank = int(call.op.__name__.partition("_pool")[2][0])
+    return windowed(call.x, tuple(call.out.shape), call.out.dim() - rank)
 
 
 def contracted_axes(ins: Sequence[str], result: str, operands: Sequence[Axes | None], out: Tensor) -> Axes:
@@ -170,6 +165,9 @@ def contracted_axes(ins: Sequence[str], result: str, operands: Sequence[Axes | N
     gone = [{labels[d] for d in axes.samples} - set(result) for labels, axes in known]
     places = [{result.index(labels[d]) for d in axes.samples if labels[d] in result} for labels, axes in known]
     mixed = any(axes.mixed for _, axes in known) or any(gone) or len({frozenset(p) for p in places if p}) > 1
+    alone = {axes.sample for _, axes in known if axes.sample is not None}
+    mixed |= len(alone) > 1 or bool(alone and any(places))
+    mixed |= len(known) > 1 and any(axes.hides_samples for _, axes in known)
     return Axes(
         tuple(dims),
         common_picks(axes for _, axes in known),

@@ -11,7 +11,7 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import nn
 from torch._library.custom_ops import CustomOpDef
-from torch._ops import OpOverload
+from torch._ops import OpOverload, OpOverloadPacket
 from torch.overrides import resolve_name
 
 from captum_ad.engine.blocks import block_in, block_of
@@ -48,8 +48,9 @@ def register_rule(*operations: str | type | Callable[..., Any], always: bool = F
     Parameters
     ----------
     *operations : str, callable or class
-        A name, which stands for torch's function, method, in-place and operator forms all at once; a
-        callable that torch dispatches (``torch.cumsum``), also one of your own made with torch.library
+        A name, which stands for torch's function, method, in-place and operator forms all at once, or
+        ``"namespace::name"`` for what is made with torch.library, loaded or not; a
+        callable that torch dispatches (``torch.quantile``), also one of your own made with torch.library
         (``torch.ops.my.op`` with all its overloads, or what ``custom_op`` returned); a subclass of
         ``torch.nn.Module``; or a subclass of ``torch.autograd.Function``.
     always : bool
@@ -80,17 +81,17 @@ def register_rule(*operations: str | type | Callable[..., Any], always: bool = F
 
     >>> import torch
     >>> from captum_ad import ADForward, FeatureMask, register_rule
-    >>> @register_rule("sinc")
-    ... def sinc(ad, op, x):
+    >>> @register_rule("airy_ai")
+    ... def airy(ad, op, x):
     ...     return ad.emit(op(x), ad.mask(x))
 
-    One that mixes positions begins with a checkpoint and computes a mask: a prefix sum is kept where
-    anything in the prefix is.
+    One that mixes positions begins with a checkpoint and computes a mask: a quantile is kept where
+    anything that it is taken of is.
 
-    >>> @register_rule("cumsum")
-    ... def cumsum(ad, op, x, dim):
+    >>> @register_rule("quantile")
+    ... def quantile(ad, op, x, q, dim):
     ...     kept = ad.mask(x).kept.expand(x.shape)
-    ...     return ad.emit(op(ad.deactivate(x), dim), FeatureMask(kept.cumsum(dim) > 0))
+    ...     return ad.emit(op(ad.deactivate(x), q, dim), FeatureMask(kept.any(dim)))
 
     An autograd function of your own (here, one by element):
 
@@ -172,17 +173,27 @@ def key_of_call(operation: Any) -> Hashable:
     """What a call is looked up under: a method's function, an overload's operator."""
     if isinstance(operation, MethodType):
         return operation.__func__
-    return cast(Hashable, operation.overloadpacket if isinstance(operation, OpOverload) else operation)
+    packet = operation.overloadpacket if isinstance(operation, OpOverload) else operation
+    return str(packet) if isinstance(packet, OpOverloadPacket) and packet not in _RULES else cast(Hashable, packet)
 
 
-def forms(name: str) -> Iterator[Callable[..., Any]]:
+def forms(name: str) -> Iterator[Hashable]:
     """Torch's function, method, in-place and operator forms of a name."""
+    if "::" in name:  # of torch.library, which need not be there
+        yield name.replace("::", ".")
+        return
     spellings = (name, f"{name}_", f"__{name}__", f"__i{name}__", f"__r{name}__")
     found = [getattr(space, s, None) for space in _NAMESPACES for s in spellings if s not in _CONVERSIONS]
     functions = [f for f in found if callable(f) and not isinstance(f, type)]
     if not functions:
         raise UnknownNameError("torch operation", name, {n for s in _NAMESPACES for n in dir(s) if n[0] != "_"})
     yield from functions
+
+
+def is_own(operation: Any) -> bool:
+    """Whether an operation is none of torch's: a module type's, an autograd function's, or made with torch.library."""
+    made = isinstance(operation, (OpOverload, OpOverloadPacket)) and not str(operation).startswith("aten.")
+    return made or isinstance(operation, MethodType)
 
 
 def is_in_place(operation: Any) -> bool:

@@ -43,8 +43,8 @@ class Tag:
         "part",
         "run",
         "storage",
+        "view_of",
         "writes",
-        "wrote",
     )
 
     def __init__(
@@ -56,7 +56,6 @@ class Tag:
         storage: Storage,
         axes: Axes | None = None,
         part: Part | None = None,
-        wrote: bool = False,
     ) -> None:
         self.run = run  # the forward that made it
         self.data = data
@@ -67,7 +66,7 @@ class Tag:
         self.part = part  # what has been computed of it, and not been written into it yet
         self.writes = storage.writes
         self.mask_writes = storage.mask_writes
-        self.wrote = wrote  # was the one that made it so many
+        self.view_of: tuple[Tensor, Any] | None = None  # the tensor that it is a part of, and the index of the part
 
 
 def tag_of(x: Tensor) -> Tag | None:

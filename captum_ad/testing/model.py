@@ -81,16 +81,16 @@ def check_model(
     >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Flatten(), torch.nn.Linear(144, 2)).eval()
     >>> bool(check_model(model, torch.rand(2, 3, 8, 8), verbose=False))
     True
-    >>> class Cumulated(torch.nn.Module):
+    >>> class Renormed(torch.nn.Module):
     ...     def forward(self, x):
-    ...         return x.cummax(2).values
-    >>> model.insert(1, Cumulated().eval())
+    ...         return x.renorm(2, 1, 1.0)
+    >>> model.insert(1, Renormed().eval())
     Sequential(...)
     >>> report = check_model(model, torch.rand(2, 3, 8, 8))
     Sequential, no-growth-mean, 3 masks, seed 0: NOT all checks passed
       ✓ eval mode                   every module
       ✓ repeatable                  the model gives the same bits twice
-      ✗ every operation has a rule  operation torch.Tensor.cummax, called in module '1' (Cumulated), has no ...
+      ✗ every operation has a rule  operation torch.Tensor.renorm, called in module '1' (Renormed), has no ...
       – Theorem 1                   not checked
       – missing means missing       not checked
       – monotone masks              not checked

@@ -100,7 +100,7 @@ def test_cuda_where_there_is_none(refused):
         ("tiny_model:returns_dict", "returned dict"),
         ("tiny_model:returns_nan", "NaN or Inf"),
         ("tiny_model:breaks_first", "broke midway"),
-        ("tiny_model:unsupported", "sort"),
+        ("tiny_model:unsupported", "renorm"),
         ("tiny_model:out_of_memory", "--batch-size"),
     ],
 )

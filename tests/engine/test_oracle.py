@@ -13,6 +13,7 @@ from captum_ad import FeatureMask, MaskRule
 from captum_ad.engine import Interpreter
 from captum_ad.engine.provenance import Provenance
 from tests.engine.graphs import CHANNELS, GRAPHS, HEIGHT, WIDTH
+from tests.engine.more_graphs import MORE_GRAPHS
 from tests.engine.operations import AdaptivePool, Convolution, Pool
 from tests.engine.resampling import Resize
 from tests.engine.spatial_graphs import OTHER_RANKS as MORE_RANKS
@@ -83,7 +84,7 @@ def _dead_in_engine(ad: Interpreter, out: Tensor) -> Tensor:
     return torch.zeros(out.shape, dtype=torch.bool) if mask is None else mask.dead.expand(out.shape)
 
 
-ALL_GRAPHS = GRAPHS | SPATIAL_GRAPHS
+ALL_GRAPHS = GRAPHS | SPATIAL_GRAPHS | MORE_GRAPHS
 
 
 @pytest.mark.parametrize("name", ALL_GRAPHS)

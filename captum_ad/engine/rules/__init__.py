@@ -1,7 +1,7 @@
 """How masks pass through operations: one module per family, each registers its rules on import."""
 
-from captum_ad.engine import indexing, mixing  # what becomes of axes
-from captum_ad.engine.rules import (
+from captum_ad.engine import indexing, mixing, resampling, transforming, writing  # noqa: F401 (what becomes of axes)
+from captum_ad.engine.rules import (  # noqa: F401
     attention,
     combination,
     composed,
@@ -10,31 +10,18 @@ from captum_ad.engine.rules import (
     elementwise,
     linear,
     normalization,
+    ordering,
     pooling,
     recurrent,
     reduction,
+    regions,
+    respelled,
     sampling,
+    scan,
+    scatter,
     selection,
     shape,
+    spectral,
     statistics,
+    unpooling,
 )
-
-__all__ = [
-    "attention",
-    "combination",
-    "composed",
-    "contraction",
-    "convolution",
-    "elementwise",
-    "indexing",
-    "linear",
-    "mixing",
-    "normalization",
-    "pooling",
-    "recurrent",
-    "reduction",
-    "sampling",
-    "selection",
-    "shape",
-    "statistics",
-]

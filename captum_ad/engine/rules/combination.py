@@ -18,8 +18,9 @@ from captum_ad.engine.registry import is_in_place, register_rule, takes_parts
 
 
 @register_rule(
-    "add", "sub", "subtract", "rsub", "maximum", "minimum", "fmax", "fmin", "hypot", "gt", "greater", "lt", "less",
+    "add", "sub", "subtract", "rsub", "maximum", "minimum", "fmax", "fmin", "gt", "greater", "lt", "less",
     "ne", "not_equal", "logical_or", "logical_xor", "bitwise_or", "bitwise_xor", "or", "xor",
+    "gcd", "nextafter", "complex",
 )  # fmt: skip
 @takes_parts
 def sum_of_maps(ad: Interpreter, op: Callable[..., Tensor], x: Any, other: Any, **kwargs: Any) -> Tensor:
@@ -31,7 +32,7 @@ def sum_of_maps(ad: Interpreter, op: Callable[..., Tensor], x: Any, other: Any, 
     return sum_of(ad, op, (x, other), lambda *operands: op(*operands, **kwargs), zero_stays_zero=True, whole=whole)
 
 
-@register_rule("eq", "ge", "greater_equal", "le", "less_equal", "logaddexp", "logaddexp2")
+@register_rule("eq", "ge", "greater_equal", "le", "less_equal", "logaddexp", "logaddexp2", "isclose")
 def sum_of_maps_not_zero(ad: Interpreter, op: Callable[..., Tensor], x: Any, other: Any, **kwargs: Any) -> Tensor:
     """As :func:`sum_of_maps`, of those that are not zero where both operands are."""
     whole = kwargs.get("out") is not None
@@ -53,6 +54,7 @@ def clamp(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *bounds: Any, *
 @register_rule(
     "mul", "multiply", "div", "divide", "true_divide", "truediv", "floor_divide", "floordiv", "fmod", "remainder",
     "mod", "atan2", "arctan2", "copysign", "heaviside", "xlogy", "logical_and", "bitwise_and", "and",
+    "lcm", "ldexp", "polar", "xlog1py", "bitwise_left_shift", "bitwise_right_shift", "lshift", "rshift",
 )  # fmt: skip
 @takes_parts
 def product_of_maps(ad: Interpreter, op: Callable[..., Tensor], x: Any, other: Any, **kwargs: Any) -> Tensor:
@@ -113,7 +115,7 @@ def _is_the_same_all_over(box: Box, factor: Any, x: Tensor) -> bool:
 def _apart_from_zero(ad: Interpreter, op: Callable[..., Tensor], x: Any, other: Any) -> tuple[Any, Any]:
     """The operands, without the dead zeros at which a quotient or a power is infinitely steep: 0 · ∞ is no gradient."""
     name = op.__name__
-    if "div" in name and not name.startswith("__r"):
+    if ("div" in name or "mod" in name or name in ("remainder", "xlogy")) and not name.startswith("__r"):
         return x, _ones_where_dead(ad, other)
     if "div" in name or ("pow" in name and not is_in_place(op)):
         return _ones_where_dead(ad, x), other
@@ -320,8 +322,10 @@ def _statistics(ad: Interpreter, *operands: Any) -> list[Tensor]:
 
 def _is_statistic_of(ad: Interpreter, x: Tensor, other: Tensor) -> bool:
     own, others = ad.axes(x), ad.axes(other)
-    known = own is not None and others is not None
-    return known and bool(is_statistic_of(own, others))  # type: ignore[arg-type]
+    found = is_statistic_of(own, others) if own is not None and others is not None else False
+    if found is None and (ad.mask(x) is not None or ad.mask(other) is not None):
+        ad.refuse("has an operand of which nobody knows whether it has positions, or one value for all of them")
+    return bool(found)
 
 
 def written_mask(ad: Interpreter, x: Tensor) -> FeatureMask:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -10,21 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from captum_ad.engine.interpreter import Interpreter
-from captum_ad.engine.registry import register_rule
-
-_ALONG = {"hstack": 1, "column_stack": 1, "vstack": 0, "row_stack": 0, "dstack": 2}
-
-
-@register_rule(*_ALONG, always=True)
-def stacked(ad: Interpreter, op: Callable[..., Tensor], tensors: Sequence[Tensor], **kwargs: Any) -> Tensor:
-    """A concatenation along one of the first three dimensions."""
-    dim = _ALONG[op.__name__]
-    adds_dimensions = min(x.dim() for x in tensors) <= max(dim, 1)
-    if adds_dimensions and all(ad.mask(x) is None for x in tensors):
-        return ad.emit(op(tensors, **kwargs), None)
-    if adds_dimensions or kwargs.get("out") is not None:
-        ad.refuse("writes into out=, or adds dimensions")
-    return ad.follow(torch.cat, list(tensors), dim)
+from captum_ad.engine.registry import is_in_place, register_rule
+from captum_ad.engine.rules.combination import sum_of_maps
 
 
 @register_rule("copy_", always=True)
@@ -34,17 +22,37 @@ def copy(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, src: Tensor, non
     return x
 
 
-@register_rule("softmin")
-def softmin(
-    ad: Interpreter,
-    op: Callable[..., Tensor],
-    input: Tensor,
-    dim: int | None = None,
-    _stacklevel: int = 3,
-    dtype: torch.dtype | None = None,
+@register_rule("hypot")
+def hypot(ad: Interpreter, op: Callable[..., Tensor], input: Any, other: Any) -> Tensor:
+    """The norm of two maps, as a sum; where both are missing it has no slope."""
+    if not torch.is_grad_enabled():
+        return sum_of_maps(ad, op, input, other)
+    if is_in_place(op):
+        written: Tensor = ad.follow(lambda: input.copy_(torch.hypot(input, other)))
+        return written
+    found = ad.follow(torch.add, input, other)
+    mask, operands = ad.mask(found), [ad.deactivate(x) for x in (input, other)]
+    if mask is not None:
+        operands[0] = operands[0].masked_fill(mask.dead, 1)
+    return ad.emit(op(*operands), mask)
+
+
+@register_rule("cdist", always=True)
+def cdist(
+    ad: Interpreter, op: Callable[..., Tensor], x1: Tensor, x2: Tensor, p: float = 2.0, compute_mode: Any = None
 ) -> Tensor:
-    """The softmax of what has the other sign."""
-    return ad.follow(lambda: F.softmax(-input, dim, dtype=dtype))
+    """The norm of each difference of two positions; the masks are of one channel, if all have the same."""
+    masks = [ad.mask(x) for x in (x1, x2)]
+    same = all(mask is None or mask.kept.shape[-1] == 1 for mask in masks)
+
+    def one_by_one() -> Tensor:
+        a, b = (x[..., :1] if same else x for x in (x1, x2))
+        norms: Tensor = torch.linalg.vector_norm(a.unsqueeze(-2) - b.unsqueeze(-3), math.inf, -1)
+        return norms
+
+    found = ad.follow(one_by_one)
+    named = {} if compute_mode is None else {"compute_mode": compute_mode}
+    return ad.emit(op(ad.deactivate(x1), ad.deactivate(x2), p, **named), ad.mask(found))
 
 
 @register_rule("cosine_similarity")

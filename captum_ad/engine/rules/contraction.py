@@ -19,18 +19,17 @@ from captum_ad.engine.rules.linear import over_last
 from captum_ad.engine.tags import tensors_in
 
 
-@register_rule("matmul", "bmm", "mm", always=True)
+@register_rule("matmul", "bmm", "mm", "mv", "dot", always=True)
 def matmul(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, other: Tensor) -> Tensor:
     """Checkpoint before; a result is dead if all the products in it are, and a product if a factor is."""
     if op.__name__ == "__rmatmul__":
         x, other, op = other, x, torch.matmul
-    masked = _masked(ad, x, other)
-    if not masked and min(x.dim(), other.dim()) < 2:
-        return ad.emit(op(x, other), None)
+    if other.dim() == 1:
+        return ad.follow(lambda: (x @ other[:, None]).squeeze(-1))
+    if x.dim() == 1:
+        return ad.follow(lambda: (x[None] @ other).squeeze(-2))
     if not ad.is_data(other) and other.dim() == 2:
         return over_last(ad, op, x, other)
-    if min(x.dim(), other.dim()) < 2:
-        ad.refuse("multiplies by a vector (give it two dimensions)")
     out = op(ad.deactivate(x), ad.deactivate(other))
     lead = _LABELS[: out.dim() - 2]
     left, right = (lead[len(lead) - operand.dim() + 2 :] for operand in (x, other))
@@ -65,17 +64,6 @@ def tensordot(ad: Interpreter, op: Callable[..., Tensor], a: Tensor, b: Tensor, 
     result = [label for label in left + right if (label in left) != (label in right)]
     equation = f"{''.join(left)},{''.join(right)}->{''.join(result)}"
     return _emitted(ad, op(ad.deactivate(a), ad.deactivate(b), dims), equation, a, b)
-
-
-@register_rule("baddbmm")
-def baddbmm(
-    ad: Interpreter, op: Callable[..., Tensor], input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: float = 1,
-    alpha: float = 1,
-) -> Tensor:  # fmt: skip
-    """A product of matrices, and a sum."""
-    if op.__name__.endswith("_"):
-        ad.refuse("writes into its first operand")
-    return ad.follow(lambda: beta * input + alpha * torch.bmm(batch1, batch2))
 
 
 _LABELS = "abcdefghijklmnopqrstuvw"

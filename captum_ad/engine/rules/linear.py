@@ -28,7 +28,7 @@ def over_last(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *constants:
     ad.only(x)
     mask, last, axes = ad.mask(x), x.dim() - 1, ad.axes(x)
     assert axes is not None
-    if mask is not None and -1 in axes.samples:
+    if mask is not None and axes.crosses_samples([-1]):
         ad.refuse("mixes the samples of a batch (pass them one by one)")
     if mask is not None and axes.is_vector:
         mask = None  # no position is left to deactivate

@@ -13,6 +13,7 @@ from torch import Tensor
 from captum_ad.engine.crop import Part, room_for
 from captum_ad.engine.interpreter import Interpreter
 from captum_ad.engine.registry import register_rule, takes_parts
+from captum_ad.engine.rules.reduction import dims_of
 
 
 @register_rule(F.batch_norm)
@@ -133,7 +134,7 @@ def normalize(
     op: Callable[..., Tensor],
     input: Tensor,
     p: float = 2.0,
-    dim: int = 1,
+    dim: int | Sequence[int] = 1,
     eps: float = 1e-12,
     out: Tensor | None = None,
 ) -> Tensor:
@@ -142,7 +143,10 @@ def normalize(
         ad.refuse("writes into out=")
     mask = ad.mask(input)
     assert mask is not None
-    x = input if mask.kept.shape[dim] == 1 else ad.deactivate(input)
+    by_position = all(mask.kept.shape[d] == 1 for d in dims_of(input, dim))
+    if p < 0 and not by_position:
+        ad.refuse("has a norm to which zeros contribute")
+    x = input if by_position else ad.deactivate(input)
     return ad.emit(op(x, p, dim, eps), mask, clean=ad.is_clean(input))
 
 

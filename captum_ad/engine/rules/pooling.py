@@ -33,7 +33,7 @@ def max_pool(
     """Checkpoint before; Φ over the window."""
     if return_indices:
         ad.refuse("returns indices, which no mask can follow")
-    slide = _slide(_rank(op), input, kernel_size, stride, padding, dilation, ceil_mode)
+    slide = sliding(_rank(op), input, kernel_size, stride, padding, dilation, ceil_mode)
 
     def run(x: Tensor) -> Tensor:
         return op(x, kernel_size, stride or kernel_size, padding, dilation, ceil_mode)
@@ -58,7 +58,7 @@ def avg_pool(
     divisor_override: int | None = None,
 ) -> Tensor:
     """Checkpoint before; Φ over the window; over active positions only, if ``average="active"``."""
-    slide = _slide(_rank(op), input, kernel_size, stride, padding, 1, ceil_mode)
+    slide = sliding(_rank(op), input, kernel_size, stride, padding, 1, ceil_mode)
     divisor = {} if divisor_override is None else {"divisor_override": divisor_override}
 
     def run(x: Tensor) -> Tensor:
@@ -105,7 +105,7 @@ def lp_pool(
     def run(x: Tensor) -> Tensor:
         return op(x, norm_type, kernel_size, stride, ceil_mode)
 
-    return _slid(ad, run, input, _slide(_rank(op), input, kernel_size, stride, 0, 1, ceil_mode), None)
+    return _slid(ad, run, input, sliding(_rank(op), input, kernel_size, stride, 0, 1, ceil_mode), None)
 
 
 def over_active(average: Tensor, found: Attribution) -> Tensor:
@@ -114,9 +114,10 @@ def over_active(average: Tensor, found: Attribution) -> Tensor:
     return (average * scale).to(average.dtype)
 
 
-def _slide(
+def sliding(
     rank: int, x: Tensor, kernel_size: Setting, stride: Setting | None, padding: Setting, dilation: Setting, ceil: bool
 ) -> Slide:
+    """The windows of a pool with these settings."""
     kernel, pads, gaps = (per_dim(setting, rank) for setting in (kernel_size, padding, dilation))
     steps = per_dim(stride, rank) if stride else kernel
     sizes = []

@@ -15,21 +15,8 @@ from captum_ad.engine.rules.combination import summed
 from captum_ad.engine.rules.pooling import mean_of_part, over_active
 
 
-@register_rule("mean")
+@register_rule("mean", "nanmean", "sum", "nansum", "amax", "amin", "any")
 @takes_parts
-def mean(
-    ad: Interpreter,
-    op: Callable[..., Tensor],
-    input: Tensor,
-    dim: int | Sequence[int] | None = None,
-    keepdim: bool = False,
-    **kwargs: Any,
-) -> Tensor:
-    """Checkpoint before; over active positions only, if ``average="active"``."""
-    return _reduced(ad, op, input, dim, keepdim, kwargs, average=True)
-
-
-@register_rule("sum", "amax", "amin", "any")
 def reduction(
     ad: Interpreter,
     op: Callable[..., Tensor],
@@ -38,24 +25,15 @@ def reduction(
     keepdim: bool = False,
     **kwargs: Any,
 ) -> Tensor:
-    """Checkpoint before; what is reduced to one position is active if anything was."""
-    return _reduced(ad, op, input, dim, keepdim, kwargs, average=False)
+    """Checkpoint before; what is reduced to one position is active if anything was.
 
-
-def _reduced(
-    ad: Interpreter,
-    op: Callable[..., Tensor],
-    x: Tensor,
-    dim: int | Sequence[int] | None,
-    keepdim: bool,
-    kwargs: dict[str, Any],
-    average: bool,
-) -> Tensor:
+    A mean is over active positions only, if ``average="active"`` (nanmean: over those that hold a number).
+    """
     if kwargs.get("out") is not None:
         ad.refuse("writes into out=")
-    dims = dims_of(x, dim)
-    found, shaped = reduced_mask(ad, x, dims, keepdim)
-    axes = ad.axes(x)
+    dims, average = dims_of(input, dim), "mean" in op.__name__
+    found, shaped = reduced_mask(ad, input, dims, keepdim)
+    axes = ad.axes(input)
     of_branches = axes is not None and bool(dims) and all(axes.role(d) is Role.BRANCH for d in dims)
     if of_branches and (average or "sum" in op.__name__):  # maps that were stacked: a sum of maps
         found = Attribution(found.kept, found.features, summed(ad, found.kept, found.features))
@@ -63,13 +41,21 @@ def _reduced(
     def run(x: Tensor) -> Tensor:
         return op(x, dims, keepdim=True, **kwargs)
 
-    out = mean_of_part(ad, x, dims, run) if average else None
+    out = mean_of_part(ad, input, dims, run) if op.__name__ == "mean" else None
     if out is None:
         ad.complete()
-        out = run(ad.deactivate(x))
+        out = run(ad.deactivate(input))
     if average and ad.rule.average == "active" and not of_branches:  # over space
-        out = over_active(out, found)
+        out = over_active(out, found if op.__name__ == "mean" else _numbers(ad, input, dims))
     return ad.emit(shaped(out), found.mask.map(shaped))
+
+
+def _numbers(ad: Interpreter, x: Tensor, dims: Sequence[int]) -> Attribution:
+    """As :func:`reduced_mask` counts, of what is a number."""
+    mask, numbers = ad.mask(x), ~ad.deactivate(x).isnan()
+    assert mask is not None
+    kept, features = (part.sum(list(dims), keepdim=True).float() for part in (numbers & ~mask.dead, numbers))
+    return Attribution(kept, features, mask)
 
 
 def dims_of(x: Tensor, dim: int | Sequence[int] | None) -> list[int]:

@@ -13,10 +13,11 @@ from torch import Tensor
 
 from captum_ad.engine.definitions import attribute_positions, exceeds, renewed
 from captum_ad.engine.interpreter import Interpreter
-from captum_ad.engine.masks import FeatureMask
-from captum_ad.engine.positions import resized_windows
+from captum_ad.engine.masks import FeatureMask, all_of
+from captum_ad.engine.positions import adaptive_windows, resized_windows
 from captum_ad.engine.registry import register_rule
-from captum_ad.engine.rules.windows import per_dim
+from captum_ad.engine.rules.combination import intersection, written_mask
+from captum_ad.engine.rules.windows import geometry, per_dim
 
 _AREA = {1: F.adaptive_avg_pool1d, 2: F.adaptive_avg_pool2d, 3: F.adaptive_avg_pool3d}
 
@@ -108,25 +109,35 @@ def grid_sample(
 ) -> Tensor:
     """Checkpoint before; Φ over the in-bounds taps that have a weight. Without growth, a nearest tap was active.
 
-    A grid that is computed from features (spatial transformers) must be whole; where it points to,
-    and so the mask, then depends on their values.
+    So it is for a grid of constants, or one that is made of statistics (of which spatial transformers make one for the
+    whole map): where that one points to, and so the mask, depends on the values of features, and a larger mask of the
+    input may give a smaller one. A grid that has positions (a flow) has a mask of its own, of which each point is a
+    factor of what is read there. Its result has that mask, and the input's as if nothing had been moved: else a larger
+    mask, which makes points move elsewhere, could give a smaller one at any position.
     """
-    ad.only(input)
     if mode == "bicubic":
         ad.refuse('has mode="bicubic", for which there is no rule')
-    rank, mask = input.dim() - 2, ad.mask(input)
-    assert mask is not None
+    rank, mask, points = input.dim() - 2, written_mask(ad, input), ad.mask(grid)
+    flows = ad.is_data(grid) and not ad.is_statistic(grid)
+    grid = ad.deactivate(grid)
     out = op(ad.window_input(input, [int(mode != "nearest")] * rank), grid, mode, padding_mode, align_corners)
-    lines = [
-        _line_taps(grid.detach()[..., rank - 1 - d].flatten(1), n, mode, padding_mode, bool(align_corners))
-        for d, n in enumerate(input.shape[2:])
-    ]
-    kept, features = _count_taps(mask, input, lines, 0)
-    alive = exceeds(kept, features, ad.tau)
-    if ad.rule.growth == "none":
-        covered, cell = _count_taps(mask, input, lines, 1)
-        alive &= (covered > 0) | (cell == 0)
-    return ad.emit(out, renewed(alive, features).map(lambda part: part.unflatten(2, grid.shape[1:-1])))
+    if flows:
+        cells = adaptive_windows(geometry(input.shape[2:], out.shape[2:]), input.device)
+        read = attribute_positions(mask, cells, ad.rule, ad.tau).mask
+    else:
+        lines = [
+            _line_taps(grid.detach()[..., rank - 1 - d].flatten(1), n, mode, padding_mode, bool(align_corners))
+            for d, n in enumerate(input.shape[2:])
+        ]
+        kept, features = _count_taps(mask, input, lines, 0)
+        alive = exceeds(kept, features, ad.tau)
+        if ad.rule.growth == "none":
+            covered, cell = _count_taps(mask, input, lines, 1)
+            alive &= (covered > 0) | (cell == 0)
+        read = renewed(alive, features).map(lambda part: part.unflatten(2, grid.shape[1:-1]))
+    if points is not None:
+        read = intersection([read, all_of(points, -1).map(lambda part: part.movedim(-1, 1))])
+    return ad.emit(out, read)
 
 
 _Tap = tuple[Tensor, Tensor, Tensor]  # position; whether it is read; whether it is (one of) the nearest

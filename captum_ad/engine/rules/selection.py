@@ -67,18 +67,6 @@ def gather(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *where: Any, *
     return moved
 
 
-@register_rule("diff")
-def diff(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, n: int = 1, dim: int = -1) -> Tensor:
-    """Differences of maps, n times."""
-
-    def run(x: Tensor) -> Tensor:
-        for _ in range(n):
-            x = x.narrow(dim, 1, x.shape[dim] - 1) - x.narrow(dim, 0, x.shape[dim] - 1)
-        return x
-
-    return ad.follow(run, x)
-
-
 @register_rule(F.unfold)
 def unfold(
     ad: Interpreter,

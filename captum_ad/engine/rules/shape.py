@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from captum_ad.engine.crop import Box, Part, room_for
-from captum_ad.engine.dimensions import permutation
+from captum_ad.engine.dimensions import PERMUTE, permutation
 from captum_ad.engine.interpreter import Interpreter
 from captum_ad.engine.layout import reshaped
 from captum_ad.engine.masks import FeatureMask, compress, full_mask, undeactivated
@@ -43,10 +43,7 @@ def in_the_shape_of(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, other
     return ad.follow(resized, x, other.shape)
 
 
-_PERMUTE = ("permute", "transpose", "t", "swapaxes", "swapdims", "movedim", "moveaxis", "adjoint")
-
-
-@register_rule(*_PERMUTE, Tensor.T.__get__, Tensor.mT.__get__, Tensor.H.__get__, always=True)  # type: ignore[attr-defined]
+@register_rule(*PERMUTE, always=True)
 def permute(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     """The mask's dimensions change places alike."""
     mask, clean = ad.mask(x), ad.is_clean(x)
@@ -56,8 +53,9 @@ def permute(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *args: Any, *
 
 
 @register_rule(
-    "narrow", "select", "getitem", "chunk", "split", "tensor_split", "unbind", "expand", "broadcast_to", always=True
-)
+    "narrow", "select", "getitem", "chunk", "split", "tensor_split", "unbind", "expand", "broadcast_to",
+    "split_with_sizes", "unsafe_chunk", "unsafe_split", "unsafe_split_with_sizes", always=True,
+)  # fmt: skip
 def select(ad: Interpreter, op: Callable[..., Any], x: Tensor, *args: Any, **kwargs: Any) -> Any:
     """The mask goes through the same operation as its tensor."""
     ad.only(x)
@@ -94,6 +92,14 @@ def of_the_same_shape(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *ar
     """Constants that only look at a tensor's shape, dtype and device."""
     ad.only(x)
     return ad.constant(op(x, *args, **kwargs))
+
+
+@register_rule("new", always=True)
+def new(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    """A constant of a tensor's dtype and device, unless it copies features."""
+    if any(map(ad.is_data, tensors_in(args, kwargs))):
+        ad.refuse("copies features (use clone)")
+    return of_the_same_shape(ad, op, x, *args, **kwargs)
 
 
 @register_rule("zero_", "fill_")

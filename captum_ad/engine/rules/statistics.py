@@ -74,96 +74,51 @@ def product(
     return ad.emit(op(ad.deactivate(input), *over, dtype=dtype), mask.map(shaped))
 
 
-@register_rule("norm")
+@register_rule("norm", torch.linalg.vector_norm, torch.linalg.norm)
 def norm(
     ad: Interpreter,
     op: Callable[..., Tensor],
     input: Tensor,
-    p: float | str | None = "fro",
+    order: Any = "default",
     dim: _Dims = None,
     keepdim: bool = False,
     *,
+    dtype: torch.dtype | None = None,
     out: Tensor | None = None,
-    dtype: torch.dtype | None = None,
+    **named: Any,
 ) -> Tensor:
-    """The norm of what is active: a dead position contributes nothing."""
-    if p == "nuc" or out is not None:
+    """The norm of what is active: a dead position contributes nothing. Frobenius' is the one norm of matrices."""
+    order = named.pop("p", named.pop("ord", order))
+    if order == "default":
+        order = {"norm": "fro", "linalg_vector_norm": 2}.get(op.__name__)
+    of_matrices = op is torch.linalg.norm and order not in (None, "fro") and len(dims_of(input, dim)) > 1
+    if order == "nuc" or of_matrices or named or out is not None:
         ad.refuse("is a norm of matrices" if out is None else "writes into out=")
-    return _reduced(ad, input, dim, keepdim, lambda x: op(x, p, dim, keepdim, dtype=dtype))
+    absent = math.inf if isinstance(order, (int, float)) and order < 0 else None  # contributes nothing, as 0 to others
+    return _reduced(ad, input, dim, keepdim, lambda x: op(x, order, dim, keepdim, dtype=dtype), absent)
 
 
-@register_rule(torch.linalg.vector_norm)
-def vector_norm(
-    ad: Interpreter,
-    op: Callable[..., Tensor],
-    input: Tensor,
-    ord: float = 2,
-    dim: _Dims = None,
-    keepdim: bool = False,
-    *,
-    dtype: torch.dtype | None = None,
-) -> Tensor:
-    """As :func:`norm`."""
-    return _reduced(ad, input, dim, keepdim, lambda x: op(x, ord, dim, keepdim, dtype=dtype))
-
-
-@register_rule(torch.linalg.norm)
-def linalg_norm(
-    ad: Interpreter,
-    op: Callable[..., Tensor],
-    input: Tensor,
-    ord: float | str | None = None,
-    dim: _Dims = None,
-    keepdim: bool = False,
-    *,
-    dtype: torch.dtype | None = None,
-) -> Tensor:
-    """As :func:`norm`; norms of matrices, but Frobenius', have no rule."""
-    over = input.dim() if dim is None else len(dims_of(input, dim))
-    if ord not in (None, "fro") and over > 1:
-        ad.refuse("is a norm of matrices")
-    return _reduced(ad, input, dim, keepdim, lambda x: op(x, ord, dim, keepdim, dtype=dtype))
-
-
-@register_rule("var", "std")
+@register_rule("var", "std", "var_mean", "std_mean")
 def spread(
     ad: Interpreter,
-    op: Callable[..., Tensor],
+    op: Callable[..., Any],
     input: Tensor,
     dim: Any = None,
     unbiased: Any = None,
     keepdim: bool = False,
     *,
     correction: float | None = None,
-) -> Tensor:
-    """Checkpoint before; of what is not deactivated only, if ``average="active"``."""
+) -> Any:
+    """Checkpoint before; of what is not deactivated only, if ``average="active"``; beside it what ``mean`` gives."""
     dims, correction = _over(ad, input, dim, unbiased, correction)
     found, shaped = reduced_mask(ad, input, dims, keepdim)
     out = op(ad.deactivate(input), dims, correction=correction, keepdim=True)
+    spread, *mean = [out] if isinstance(out, Tensor) else out
     if ad.rule.average == "active":
-        out = _over_active(ad, op, out, input, dims, correction)
-    return ad.emit(shaped(out), found.mask.map(shaped))
-
-
-@register_rule("var_mean", "std_mean")
-def spread_and_mean(
-    ad: Interpreter,
-    op: Callable[..., tuple[Tensor, Tensor]],
-    input: Tensor,
-    dim: Any = None,
-    unbiased: Any = None,
-    keepdim: bool = False,
-    *,
-    correction: float | None = None,
-) -> tuple[Tensor, Tensor]:
-    """As :func:`spread`, and what ``mean`` gives."""
-    dims, correction = _over(ad, input, dim, unbiased, correction)
-    found, shaped = reduced_mask(ad, input, dims, keepdim)
-    spread, mean = op(ad.deactivate(input), dims, correction=correction, keepdim=True)
-    if ad.rule.average == "active":
-        spread, mean = _over_active(ad, op, spread, input, dims, correction), over_active(mean, found)
-    mask = found.mask.map(shaped)
-    return ad.emit(shaped(spread), mask), ad.emit(shaped(mean), mask)
+        spread = _over_active(ad, op, spread, input, dims, correction)
+        mean = [over_active(part, found) for part in mean]
+    emitted = [ad.emit(shaped(part), found.mask.map(shaped)) for part in (spread, *mean)]
+    return tuple(emitted) if mean else emitted[0]
 
 
 def _reduced(

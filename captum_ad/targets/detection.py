@@ -13,8 +13,9 @@ from captum_ad.targets.classes import Names, checked_confidence, index_of
 
 _KEYS = {"boxes", "labels", "scores"}
 """What torchvision's detectors report of each image."""
-_BY_SIGMOID = ("ConditionalDetr", "DabDetr", "DeformableDetr", "DFine", "GroundingDino", "RTDetr")
-"""Whose outputs at Hugging Face have no class for no object."""
+_HUGGING_FACE = "ObjectDetectionOutput"
+_BY_SOFTMAX = ("Detr", "TableTransformer", "Yolos")
+"""Whose outputs there have a class for no object, the last one; the others' have none."""
 
 
 class Found(NamedTuple):
@@ -55,7 +56,7 @@ class Detection(Target):
         The names of all classes.
     to_confidence : {"softmax", "sigmoid"}
         Of Hugging Face's logits: ``"softmax"`` over the classes and, last, "no object" (DETR, YOLOS), or ``"sigmoid"``
-        (Conditional and Deformable DETR, RT-DETR).
+        (Conditional and Deformable DETR, RT-DETR, and all others there).
 
     Raises
     ------
@@ -139,10 +140,10 @@ class Detection(Target):
 
     def _of_queries(self, output: Any, logits: Tensor, boxes: Tensor, given: Given) -> list[Found]:
         """Of DETR and its kind: boxes are (centre, size) in shares of the image."""
-        if self.by_softmax and type(output).__name__.startswith(_BY_SIGMOID):
-            raise ValueError(
-                f"{type(output).__name__} has no class for no object: say Detection(..., to_confidence='sigmoid')"
-            )
+        kind = type(output).__name__
+        if kind.endswith(_HUGGING_FACE) and kind.startswith(_BY_SOFTMAX) != self.by_softmax:
+            has, right = ("no class", "sigmoid") if self.by_softmax else ("a class", "softmax")
+            raise ValueError(f"{kind} has {has} for no object: say Detection(..., to_confidence={right!r})")
         count = logits.shape[-1] - self.by_softmax
         if not 0 <= self.label < count:
             raise ValueError(f"target {self.label} is out of range: the detector has classes 0 to {count - 1}")

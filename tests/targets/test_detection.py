@@ -49,9 +49,11 @@ class TestByHand:
         output = SimpleNamespace(logits=torch.zeros(1, 2, 3), pred_boxes=torch.zeros(1, 2, 4))
         with pytest.raises(ValueError, match="classes 0 to 1"):
             Detection((0, 0, 4, 4), 2).readout(output, Given((torch.zeros(1, 3, 4, 4),)))
-        kind = type("RTDetrObjectDetectionOutput", (SimpleNamespace,), {})
-        with pytest.raises(ValueError, match="to_confidence='sigmoid'"):
-            Detection((0, 0, 4, 4), 1).readout(kind(**vars(output)), Given((torch.zeros(1, 3, 4, 4),)))
+        for name, given, right in (("RTDetr", "softmax", "sigmoid"), ("Yolos", "sigmoid", "softmax")):
+            kind = type(f"{name}ObjectDetectionOutput", (SimpleNamespace,), {})
+            target = Detection((0, 0, 4, 4), 1, to_confidence=given)
+            with pytest.raises(ValueError, match=f"to_confidence='{right}'"):
+                target.readout(kind(**vars(output)), Given((torch.zeros(1, 3, 4, 4),)))
 
 
 class Colours(nn.Module):

@@ -20,11 +20,13 @@ from captum_ad.engine import FeatureMask, Interpreter, register_rule
 from captum_ad.engine.axes import Axes, Role, axis
 from captum_ad.engine.registry import has_rule_for
 
+KINDS = (GeneralizedRCNN, detection.RetinaNet, detection.FCOS, detection.ssd.SSD)
 
-def register() -> None:
-    """Rules for torchvision's detectors, where nobody has registered others."""
-    for kind in (GeneralizedRCNN, detection.RetinaNet, detection.FCOS, detection.ssd.SSD):
-        if not has_rule_for(kind):
+
+def register(model: nn.Module) -> None:
+    """Rules for those of torchvision's detectors that a model has, where nobody has registered others."""
+    for kind in KINDS:
+        if any(isinstance(module, kind) for module in model.modules()) and not has_rule_for(kind):
             register_rule(kind)(detector)
 
 

@@ -105,7 +105,7 @@ class ADForward(Answering):
         if not isinstance(rule, (str, MaskRule)):
             raise TypeError(f"rule must be a preset's name or a MaskRule, got {type(rule).__name__}")
         if "torchvision.models.detection" in sys.modules:  # no detector exists otherwise
-            importlib.import_module("captum_ad.detectors").register()
+            importlib.import_module("captum_ad.detectors").register(model)
         self.model = model
         self.rule = MaskRule.named(rule) if isinstance(rule, str) else rule
         self.tau = float(tau)

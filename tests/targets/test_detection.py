@@ -112,7 +112,13 @@ def test_drise_and_kernelshap_find_the_object(squares: Tensor) -> None:
     assert int(cells.flatten()[shap[0, 0].argmax()]) == 5  # the cell of row and column 16 to 31
 
 
-SMALL = {"min_size": 64, "max_size": 64, "box_score_thresh": 0.0, "box_detections_per_img": 5}
+SMALL = {
+    "min_size": 64,
+    "max_size": 64,
+    "box_score_thresh": 0.0,
+    "box_detections_per_img": 5,
+    "rpn_post_nms_top_n_test": 50,
+}
 ONE_STAGE = {"min_size": 64, "max_size": 64, "score_thresh": 0.0}
 
 

@@ -141,13 +141,12 @@ def test_a_type_error_of_the_models_own_stays_what_it_is(x: Tensor) -> None:
         ADForward(Named().eval())(x, x, factor=1.0)
 
 
-def test_integers_cannot_be_deactivated(x: Tensor) -> None:
+def test_integers_are_deactivated_as_floats(x: Tensor) -> None:
     ad = ADForward(Apply(lambda pixels: pixels.float().mean((2, 3))).eval())
     pixels = (x * 9).to(torch.uint8)
     assert torch.equal(ad(pixels), ad.model(pixels))
     assert torch.equal(ad(pixels, mask=torch.ones(H, W)), ad.model(pixels))
-    with pytest.raises(TypeError, match=r"uint8.*floating"):
-        ad(pixels, mask=half())
+    assert torch.equal(ad(pixels, mask=half()), ad(pixels.float(), mask=half()))
 
 
 @pytest.mark.parametrize("shape", [(C,), (1, C), (N, C)])
@@ -187,34 +186,54 @@ def test_masks_of_what_is_no_image(x: Tensor) -> None:
         ad(x, 2, mask=(None, half()))
     with pytest.raises(ValueError, match="batch first"):
         ad(x, torch.ones(3), mask=(None, torch.ones(3)))
-    with pytest.raises(ValueError, match="by position"):
-        ad(x=x, scale=2, mask=half())
+
+
+def test_inputs_by_name(x: Tensor) -> None:
+    ad = ADForward(Apply(lambda scale, x, y: (x * scale + y).mean((2, 3))).eval())
+    expected = ad(2, x, x, mask=(None, half(), None))
+    assert torch.equal(ad(scale=2, x=x, y=x, mask=half()), expected)  # of the first tensor
+    assert torch.equal(ad(scale=2, y=x, x=x, mask={"x": half()}), expected)
+    both = ad(2, x, x, mask=(None, half(), half()))
+    assert torch.equal(ad(scale=2, x=x, y=x, mask={"x": half(), "y": half()}), both)
+    assert torch.equal(ad(scale=2, x=x, y=x), ad.model(2, x, x))
+    with pytest.raises(ValueError, match="mask of 'z', and no input of that name"):
+        ad(scale=2, x=x, y=x, mask={"z": half()})
+    with pytest.raises(ValueError, match="or by its name"):
+        ad(scale=2, mask=half())
+    with pytest.raises(ValueError, match="tuple of masks"):
+        ad(2, x=x, y=x, mask={"x": half()})
 
 
 # Outputs
 
 
-OUTPUTS: dict[str, tuple[Callable[[Tensor], Any], Callable[[Any], Tensor]]] = {
-    "dict": (lambda out: {"out": out, "aux": out + 1}, lambda output: output["out"]),
-    "namespace": (lambda out: SimpleNamespace(logits=out), lambda output: output.logits),
-    "tuple": (lambda out: (out + 1, out), lambda output: output[1]),
+OUTPUTS: dict[str, tuple[Callable[[Tensor], Any], Callable[[Any], Tensor], str | int]] = {
+    "dict": (lambda out: {"out": out, "aux": out + 1}, lambda output: output["out"], "out"),
+    "namespace": (lambda out: SimpleNamespace(logits=out), lambda output: output.logits, "logits"),
+    "tuple": (lambda out: (out + 1, out), lambda output: output[1], 1),
 }
 
 
 @pytest.mark.parametrize("kind", OUTPUTS)
 def test_outputs_are_selected(x: Tensor, kind: str) -> None:
-    wrap, select = OUTPUTS[kind]
+    wrap, select, part = OUTPUTS[kind]
 
     plain = ADForward(Classifier().eval())
     wrapping = Apply(lambda x, model: wrap(model(x)), plain.model).eval()
     ad = ADForward(wrapping, select=select)
     assert torch.equal(ad(x), plain(x))
     assert torch.equal(ad(x, mask=half()), plain(x, mask=half()))
+    assert torch.equal(ADForward(wrapping, select=part)(x, mask=half()), plain(x, mask=half()))
     for mask in (None, half()):
-        with pytest.raises(TypeError, match=r"Apply returned .*select="):
-            ADForward(wrapping)(x, mask=mask)
-        with pytest.raises(TypeError, match="select returned str"):
+        if kind == "tuple":
+            with pytest.raises(TypeError, match=r"returned tuple, .*select="):
+                ADForward(wrapping)(x, mask=mask)
+        else:
+            assert torch.equal(ADForward(wrapping)(x, mask=mask), plain(x, mask=mask))
+        with pytest.raises(TypeError, match=r"returned str, .*select="):
             ADForward(wrapping, select=lambda output: "out")(x, mask=mask)
+        with pytest.raises(TypeError, match="no such part"):
+            ADForward(wrapping, select="nowhere")(x, mask=mask)
 
 
 # Construction
@@ -262,8 +281,10 @@ def test_wrapping_twice_and_bad_select() -> None:
         ADForward(BaselineForward(Classifier(), 0))
     with pytest.raises(TypeError, match="an ADForward already"):
         ADForward(ADForward(Classifier()))
-    with pytest.raises(TypeError, match="select must be a function"):
-        ADForward(Classifier(), select="out")
+    with pytest.raises(TypeError, match="select must be a name, a number or a function"):
+        ADForward(Classifier(), select=0.5)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"e.g. Class\(3\), got int"):
+        ADForward(Classifier(), target=3)  # type: ignore[arg-type]
 
 
 # Life cycle
@@ -318,13 +339,19 @@ def test_other_dtypes(ad: ADForward, x: Tensor, dtype: torch.dtype) -> None:
     torch.testing.assert_close(out.float(), ad(x, mask=half()), rtol=0.1, atol=0.05)
 
 
-def test_nan_by_name_is_refused() -> None:
+def test_the_first_tensor_by_name_is_the_input() -> None:
     class Named(nn.Module):
-        def forward(self, pixels: Tensor) -> Tensor:
-            return pixels.mean((2, 3))
+        def forward(self, pixels: Tensor, scale: Tensor | None = None) -> Tensor:
+            means = pixels.mean((2, 3))
+            return means if scale is None else means * scale
 
+    ad, x, half = ADForward(Named().eval()), torch.rand(1, 3, 4, 4), torch.arange(4).expand(4, 4) < 2
+    expected = ad(x, mask=half)
+    assert torch.equal(ad(pixels=x), ad(x))
+    assert torch.equal(ad(pixels=x, mask=half), expected)
+    assert torch.equal(ad(pixels=x.where(half, torch.nan)), expected)
     with pytest.raises(ValueError, match="pass features by position"):
-        ADForward(Named().eval())(pixels=torch.full((1, 3, 4, 4), float("nan")))
+        ad(pixels=x, scale=torch.full((1, 3), torch.nan))
 
 
 def test_half_precision_stays_finite() -> None:

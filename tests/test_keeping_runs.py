@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from captum_ad import ADForward
-from captum_ad.forward import keeping_runs
+from captum_ad.keeping import keeping_runs
 
 
 def occluded(forward: nn.Module, x: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from captum_ad.baselines import BASELINES
 from captum_ad.cli.errors import InputError
 from captum_ad.cli.explanations import Scale, measure, solid_colors
 from captum_ad.cli.images import Photograph, load_photographs
-from captum_ad.cli.models import Classifier, load_classifier
+from captum_ad.cli.models import ASSUMED, Classifier, load_classifier
 from captum_ad.cli.output import staged
 from captum_ad.cli.report import (
     Comparison,
@@ -79,7 +79,10 @@ def compare(arguments: argparse.Namespace, command: Sequence[str]) -> None:
         write_summary(folder, command, settings, classifier, pending)
     for comparison in pending:
         print(f"{classifier.title} on {comparison.photograph.name}: {describe(classifier, comparison)}")
-    print(f"\n{results_table(pending, methods, shown)}\n\n{legend(pending[0])}\n")
+    if classifier.transform is ASSUMED:
+        print(f"Preprocessing is {classifier.preprocessing}.")
+    empty = any(one.empty for comparison in pending for one in comparison.explanations.values())
+    print(f"\n{results_table(pending, methods, shown)}\n\n{legend(pending[0], empty)}\n")
     print(arguments.out / pending[0].figure_name, end="")
     print(f" and {len(file_names(photographs)) - 1} more files in {arguments.out}")
 

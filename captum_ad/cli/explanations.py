@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +13,8 @@ from captum_ad.attributions import OVER_SUPERPIXELS, Task
 from captum_ad.cli.models import Classifier
 from captum_ad.metrics import SolidColors, sufficient_explanation
 from captum_ad.metrics.backgrounds import DrawnBackgrounds
-from captum_ad.metrics.robustness import equal_size_masks, planted_scores
+from captum_ad.metrics.planting import planted_scores
+from captum_ad.metrics.robustness import equal_size_masks
 from captum_ad.painted import masked_forward
 from captum_ad.scoring import Judge
 
@@ -72,6 +74,11 @@ class Explanation:
     rho: float
     rho_at_equal_size: float
 
+    @property
+    def empty(self) -> bool:
+        """Whether nothing at all keeps the class: the model's answer to an empty image."""
+        return self.found and self.size == 0
+
 
 def solid_colors(classifier: Classifier, x: Tensor, n: int, seed: int) -> DrawnBackgrounds:
     """K1 for an input: colours in the range of pixels that the classifier's transform normalises.
@@ -108,18 +115,20 @@ def measure(
         How to measure.
     """
     x, over_superpixels = task.x, method in OVER_SUPERPIXELS
-    found = sufficient_explanation(
-        masked_forward(classifier.model, column),
-        x,
-        attribution,
-        task.target,
-        scale.gamma,
-        feature_mask=task.superpixels if over_superpixels else None,
-        step=1 if over_superpixels else max(1, math.ceil(x[0, 0].numel() / STEPS)),
-        allow_other_target=True,
-        to_confidence=scale.to_confidence,
-        batch_size=scale.batch_size,
-    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="the model gives the target")  # the table and the picture say it
+        found = sufficient_explanation(
+            masked_forward(classifier.model, column),
+            x,
+            attribution,
+            task.target,
+            scale.gamma,
+            feature_mask=task.superpixels if over_superpixels else None,
+            step=1 if over_superpixels else max(1, math.ceil(x[0, 0].numel() / STEPS)),
+            allow_other_target=True,
+            to_confidence=scale.to_confidence,
+            batch_size=scale.batch_size,
+        )
     masks = torch.cat([found.mask[None], equal_size_masks(attribution, x, [EQUAL_SIZE])])
     judge = Judge(task.target, scale.to_confidence)
     kept, _ = planted_scores(classifier.model, x, masks, scale.backgrounds, judge, scale.batch_size)

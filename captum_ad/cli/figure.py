@@ -139,6 +139,8 @@ def _draw_explanation(panel: Axes, explanation: Explanation) -> None:
     if mask.any() and not mask.all():
         panel.contour(mask, levels=[0.5], colors="black", linewidths=0.9)
     alone = f"size {explanation.size:.2f}, ρ {explanation.rho:.2f}" if explanation.found else "not sufficient"
+    if explanation.empty:
+        alone = "empty: the class needs nothing"
     _note(panel, f"{alone}; at {EQUAL_SIZE:g}: {explanation.rho_at_equal_size:.2f}", 0.03, 0.97)
 
 

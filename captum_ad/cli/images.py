@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from captum_ad.cli.errors import InputError
+from captum_ad.pixels import deep, levels
 
 PHOTOGRAPHS = ("camera", "chelsea", "coffee")
 """Names of scikit-image's photographs that stand for a path."""
@@ -39,7 +41,13 @@ def load_photographs(sources: Sequence[str]) -> list[Photograph]:
     Raises
     ------
     InputError
-        If a file is missing, no image, or truncated.
+        If a file is missing, no image, or truncated, or has grey levels whose range is unknown: floats
+        outside of 0 to 1, negative integers.
+
+    Warns
+    -----
+    UserWarning
+        If grey levels of 10, 12 or 14 bits are scaled.
     """
     return [
         Photograph(name, source, _load(source)) for name, source in zip(_unique_names(sources), sources, strict=True)
@@ -72,11 +80,18 @@ def _load(source: str) -> Image.Image:
             image.verify()  # finds broken files; the image cannot be used after it
         with Image.open(path) as image:
             image.load()
-            return ImageOps.exif_transpose(image).convert("RGB")
+            upright = ImageOps.exif_transpose(image)
     except UnidentifiedImageError:
         raise InputError(f"{source!r} is no image that Pillow can read") from None
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
         raise InputError(f"cannot read the image {source!r} (truncated or damaged?): {error}") from None
+    if not deep(upright):
+        return upright.convert("RGB")
+    try:
+        grey = levels(upright)
+    except ValueError as error:
+        raise InputError(f"{source!r} is a greyscale image of mode {upright.mode!r}: {error}") from None
+    return Image.fromarray((255 * grey).round().astype(np.uint8)).convert("RGB")
 
 
 def _shipped(name: str) -> Image.Image:

@@ -166,7 +166,8 @@ def _add_inputs(add: Callable[..., object], images: str) -> None:
         "--model",
         default="demo",
         help="demo (EfficientNet-Lite0), torchvision:NAME, timm:NAME, or package.module:callable for a function "
-        f"that returns a model or (model, transform) {_DEFAULT}",
+        "that returns (model, transform), or a model alone, for which ImageNet's preprocessing is assumed "
+        f"{_DEFAULT}",
     )
     add("--weights", type=Path, metavar="FILE", help="state dict of the model (default: the published weights)")
 

@@ -25,6 +25,9 @@ from captum_ad.errors import UnknownNameError
 
 Transform = Callable[[Image.Image], Tensor]
 
+ASSUMED = imagenet_transform(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+"""The transform of a model that comes without one."""
+
 
 @dataclass(frozen=True)
 class Classifier:
@@ -56,6 +59,16 @@ class Classifier:
     def class_name(self, index: int) -> str:
         """The name of a class, or its number where there are no names."""
         return self.class_names[index] if index < len(self.class_names) else f"class {index}"
+
+    @property
+    def preprocessing(self) -> str:
+        """Whose transform it is, in words."""
+        if self.transform is not ASSUMED:
+            return "the model's own transform"
+        return (
+            "ImageNet's, assumed, as no transform was given: the shorter side resized to 256, the middle 224 × 224, "
+            "normalised by ImageNet's mean and standard deviation"
+        )
 
     def prepare(self, image: Image.Image) -> Tensor:
         """The model's input for an image, shape (1, C, H, W)."""
@@ -190,8 +203,7 @@ def _from_callable(module_name: str, attribute: str) -> Parts:
             f"{module_name}:{attribute}() returned {type(made).__name__}, "
             "expected a torch.nn.Module or (module, transform)"
         )
-    default = imagenet_transform(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
-    return type(model).__name__, model, transform or default, ()
+    return type(model).__name__, model, transform or ASSUMED, ()
 
 
 def _normalisation(transform: Any) -> tuple[Sequence[float] | None, Sequence[float] | None]:

@@ -34,9 +34,9 @@ class Comparison:
     task : Task
         What was explained.
     confidence : float
-        Probability of the target class.
-    predicted : int
-        The most probable class.
+        In the target: for a class its probability.
+    predicted : int or None
+        The most probable class; None where another target than a class is explained.
     scale : Scale
         How explanations are measured.
     results : dict
@@ -49,7 +49,7 @@ class Comparison:
     task: Task
     scale: Scale
     confidence: float
-    predicted: int
+    predicted: int | None
     results: dict[tuple[str, str], Result] = field(default_factory=dict)
     explanations: dict[tuple[str, str], Explanation] = field(default_factory=dict)
 
@@ -93,12 +93,15 @@ def write_comparison(
     named: dict[str, Any] = {f"{method}/{column}": array for (method, column), array in attributions.items()}
     for (method, column), found in comparison.explanations.items():
         named[f"explanation/{method}/{column}"] = found.mask.numpy()
-    np.savez_compressed(folder / comparison.archive_name, superpixels=superpixels, target=task.target, **named)
+    target = np.array(repr(task.target) if task.index is None else task.index)
+    np.savez_compressed(folder / comparison.archive_name, superpixels=superpixels, target=target, **named)
 
 
 def describe(classifier: Classifier, comparison: Comparison) -> str:
     """The explained class and its probability, in words."""
-    target = comparison.task.target
+    target = comparison.task.index
+    if target is None or comparison.predicted is None:
+        return f"{comparison.task.target}, confidence {comparison.confidence:.3g}"
     name = classifier.class_name(target)
     words = f"{name} ({target}), confidence {comparison.confidence:.2f}"
     if target != comparison.predicted:
@@ -118,6 +121,7 @@ def write_summary(
         "schema": 1,
         "command": list(command),
         "model": classifier.name,
+        "preprocessing": classifier.preprocessing,
         "explained": "the model's raw output for the target class (the logit, if the model ends without softmax)",
         "versions": {
             "captum_ad": __version__,
@@ -146,7 +150,8 @@ def _entry(classifier: Classifier, comparison: Comparison) -> dict[str, Any]:
                 name: value if value == value else None  # NaN is no JSON
                 for name, value in vars(explanation).items()
                 if name != "mask"
-            },
+            }
+            | {"empty": explanation.empty},
         }
     return {
         "file": comparison.photograph.source,
@@ -154,12 +159,16 @@ def _entry(classifier: Classifier, comparison: Comparison) -> dict[str, Any]:
         "input_shape": list(task.x.shape[1:]),
         "figure": comparison.figure_name,
         "attributions": comparison.archive_name,
-        "target": {"index": task.target, "name": classifier.class_name(task.target)},
+        "target": _named(classifier, task.index, repr(task.target)),
         "confidence": comparison.confidence,
-        "predicted": {"index": comparison.predicted, "name": classifier.class_name(comparison.predicted)},
+        "predicted": None if comparison.predicted is None else _named(classifier, comparison.predicted),
         "superpixels": int(task.superpixels.max()) + 1,
         "methods": measured,
     }
+
+
+def _named(classifier: Classifier, index: int | None, otherwise: str = "") -> dict[str, Any]:
+    return {"index": index, "name": otherwise if index is None else classifier.class_name(index)}
 
 
 def results_table(found: Sequence[Comparison], methods: Sequence[str], columns: Sequence[str]) -> str:
@@ -168,11 +177,13 @@ def results_table(found: Sequence[Comparison], methods: Sequence[str], columns: 
     for method in methods:
         for column in columns:
             ours = [one.explanations[method, column] for one in found]
-            sufficient = [one for one in ours if one.found]
+            sufficient = [one for one in ours if one.found and not one.empty]
             cells = [_mean([getattr(one, name) for one in sufficient]) for name in ("size", "confidence", "rho")]
             cells.append(_mean([one.rho_at_equal_size for one in ours]))
             spent = sum(one.results[method, column].seconds for one in found)
-            missing = f"  (none found in {len(ours) - len(sufficient)})" if len(sufficient) < len(ours) else ""
+            counts = {"none found": sum(not one.found for one in ours), "empty": sum(one.empty for one in ours)}
+            notes = ", ".join(f"{what} in {count}" for what, count in counts.items() if count)
+            missing = f"  ({notes})" if notes else ""
             rows.append([method, column, *cells, f"{spent:7.1f}{missing}"])
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]) - 1)]
     lines = []
@@ -182,14 +193,17 @@ def results_table(found: Sequence[Comparison], methods: Sequence[str], columns: 
     return "\n".join(lines)
 
 
-def legend(comparison: Comparison) -> str:
-    """What the numbers of the table are."""
+def legend(comparison: Comparison, empty: bool = False) -> str:
+    """What the numbers of the table are; `empty`: whether some explanations are."""
     gamma, colours = comparison.scale.gamma, comparison.scale.backgrounds.n
-    return (
-        f"size: share of the image that alone keeps the class, at {gamma:g} of its confidence or more\n"
-        f"ρ: share of {colours} solid colours on which that still gets the class; it grows with the size, so compare\n"
-        f"ρ at equal size: of the best {EQUAL_SIZE:.0%} of each attribution"
-    )
+    lines = [
+        f"size: share of the image that alone keeps the class, at {gamma:g} of its confidence or more",
+        f"ρ: share of {colours} solid colours on which that still gets the class; it grows with the size, so compare",
+        f"ρ at equal size: of the best {EQUAL_SIZE:.0%} of each attribution",
+    ]
+    if empty:
+        lines.append("empty: the model gives the class to an image of which nothing is there; in none of the means")
+    return "\n".join(lines)
 
 
 def _mean(values: Sequence[float]) -> str:

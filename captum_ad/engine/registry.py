@@ -176,6 +176,11 @@ def has_rule(module: nn.Module) -> bool:
     return block is not None and block.dispatch in _RULES
 
 
+def has_rule_for(kind: type) -> bool:
+    """Whether calls of a module type go to a rule."""
+    return block_of(kind).dispatch in _RULES
+
+
 def _key(operation: Any) -> Hashable:
     """What an operation that is no name is registered under."""
     if isinstance(operation, type):

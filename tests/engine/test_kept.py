@@ -15,7 +15,7 @@ from captum_ad import ADForward, FeatureMask, MaskRule
 from captum_ad.engine import Interpreter
 from captum_ad.engine.kept import KeptRun
 from captum_ad.engine.provenance import Provenance
-from captum_ad.forward import keeping_runs
+from captum_ad.keeping import keeping_runs
 from tests.engine.graphs import CHANNELS
 from tests.engine.test_oracle import RULES
 from tests.engine.test_parts import GRAPHS

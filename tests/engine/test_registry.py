@@ -54,9 +54,14 @@ def test_operations_of_torch_library(registered: str, called: str) -> None:
 
 def test_temporary_rules_are_taken_back() -> None:
     before = rule_for(torch.relu, masked=True)
-    with pytest.raises(KeyError), temporary_rules():
+
+    @temporary_rules()
+    def run() -> None:
         register_rule("relu", "renorm", always=True)(lambda ad, op, x: ad.emit(op(x), None))
         assert rule_for(torch.relu, masked=False) is rule_for(torch.renorm, masked=True) is not None
         raise KeyError
+
+    with pytest.raises(KeyError):
+        run()
     assert rule_for(torch.relu, masked=True) is before
     assert rule_for(torch.relu, masked=False) is rule_for(torch.renorm, masked=True) is None

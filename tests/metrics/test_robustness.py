@@ -356,7 +356,7 @@ class TestRefusals:
             ({"x": torch.ones(1, 1, 4, 4).numpy()}, TypeError, "must be a Tensor, got ndarray"),
             ({"x": 3 * torch.ones(1, 1, 4, 4)}, ValueError, "give SolidColors the mean and std"),
             ({"target": 2}, ValueError, "target 2 is out of range: the model has classes 0 to 1"),
-            ({"target": "cat"}, TypeError, "class index, got 'cat'"),
+            ({"target": "cat"}, TypeError, "'cat' is a name: say names="),
             ({"to_confidence": "relu"}, ValueError, "got 'relu'"),
             ({"batch_size": -1}, ValueError, "batch_size must be a positive integer, got -1"),
             (

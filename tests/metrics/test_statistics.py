@@ -81,7 +81,7 @@ class TestSummarise:
         )
         summary = summarise(records.assign(unrelated="x"))
         means = [f"{name}_{statistic}" for name in VALUES for statistic in ("mean", "sem")]
-        assert list(summary.columns) == ["method", "masking", "backgrounds", "gamma", "n", "found", *means]
+        assert list(summary.columns) == ["method", "masking", "backgrounds", "gamma", "n", "found", "empty", *means]
         assert summary["rho_mean"].tolist() == [0.1, 0.2, 0.3, 0.4, 0.5]
         assert summary["masking"].tolist() == ["zero", "ad:paper", "zero", "avg", "avg"]
 
@@ -92,6 +92,16 @@ class TestSummarise:
         assert math.isnan(one["rho_sem"])
         assert (none["n"], none["found"]) == (2, 0.0)
         assert none[[f"{name}_mean" for name in VALUES]].isna().all()
+
+    def test_empty_explanations_are_counted_and_in_no_mean(self):
+        rows = table(rows_of("zero", [1.0], size=0.0), rows_of("zero", [0.4, 0.6, 0.8])[1:])
+        summary = only(summarise(rows), masking="zero")
+        assert (summary["n"], summary["found"], summary["rho_mean"]) == (3, 1.0, pytest.approx(0.7))
+        assert summary["empty"] == pytest.approx(1 / 3)
+        nothing = summarise(table(rows_of("zero", [0.3], gamma=NAN, size=0.0)))
+        assert nothing["empty"].tolist() == [0]  # asked for at that size
+        both = table(rows_of("ad:paper", [0.9, 0.9]), rows_of("zero", [1.0], size=0.0), rows_of("zero", [0.4, 0.5])[1:])
+        assert significance(both, n_resamples=FEW)["n"].tolist() == [1]
 
     def test_rows_of_equal_size_are_grouped_by_that_size(self):
         records = table(

@@ -77,6 +77,15 @@ class Slide(NamedTuple):
         return [gap * (k - 1) for k, gap in zip(self.kernel, self.gaps)]
 
     @property
+    def reach_of_covered(self) -> list[int]:
+        """How far a window goes from any position that it covers."""
+        found = []
+        for k, step, pad, gap, most in zip(self.kernel, self.steps, self.padding, self.gaps, self.reach):
+            reads, covers = (of(Geometry(0, 0, k, step, pad, gap)) for of in (_slides_over, _slides_onto))
+            found.append(min(most, max(reads[-1] - covers[0], covers[-1] - reads[0])))
+        return found
+
+    @property
     def is_by_position(self) -> bool:
         """Whether each output position is computed from the input position of its own index alone."""
         return all(k == step == 1 and pad == 0 for k, step, pad in zip(self.kernel, self.steps, self.padding))

@@ -56,7 +56,7 @@ class WindowParts(Parts):
         box, outside = self._windows_place(x, slide, mask, shape) if by_part else (None, None)
         if box is None:
             self.complete()
-            clean = x if dirty else self.window_input(x, slide.reach) if fills else self.deactivate(x)
+            clean = x if dirty else self.window_input(x, self._fill_reach(x, slide)) if fills else self.deactivate(x)
             return self.emit(run(clean, None), mask)
         values, padding = self._read(x, slide, box, beyond, dirty, fills)
         values = run(values, padding)
@@ -95,9 +95,10 @@ class WindowParts(Parts):
         rank, mask = len(slide.kernel), self.mask(x)
         dims = range(x.dim() - rank, x.dim())
         part = self._part(x, clean=not dirty) or Part(Box({}), x if dirty else self.deactivate(x))
-        fill = fills and self.rule.border == "mean" and any(slide.reach) and mask is not None
+        fill_reach = self._fill_reach(x, slide) if fills and self.rule.border == "mean" and mask is not None else []
+        fill = any(fill_reach)
         if isinstance(box, Boxes):
-            return self._read_boxes(x, part, slide, box, mask if fill else None, beyond or 0.0), [0] * rank
+            return self._read_boxes(x, part, slide, box, fill_reach, beyond or 0.0), [0] * rank
         reads = [
             (start * step - before, (end - 1) * step - before + reach + 1)
             for (start, end), step, before, reach in zip(
@@ -109,11 +110,11 @@ class WindowParts(Parts):
         of_positions = part.box.along(dims)  # windows read all channels
         part = Part(of_positions, part.in_box(of_positions, x.shape))
         if fill and mask is not None:
-            grow = max(slide.reach)
+            grow = max(fill_reach)
             around = Box({d: (max(0, low - grow), min(x.shape[d], high + grow)) for d, (low, high) in zip(dims, reads)})
             values = part.in_box(around, x.shape)
             own = values.clone() if values is part.values else values
-            part = Part(around, fill_border_(own, mask.map(around.of), slide.reach))
+            part = Part(around, fill_border_(own, mask.map(around.of), fill_reach))
         have = [part.box.sides.get(dim, (0, x.shape[dim])) for dim in dims]  # type: ignore[union-attr]
         margins = [(begin - low, high - end) for (begin, end), (low, high) in zip(have, reads)]
         if beyond is None and all(low == high >= 0 for low, high in margins):
@@ -125,11 +126,11 @@ class WindowParts(Parts):
         return (F.pad(values, sides, value=beyond or 0.0) if any(sides) else values), [0] * rank
 
     def _read_boxes(
-        self, x: Tensor, part: Part, slide: Slide, box: Boxes, fill: FeatureMask | None, beyond: float
+        self, x: Tensor, part: Part, slide: Slide, box: Boxes, fill_reach: Sequence[int], beyond: float
     ) -> Tensor:
         """What the windows of each sample's box read, with padding."""
-        dims = range(x.dim() - len(slide.kernel), x.dim())
-        grow = max(slide.reach) if fill else 0
+        dims, fill = range(x.dim() - len(slide.kernel), x.dim()), self.mask(x) if any(fill_reach) else None
+        grow = max(fill_reach, default=0)
         starts, sizes = {}, {}
         for dim, length, step, before, reach in zip(dims, slide.sizes, slide.steps, slide.padding, slide.reach):
             begins, count = (box.starts[dim], box.sizes[dim]) if dim in box.starts else ((0,) * box.count, length)
@@ -143,7 +144,18 @@ class WindowParts(Parts):
         ones = fill.everywhere.expand(*fill.kept.shape[: dims[0]], *x.shape[dims[0] :])
         there = FeatureMask(there.kept, reads.of(ones))
         own = values.clone() if values is part.values else values
-        filled = fill_border_(own, there, slide.reach)
+        filled = fill_border_(own, there, fill_reach)
         for dim in dims:
             filled = filled.narrow(dim, grow, sizes[dim] - 2 * grow)
         return filled
+
+    def _fill_reach(self, x: Tensor, slide: Slide) -> Sequence[int]:
+        """How far from active positions an active window may read, in each windowed dimension.
+
+        Without growth it covers an active position. (But where it covers no feature, or each channel has a mask.)
+        """
+        mask = self.mask(x)
+        if mask is None or self.rule.growth != "none" or mask.feature is not None:
+            return slide.reach
+        alike = mask.kept.shape[x.dim() - len(slide.kernel) - 1] == 1
+        return slide.reach_of_covered if alike and slide.windows(x).empty_cells is None else slide.reach

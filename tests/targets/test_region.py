@@ -44,7 +44,7 @@ def test_the_region_is_what_the_network_gives_to_the_class(x: Tensor) -> None:
     assert Rise(ad).attribute(x, n_samples=30, grid=2)[0, 0][LEFT].mean() > 0
 
 
-def test_the_whole_is_run_once(x: Tensor) -> None:
+def test_what_is_run(x: Tensor) -> None:
     calls = []
 
     class Counted(Halves):
@@ -53,7 +53,7 @@ def test_the_whole_is_run_once(x: Tensor) -> None:
             return super().forward(x)
 
     FeatureAblation(ADForward(Counted().eval(), target=Region(1))).attribute(x, feature_mask=LABELS)
-    assert calls == [1] * 4  # which positions are the class's, what it scores, without either half
+    assert calls == [1] * 5  # which positions are the class's, what it scores, the run to keep, without either half
 
 
 def test_each_sample_of_a_batch_has_its_own_region(x: Tensor) -> None:

@@ -119,9 +119,9 @@ class Interpreter(WindowParts):
         self._tag(out)
         self._check_version(out, tag)
         self.complete(out)
-        if tag.mask is None or (tag.axes is not None and tag.axes.has_no_place and tag.mask.kept[:1].numel() == 1):
-            return out  # of a vector that is missing as a whole, what follows it is the response to nothing
-        return zeroed(out, tag.mask)
+        if tag.mask is not None:
+            out = zeroed(out, tag.mask)
+        return out
 
     def forget(self) -> None:
         """Take the tags off tensors that outlive the forward (in hooks, caches of the model, the caller's hands)."""

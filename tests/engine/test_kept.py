@@ -40,8 +40,8 @@ def test_what_is_taken_over_is_as_computed(name: str) -> None:
     x = torch.randn(1, CHANNELS, *shape, dtype=torch.double)
     masks = windows(*shape)
     for number, rule in enumerate(RULES):
-        for tau in (0.0, 0.4):
-            compare(graph, x, FeatureMask(masks[number % 2 :: 2] if tau else masks), rule, tau)
+        tau = (0.0, 0.4, 0.0)[number % 3]
+        compare(graph, x, FeatureMask(masks[number % 2 :: 2] if tau else masks), rule, tau)
 
 
 @torch.no_grad()

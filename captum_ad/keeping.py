@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import partial
 from typing import Any
 
 import torch
+from torch import nn
 
 from captum_ad.engine.kept import KeptRun, dead_boxes
 from captum_ad.engine.masks import FeatureMask
 from captum_ad.engine.provenance import UnknownOriginError
 
-_runs: ContextVar[dict[int, KeptRun] | None] = ContextVar("runs", default=None)
+_runs: ContextVar[dict[nn.Module, KeptRun] | None] = ContextVar("runs", default=None)
 
 
 @contextmanager
@@ -46,12 +48,12 @@ def keeping_runs() -> Iterator[None]:
         _runs.reset(token)
 
 
-def kept_run(owner: object, x: Any, mask: FeatureMask | None, record: Callable[[KeptRun], None]) -> KeptRun | None:
+def kept_run(owner: nn.Module, x: Any, mask: FeatureMask | None, record: Callable[[KeptRun], None]) -> KeptRun | None:
     """The run of the one image that a batch holds again and again; None where none is kept, or it would not help.
 
     Parameters
     ----------
-    owner : object
+    owner : Module
         The forward whose run it is.
     x : Tensor
         The batch.
@@ -65,15 +67,26 @@ def kept_run(owner: object, x: Any, mask: FeatureMask | None, record: Callable[[
         return None
     if (len(x) > 1 and x.stride(0) != 0) or dead_boxes(mask, x.shape) is None:
         return None
-    kept = runs.get(id(owner))
+    kept = runs.get(owner)
     if kept is None or not kept.is_of(x):
-        kept = runs[id(owner)] = KeptRun(x[:1])
+        kept = runs[owner] = KeptRun(x[:1])
+        if any(module.training for module in owner.modules()) or not bool(x[:1].isfinite().all()):
+            return None
         try:
-            record(kept)
-            kept.finished = True
+            kept.finished = _is_repeatable(x.device, partial(record, kept))
         except UnknownOriginError:
-            del runs[id(owner)]
+            del runs[owner]
             raise
         except Exception:  # if it has to do with more than a single sample, the masked forward says so
             kept.forget()
     return kept if kept.finished else None
+
+
+def _is_repeatable(device: torch.device, run: Callable[[], None]) -> bool:
+    """Run something, and say whether it did without random numbers; whoever needs some next gets the same ones."""
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices):
+        before = [torch.get_rng_state(), *(torch.cuda.get_rng_state(one) for one in devices)]
+        run()
+        after = [torch.get_rng_state(), *(torch.cuda.get_rng_state(one) for one in devices)]
+    return all(map(torch.equal, before, after))

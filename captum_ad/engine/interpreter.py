@@ -9,6 +9,7 @@ compiled code cannot slip a tensor past its mask.
 from __future__ import annotations
 
 import itertools
+import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from inspect import signature
@@ -48,6 +49,7 @@ _METADATA = frozenset(
     ).split()
 }
 
+_SHOWN = (Tensor.__repr__, Tensor.__format__)
 
 _TORCH_SPELLING = {"axis": "dim", "keepdims": "keepdim"}  # of arguments that torch also takes by numpy's names
 
@@ -104,6 +106,7 @@ class Interpreter(WindowParts):
         tag = Tag(self._run, True, mask, True, storage, axes)
         if boxes is not None and mask is not None:
             tag.part = Part(boxes, zeroed(boxes.of(x[:1]), mask.map(boxes.of)), x[:1])
+            storage.pending.append(weakref.ref(start))
         self._mark(start, tag)
         return start
 
@@ -173,6 +176,8 @@ class Interpreter(WindowParts):
         if not tags:
             return self._tagged(func(*args, **kwargs), data=False)
         if func in _METADATA:
+            if func in _SHOWN:
+                self.complete()
             return func(*args, **kwargs)
         self._check_destinations(func, args, kwargs)
         if may_write(func, args, kwargs) and self._operands:
@@ -205,6 +210,8 @@ class Interpreter(WindowParts):
         """The result of this operation in the kept run, if that has gone the same way."""
         if self._kept is None or self._operation is None:
             return None
+        if any(tag.data and (tag.part is None or tag.part.outside is None) for _, tag in self._tags):
+            return None  # something else that comes from features, such as weights: all of it may differ
         return self._kept.result(self._number, described(self._operation, *self._arguments), shape)
 
     def _check_destinations(self, func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
@@ -213,6 +220,7 @@ class Interpreter(WindowParts):
             tag = tag_of(x)
             if tag is None or tag.storage.external:
                 self.refuse("writes features into a tensor of the model")
+            self._complete_views(x)
 
     def _has_statistics_only(self, kwargs: Mapping[str, Any]) -> bool:
         """Whether no operand of the operation that has a mask is a map, or is written to."""

@@ -29,7 +29,7 @@ class KeptRun:
 
     def __init__(self, x: Tensor) -> None:
         self.x = x
-        self._version = version_of(x)
+        self._state = _state(x)
         self.finished = False
         self._results: list[
             tuple[Any, Tensor | None, int | None]
@@ -45,7 +45,7 @@ class KeptRun:
             and one.shape == self.x.shape
             and one.stride()[1:] == self.x.stride()[1:]
         )
-        return same and one.dtype == self.x.dtype and version_of(x) == self._version
+        return same and one.dtype == self.x.dtype and _state(x) == self._state
 
     def forget(self) -> None:
         """Let go of all results, after a run that came to no end."""
@@ -67,6 +67,8 @@ class KeptRun:
         kept = result if needed and isinstance(result, Tensor) and self._bytes < LIMIT else None
         if kept is not None:
             self._bytes += kept.numel() * kept.itemsize
+            if kept.is_inference():  # nobody counts the writes to it
+                kept = kept.clone()
             self._by_memory.setdefault(pointer_of(kept), []).append(len(self._results))
         self._results.append((called, kept, None if kept is None else version_of(kept)))
 
@@ -88,10 +90,38 @@ def described(operation: Any, args: Any, kwargs: Any) -> Any:
 def _described(value: Any) -> Any:
     if isinstance(value, Tensor):
         tag = tag_of(value)
-        return tag.made if tag is not None and tag.data else value
+        return tag.made if tag is not None and tag.data else _Constant(value)
     if isinstance(value, (tuple, list)):
         return tuple(map(_described, value))
     return {name: _described(one) for name, one in value.items()} if isinstance(value, dict) else value
+
+
+class _Constant:
+    """A tensor as it was when it was an argument."""
+
+    def __init__(self, x: Tensor) -> None:
+        self.x = x.clone() if x.is_inference() else x
+        self.version = version_of(self.x)
+
+    def __eq__(self, other: object) -> bool:
+        """Whether two hold the same, and the first has not been written to since."""
+        if not isinstance(other, _Constant) or version_of(self.x) != self.version:
+            return False
+        one, two = self.x, other.x
+        return one is two or (one.dtype == two.dtype and one.device == two.device and torch.equal(one, two))
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def _state(x: Tensor) -> tuple[Any, ...]:
+    """What else the results of a forward depend on."""
+    kind = x.device.type
+    return (
+        version_of(x),
+        torch.is_autocast_enabled(kind),
+        torch.get_autocast_dtype(kind),
+        torch.is_inference_mode_enabled(),
+    )
 
 
 def _same(one: Any, other: Any) -> bool:
@@ -100,15 +130,13 @@ def _same(one: Any, other: Any) -> bool:
         return True
     if type(one) is not type(other):
         return False
-    if isinstance(one, Tensor):
-        return one.dtype == other.dtype and torch.equal(one, other)
     if isinstance(one, tuple):
         return len(one) == len(other) and all(map(_same, one, other))
     if isinstance(one, dict):
         return one.keys() == other.keys() and all(_same(one[name], other[name]) for name in one)
     try:
         return bool(one == other)
-    except (TypeError, ValueError):  # of something that cannot be compared
+    except (RuntimeError, TypeError, ValueError):  # of something that cannot be compared
         return False
 
 

@@ -21,8 +21,6 @@ from captum_ad.engine.masks import FeatureMask
 from captum_ad.engine.select import zero_, zeroed
 from captum_ad.engine.tags import pointer_of
 
-_FINE = (torch.float32, torch.float64)
-
 
 class Parts(Context):
     """What rules know as ``ad``, with the ways to run an operation of which a part may do."""
@@ -64,18 +62,24 @@ class Parts(Context):
         checks = {id(x) for x in checked}
         if shape is None:
             shape = torch.broadcast_shapes(*(x.shape for x in operands if isinstance(x, Tensor)))
-        box, outside = self._place(operands, mask, shape)
+        box, outside = self._place(operands, mask, shape, mixed)
         box = box and box.along([d for d in range(len(shape)) if d not in mixed])
         if box is None:
             self.complete()
             given = [self._checked(x, in_place and i == 0) if id(x) in checks else x for i, x in enumerate(operands)]
             return self.emit(run(*given), mask, clean=clean, axes=axes)
         crops = [self._cropped(x, box, shape, id(x) in checks) for x in operands]
-        first, values = operands[0], run(*crops)
+        values = run(*crops)
+        first: Tensor = operands[0]
         part = Part(box, values, outside)
-        if not isinstance(first, Tensor) or values.data_ptr() != crops[0].data_ptr():
+        if values is not crops[0]:
+            if (
+                isinstance(first, Tensor) and values.data_ptr() == crops[0].data_ptr()
+            ):  # shares memory, as detach() does
+                self.complete()
+                return self.emit(run(*operands), mask, clean=clean, axes=axes)
             return self.emit(room_for(values, shape), mask, clean=clean, part=part, axes=axes)
-        tag = self._tag(first)  # it was written to
+        tag = self._tag(first)  # it was written to, or nothing was done
         assert tag is not None
         if tag.part is None and pointer_of(values) == pointer_of(first):
             return self.emit(first, mask, clean=clean, axes=axes)
@@ -88,15 +92,10 @@ class Parts(Context):
     def mean_over(self, run: Callable[[Tensor], Tensor], x: Tensor, dims: Sequence[int]) -> Tensor:
         """The mean over these dimensions, which `run` computes, after a checkpoint."""
         part = self._part(x, clean=True)
-        coarse = part is not None and part.outside is not None and part.values.dtype not in _FINE  # for a difference
-        if part is None or coarse or not set(_sides(part.box)) <= set(dims):
+        if part is None or part.outside is not None or not set(_sides(part.box)) <= set(dims):
             self.complete()
             return run(self.deactivate(x))
-        of_part = run(part.values) * part.box.share(x.shape)
-        if part.outside is None:
-            return of_part
-        assert isinstance(part.box, Boxes)
-        return run(part.outside) + of_part - run(part.box.of(part.outside)) * part.box.share(x.shape)
+        return run(part.values) * part.box.share(x.shape)
 
     def padded(
         self, run: Callable[[Tensor], Tensor], x: Tensor, before: Sequence[int], mask: FeatureMask, shape: Sequence[int]
@@ -109,8 +108,9 @@ class Parts(Context):
             return self.emit(run(self.deactivate(x)), mask, clean=True)
         values = part.values.clone()  # the input may be written to
         if isinstance(part.box, Boxes):
-            starts = {dim: [start + before[dim] for start in starts] for dim, starts in part.box.starts.items()}
-            moved: Box | Boxes = Boxes(starts, part.box.sizes, part.box.empty)
+            box = part.box.over([dim for dim, size in enumerate(x.shape) if size != shape[dim]], x.shape)
+            starts = {dim: [start + before[dim] for start in starts] for dim, starts in box.starts.items()}
+            moved: Box | Boxes = Boxes(starts, box.sizes, box.empty)
         else:
             sides = {dim: part.box.sides.get(dim, (0, size)) for dim, size in enumerate(x.shape) if size != shape[dim]}
             sides = {**part.box.sides, **sides}
@@ -123,7 +123,9 @@ class Parts(Context):
         if tag is None or tag.part is None or order[0] != 0:
             return None
         box, values, outside = tag.part
-        return Part(box.permuted(order), values.permute(*order), None if outside is None else outside.permute(*order))
+        if outside is not None and (outside := self.kept_result([x.shape[dim] for dim in order])) is None:
+            return None
+        return Part(box.permuted(order), values.permute(*order), outside)
 
     # Where there is something to compute
 
@@ -134,7 +136,7 @@ class Parts(Context):
         return mask.box if mask.box is not None and mask.box.share(shape) <= WORTHWHILE else None
 
     def _place(
-        self, operands: Sequence[Any], mask: FeatureMask | None, shape: Sequence[int]
+        self, operands: Sequence[Any], mask: FeatureMask | None, shape: Sequence[int], mixed: Collection[int]
     ) -> tuple[Box | Boxes | None, Tensor | None]:
         """The box to compute of a result of these operands, and what stands beside it; None: all of it."""
         if not self._skips or torch.is_grad_enabled():
@@ -146,7 +148,9 @@ class Parts(Context):
         outside = self.kept_result(shape)
         boxes: Boxes | None = None
         for x, part in zip(maps, parts):
-            if part is None or not isinstance(part.box, Boxes) or len(x.shape) != len(shape) or outside is None:
+            if part is None or not isinstance(part.box, Boxes) or x.dim() != len(shape) or outside is None:
+                return None, None
+            if any(dim in mixed or x.shape[dim] != shape[dim] for dim in part.box.starts):
                 return None, None
             boxes = part.box if boxes is None or boxes == part.box else boxes.union(part.box, shape)
         return (boxes, outside) if boxes and boxes.share(shape) <= WORTHWHILE else (None, None)

@@ -207,3 +207,54 @@ def test_another_image_has_a_run_of_its_own() -> None:
         with keeping_runs():
             found = [ad(x.expand(5, 3, 9, 9), mask=mask) for x in images]
     torch.testing.assert_close(found, expected)
+
+
+HARD: dict[str, Callable[[Tensor, nn.Module, nn.Module], Tensor]] = {
+    "mean": lambda x, first, second: first(x).mean((2, 3)),
+    "strip": lambda x, first, second: (lambda y: y + F.max_pool2d(y, (9, 1)))(first(x)),
+    "strips": lambda x, first, second: (lambda y: F.avg_pool2d(y, (1, 9)) * F.avg_pool2d(y, (9, 1)))(first(x)),
+    "weights of the image": lambda x, first, second: (
+        lambda y: F.conv2d(y, y.mean((2, 3))[:1].mul(20).sin().view(4, 1, 1, 1), groups=4)
+    )(first(x)),
+    "view of the input": lambda x, first, second: (x.permute(0, 2, 3, 1).mul_(2), first(x))[1],
+    "out": lambda x, first, second: (
+        lambda y: (lambda view: (torch.add(y, 1, out=y), view * 1)[1])(y.permute(0, 2, 3, 1))
+    )(first(x)),
+    "channels padded": lambda x, first, second: F.pad(first(x), (0, 0, 0, 0, 0, 4)),
+    "itself": lambda x, first, second: (lambda y: y * (2.0 if y.detach() is y else 3.0))(first(x)),
+    "norm of maps": lambda x, first, second: F.layer_norm(first(x), (9, 9)),
+    "joined rows": lambda x, first, second: torch.cat([x * 2, first(x)[:, :3]], 2),
+    "random": lambda x, first, second: first(x) + torch.rand(4, 9, 9),
+    "printed": lambda x, first, second: (lambda y: y * float(len(str(y))))(first(x)),
+}
+
+
+@pytest.mark.parametrize("behind", [0.5, 1e6, torch.nan, torch.inf])
+@pytest.mark.parametrize("name", HARD)
+def test_hard_ones(name: str, behind: float) -> None:
+    model, mask = Apply(HARD[name]).eval(), windows(9, 9)[1:2]
+    x = torch.rand(1, 3, 9, 9).where(mask, behind)
+    found = []
+    for skip in (False, True):
+        with torch.no_grad(), keeping_runs():
+            torch.manual_seed(0)
+            found.append(ADForward(model, "paper", skip_dead=skip)(x, mask=mask))
+    torch.testing.assert_close(found[1], found[0])
+
+
+def test_constants_that_are_written_to() -> None:
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("scale", torch.ones(()))
+
+        def forward(self, x: Tensor, scale: float) -> Tensor:
+            self.scale.fill_(scale)
+            return (x * self.scale).transpose(2, 3) if scale == 3 else (x * self.scale).permute(0, 1, 2, 3)
+
+    for inference in (False, True):
+        with torch.inference_mode(inference), torch.no_grad(), keeping_runs():
+            x, mask = torch.rand(1, 3, 9, 9), windows(9, 9)[1:2]
+            fast, full = (ADForward(Scaled().eval(), skip_dead=skip) for skip in (True, False))
+            for scale in (1.0, 2.0, 3.0):
+                torch.testing.assert_close(fast(x, mask=mask, scale=scale), full(x, mask=mask, scale=scale))

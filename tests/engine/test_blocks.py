@@ -343,3 +343,21 @@ def test_other_threads_do_not_notice() -> None:
     thread.join()
     assert seen == [True]
     assert len(calls) == 1
+
+
+def test_the_samples_of_an_own_operation_are_known() -> None:
+    """A pool of one's own, which gives a vector for each sample, before a linear layer."""
+
+    class Pool(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.flatten(2).quantile(0.9, dim=2)
+
+    @register_rule(Pool)
+    def pool(ad: Interpreter, op: Callable[..., Tensor], x: Tensor) -> Tensor:
+        mask = ad.mask(x)
+        assert mask is not None
+        return ad.emit(op(ad.deactivate(x)), FeatureMask(mask.kept.flatten(2).any(2)))
+
+    ad = ADForward(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), Pool(), nn.Linear(4, 2)).eval())
+    x, mask = torch.rand(3, 3, 9, 9), torch.rand(3, 9, 9) > 0.4
+    torch.testing.assert_close(ad(x, mask=mask), torch.cat([ad(x[i : i + 1], mask=mask[i : i + 1]) for i in range(3)]))

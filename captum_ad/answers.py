@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -19,7 +20,7 @@ Masks = Tensor | tuple[Tensor | None, ...] | Mapping[str, Tensor] | None
 Self = TypeVar("Self", bound="Answering")
 
 
-class Answering(nn.Module):
+class Answering(nn.Module, ABC):
     """A forward with a target: it returns one score per sample, and the metrics ask the target what is kept.
 
     Attributes
@@ -61,24 +62,27 @@ class Answering(nn.Module):
         """
         if self.target is None or not self.target.needs_whole:
             return self
+        alike = bool(inputs) and all(isinstance(x, Tensor) and x.dim() and x.stride(0) == 0 for x in inputs)
+        whole = [x[:1].clone() for x in inputs] if alike else inputs  # one image, expanded: run it once
         with torch.no_grad():
-            return self.with_target(self.target.bound(self.outputs(*inputs, **kwargs)))
+            return self.with_target(self.target.bound(self.outputs(*whole, **kwargs)))
 
+    def around(self: Self, model: nn.Module) -> Self:
+        """The same forward around another model."""
+        other = copy.copy(self)
+        other._modules = {**self._modules, "model": model}
+        return other
+
+    @abstractmethod
     def outputs(self, *inputs: Any, mask: Masks = None, **kwargs: Any) -> Any:
         """What the target reads of the model's output: a tensor of logits, mostly; without a target the output."""
-        raise NotImplementedError
 
     def _score(self, readout: Any, inputs: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor:
         """One score per sample of a readout, or the output itself if there is no target."""
-        target = self.target
+        target = self.bound(*inputs, **kwargs).target
         if target is None:
             found: Tensor = readout
             return found
-        if target.needs_whole:
-            alike = bool(inputs) and all(isinstance(x, Tensor) and x.dim() and x.stride(0) == 0 for x in inputs)
-            whole = [x[:1].clone() for x in inputs] if alike else list(inputs)  # one image, expanded: run it once
-            with torch.no_grad():
-                target = target.bound(self.outputs(*whole, **kwargs))
         return target.score(readout)
 
     def _selected(self, output: Any) -> Any:
@@ -97,6 +101,19 @@ class Answering(nn.Module):
     def _read(self, picked: Any, inputs: tuple[Any, ...], masks: Sequence[Any] = ()) -> Any:
         """What the target needs of it."""
         return picked if self.target is None else self.target.readout(picked, Given(inputs, tuple(masks)))
+
+
+def refuse_both(own: Target | None, asked: Any, who: str = "") -> None:
+    """Refuse a call that says what to explain where its forward has said so.
+
+    Raises
+    ------
+    ValueError
+        If both are given.
+    """
+    if own is not None and asked is not None:
+        prefix = f"{who}: " if who else ""
+        raise ValueError(f"{prefix}the forward explains {own!r} and the call {asked!r}: leave one of them out")
 
 
 def _part(output: Any, select: str | int) -> Any:

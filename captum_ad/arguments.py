@@ -85,6 +85,13 @@ def arrange(inputs: tuple[Any, ...], mask: Any, named: Mapping[str, Any]) -> Arr
     return Arranged(inputs, (_checked(mask), *(None for _ in inputs[1:])) if inputs else (), (), named)
 
 
+def as_tuple(additional_forward_args: Any) -> tuple[Any, ...]:
+    """Captum's additional arguments, written as None, as one, or as a tuple."""
+    if additional_forward_args is None:
+        return ()
+    return additional_forward_args if isinstance(additional_forward_args, tuple) else (additional_forward_args,)
+
+
 def as_features(x: Tensor) -> Tensor:
     """An input of which something can be missing: floating point, as integers have no way to say so."""
     return x if x.is_floating_point() or x.is_complex() else x.to(torch.get_default_dtype())

@@ -166,12 +166,9 @@ class MaskedClassifier:
 
     def _of_target(self, forward: Answering, x: Tensor, mask: Tensor) -> npt.NDArray[Any]:
         """The confidence in the forward's own target, shape (n, 1)."""
-        target = forward.target
-        if target is not None and target.needs_whole:
-            target = target.bound(forward.outputs(x[:1].clone() if x.stride(0) == 0 else x))
-        if target is None:
-            raise ValueError("the forward has no target")
-        found = target.confidence(forward.with_target(target).outputs(x, mask=mask))
+        known = forward.bound(x)
+        assert known.target is not None
+        found = known.target.confidence(known.outputs(x, mask=mask))
         if not bool(found.isfinite().all()):
             raise ValueError("the model returned NaN or Inf for a masked input: there is nothing to explain")
         confidences: npt.NDArray[Any] = found[:, None].cpu().numpy()

@@ -25,8 +25,8 @@ def keeping_runs() -> Iterator[None]:
     The first masked forward of an image also runs it without a mask and keeps the activations; others compute the
     region that their mask changes and take the rest from there. It needs the memory of one sample's activations
     (1 GiB at most), one input of shape (1, C, *spatial) or expanded from it by ``x.expand(n, ...)``, and no
-    gradients; everything else is computed as a whole. Captum's attributors on an ADForward do this on their own.
-    Within the context the image must not be written to.
+    gradients; everything else is computed as a whole. Captum's attributors on an ADForward, and RegionOcclusion, do
+    this on their own. Within the context the image must not be written to.
 
     Examples
     --------
@@ -65,10 +65,12 @@ def kept_run(owner: nn.Module, x: Any, mask: FeatureMask | None, record: Callabl
     runs = _runs.get()
     if runs is None or mask is None or torch.is_grad_enabled() or not x.is_floating_point():
         return None
-    if (len(x) > 1 and x.stride(0) != 0) or dead_boxes(mask, x.shape) is None:
+    if len(x) > 1 and x.stride(0) != 0:
         return None
     kept = runs.get(owner)
     if kept is None or not kept.is_of(x):
+        if dead_boxes(mask, x.shape) is None:  # nothing to take from it, as yet
+            return None
         kept = runs[owner] = KeptRun(x[:1])
         if any(module.training for module in owner.modules()) or not bool(x[:1].isfinite().all()):
             return None

@@ -33,6 +33,8 @@ from captum.attr import (
 )
 from torch import Tensor, nn
 
+from captum_ad.answers import refuse_both
+from captum_ad.arguments import as_tuple
 from captum_ad.forward import ADForward
 from captum_ad.guard import painter
 from captum_ad.keeping import keeping_runs
@@ -141,15 +143,10 @@ def _masked(original: Callable[..., Any], *, future: bool = False) -> Callable[.
             windows = {"sliding_window_shapes": None} if isinstance(self, Occlusion) else {}
             warn_of_lone_values(who, self.forward_func, images, {**windows, **call})
         ones = tuple(torch.ones_like(x, dtype=x.dtype if x.is_floating_point() else torch.float32) for x in images)
-        given = call.pop("additional_forward_args", None)
-        more = () if given is None else given if isinstance(given, tuple) else (given,)
+        more = as_tuple(call.pop("additional_forward_args", None))
         call.pop("self")
         forward, own = without_mask(self.forward_func, images)
-        explained = getattr(without_partial(forward), "target", None)
-        if explained is not None and call.get("target") is not None:
-            raise ValueError(
-                f"{who}: the forward explains {explained!r} and the call {call['target']!r}: leave one of them out"
-            )
+        refuse_both(getattr(without_partial(forward), "target", None), call.get("target"), who)
         alone = all(image.shape[:1] == (1,) for image in images)
         if alone and isinstance(forward, MASKED_FORWARDS):
             forward = forward.bound(*images, *more)  # once, not in each of its forwards

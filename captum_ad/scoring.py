@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from captum_ad.answers import Answering
+from captum_ad.answers import Answering, refuse_both
 from captum_ad.painted import Baseline, BaselineForward, MaskedForward
 from captum_ad.targets.base import Target, column, matrix, share
 from captum_ad.targets.classes import TO_CONFIDENCE, Class, MultiLabel, ToConfidence, checked_confidence, index_of
@@ -132,8 +132,8 @@ def asking(forward: Asking, target: Asked, to_confidence: ToConfidence = "softma
     own = forward.target
     if own is None and target is None:
         raise TypeError("what is explained? Give target=, a class index or one of captum_ad.targets")
-    if own is not None and target is not None and target is not own:
-        raise ValueError(f"the forward explains {own!r} and the call {target!r}: leave one of them out")
+    if target is not own:
+        refuse_both(own, target)
     judge = Judge(own if target is None else target, to_confidence)  # type: ignore[arg-type]
     return forward.with_target(judge.asked), judge
 

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from captum_ad.attr.runner import Asked, Baselines, MaskRunner, positive
 from captum_ad.features import kept_features
+from captum_ad.keeping import keeping_runs
 
 
 class RegionOcclusion(PerturbationAttribution):  # type: ignore[misc]
@@ -40,6 +41,7 @@ class RegionOcclusion(PerturbationAttribution):  # type: ignore[misc]
         super().__init__(forward_func)
 
     @torch.no_grad()
+    @keeping_runs()
     def attribute(
         self,
         inputs: Tensor,

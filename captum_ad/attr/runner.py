@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from captum_ad.answers import Answering
-from captum_ad.arguments import as_features
+from captum_ad.answers import Answering, refuse_both
+from captum_ad.arguments import as_features, as_tuple
 from captum_ad.registration import masked_forward_name
 from captum_ad.scoring import Judge, Output, ToConfidence
 from captum_ad.targets.base import Given, Target
@@ -66,11 +66,9 @@ class MaskRunner:
         if len(given) != len(self.inputs):
             raise ValueError(f"{who} got {len(given)} baselines for {len(self.inputs)} inputs: give one for each")
         self.baselines = [_painted(one, x, who) for one, x in zip(given, self.inputs)]
-        more = additional_forward_args
-        self.more = () if more is None else more if isinstance(more, tuple) else (more,)
+        self.more = as_tuple(additional_forward_args)
         own = forward_func.target if isinstance(forward_func, Answering) else None
-        if own is not None and target is not None:
-            raise ValueError(f"{who}: the forward explains {own!r} and the call {target!r}: leave one of them out")
+        refuse_both(own, target, who)
         asked = targets_of(own if target is None else target, self.inputs[0], who)
         self.judges = [_judge(one, to_confidence) for one in asked]
         for sample, judge in enumerate(self.judges):

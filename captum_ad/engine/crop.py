@@ -8,7 +8,7 @@ tensor first, with what is known around it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -31,6 +31,11 @@ class Box:
     """Start and end along some dimensions, the first of all counted as 0; all of the others. One for all samples."""
 
     sides: Mapping[int, tuple[int, int]]
+
+    @property
+    def dims(self) -> Collection[int]:
+        """The dimensions of which it does not hold all."""
+        return self.sides.keys()
 
     def of(self, x: Tensor, dims: int | None = None) -> Tensor:
         """That part of a tensor, or of what broadcasts to one of `dims` dimensions."""
@@ -70,6 +75,11 @@ class Boxes:
     starts: Mapping[int, Sequence[int]]
     sizes: Mapping[int, int]
     empty: frozenset[int] = frozenset()
+
+    @property
+    def dims(self) -> Collection[int]:
+        """The dimensions of which they do not hold all."""
+        return self.starts.keys()
 
     @cached_property
     def count(self) -> int:

@@ -92,7 +92,7 @@ class Parts(Context):
     def mean_over(self, run: Callable[[Tensor], Tensor], x: Tensor, dims: Sequence[int]) -> Tensor:
         """The mean over these dimensions, which `run` computes, after a checkpoint."""
         part = self._part(x, clean=True)
-        if part is None or part.outside is not None or not set(_sides(part.box)) <= set(dims):
+        if part is None or part.outside is not None or not set(part.box.dims) <= set(dims):
             self.complete()
             return run(self.deactivate(x))
         return run(part.values) * part.box.share(x.shape)
@@ -179,7 +179,7 @@ class Parts(Context):
         """An operand in a box of the result, which it broadcasts to."""
         if not isinstance(x, Tensor):
             return x
-        alike = x.dim() == len(shape) and all(x.shape[dim] == shape[dim] for dim in _sides(box))
+        alike = x.dim() == len(shape) and all(x.shape[dim] == shape[dim] for dim in box.dims)
         part = self._part(x, clean=clean) if alike and self.is_data(x) else None
         if part is not None:
             return part.in_box(box, x.shape)
@@ -191,7 +191,3 @@ class Parts(Context):
             return self.deactivate(x)
         self.deactivate_(x)
         return x
-
-
-def _sides(box: Box | Boxes) -> Collection[int]:
-    return box.starts if isinstance(box, Boxes) else box.sides

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from captum_ad.answers import Answering, Masks
+from captum_ad.arguments import as_tuple
 from captum_ad.metrics.ranking import labels_of_positions, values_of_positions
 from captum_ad.scoring import one_input
 
@@ -126,12 +126,10 @@ def with_arguments(forward: nn.Module, additional_forward_args: Any) -> nn.Modul
     """A forward, or plain model, that passes these arguments on after the inputs, as Captum's attributors do."""
     if additional_forward_args is None:
         return forward
-    more = additional_forward_args if isinstance(additional_forward_args, tuple) else (additional_forward_args,)
+    more = as_tuple(additional_forward_args)
     if not isinstance(forward, Answering):
         return Bound(forward, more)
-    bound = copy.copy(forward)
-    bound._modules = {**forward._modules, "model": Bound(forward.model, more)}
-    return bound
+    return forward.around(Bound(forward.model, more))
 
 
 class _WithoutChannel(nn.Module):
@@ -151,9 +149,7 @@ def with_channel(model: nn.Module, x: Tensor) -> tuple[nn.Module, Tensor]:
     if not isinstance(x, Tensor) or x.dim() != 2:
         return model, x
     if isinstance(model, Answering):
-        model = copy.copy(model)
-        model._modules = {**model._modules, "model": _WithoutChannel(model.model)}
-        return model, x[:, None]
+        return model.around(_WithoutChannel(model.model)), x[:, None]
     return _WithoutChannel(model), x[:, None]
 
 

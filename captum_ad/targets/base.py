@@ -113,8 +113,8 @@ def tensor_of(output: Any) -> Tensor:
     if isinstance(output, Tensor):
         return output
     for name in _NAMES:
-        found = output.get(name) if isinstance(output, Mapping) else getattr(output, name, None)
-        if isinstance(found, Tensor):
+        found = part_of(output, name)
+        if found is not None:
             return found
     held = list(output.values()) if isinstance(output, Mapping) else output
     if isinstance(held, Sequence) and not isinstance(held, str):
@@ -126,6 +126,12 @@ def tensor_of(output: Any) -> Tensor:
         f"the model returned {type(output).__name__}{keys}, of which the tensor to explain is not plain: give "
         "the forward select=, its name or number or a function that picks it, e.g. select=0"
     )
+
+
+def part_of(output: Any, name: str) -> Tensor | None:
+    """The tensor of that name in a dict or an object, if there is one."""
+    found = output.get(name) if isinstance(output, Mapping) else getattr(output, name, None)
+    return found if isinstance(found, Tensor) else None
 
 
 def matrix(readout: Tensor, who: str, least: int = 1) -> Tensor:
@@ -140,20 +146,20 @@ def matrix(readout: Tensor, who: str, least: int = 1) -> Tensor:
         raise TypeError(f"the model returned {type(readout).__name__}, expected a tensor: wrap it, or use select=")
     shaped = readout[:, None] if readout.dim() == 1 else readout
     if shaped.dim() != 2 or shaped.shape[1] < least:
-        numbers = "two at least" if least == 2 else "one at least"
+        expected = "two at least" if least == 2 else "one at least"
         hint = ""
         if shaped.dim() > 2:
             hint = "; for maps of classes say which part, captum_ad.targets.Region(class)"
         elif least == 2:
             hint = "; for one logit say captum_ad.targets.Binary(), for a number Regression(tolerance=...)"
         raise ValueError(
-            f"{who}: the model returned shape {tuple(readout.shape)}, expected (N, classes), {numbers}{hint}"
+            f"{who}: the model returned shape {tuple(readout.shape)}, expected (N, classes), {expected}{hint}"
         )
     return shaped.float() if shaped.dtype in (torch.float16, torch.bfloat16) else shaped
 
 
 def column(outputs: Tensor, index: int) -> Tensor:
-    """One column of (N, classes).
+    """One class's outputs of (N, classes, ...), shape (N, ...).
 
     Raises
     ------
@@ -163,6 +169,11 @@ def column(outputs: Tensor, index: int) -> Tensor:
     if not 0 <= index < outputs.shape[1]:
         raise ValueError(f"target {index} is out of range: the model has classes 0 to {outputs.shape[1] - 1}")
     return outputs[:, index]
+
+
+def others(outputs: Tensor, index: int) -> Tensor:
+    """The largest output of any other class, of two or more, shape (N, ...)."""
+    return torch.cat([outputs[:, :index], outputs[:, index + 1 :]], 1).amax(1)
 
 
 def share(value: Any, name: str) -> float:

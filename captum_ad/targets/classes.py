@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from captum_ad.errors import UnknownNameError
-from captum_ad.targets.base import Target, column, matrix
+from captum_ad.targets.base import Target, column, matrix, others
 
 ToConfidence = str | Callable[[Tensor], Tensor]
 """How a model's output becomes confidences: ``"softmax"``, ``"sigmoid"``, ``"none"``, or a function of (N, classes)."""
@@ -66,18 +66,14 @@ class Class(Target):
     def confidence(self, readout: Any) -> Tensor:
         """Its probability; NaN if any class's output is."""
         confidences = self.to_confidence(matrix(readout, "Class", 2))
-        return column(confidences, self.index).where(~self._others(confidences).isnan(), torch.nan)
+        return column(confidences, self.index).where(~others(confidences, self.index).isnan(), torch.nan)
 
     def kept(self, readout: Any) -> Tensor:
         """Whether it is above every other class's; a tie is nobody's."""
         outputs = matrix(readout, "Class", 2)
         # a softmax keeps the order, but rounds: what a function of the user's does only it knows
         compared = outputs if self.named else self.to_confidence(outputs)
-        return column(compared, self.index) > self._others(compared)
-
-    def _others(self, outputs: Tensor) -> Tensor:
-        column(outputs, self.index)
-        return torch.cat([outputs[:, : self.index], outputs[:, self.index + 1 :]], 1).amax(1)
+        return column(compared, self.index) > others(compared, self.index)
 
     def __repr__(self) -> str:
         return f"Class({self.index})"

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from captum_ad.targets.base import Given, Target, share
+from captum_ad.targets.base import Given, Target, part_of, share
 from captum_ad.targets.classes import Names, checked_confidence, index_of
 
 _KEYS = {"boxes", "labels", "scores"}
@@ -98,7 +98,7 @@ class Detection(Target):
         TypeError, ValueError
             If it is no detector's output.
         """
-        logits, boxes = _part(output, "logits"), _part(output, "pred_boxes")
+        logits, boxes = part_of(output, "logits"), part_of(output, "pred_boxes")
         if logits is not None and boxes is not None:
             return self._of_queries(output, logits, boxes, given)
         if isinstance(output, Sequence) and all(isinstance(one, Mapping) and one.keys() >= _KEYS for one in output):
@@ -159,8 +159,3 @@ class Detection(Target):
 
     def __repr__(self) -> str:
         return f"Detection({self.box}, {self.label})"
-
-
-def _part(output: Any, name: str) -> Tensor | None:
-    found = output.get(name) if isinstance(output, Mapping) else getattr(output, name, None)
-    return found if isinstance(found, Tensor) else None

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from captum_ad.errors import UnknownNameError
-from captum_ad.targets.base import Target
+from captum_ad.targets.base import Target, column, others
 from captum_ad.targets.classes import Names, checked_threshold, index_of
 
 Where = Tensor | Sequence[int]
@@ -84,14 +84,13 @@ class Region(Target):
     def score(self, readout: Any) -> Tensor:
         """The class's output over the region."""
         maps = _maps(readout)
-        self._given(maps)  # is there such a class?
-        return self._over(maps[:, self.index], maps, self.reduction)
+        return self._over(column(maps, self.index), maps, self.reduction)
 
     def confidence(self, readout: Any) -> Tensor:
         """Its mean probability over the region."""
         maps = _maps(readout)
         probabilities = maps.sigmoid() if maps.shape[1] == 1 else maps.softmax(1)
-        return self._over(probabilities[:, self.index], maps, "mean")
+        return self._over(column(probabilities, self.index), maps, "mean")
 
     def kept(self, readout: Any) -> Tensor:
         """Whether more than the threshold's share of the region is still the class's."""
@@ -100,12 +99,10 @@ class Region(Target):
 
     def _given(self, maps: Tensor) -> Tensor:
         """Which positions get the class, bool, shape (N, *spatial)."""
-        if not 0 <= self.index < maps.shape[1]:
-            raise ValueError(f"target {self.index} is out of range: the model has classes 0 to {maps.shape[1] - 1}")
+        own = column(maps, self.index)
         if maps.shape[1] == 1:
-            return maps[:, 0] > 0
-        others = torch.cat([maps[:, : self.index], maps[:, self.index + 1 :]], 1).amax(1)
-        return maps[:, self.index] > others  # a tie is nobody's: where all is missing the network answers zeros
+            return own > 0
+        return own > others(maps, self.index)  # a tie is nobody's: where all is missing the network answers zeros
 
     def _over(self, values: Tensor, maps: Tensor, reduction: str) -> Tensor:
         region = self._region(maps).to(maps.device).expand_as(values)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -121,8 +120,7 @@ def _each_input(ad: ADForward, inputs: tuple[Any, ...], masks: int, seed: int, v
         raise ValueError("none of the inputs is floating and of shape (N, C, *spatial): there is nothing to mask")
     reports = []
     for place in places:
-        of_one = copy.copy(ad)
-        of_one._modules = {**ad._modules, "model": _AtPlace(ad.model, inputs, place)}
+        of_one = ad.around(_AtPlace(ad.model, inputs, place))
         reports.append(check_model(of_one, inputs[place], masks=masks, seed=seed, verbose=False))
     found = [
         replace(check, name=f"{check.name}, input {place}" if len(places) > 1 else check.name)

@@ -140,7 +140,33 @@ class ExplanationSize(Mean):
         self._add(explanation_size(x, explanation), explanation)
 
 
-class ConfidenceKept(OfForward):
+class _OfExplanation(OfForward):
+    """What a function says of an explanation, a forward and an input."""
+
+    _measure: Callable[..., float]
+
+    def update(
+        self,
+        forward: nn.Module,
+        x: Inputs,
+        explanation: SufficientExplanation | Inputs,
+        target: Asked = None,
+        additional_forward_args: Any = None,
+    ) -> None:
+        """Add one explanation; arguments as of the function."""
+        value = self._measure(
+            forward,
+            x,
+            explanation,
+            target,
+            baseline=self.baseline,
+            additional_forward_args=additional_forward_args,
+            to_confidence=self.to_confidence,
+        )
+        self._add(value, explanation)
+
+
+class ConfidenceKept(_OfExplanation):
     """Mean confidence of the target with the explanation alone.
 
     Parameters
@@ -152,29 +178,10 @@ class ConfidenceKept(OfForward):
     """
 
     higher_is_better = True
-
-    def update(
-        self,
-        forward: nn.Module,
-        x: Inputs,
-        explanation: SufficientExplanation | Inputs,
-        target: Asked = None,
-        additional_forward_args: Any = None,
-    ) -> None:
-        """Add one explanation; arguments as of :func:`captum_ad.metrics.confidence_kept`."""
-        value = confidence_kept(
-            forward,
-            x,
-            explanation,
-            target,
-            baseline=self.baseline,
-            additional_forward_args=additional_forward_args,
-            to_confidence=self.to_confidence,
-        )
-        self._add(value, explanation)
+    _measure = staticmethod(confidence_kept)
 
 
-class ConfidenceDropOff(OfForward):
+class ConfidenceDropOff(_OfExplanation):
     """Mean share of the original confidence that is lost when only the explanation is left.
 
     Parameters
@@ -186,26 +193,7 @@ class ConfidenceDropOff(OfForward):
     """
 
     higher_is_better = False
-
-    def update(
-        self,
-        forward: nn.Module,
-        x: Inputs,
-        explanation: SufficientExplanation | Inputs,
-        target: Asked = None,
-        additional_forward_args: Any = None,
-    ) -> None:
-        """Add one explanation; arguments as of :func:`captum_ad.metrics.confidence_drop_off`."""
-        value = confidence_drop_off(
-            forward,
-            x,
-            explanation,
-            target,
-            baseline=self.baseline,
-            additional_forward_args=additional_forward_args,
-            to_confidence=self.to_confidence,
-        )
-        self._add(value, explanation)
+    _measure = staticmethod(confidence_drop_off)
 
 
 class _OfCurve(OfForward):

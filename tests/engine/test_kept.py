@@ -258,3 +258,19 @@ def test_constants_that_are_written_to() -> None:
             fast, full = (ADForward(Scaled().eval(), skip_dead=skip) for skip in (True, False))
             for scale in (1.0, 2.0, 3.0):
                 torch.testing.assert_close(fast(x, mask=mask, scale=scale), full(x, mask=mask, scale=scale))
+
+
+@pytest.mark.parametrize("inference", [False, True])
+def test_what_a_hook_has_kept_may_be_written_to(inference: bool) -> None:
+    seen: list[Tensor] = []
+    model = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.Sigmoid(), nn.Conv2d(4, 4, 3, padding=1)).eval()
+    model[1].register_forward_hook(lambda module, given, out: seen.append(out))
+    x, mask = torch.rand(1, 3, 9, 9), windows(9, 9)[1:2]
+    with torch.inference_mode(inference), torch.no_grad():
+        expected = ADForward(model, skip_dead=False)(x, mask=mask)
+        with keeping_runs():
+            ad = ADForward(model)
+            for _ in range(2):
+                torch.testing.assert_close(ad(x, mask=mask), expected)
+                for out in seen:
+                    out.zero_()

@@ -72,7 +72,7 @@ def kept_run(owner: nn.Module, x: Any, mask: FeatureMask | None, record: Callabl
         if dead_boxes(mask, x.shape) is None:  # nothing to take from it, as yet
             return None
         kept = runs[owner] = KeptRun(x[:1])
-        if any(module.training for module in owner.modules()) or not bool(x[:1].isfinite().all()):
+        if any(module.training for module in owner.modules()):
             return None
         try:
             kept.finished = _is_repeatable(x.device, partial(record, kept))

@@ -274,3 +274,19 @@ def test_what_a_hook_has_kept_may_be_written_to(inference: bool) -> None:
                 torch.testing.assert_close(ad(x, mask=mask), expected)
                 for out in seen:
                     out.zero_()
+
+
+def test_an_image_or_a_precision_that_has_changed() -> None:
+    model, x, mask = Apply(channels_last).eval(), torch.rand(1, 3, 9, 9), windows(9, 9)[1:2]
+    with torch.no_grad(), keeping_runs():
+        ad = ADForward(model)
+        ad(x, mask=mask)
+        x.mul_(2)
+        torch.testing.assert_close(ad(x, mask=mask), ADForward(model, skip_dead=False)(x, mask=mask))
+        with torch.autocast("cpu", torch.bfloat16):
+            rough = ad(x, mask=mask)
+        assert rough.dtype == torch.bfloat16
+        torch.testing.assert_close(
+            rough, ADForward(model, skip_dead=False)(x, mask=mask).to(rough), rtol=0.05, atol=0.05
+        )
+        torch.testing.assert_close(ad(x, mask=mask), ADForward(model, skip_dead=False)(x, mask=mask))

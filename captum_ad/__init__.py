@@ -11,9 +11,10 @@ attr = Occlusion(ADForward(model)).attribute(x, target=t, sliding_window_shapes=
 """
 
 from captum_ad._version import __version__
-from captum_ad.engine import FeatureMask, register_rule
+from captum_ad.engine import FeatureMask, register_rule, temporary_rules
 from captum_ad.errors import UnknownNameError, UnsupportedOperationError
 from captum_ad.forward import ADForward
+from captum_ad.keeping import keeping_runs
 from captum_ad.painted import BaselineForward
 from captum_ad.registration import register, unregister
 from captum_ad.rule import PRESETS, MaskRule
@@ -32,7 +33,9 @@ __all__ = [
     "UnknownNameError",
     "UnsupportedOperationError",
     "__version__",
+    "keeping_runs",
     "register",
     "register_rule",
+    "temporary_rules",
     "unregister",
 ]

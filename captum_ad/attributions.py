@@ -20,7 +20,9 @@ from captum_ad.baselines import BASELINES, baseline
 from captum_ad.errors import UnknownNameError
 from captum_ad.forward import ADForward
 from captum_ad.painted import BaselineForward, MaskedForward, Masking, masked_forward
-from captum_ad.scoring import Judge, ToConfidence
+from captum_ad.scoring import ToConfidence
+from captum_ad.targets.base import Target, tensor_of
+from captum_ad.targets.classes import checked_confidence
 
 WINDOW = 32
 """Side of Occlusion's square window unless a task says otherwise, in pixels."""
@@ -38,8 +40,8 @@ class Task:
     ----------
     x : Tensor
         The model's input, shape (1, C, H, W).
-    target : int
-        The class whose raw output is explained.
+    target : int or Target
+        The class whose raw output is explained, or any other target.
     superpixels : Tensor
         Feature mask of FeatureAblation, KernelShap and Lime, int64, shape (1, 1, H, W).
     samples : int
@@ -55,13 +57,18 @@ class Task:
     """
 
     x: Tensor
-    target: int
+    target: int | Target
     superpixels: Tensor
     samples: int
     batch_size: int
     seed: int
     window: int = WINDOW
     to_confidence: ToConfidence = "softmax"
+
+    @property
+    def index(self) -> int | None:
+        """What attributors get as their target: the class, or nothing if the forward has the target."""
+        return None if isinstance(self.target, Target) else self.target
 
 
 @dataclass(frozen=True)
@@ -120,7 +127,9 @@ def explain(model: nn.Module, method: str, masking: Masking, task: Task) -> Resu
         raise UnknownNameError("method", method, METHODS)
     forward: nn.Module = masked_forward(model, masking)
     painted: dict[str, Any] = {}
-    if isinstance(masking, str) and masking in BASELINES:
+    if isinstance(task.target, Target):
+        forward = masked_forward(model, masking).with_target(task.target)
+    elif isinstance(masking, str) and masking in BASELINES:
         forward, painted = model, {"baselines": baseline(masking, task.x)}
     elif isinstance(masking, Tensor):
         forward, painted = model, {"baselines": masking.to(task.x).expand_as(task.x)}
@@ -139,7 +148,7 @@ def _occlusion(forward: nn.Module, task: Task, painted: Mapping[str, Any]) -> An
     window = [min(task.window, side) for side in sides]
     return Occlusion(forward).attribute(
         task.x,
-        target=task.target,
+        target=task.index,
         sliding_window_shapes=(channels, *window),
         strides=(channels, *(max(1, side // 2) for side in window)),
         perturbations_per_eval=task.batch_size,
@@ -149,7 +158,7 @@ def _occlusion(forward: nn.Module, task: Task, painted: Mapping[str, Any]) -> An
 
 def _over_superpixels(task: Task) -> dict[str, Any]:
     return {
-        "target": task.target,
+        "target": task.index,
         "feature_mask": task.superpixels,
         "perturbations_per_eval": task.batch_size,
     }
@@ -173,7 +182,7 @@ def _lime(forward: nn.Module, task: Task, painted: Mapping[str, Any]) -> Any:
 def _responsibility(forward: nn.Module, task: Task, painted: Mapping[str, Any]) -> Any:
     return CausalResponsibility(forward, task.to_confidence).attribute(
         task.x,
-        target=task.target,
+        target=task.index,
         max_forwards=max(MUTANTS, SEARCHED * task.samples),
         min_region=min(64, task.x[0, 0].numel() // 4),
         allow_other_target=True,
@@ -185,9 +194,10 @@ def _responsibility(forward: nn.Module, task: Task, painted: Mapping[str, Any]) 
 
 def _rise(forward: nn.Module, task: Task, painted: Mapping[str, Any]) -> Any:
     sides = task.x.shape[2:]
-    return Rise(_confident(forward, task.to_confidence)).attribute(
+    confident = forward if task.index is None else _confident(forward, task.to_confidence)
+    return Rise(confident).attribute(
         task.x,
-        target=task.target,
+        target=task.index,
         n_samples=SEARCHED * task.samples,
         grid=min(8, *sides),
         perturbations_per_eval=task.batch_size,
@@ -198,9 +208,9 @@ def _rise(forward: nn.Module, task: Task, painted: Mapping[str, Any]) -> Any:
 
 def _confident(forward: nn.Module, to_confidence: ToConfidence) -> nn.Module:
     """The forward, ending in confidences: RISE adds outputs up, and a logit's zero means nothing."""
-    judge = Judge(0, to_confidence)
+    function = checked_confidence(to_confidence)
     plain = forward.model if isinstance(forward, MaskedForward) else forward
-    ending = nn.Sequential(plain, _Confidences(judge.to_confidence)).eval()
+    ending = nn.Sequential(plain, _Confidences(function)).eval()
     if isinstance(forward, ADForward):
         return ADForward(ending, forward.rule, tau=forward.tau)
     return BaselineForward(ending, forward.baseline) if isinstance(forward, BaselineForward) else ending
@@ -212,7 +222,7 @@ class _Confidences(nn.Module):
         self.function = function
 
     def forward(self, output: Tensor) -> Tensor:
-        return self.function(output)
+        return self.function(tensor_of(output))
 
 
 METHODS: Mapping[str, Callable[[nn.Module, Task, Mapping[str, Any]], Any]] = MappingProxyType(

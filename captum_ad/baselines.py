@@ -26,10 +26,10 @@ def baseline(name: str, x: Tensor) -> Tensor:
         ``"zero"``, ``"min"``, ``"max"``, ``"avg"``: 0, or the smallest, largest or mean value of
         each sample, over its channels and positions alike (the four masking values of the paper,
         arXiv 2510.01038, taken from the normalised input as the ReX tool does). ``"blur"``: the
-        sample itself behind a Gaussian whose σ is a twentieth of its shorter side. The two other names,
+        sample itself behind a Gaussian whose σ is a twentieth of its shortest side. The two other names,
         ``"inpaint"`` and ``"linear"``, stand for functions of the mask too, which no ``baselines=`` takes.
     x : Tensor
-        The model's input, shape (N, C, H, W), floating point.
+        The model's input, shape (N, C, *spatial) or (N, T), floating point.
 
     Returns
     -------
@@ -56,9 +56,10 @@ def baseline(name: str, x: Tensor) -> Tensor:
         )
     if name not in BASELINES:
         raise UnknownNameError("baseline", name, BASELINES)
-    if x.dim() != 4 or not x.is_floating_point() or x.numel() == 0:
+    if x.dim() < 2 or not x.is_floating_point() or x.numel() == 0:
         raise ValueError(
-            f"baseline {name!r}: expected a floating-point batch of images (N, C, H, W), got {x.dtype} {tuple(x.shape)}"
+            f"baseline {name!r}: expected a floating-point batch, (N, C, *spatial) or (N, T), got {x.dtype} "
+            f"{tuple(x.shape)}"
         )
     return BASELINES[name](x)
 
@@ -67,23 +68,24 @@ def _solid(value: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
     """Each sample filled with one number of its own."""
 
     def fill(x: Tensor) -> Tensor:
-        return value(x.flatten(1)).reshape(-1, 1, 1, 1).expand_as(x).contiguous()
+        return value(x.flatten(1)).reshape(-1, *(1,) * (x.dim() - 1)).expand_as(x).contiguous()
 
     return fill
 
 
 def _blurred(x: Tensor) -> Tensor:
-    sigma = min(x.shape[2:]) / 20
+    spatial = range(min(2, x.dim() - 1), x.dim())  # of series (N, T) the last dimension
+    sigma = min(x.shape[d] for d in spatial) / 20
     reach = max(1, math.ceil(3 * sigma))
     steps = torch.arange(-reach, reach + 1, device=x.device, dtype=torch.float64)
     weights = (-0.5 * (steps / max(sigma, 1e-6)) ** 2).exp()
     exact = x if x.dtype == torch.float64 else x.float()  # half precision would round every tap
-    kernel = (weights / weights.sum()).to(exact.dtype)
-    channels = x.shape[1]
-    padded = F.pad(exact, (reach,) * 4, mode="replicate")
-    along_rows = F.conv2d(padded, kernel.reshape(1, 1, 1, -1).repeat(channels, 1, 1, 1), groups=channels)
-    blurred = F.conv2d(along_rows, kernel.reshape(1, 1, -1, 1).repeat(channels, 1, 1, 1), groups=channels)
-    return blurred.to(x.dtype)
+    kernel = (weights / weights.sum()).to(exact.dtype)[None, None]
+    for dim in spatial:  # a Gaussian is one along each dimension
+        last = exact.movedim(dim, -1)
+        rows = F.pad(last.reshape(-1, 1, last.shape[-1]), (reach, reach), mode="replicate")
+        exact = F.conv1d(rows, kernel).reshape(last.shape).movedim(-1, dim)
+    return exact.to(x.dtype).contiguous()
 
 
 BASELINES: Mapping[str, Callable[[Tensor], Tensor]] = MappingProxyType(

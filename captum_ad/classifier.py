@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from captum_ad.answers import Answering
 from captum_ad.errors import UnknownNameError
 from captum_ad.extras import needed
 from captum_ad.geometry import MaskTransform, carry_masks, source_positions
@@ -32,7 +33,8 @@ class MaskedClassifier:
         From the photograph to the model's input (C, h, w). It gets a PIL image of an array of
         uint8, (H, W, 3) or (H, W, 1), and any other array as it is.
     to_confidence : str or callable
-        ``"softmax"``, ``"sigmoid"`` or ``"none"`` (a model that ends in one), or a function of (n, classes).
+        ``"softmax"``, ``"sigmoid"`` or ``"none"`` (a model that ends in one, or returns other numbers), or a function
+        of (n, classes). Not used if `forward` has a target: there is one column then, the confidence in it.
     mask_transform : callable, optional
         For transforms that are not torchvision's: from an int64 label map (H, W) to that of the
         model's input (h, w), nearest neighbour, with 0 for padding.
@@ -102,8 +104,8 @@ class MaskedClassifier:
         """
         if masks is None:
             raise TypeError(
-                "MaskedClassifier got images without masks, so that what gives them paints: take the explainer of "
-                "captum_ad.lime, or the masker of captum_ad.shap, shap.Explainer(classifier, ImageMasker(image.shape))"
+                "MaskedClassifier got images and no masks, so that something has painted already. With shap give the "
+                "Explainer captum_ad.shap.ImageMasker; with lime use captum_ad.lime.LimeImageExplainer"
             )
         pictures, kept = np.asarray(images), np.asarray(masks)
         if pictures.ndim != 4 or kept.shape != pictures.shape[:3] or kept.dtype != np.bool_ or not len(kept):
@@ -117,6 +119,8 @@ class MaskedClassifier:
         x, sources = self._inputs(pictures)
         mask = carry_masks(torch.tensor(kept), sources).to(x.device)
         with torch.no_grad():
+            if isinstance(self.forward, Answering) and self.forward.target is not None:
+                return self._of_target(self.forward, x, mask)
             return self._confidences(self.forward(x, mask=mask), len(kept))
 
     def _inputs(self, pictures: npt.NDArray[Any]) -> tuple[Tensor, Tensor]:
@@ -160,6 +164,16 @@ class MaskedClassifier:
             )
         return x
 
+    def _of_target(self, forward: Answering, x: Tensor, mask: Tensor) -> npt.NDArray[Any]:
+        """The confidence in the forward's own target, shape (n, 1)."""
+        known = forward.bound(x)
+        assert known.target is not None
+        found = known.target.confidence(known.outputs(x, mask=mask))
+        if not bool(found.isfinite().all()):
+            raise ValueError("the model returned NaN or Inf for a masked input: there is nothing to explain")
+        confidences: npt.NDArray[Any] = found[:, None].cpu().numpy()
+        return confidences
+
     def _confidences(self, output: Any, count: int) -> npt.NDArray[Any]:
         if isinstance(output, Tensor) and output.dim() == 1:
             output = output[:, None]  # a number per image, as of a regression
@@ -189,3 +203,37 @@ def takes_mask(forward: Any) -> bool:
 def describe(thing: Any) -> str:
     """What a user gave, in a word: the function's name, or the kind of object."""
     return getattr(thing, "__qualname__", None) or type(thing).__name__
+
+
+def check_classifier(function: Any, name: str) -> None:
+    """Refuse what takes no masks, or no photographs.
+
+    Raises
+    ------
+    TypeError
+        That says what to give in its place.
+    """
+    if isinstance(function, MaskedClassifier):
+        return
+    if takes_mask(function) and hasattr(function, "forward"):
+        raise TypeError(
+            f"{name} is {describe(function)}, which takes the model's input and no photograph: say how one "
+            "becomes the other, MaskedClassifier(forward, transform)"
+        )
+    if not callable(function) or not _takes_two(function):
+        raise TypeError(
+            f"{name} is {describe(function)}, which takes no masks: pass MaskedClassifier(ADForward(model), "
+            "transform), or a function of (images, masks)"
+        )
+
+
+def _takes_two(function: Callable[..., Any]) -> bool:
+    """Whether a function has a second argument that can be meant for masks: one called so, or without a default."""
+    try:
+        parameters = list(inspect.signature(function).parameters.values())
+    except ValueError:  # no signature to be had
+        return True
+    if any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters):
+        return not hasattr(function, "forward")  # a plain nn.Module shows *args
+    places = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    return len(places) > 1 and (places[1].default is inspect.Parameter.empty or places[1].name.startswith("mask"))

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from captum_ad.engine import FeatureMask
+from captum_ad.engine.masks import all_true
 
 
 def kept_features(x: Any, mask: Tensor, what: str) -> Tensor:
@@ -32,7 +36,7 @@ def kept_features(x: Any, mask: Tensor, what: str) -> Tensor:
     """
     if not isinstance(x, Tensor):
         raise TypeError(
-            f"{what}: expected the input to be a floating-point Tensor of shape (N, C, *spatial), got "
+            f"{what}: expected the input to be a Tensor of shape (N, C, *spatial), got "
             f"{type(x).__name__} (an input that is no tensor has None for its mask)"
         )
     if not isinstance(mask, Tensor):
@@ -74,9 +78,61 @@ def kept_features(x: Any, mask: Tensor, what: str) -> Tensor:
         kept = shaped == 1
         if not bool((kept | (shaped == 0)).all()):
             raise ValueError(f"{what} is {mask.dtype} with values other than 0 and 1: give booleans, True = keep")
-    if not (x.is_floating_point() or x.is_complex()) and not bool(kept.all()):
-        raise TypeError(
-            f"{what}: the input is {x.dtype}; only features of a floating-point input can be deactivated "
-            "(apply the model's transform first)"
-        )
     return kept.to(x.device)
+
+
+def feature_mask(x: Any, mask: Tensor | None, index: int) -> FeatureMask | None:
+    """The mask of one input: the one given, less the features that are NaN; None if neither says anything.
+
+    Parameters
+    ----------
+    x : Any
+        The input.
+    mask : Tensor, optional
+        As of :func:`kept_features`.
+    index : int
+        Which input it is, for messages.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the mask does not fit.
+
+    Warns
+    -----
+    UserWarning
+        If NaN is likely to be an accident: all of a sample is, or what the mask keeps.
+    """
+    kept = None if mask is None else kept_features(x, mask, f"mask of input {index}")
+    if isinstance(x, Tensor) and holds_nan(x):
+        missing = x.isnan()
+        _warn_of_nan(missing, kept, index)
+        kept = ~missing if kept is None else kept & ~missing
+    if kept is None:
+        return None
+    if len(x) == 0:  # of no sample is anything missing
+        kept = kept[:0]
+    if x.dim() > 2 and kept.shape[1] > 1 and all_true(kept[:, 1:] == kept[:, :1]):
+        kept = kept[:, :1]  # spatial, though written out for each channel
+    return FeatureMask(kept)
+
+
+def holds_nan(x: Tensor) -> bool:
+    """Whether any value is NaN."""
+    inexact = x.is_floating_point() or x.is_complex()
+    # The sum is quicker than a look at each value, and NaN if any value is (or for Inf - Inf).
+    return inexact and bool(x.detach().sum().isnan()) and bool(x.isnan().any())
+
+
+def _warn_of_nan(missing: Tensor, kept: Tensor | None, index: int) -> None:
+    if kept is not None and bool((missing & kept).any()):
+        what = "which its mask keeps"
+    elif kept is None and bool(missing.flatten(1).all(1).any()):
+        what = "in all of a sample"
+    else:
+        return
+    warnings.warn(
+        f"input {index} holds NaN, {what}: NaN means a missing feature here. If these are an accident, of "
+        "normalisation by a standard deviation of 0 for example, mend the input",
+        stacklevel=9,  # past torch's own calls
+    )

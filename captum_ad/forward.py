@@ -2,36 +2,40 @@
 
 from __future__ import annotations
 
-import inspect
+import importlib
 import math
+import sys
 import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
-from contextvars import ContextVar
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.jit._fuser import optimized_execution
+from torch.utils._pytree import tree_map
 
+from captum_ad.answers import Answering, Masks, Select
+from captum_ad.arguments import Arranged, arrange, as_features
 from captum_ad.compiled import Eager, refuse_compiled
 from captum_ad.engine import FeatureMask, Interpreter
-from captum_ad.engine.masks import all_true
+from captum_ad.engine.kept import KeptRun
+from captum_ad.engine.masks import full_mask
 from captum_ad.engine.provenance import Provenance, UnknownOriginError
+from captum_ad.engine.tags import tensors_in
 from captum_ad.errors import UnsupportedOperationError
-from captum_ad.features import kept_features
+from captum_ad.features import feature_mask, holds_nan
+from captum_ad.guard import refuse_paint
+from captum_ad.keeping import kept_run
 from captum_ad.rule import MaskRule
+from captum_ad.targets.base import Target
 from captum_ad.trace import Trace
 from captum_ad.tracer import Record, Tracer
 
-Masks = Tensor | tuple[Tensor | None, ...] | None
 
-painter: ContextVar[str | None] = ContextVar("painter", default=None)
-"""Who paints zeros into inputs at the moment, on its own account: an ADForward without a mask is a mistake then."""
-
-
-class ADForward(nn.Module):
+class ADForward(Answering):
     """Activation-Deactivation around a trained model: ``ad(x, mask=m)`` runs it without the masked features.
 
     Nothing is painted over a missing feature. The activations that come from it are switched off,
@@ -51,12 +55,16 @@ class ADForward(nn.Module):
     tau : float
         Threshold τ in [0, 1): a position stays active iff more than this share of the features that
         it is computed from is kept (Definition 4). The paper uses 0 throughout.
-    select : callable, optional
-        Picks the tensor to explain from the model's output, for models that return something else.
+    select : str, int or callable, optional
+        The part of the model's output that counts, where that is not plain (a tensor, or ``logits`` or ``out`` of
+        something): its name, its number, or a function that picks it.
+    target : Target, optional
+        What is explained, one of :mod:`captum_ad.targets`: the forward then returns one score per sample.
     skip_dead : bool
-        Do not compute what lies outside of a box that holds all that is active, where no gradients
-        are asked for. The answer is the same but for rounding (2e-5 at outputs of about 60 in float32);
-        False is for debugging.
+        Compute only what has to be, where no gradients are asked for: nothing outside of a box that holds all
+        that is active; and under Captum's attributors, given one image, nothing that is as in the run of the
+        whole image, which is kept meanwhile (:func:`keeping_runs` does so elsewhere). The answer is the same but
+        for rounding (2e-5 at outputs of about 60 in float32); False computes all, for debugging.
 
     Raises
     ------
@@ -86,7 +94,8 @@ class ADForward(nn.Module):
         rule: str | MaskRule = "no-growth-mean",
         *,
         tau: float = 0.0,
-        select: Callable[[Any], Tensor] | None = None,
+        select: Select | None = None,
+        target: Target | None = None,
         skip_dead: bool = True,
     ) -> None:
         super().__init__()
@@ -101,13 +110,13 @@ class ADForward(nn.Module):
             raise ValueError(f"tau must be a number with 0 <= tau < 1, got {tau!r}")
         if not isinstance(rule, (str, MaskRule)):
             raise TypeError(f"rule must be a preset's name or a MaskRule, got {type(rule).__name__}")
-        if select is not None and not callable(select):
-            raise TypeError(f"select must be a function of the model's output, got {type(select).__name__}")
+        if "torchvision.models.detection" in sys.modules:  # no detector exists otherwise
+            importlib.import_module("captum_ad.detectors").register(model)
         self.model = model
         self.rule = MaskRule.named(rule) if isinstance(rule, str) else rule
         self.tau = float(tau)
         self.skip_dead = bool(skip_dead)
-        self.select = select
+        self._asks(select, target)
         self.training = getattr(model, "training", False)  # a frozen ScriptModule has none
         self._warned = False
         self._follow_memory = False  # once a model was seen to need it
@@ -118,12 +127,14 @@ class ADForward(nn.Module):
         Parameters
         ----------
         *inputs
-            What the model takes, batch first. Tensors with a mask of theirs hold features: floating point, shape
-            (N, C, *spatial), any number of spatial dimensions; the others are constants.
-        mask : Tensor or tuple of (Tensor or None), optional
+            What the model takes, batch first. Tensors with a mask of theirs hold features, shape
+            (N, C, *spatial), any number of spatial dimensions; the others are constants. Integers become floats where
+            some of them are masked.
+        mask : Tensor, tuple of (Tensor or None) or dict, optional
             True (or 1) = keep, False (or 0) = deactivate; boolean, or any dtype with only 0 and 1.
             Shape (*spatial), (1|N, *spatial) or (1|N, 1|C, *spatial). A tensor belongs to the first
-            input; a tuple has one entry per input. A position of which only some channels are off
+            input, or to the first tensor given by name if there is none; a tuple has one entry per input, a dict
+            masks by the names of inputs. A position of which only some channels are off
             loses those channels and stays active. Features that are NaN are deactivated too.
         **kwargs
             Passed to the model; tensors among them are constants.
@@ -131,8 +142,8 @@ class ADForward(nn.Module):
         Returns
         -------
         Tensor
-            The output (or what `select` picks from it), finite whatever stands behind the mask;
-            positions that an output still has are zero where they are deactivated.
+            The target's score of each sample, shape (N,); without a target the output, or what `select` picks from it,
+            finite whatever stands behind the mask, and zero at positions that are deactivated.
 
         Raises
         ------
@@ -145,6 +156,24 @@ class ADForward(nn.Module):
             out: Tensor = torch.compiler.disable(self._forward)(*inputs, mask=mask, **kwargs)
             return out
         return self._forward(*inputs, mask=mask, **kwargs)
+
+    def outputs(self, *inputs: Any, mask: Masks = None, **kwargs: Any) -> Any:
+        """What the target reads of the model's output; without a target the output, as of :meth:`forward`.
+
+        Parameters
+        ----------
+        *inputs, mask, **kwargs
+            As of :meth:`forward`.
+
+        Returns
+        -------
+        Any
+            A tensor of logits, mostly.
+        """
+        _refuse_transforms()
+        refuse_paint(mask, "ADForward")
+        arranged = arrange(inputs, mask, kwargs)
+        return self._run(Interpreter, arranged, self._masks(arranged))
 
     def trace(self, *inputs: Any, mask: Masks = None, **kwargs: Any) -> Trace:
         """What the masks do in the network: run it once as ``ad(x, mask=mask)`` does, and write down every mask.
@@ -181,9 +210,10 @@ class ADForward(nn.Module):
         """
         _refuse_transforms()
         refuse_paint(mask, "ADForward")
-        masks = self._masks(inputs, mask)
-        record = Record(inputs, masks)
-        output = self._run(partial(Tracer, record), inputs, masks, kwargs)
+        arranged = arrange(inputs, mask, kwargs)
+        masks = self._masks(arranged)
+        record = Record(arranged.inputs, masks)
+        output = self._score(self._run(partial(Tracer, record), arranged, masks), inputs, kwargs)
         return Trace(record.operations, output, self.rule, self.tau)
 
     def extra_repr(self) -> str:
@@ -191,20 +221,17 @@ class ADForward(nn.Module):
         return f"rule={self.rule}, tau={self.tau:g}"
 
     def _forward(self, *inputs: Any, mask: Masks = None, **kwargs: Any) -> Tensor:
-        _refuse_transforms()
-        refuse_paint(mask, "ADForward")
-        return self._run(Interpreter, inputs, self._masks(inputs, mask), kwargs)
+        return self._score(self.outputs(*inputs, mask=mask, **kwargs), inputs, kwargs)
 
     def _run(
         self,
         engine: Callable[..., Interpreter],
-        inputs: tuple[Any, ...],
+        given: Arranged,
         masks: list[FeatureMask | None],
-        kwargs: dict[str, Any],
         *,
         always: bool = False,
-    ) -> Tensor:
-        """Under an engine if something is masked, or `always`; else as usual."""
+    ) -> Any:
+        """What the target reads, under an engine if something is masked, or `always`; else as usual."""
         if getattr(getattr(self.model, "_orig_mod", self.model), "training", False) and not self._warned:
             self._warned = True
             warnings.warn(
@@ -212,83 +239,48 @@ class ADForward(nn.Module):
                 "model and break Theorem 1. Call model.eval() first.",
                 stacklevel=6,  # past torch's own calls
             )
-        for name, value in kwargs.items():
-            if isinstance(value, Tensor) and _holds_nan(value):
+        for name, value in given.more.items():
+            if isinstance(value, Tensor) and holds_nan(value):
                 raise ValueError(f"{name} holds NaN, which masks a feature; pass features by position, not by name")
         if not always and all(m is None or m.is_full() for m in masks):
-            return self._selected(self._called(*inputs, **kwargs))
+            return self._read(self._selected(given.call(self.model, given.inputs)), given.inputs)
         refuse_compiled(self.model)
-        constants = [x for x, m in zip(inputs, masks) if m is None and isinstance(x, Tensor)]
-        constants += [x for x in kwargs.values() if isinstance(x, Tensor)]
+        keeps = engine is Interpreter and len(given.inputs) == 1 and not tensors_in(*given.more.values())
+
+        def run() -> Any:
+            kept = kept_run(self, given.inputs[0], masks[0], record) if keeps and self.skip_dead else None
+            return self._followed(partial(engine, kept=kept) if kept else engine, given, masks)
+
+        def record(kept: KeptRun) -> None:
+            one = replace(given, inputs=(kept.x.clone(),), masks=(None,))  # the model may write into it
+            self._followed(partial(Interpreter, kept=kept), one, [full_mask(kept.x)])
+
         try:
-            return self._followed(engine, inputs, masks, kwargs, constants)
+            return run()
         except UnknownOriginError:
             self._follow_memory = True
-            return self._followed(engine, inputs, masks, kwargs, constants)
+            return run()
 
-    def _followed(
-        self,
-        engine: Callable[..., Interpreter],
-        inputs: tuple[Any, ...],
-        masks: list[FeatureMask | None],
-        kwargs: dict[str, Any],
-        constants: list[Tensor],
-    ) -> Tensor:
+    def _followed(self, engine: Callable[..., Interpreter], given: Arranged, masks: list[FeatureMask | None]) -> Any:
+        constants = [x for x, m in zip(given.inputs, masks) if m is None and isinstance(x, Tensor)]
+        constants += [x for x in given.more.values() if isinstance(x, Tensor)]
         ad = engine(self.model, self.rule, self.tau, constants, skip_dead=self.skip_dead)
+        inputs = [x if m is None else as_features(x) for x, m in zip(given.inputs, masks)]
         features = [x if m is None else ad.start(x, None if m.is_full() else m) for x, m in zip(inputs, masks)]
         if self._follow_memory:
             ad.provenance = Provenance(*(x for x, m in zip(features, masks) if m is not None))
         unfused = optimized_execution(False) if ad.provenance else None  # whose kernels nobody sees
         try:
             with Eager(), ad.provenance or nullcontext(), unfused or nullcontext(), ad:
-                output = self._selected(self._called(*features, **kwargs))
-            return ad.finish(output)
+                output = self._selected(given.call(self.model, features))
+            finished = tree_map(lambda one: ad.finish(one) if isinstance(one, Tensor) else one, output)
         finally:
             ad.forget()
+        return self._read(finished, tuple(inputs), [None if m is None else m.kept for m in masks])
 
-    def _called(self, *inputs: Any, **kwargs: Any) -> Any:
-        try:
-            return self.model(*inputs, **kwargs)
-        except TypeError as error:
-            if len(inputs) > 1 and not _takes(self.model, len(inputs), kwargs):
-                raise TypeError(f"{error}. A mask goes by name: ad(x, mask=mask)") from error
-            raise
-
-    def _selected(self, output: Any) -> Tensor:
-        picked = output if self.select is None else self.select(output)
-        if not isinstance(picked, Tensor):
-            who = f"{type(self.model).__name__} returned" if self.select is None else "select returned"
-            raise TypeError(
-                f"{who} {type(picked).__name__}, expected a Tensor: pass select=, a function that picks the tensor "
-                "to explain from the model's output, e.g. select=lambda output: output['out']"
-            )
-        return picked
-
-    def _masks(self, inputs: tuple[Any, ...], mask: Masks) -> list[FeatureMask | None]:
+    def _masks(self, given: Arranged) -> list[FeatureMask | None]:
         """One mask per input: the one given, less the features that are NaN."""
-        if mask is None or isinstance(mask, Tensor):
-            given: tuple[Tensor | None, ...] = (mask,) + (None,) * (len(inputs) - 1) if inputs else ()
-            if not inputs and mask is not None:
-                raise ValueError("a mask needs an input: pass the input by position, ad(x, mask=mask)")
-        elif isinstance(mask, tuple):
-            given = mask
-            if len(given) != len(inputs):
-                raise ValueError(
-                    f"mask is a tuple of {len(given)} for {len(inputs)} inputs: give one entry (or None) each"
-                )
-        else:
-            raise TypeError(f"mask must be a Tensor or a tuple of tensors, got {type(mask).__name__}")
-        return [_feature_mask(x, m, i) for i, (x, m) in enumerate(zip(inputs, given))]
-
-
-def refuse_paint(mask: Masks, kind: str) -> None:
-    """Refuse to run without a mask where somebody paints zeros and nobody said so."""
-    if mask is None and painter.get() is not None:
-        raise ValueError(
-            f"{painter.get()} was given a function that calls {'an' if kind[0] in 'AEIOU' else 'a'} {kind}, so that it "
-            f"paints zeros, and no mask reaches the {kind}. Give it the {kind} itself, with what your function adds "
-            f"inside, e.g. {kind}(nn.Sequential(model, nn.Softmax(1))); or say baselines=0 if paint is what you want"
-        )
+        return [feature_mask(x, m, i) for i, (x, m) in enumerate(zip(given.inputs, given.masks))]
 
 
 def _refuse_transforms() -> None:
@@ -301,34 +293,3 @@ def _refuse_transforms() -> None:
         raise UnsupportedOperationError(
             "ADForward cannot be traced by torch.jit: what it does depends on the mask. Trace its .model"
         )
-
-
-def _feature_mask(x: Any, mask: Tensor | None, index: int) -> FeatureMask | None:
-    kept = None if mask is None else kept_features(x, mask, f"mask of input {index}")
-    if isinstance(x, Tensor) and _holds_nan(x):
-        missing = x.isnan()
-        kept = ~missing if kept is None else kept & ~missing
-    if kept is None:
-        return None
-    if len(x) == 0:  # of no sample is anything missing
-        kept = kept[:0]
-    if x.dim() > 2 and kept.shape[1] > 1 and all_true(kept[:, 1:] == kept[:, :1]):
-        kept = kept[:, :1]  # spatial, though written out for each channel
-    return FeatureMask(kept)
-
-
-def _takes(model: nn.Module, count: int, named: dict[str, Any]) -> bool:
-    """Whether a model's forward takes so many arguments, beside these by name; True if nobody can tell."""
-    try:
-        inspect.signature(model.forward).bind(*range(count), **named)
-    except TypeError:
-        return False
-    except ValueError:
-        return True
-    return True
-
-
-def _holds_nan(x: Tensor) -> bool:
-    inexact = x.is_floating_point() or x.is_complex()
-    # The sum is quicker than a look at each value, and NaN if any value is (or for Inf - Inf).
-    return inexact and bool(x.detach().sum().isnan()) and bool(x.isnan().any())

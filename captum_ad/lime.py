@@ -7,7 +7,6 @@ distances, regression and the explanation are lime's own.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -16,7 +15,7 @@ import numpy.typing as npt
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from captum_ad.classifier import MaskedClassifier, describe, takes_mask
+from captum_ad.classifier import MaskedClassifier, check_classifier
 from captum_ad.extras import needed
 from captum_ad.geometry import segment_labels
 
@@ -112,7 +111,7 @@ class LimeImageExplainer(_Explainer):  # type: ignore[misc]
         if not isinstance(image, np.ndarray) or image.ndim not in (2, 3) or image.size == 0:
             what = f"shape {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
             raise TypeError(f"the image must be an array (H, W, 3) or (H, W), got {what}: try np.asarray(image)")
-        _check_classifier(classifier_fn)
+        check_classifier(classifier_fn, "classifier_fn")
         segment = segmentation_fn
         self._progress_bar = progress_bar
         labels = tuple(labels)
@@ -176,7 +175,8 @@ class LimeImageExplainer(_Explainer):  # type: ignore[misc]
             for start in range(0, num_samples, batch_size):
                 masks = data[start : start + batch_size].astype(bool)[:, columns]
                 images = np.broadcast_to(image, (len(masks), *image.shape))
-                probabilities.append(_probabilities(classifier_fn(images, masks), len(masks)))
+                output = classifier_fn(images, masks)
+                probabilities.append(_checked(output, len(masks), numbers=_says_numbers(classifier_fn)))
                 if any(label >= probabilities[0].shape[1] for label in self._wanted):
                     raise ValueError(
                         f"labels={self._wanted} and the classifier returned {probabilities[0].shape[1]} columns: pass "
@@ -186,37 +186,17 @@ class LimeImageExplainer(_Explainer):  # type: ignore[misc]
         return data, np.concatenate(probabilities)
 
 
-def _check_classifier(function: Any) -> None:
-    """Refuse what takes no masks, or no photographs."""
-    if isinstance(function, MaskedClassifier):
-        return
-    if takes_mask(function) and hasattr(function, "forward"):
-        raise TypeError(
-            f"classifier_fn is {describe(function)}, which takes the model's input and no photograph: say how one "
-            "becomes the other, MaskedClassifier(forward, transform)"
-        )
-    if not callable(function) or not _takes_two(function):
-        raise TypeError(
-            f"classifier_fn is {describe(function)}, which takes no masks: pass MaskedClassifier(ADForward(model), "
-            "transform), or a function of (images, masks)"
-        )
+def _says_numbers(function: Any) -> bool:
+    """Whether a classifier was told that its model returns no probabilities, but numbers of another kind."""
+    if not isinstance(function, MaskedClassifier):
+        return False
+    return getattr(function.forward, "target", None) is not None or function.to_confidence == "none"
 
 
-def _takes_two(function: Callable[..., Any]) -> bool:
-    """Whether a function has a second argument that can be meant for masks: one called so, or without a default."""
-    try:
-        parameters = list(inspect.signature(function).parameters.values())
-    except ValueError:  # no signature to be had
-        return True
-    if any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters):
-        return not hasattr(function, "forward")  # a plain nn.Module shows *args
-    places = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    return len(places) > 1 and (places[1].default is inspect.Parameter.empty or places[1].name.startswith("mask"))
-
-
-def _probabilities(output: Any, count: int) -> Array:
+def _checked(output: Any, count: int, *, numbers: bool) -> Array:
     """What a classifier returned for a batch, if it is something lime can explain."""
     given = output.detach().cpu().numpy() if isinstance(output, Tensor) else np.asarray(output)
+    given = given.copy()  # it may be a view of a buffer that the classifier fills anew in each call
     given = given[:, None] if given.ndim == 1 else given  # a number per image, as of a regression
     if given.ndim != 2 or len(given) != count:
         raise ValueError(
@@ -224,7 +204,7 @@ def _probabilities(output: Any, count: int) -> Array:
         )
     if not np.isfinite(given).all():
         raise ValueError("the classifier returned NaN or Inf: there is nothing to explain")
-    if given.shape[1] > 1 and (given.min() < -1e-6 or given.max() > 1 + 1e-6):
+    if given.shape[1] > 1 and not numbers and not -1e-6 <= given.min() <= given.max() <= 1 + 1e-6:
         raise ValueError(
             f"the classifier returned values from {given.min():.3g} to {given.max():.3g}, expected probabilities: "
             "apply a softmax, or to_confidence='softmax' of MaskedClassifier"

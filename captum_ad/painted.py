@@ -8,17 +8,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from captum_ad.answers import Answering, Masks, Select
+from captum_ad.arguments import arrange, as_features
 from captum_ad.baselines import BASELINES, IMPUTATIONS, baseline
 from captum_ad.errors import UnknownNameError
 from captum_ad.features import kept_features
-from captum_ad.forward import ADForward, Masks, refuse_paint
+from captum_ad.forward import ADForward
+from captum_ad.guard import refuse_paint
 from captum_ad.rule import PRESETS, MaskRule
+from captum_ad.targets.base import Target
 
 Baseline = str | float | Tensor | Callable[[Tensor, Tensor], Tensor]
 """What a missing feature is painted with: a name, a value, a tensor, or a function of (input, mask)."""
 
 
-class BaselineForward(nn.Module):
+class BaselineForward(Answering):
     """A model with a baseline: ``forward(x, mask=m)`` paints the masked features and runs the model on the result.
 
     What occlusion has always done, with the interface of an :class:`~captum_ad.ADForward`: the
@@ -35,6 +39,8 @@ class BaselineForward(nn.Module):
         sample; a value; a tensor that broadcasts to the input; or a function of (x, mask), mask bool (N, 1|C, *spatial)
         with True = keep, that returns the painted input. Kept features are the input's whatever it
         returns.
+    select, target
+        As of :class:`~captum_ad.ADForward`.
 
     Raises
     ------
@@ -50,7 +56,9 @@ class BaselineForward(nn.Module):
     tensor([[1., 2., 3., 3.]])
     """
 
-    def __init__(self, model: nn.Module, baseline: Baseline) -> None:
+    def __init__(
+        self, model: nn.Module, baseline: Baseline, *, select: Select | None = None, target: Target | None = None
+    ) -> None:
         super().__init__()
         if isinstance(model, (ADForward, BaselineForward)):
             kind = "an ADForward" if isinstance(model, ADForward) else "a BaselineForward"
@@ -64,37 +72,42 @@ class BaselineForward(nn.Module):
             raise TypeError(f"expected a name, a value, a tensor or a function, got {type(baseline).__name__}")
         self.model = model
         self.baseline = baseline
+        self._asks(select, target)
         self.training = model.training
 
-    def forward(self, x: Tensor, *more: Any, mask: Masks = None, **kwargs: Any) -> Tensor:
+    def forward(self, *inputs: Any, mask: Masks = None, **kwargs: Any) -> Tensor:
         """The model's output with the masked features painted.
 
         Parameters
         ----------
-        x : Tensor
-            Shape (N, C, *spatial), floating point.
-        *more, **kwargs
-            Passed to the model.
-        mask : Tensor or tuple of (Tensor or None), optional
-            True (or 1) = keep, as :meth:`ADForward.forward` takes it; only the first input can have one.
+        *inputs, **kwargs
+            As of :meth:`ADForward.forward`.
+        mask : Tensor, tuple of (Tensor or None) or dict, optional
+            True (or 1) = keep, as :meth:`ADForward.forward` takes it. A baseline that is a tensor or a function is the
+            first input's: where others are masked too, give a name or a value.
 
         Returns
         -------
         Tensor
-            The model's output.
+            The target's score of each sample, shape (N,); without a target the model's output, or what `select` picks.
 
         Raises
         ------
         ValueError, TypeError
             If the mask does not fit, or the baseline is no tensor of the input's shape.
         """
+        return self._score(self.outputs(*inputs, mask=mask, **kwargs), inputs, kwargs)
+
+    def outputs(self, *inputs: Any, mask: Masks = None, **kwargs: Any) -> Any:
+        """What the target reads of the model's output, as :meth:`ADForward.outputs`."""
         refuse_paint(mask, "BaselineForward")
-        if isinstance(mask, tuple):
-            if len(mask) != 1 + len(more) or any(m is not None for m in mask[1:]):
-                raise ValueError("a BaselineForward masks its first input only: give one mask, and None for the others")
-            mask = mask[0]
-        output: Tensor = self.model(x if mask is None else self.painted(x, mask), *more, **kwargs)
-        return output
+        given = arrange(inputs, mask, kwargs)
+        masked = sum(m is not None for m in given.masks)
+        if masked > 1 and not isinstance(self.baseline, (str, int, float)):
+            raise ValueError("this baseline is the first input's only: give a name or a value for several inputs")
+        painted = tuple(x if m is None else self.painted(x, m) for x, m in zip(given.inputs, given.masks))
+        kept = [None if m is None else kept_features(x, m, "mask") for x, m in zip(given.inputs, given.masks)]
+        return self._read(self._selected(given.call(self.model, painted)), given.inputs, kept)
 
     def painted(self, x: Tensor, mask: Tensor) -> Tensor:
         """The input that the model gets: `x` where `mask` is True, else the baseline.
@@ -111,7 +124,7 @@ class BaselineForward(nn.Module):
         Tensor
             Same shape, dtype and device as `x`.
         """
-        kept = kept_features(x, mask, "mask")
+        kept, x = kept_features(x, mask, "mask"), as_features(x)
         return torch.where(kept, x, self._paint(x, kept))
 
     def extra_repr(self) -> str:

@@ -11,7 +11,7 @@ import copy
 import functools
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -27,14 +27,19 @@ from captum.attr import (
     LimeBase,
     NeuronFeatureAblation,
     Occlusion,
+    PerturbationAttribution,
     ShapleyValues,
     ShapleyValueSampling,
 )
 from torch import Tensor, nn
 
-from captum_ad.engine.masks import all_true
-from captum_ad.forward import ADForward, painter
+from captum_ad.answers import refuse_both
+from captum_ad.arguments import as_tuple
+from captum_ad.forward import ADForward
+from captum_ad.guard import painter
+from captum_ad.keeping import keeping_runs
 from captum_ad.painted import BaselineForward
+from captum_ad.perturbing import Image, MaskForward, warn_of_lone_values, without_mask, without_partial
 
 MASKED_FORWARDS = (ADForward, BaselineForward)
 """Forward functions that take ``mask=``."""
@@ -52,14 +57,48 @@ NOT_MASKING = (
 """Attributors that perturb otherwise; on an ADForward they would silently run the plain model."""
 
 _originals: dict[tuple[type, str], Callable[..., Any]] = {}
+_own: list[type] = []
 
 
-def register() -> None:
-    """Let Captum's attributors mask an ADForward. Done by ``import captum_ad``; doing it twice is harmless."""
-    for kinds, wrap in ((MASKING, _masked), (NOT_MASKING, _refused)):
-        for kind in kinds:
-            _replace(kind, "attribute", wrap)
-            _replace(kind, "attribute_future", _refused)
+def register(*kinds: type[PerturbationAttribution]) -> None:
+    """Let Captum's attributors mask an ADForward. Done by ``import captum_ad``; doing it twice is harmless.
+
+    Parameters
+    ----------
+    *kinds : type
+        Attributors of your own as well. Each must have Captum's arguments ``inputs`` and ``additional_forward_args``,
+        write 0 into the features that it hides where no ``baselines`` are given, and look at no values of its inputs:
+        it gets a tensor of ones in their place. One that hands everything on to an attributor that is known
+        here needs no registration; an attributor that is neither raises an error on an ADForward.
+
+    Raises
+    ------
+    TypeError
+        If one is no perturbation attributor with these arguments.
+    """
+    for kind in kinds:
+        if not isinstance(kind, type) or not issubclass(kind, PerturbationAttribution):
+            raise TypeError(f"expected a subclass of captum.attr.PerturbationAttribution, got {kind!r}")
+        absent = {"inputs", "additional_forward_args"} - set(inspect.signature(kind.attribute).parameters)
+        if "attribute" in vars(kind) and absent:
+            raise TypeError(
+                f"{kind.__name__}.attribute has no {' and no '.join(sorted(absent))}, by which images reach an "
+                "ADForward: give it Captum's arguments, or call the ADForward with mask= in it"
+            )
+    _own.extend(kind for kind in kinds if kind not in _own)
+    for kind in (*MASKING, *_own):
+        _replace(kind, "attribute", _masked)
+        if "inputs" in inspect.signature(getattr(kind, "attribute_future", register)).parameters:
+            _replace(kind, "attribute_future", functools.partial(_masked, future=True))
+    for kind in NOT_MASKING:
+        _replace(kind, "attribute", _refused)
+        _replace(kind, "attribute_future", _refused)
+
+
+def knows(kind: type) -> bool:
+    """Whether a class's own ``attribute`` masks an ADForward, or refuses it, by itself."""
+    owner = next((base for base in kind.__mro__ if "attribute" in vars(base)), kind)
+    return (owner, "attribute") in _originals
 
 
 def unregister() -> None:
@@ -82,37 +121,71 @@ def _replace(kind: type, name: str, wrap: Callable[[Callable[..., Any]], Callabl
     setattr(kind, name, method)
 
 
-def _masked(original: Callable[..., Any]) -> Callable[..., Any]:
+def _masked(original: Callable[..., Any], *, future: bool = False) -> Callable[..., Any]:
     def attribute(self: Attribution, *args: Any, **kwargs: Any) -> Any:
         kind = masked_forward_name(self.forward_func)
         if kind is None:
             return _painting(original, self, *args, **kwargs)
         call = inspect.signature(original).bind(self, *args, **kwargs).arguments
         call.update(call.pop("kwargs", {}))
+        who = type(self).__name__
         if call.pop("baselines", None) is not None:
             raise ValueError(
-                f"{type(self).__name__} got baselines together with {kind}, which needs none: AD switches activations "
+                f"{who} got baselines together with {kind}, which needs none: AD switches activations "
                 "off and paints nothing, a BaselineForward has its own. Leave baselines out, or pass the plain model."
             )
         inputs = call.pop("inputs")
         images = inputs if isinstance(inputs, tuple) else (inputs,)
         if not all(isinstance(image, Tensor) for image in images):
             raise TypeError(f"inputs must be a tensor or a tuple of tensors, got {type(inputs).__name__}")
+        _refuse_misfit(call.get("feature_mask"), images, who)
+        if "ADForward" in kind and not isinstance(self, LimeBase) | isinstance(self, Lime):
+            windows = {"sliding_window_shapes": None} if isinstance(self, Occlusion) else {}
+            warn_of_lone_values(who, self.forward_func, images, {**windows, **call})
         ones = tuple(torch.ones_like(x, dtype=x.dtype if x.is_floating_point() else torch.float32) for x in images)
-        more = call.pop("additional_forward_args", None)
+        more = as_tuple(call.pop("additional_forward_args", None))
         call.pop("self")
-        masking = copy.copy(self)
-        masking.forward_func = _MaskForward(self.forward_func, len(images))
+        forward, own = without_mask(self.forward_func, images)
+        refuse_both(getattr(without_partial(forward), "target", None), call.get("target"), who)
         alone = all(image.shape[:1] == (1,) for image in images)
-        return original(
-            masking,
-            inputs=ones if isinstance(inputs, tuple) else ones[0],
-            additional_forward_args=(tuple(map(_Image, images)) if alone else images)
-            + (() if more is None else more if isinstance(more, tuple) else (more,)),
-            **call,
+        if alone and isinstance(forward, MASKED_FORWARDS):
+            forward = forward.bound(*images, *more)  # once, not in each of its forwards
+        masking = copy.copy(self)
+        masking.forward_func = MaskForward(
+            forward, len(images), own=own is not None, target=call.get("target"), future=future
         )
+        carried = (*images, *(own or ()))
+        device = images[0].device
+        # Captum 0.9 makes windows of several inputs on the CPU and stacks them with those on the inputs' device.
+        elsewhere = isinstance(self, Occlusion) and len(images) > 1 and device.type != "cpu"
+        with device if elsewhere else nullcontext(), keeping_runs():
+            return original(
+                masking,
+                inputs=ones if isinstance(inputs, tuple) else ones[0],
+                additional_forward_args=(*(map(Image, carried) if alone else carried), *more),
+                **call,
+            )
 
     return attribute
+
+
+def _refuse_misfit(feature_mask: Any, images: tuple[Tensor, ...], who: str) -> None:
+    """Captum never hides inputs for which a tuple of feature masks has no entry, and says nothing."""
+    if feature_mask is None:
+        return
+    given = feature_mask if isinstance(feature_mask, tuple) else (feature_mask,)
+    if len(given) != len(images):
+        raise ValueError(
+            f"{who} got {len(given)} feature mask(s) for {len(images)} inputs: give a tuple with one for each"
+        )
+    for x, labels in zip(images, given):
+        spatial = tuple(x.shape[2:])
+        shape = tuple(labels.shape) if isinstance(labels, Tensor) else ()
+        if spatial and any(n not in (1, m) for n, m in zip(reversed(shape), reversed(spatial))):
+            raise ValueError(
+                f"{who}: the feature mask has shape {shape} and the input {tuple(x.shape)}. It has to be of the "
+                "model's own input, captum_ad.segmentation.superpixels(x), not of the photograph in its own size"
+            )
 
 
 def _refused(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -140,40 +213,6 @@ def _painting(original: Callable[..., Any], self: Attribution, *args: Any, **kwa
         return original(self, *args, **kwargs)
     finally:
         painter.reset(token)
-
-
-@dataclass(frozen=True)
-class _Image:
-    """One image, shape (1, C, *spatial), of which Captum makes no copies, as it does of tensors."""
-
-    values: Tensor
-
-    def for_mask(self, kept: Tensor) -> Tensor:
-        """It once per sample of a mask; copies where all is kept: the model may write into what it then gets."""
-        copies = len(kept), *(1,) * (self.values.dim() - 1)
-        return self.values.repeat(copies) if all_true(kept) else self.values.expand(len(kept), *self.values.shape[1:])
-
-
-class _MaskForward:
-    """The forward function that Captum gets: (painted ones, images, additional arguments) → output."""
-
-    def __init__(self, forward: Callable[..., Tensor], count: int) -> None:
-        self.forward = forward
-        self.count = count
-
-    def __call__(self, *args: Any) -> Tensor:
-        painted, rest = args[: self.count], args[self.count :]
-        masks = []
-        for values in painted:
-            kept = values.bool()
-            if not torch.equal(kept, values == 1):
-                raise ValueError(
-                    "with an ADForward or BaselineForward, perturbing functions get a mask of ones in place of the "
-                    "input and may only set features of it to 0 (deactivate); they wrote other values"
-                )
-            masks.append(kept)
-        images = [x.for_mask(kept) if isinstance(x, _Image) else x for x, kept in zip(rest, masks)]
-        return self.forward(*images, *rest[self.count :], mask=tuple(masks) + (None,) * (len(rest) - self.count))
 
 
 def masked_forward_name(forward: Any) -> str | None:

@@ -27,7 +27,8 @@ from torch import Tensor, nn
 
 from captum_ad.extras import needed
 from captum_ad.painted import BaselineForward, MaskedForward
-from captum_ad.scoring import Judge, ToConfidence, batch_of, in_eval_mode
+from captum_ad.scoring import ToConfidence, batch_of, in_eval_mode
+from captum_ad.targets.classes import checked_confidence
 
 Transform = Callable[[Image.Image], Tensor]
 
@@ -79,7 +80,7 @@ def prediction_function(
     """
     _takes_masks(forward)
     prediction = needed("rex_xai.responsibility.prediction", "rex-xai", "rex").Prediction
-    to_confidence = Judge(0, to_confidence).to_confidence
+    to_confidence = checked_confidence(to_confidence)
 
     def predict(mutants: Tensor, target: Any = None, raw: bool = False) -> Any:
         x = _like(forward, mutants)

@@ -2,96 +2,154 @@
 
 from __future__ import annotations
 
-import numbers
-import operator
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from captum_ad.answers import Answering, refuse_both
 from captum_ad.painted import Baseline, BaselineForward, MaskedForward
+from captum_ad.targets.base import Target, column, matrix, share
+from captum_ad.targets.classes import TO_CONFIDENCE, Class, MultiLabel, ToConfidence, checked_confidence, index_of
 
-ToConfidence = str | Callable[[Tensor], Tensor]
-"""How a model's output becomes confidences: ``"softmax"``, ``"sigmoid"``, ``"none"``, or a function of (N, classes)."""
+__all__ = ["TO_CONFIDENCE", "ToConfidence", "share"]
 
-TO_CONFIDENCE: dict[str, Callable[[Tensor], Tensor]] = {
-    "softmax": lambda output: output.softmax(1),
-    "sigmoid": torch.sigmoid,
-    "none": lambda output: output,
-}
-"""Those that have a name."""
+Asked = int | Tensor | Target | None
+"""What a metric is asked about: a class index, a target, or None for that of the forward."""
+
+
+class Output(Target):
+    """One output as it is, of which nobody said what keeps it: enough for curves, not for explanations."""
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+
+    def score(self, readout: Any) -> Tensor:
+        """The output."""
+        return column(matrix(readout, "target"), self.index)
+
+    def kept(self, readout: Any) -> Tensor:
+        """Nobody knows: always."""
+        return torch.ones_like(self.score(readout), dtype=torch.bool)
 
 
 class Judge:
-    """What a forward says of one class: the class's confidence, and whether it is the answer.
+    """What a forward says of a target: the confidence in it, and whether it is still the answer.
 
     Parameters
     ----------
-    target : int or Tensor
-        The class, a whole number.
+    target : int, Tensor or Target
+        A class index, or any other target.
     to_confidence : str or callable
-        From the model's output (N, classes) to confidences.
+        What a class index means. ``"softmax"``: :class:`~captum_ad.targets.Class`; ``"sigmoid"``:
+        :class:`~captum_ad.targets.MultiLabel`, which one logit is too; ``"none"``: a class whose probability the
+        model returns, or if it returns one number, that; a function of (N, classes): the largest of what it returns.
 
     Raises
     ------
-    ValueError
-        If there is no `to_confidence` of that name.
+    TypeError, ValueError
+        If there is no `to_confidence` of that name, no such target, or both say what the outputs mean.
     """
 
-    def __init__(self, target: int | Tensor, to_confidence: ToConfidence = "softmax") -> None:
-        index: int | None
-        try:
-            index = operator.index(target)
-        except TypeError:
-            index = None
-        if index is None or isinstance(target, bool) or (isinstance(target, Tensor) and target.dtype == torch.bool):
-            raise TypeError(f"target must be a class index, got {target!r}")
-        if isinstance(to_confidence, str) and to_confidence not in TO_CONFIDENCE:
-            raise ValueError(
-                f"to_confidence must be one of {', '.join(TO_CONFIDENCE)} or a function, got {to_confidence!r}"
-            )
-        if not isinstance(to_confidence, str) and not callable(to_confidence):
-            raise TypeError(
-                f"to_confidence must be one of {', '.join(TO_CONFIDENCE)} or a function, got {to_confidence!r}"
-            )
-        self.target = index
-        self.to_confidence = TO_CONFIDENCE[to_confidence] if isinstance(to_confidence, str) else to_confidence
-        self.keeps_order = isinstance(to_confidence, str)
+    def __init__(self, target: int | Tensor | Target, to_confidence: ToConfidence = "softmax") -> None:
+        checked_confidence(to_confidence)
+        if isinstance(target, Target):
+            if to_confidence != "softmax":
+                raise ValueError(f"{target!r} says itself what the outputs mean: leave to_confidence out")
+            self.target: int | Target = target
+            self.asked = target
+            return
+        self.target = index_of(target, None)
+        if to_confidence == "sigmoid":
+            self.asked = MultiLabel(self.target)
+        elif to_confidence == "none":
+            self.asked = _Probability(self.target)
+        else:
+            self.asked = Class(self.target, to_confidence=to_confidence)
 
-    def __call__(self, output: Any) -> tuple[Tensor, Tensor]:
+    @property
+    def decides(self) -> bool:
+        """Whether it is known what keeps the answer."""
+        return not isinstance(self.asked, Output)
+
+    def bind(self, whole: Any) -> None:
+        """Tell it the readout of the whole input."""
+        self.asked = self.asked.bound(whole)
+
+    def __call__(self, readout: Any) -> tuple[Tensor, Tensor]:
         """Judge a batch.
 
         Parameters
         ----------
-        output : Tensor
-            The model's, shape (N, classes).
+        readout : Any
+            What the target reads of the model's output: a tensor (N, classes), mostly.
 
         Returns
         -------
         confidence : Tensor
-            Of the target, at least float32, shape (N,); NaN if any class's is.
+            In the target, at least float32, shape (N,); NaN if any class's is.
         kept : Tensor
-            Whether the target's output is above every other class's, bool, shape (N,). A tie is nobody's.
+            Whether it is still the answer, bool, shape (N,); for a class, whether it is above every other one. A tie
+            is nobody's.
 
         Raises
         ------
         ValueError, TypeError
-            If the output is no such tensor, holds NaN, or has no such class.
+            If the output does not fit the target.
         """
-        if not isinstance(output, Tensor):
-            raise TypeError(f"the model returned {type(output).__name__}, expected a tensor: wrap it, or use select=")
-        if output.dim() != 2 or output.shape[1] < 2:
-            raise ValueError(f"the model returned shape {tuple(output.shape)}, expected (N, classes), two at least")
-        if not 0 <= self.target < output.shape[1]:
-            raise ValueError(f"target {self.target} is out of range: the model has classes 0 to {output.shape[1] - 1}")
-        confidences = self.to_confidence(output.float() if output.dtype in (torch.float16, torch.bfloat16) else output)
-        confidence = confidences[:, self.target]
-        compared = output if self.keeps_order else confidences  # sigmoids of 20 and 30 are both 1.0
-        others = torch.cat([compared[:, : self.target], compared[:, self.target + 1 :]], 1).amax(1)
-        confidence = confidence.where(~others.isnan(), torch.nan)  # of another class: no answer to compare with
-        return confidence, compared[:, self.target] > others
+        return self.asked.confidence(readout), self.asked.kept(readout)
+
+
+class _Probability(Class):
+    """A class of a model that ends in probabilities; if it has one output, that output."""
+
+    def __init__(self, index: int) -> None:
+        super().__init__(index, to_confidence="none")
+
+    def bound(self, whole: Any) -> Target:
+        """Whether it is a class, the whole input's output says."""
+        return Output(self.index) if matrix(whole, "target").shape[1] == 1 else self
+
+    @property
+    def needs_whole(self) -> bool:
+        """Always."""
+        return True
+
+
+Asking = TypeVar("Asking", bound=Answering)
+
+
+def asking(forward: Asking, target: Asked, to_confidence: ToConfidence = "softmax") -> tuple[Asking, Judge]:
+    """A forward whose ``outputs`` the judge reads, and the judge.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If nobody says what is explained, or both the forward and the call do.
+    """
+    own = forward.target
+    if own is None and target is None:
+        raise TypeError("what is explained? Give target=, a class index or one of captum_ad.targets")
+    if target is not own:
+        refuse_both(own, target)
+    judge = Judge(own if target is None else target, to_confidence)  # type: ignore[arg-type]
+    return forward.with_target(judge.asked), judge
+
+
+def plain(model: nn.Module) -> MaskedForward:
+    """A model as a forward that nothing is masked of; of an ADForward, its model and what it explains."""
+    if isinstance(model, MaskedForward):
+        return BaselineForward(model.model, 0.0, select=model.select, target=model.target)
+    return BaselineForward(model, 0.0)
+
+
+def whole_of(forward: Answering, x: Any, judge: Judge) -> None:
+    """Let a judge know the answer to the whole input if it has to; of a copy: some models write into their input."""
+    if judge.asked.needs_whole:
+        with torch.no_grad():
+            judge.bind(forward.outputs(x.clone()))
 
 
 def scored(
@@ -191,19 +249,6 @@ def one_input(x: Tensor) -> None:
         raise TypeError(f"the input must be a Tensor, got {type(x).__name__}")
     if x.dim() < 3 or x.shape[0] != 1:
         raise ValueError(f"expected one input of shape (1, C, *spatial), got {tuple(x.shape)}: explain one at a time")
-
-
-def share(value: Any, name: str) -> float:
-    """A number from 0 to 1.
-
-    Raises
-    ------
-    ValueError
-        If it is none.
-    """
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 <= float(value) <= 1:
-        raise ValueError(f"{name} must be a number from 0 to 1, got {value!r}")
-    return float(value)
 
 
 def batch_of(batch_size: int | None, device: torch.device) -> int:

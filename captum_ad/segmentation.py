@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -14,32 +15,43 @@ from torch import Tensor
 
 from captum_ad.errors import UnknownNameError
 from captum_ad.extras import needed
+from captum_ad.pixels import deep, unit_range
 
 Pixels = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64]
 
 
-def superpixels(image: Any, method: str = "slic", n_segments: int = 50, **options: Any) -> Tensor:
+def superpixels(
+    image: Any, method: str = "slic", n_segments: int = 50, *, spatial_dims: int | None = None, **options: Any
+) -> Tensor:
     """Labels that group an image's pixels, for the ``feature_mask=`` of Captum's attributors.
+
+    Give it the model's input, whose size the feature mask must have; or a photograph, if the model takes it in its
+    own size. Volumes get supervoxels, series equal pieces.
 
     Parameters
     ----------
     image : PIL.Image.Image, array or Tensor
-        One image: PIL of any mode, an array of shape (H, W, 3), or a tensor of shape (3, H, W).
-        Integers count as 0 to 255, floats as 0 to 1; floats outside that (a normalised input) are
-        rescaled to it.
+        An image: PIL of any mode, an array of shape (H, W) or (H, W, 1|3|4), a tensor of shape (H, W) or (1|3|4, H, W).
+        A batch of the model's inputs: a tensor (N, C, *spatial). A volume: a tensor (1, D, H, W). The fourth
+        channel is transparency and left out; other numbers of channels are averaged.
+        Integers count as 0 to 255, or as :func:`captum_ad.pixels.unit_range` scales them; floats as 0 to 1; floats
+        outside that (a normalised input) are rescaled to it.
     method : {"slic", "quickshift", "felzenszwalb", "grid"}
-        The segmentation of that name in ``skimage.segmentation``, or a grid of rectangles.
+        The segmentation of that name in ``skimage.segmentation``, or a grid of rectangles. Volumes know slic and grid.
     n_segments : int
         About how many superpixels. ``"quickshift"`` and ``"felzenszwalb"`` find their number
         themselves, through `options`.
+    spatial_dims : int, optional
+        How many of a tensor's last dimensions are positions, where that is not plain: 1 for a batch of series
+        (N, C, T), 3 for volumes.
     **options
         Passed to scikit-image's function, e.g. ``compactness=20`` for slic.
 
     Returns
     -------
     Tensor
-        int64 labels 0 to n-1, every one in use, shape (1, 1, H, W), on the CPU.
+        int64 labels 0 to n-1 of each sample, every one in use, shape (N, 1, *spatial), on the CPU.
 
     Raises
     ------
@@ -48,7 +60,7 @@ def superpixels(image: Any, method: str = "slic", n_segments: int = 50, **option
     ValueError
         If the image has another shape or holds NaN or Inf, or `n_segments` is no positive integer.
     ImportError
-        If scikit-image is missing; ``"grid"`` does without.
+        If scikit-image is missing; ``"grid"`` and series do without.
 
     Examples
     --------
@@ -57,38 +69,83 @@ def superpixels(image: Any, method: str = "slic", n_segments: int = 50, **option
             [0, 0, 1, 1],
             [2, 2, 3, 3],
             [2, 2, 3, 3]])
+    >>> superpixels(torch.zeros(1, 2, 6), n_segments=3, spatial_dims=1)[0, 0]
+    tensor([0, 0, 1, 1, 2, 2])
     """
     if method not in _METHODS:
         raise UnknownNameError("superpixel method", method, _METHODS)
     if isinstance(n_segments, bool) or not isinstance(n_segments, int) or n_segments < 1:
         raise ValueError(f"n_segments must be a positive integer, got {n_segments!r}")
-    found = _METHODS[method](_pixels(image), n_segments, options)
+    return torch.stack([_labels(pixels, method, n_segments, options) for pixels in _samples(image, spatial_dims)])[
+        :, None
+    ]
+
+
+def _labels(pixels: Pixels, method: str, n_segments: int, options: dict[str, Any]) -> Tensor:
+    """Labels of one sample, shape (*spatial); its pixels have their channels last."""
+    spatial = pixels.ndim - 1
+    if spatial != 2 and method not in ("slic", "grid"):
+        raise ValueError(f"superpixel method {method!r} is for images, got {spatial} spatial dimension(s): use 'slic'")
+    chosen = _grid if spatial == 1 else _METHODS[method]
+    found = chosen(pixels, n_segments, options)
     labels = np.unique(found, return_inverse=True)[1].reshape(found.shape)
-    return torch.from_numpy(labels.astype(np.int64))[None, None]
+    return torch.from_numpy(labels.astype(np.int64))
 
 
-def _pixels(image: Any) -> Pixels:
-    """Any accepted image as floats in [0, 1], shape (H, W, 3)."""
-    if isinstance(image, Tensor):
-        if image.dim() != 3 or image.shape[0] != 3 or image.numel() == 0:
-            raise ValueError(f"expected an image tensor of shape (3, H, W), got {tuple(image.shape)}")
-        tensor = image.detach().cpu()
-        array = (tensor.double() if tensor.is_floating_point() else tensor).permute(1, 2, 0).numpy()
-    elif isinstance(image, (str, os.PathLike)):
+def _samples(image: Any, spatial_dims: int | None) -> list[Pixels]:
+    """Every sample of whatever was given, in [0, 1], shape (*spatial, 3)."""
+    if isinstance(image, (str, os.PathLike)):
         raise ValueError(f"expected an image, got the path {str(image)!r}: open it, with PIL.Image.open(path)")
-    else:
-        array = np.asarray(image.convert("RGB") if hasattr(image, "convert") else image)
-        if array.ndim != 3 or array.shape[2] != 3 or array.size == 0:
-            raise ValueError(f"expected an image array of shape (H, W, 3), got {array.shape}")
+    if isinstance(image, Tensor):
+        return [_unit(np.moveaxis(one, 0, -1)) for one in _channels_first(image, spatial_dims)]
+    if spatial_dims not in (None, 2):
+        raise ValueError(f"spatial_dims={spatial_dims} is for tensors, got {type(image).__name__}: torch.as_tensor(it)")
+    if hasattr(image, "convert") and not deep(image):
+        image = image.convert("RGB")
+    array = np.asarray(image)
+    array = array[:, :, None] if array.ndim == 2 else array
+    if array.ndim != 3 or array.shape[2] not in (1, 3, 4) or array.size == 0:
+        raise ValueError(f"expected an image array of shape (H, W) or (H, W, 1|3|4), got {np.shape(image)}")
+    return [_unit(array)]
+
+
+def _channels_first(image: Tensor, spatial_dims: int | None) -> Sequence[npt.NDArray[Any]]:
+    """Samples of shape (C, *spatial)."""
+    dims, shape = image.dim(), tuple(image.shape)
+    if spatial_dims is None:
+        volume = dims == 5 or (dims == 4 and shape[0] == 1 and shape[1] > 4)
+        spatial_dims = 3 if volume else 2
+    if spatial_dims not in (1, 2, 3):
+        raise ValueError(f"spatial_dims must be 1, 2 or 3, got {spatial_dims!r}")
+    missing = spatial_dims + 2 - dims
+    if (
+        missing not in (0, 1, 2)
+        or image.numel() == 0
+        or (missing == 1 and spatial_dims == 2 and shape[0] not in (1, 3, 4))
+    ):
+        raise ValueError(
+            f"expected a tensor (H, W) or (C, H, W) with 1, 3 or 4 channels, a batch (N, C, *spatial) or a volume, got "
+            f"{shape} for {spatial_dims} spatial dimensions: say spatial_dims=1 for series (N, C, T), 3 for volumes"
+        )
+    batch = image.detach().cpu().reshape((1,) * missing + shape)
+    return list((batch.double() if batch.is_floating_point() else batch).numpy())
+
+
+def _unit(array: npt.NDArray[Any]) -> Pixels:
+    """Values in [0, 1] with three channels, the last dimension."""
     if array.dtype == np.bool_ or not np.issubdtype(array.dtype, np.number) or np.iscomplexobj(array):
         raise ValueError(f"expected an image of integers or floats, got {array.dtype}")
+    if array.shape[-1] == 4 and array.ndim == 3:
+        array = array[..., :3]
     if np.issubdtype(array.dtype, np.integer):
-        return np.clip(array.astype(np.float64) / 255, 0, 1)
-    if not np.isfinite(array).all():
+        pixels: Pixels = unit_range(np.clip(array, 0, None))
+    elif not np.isfinite(array).all():
         raise ValueError("the image holds NaN or Inf")
-    pixels: Pixels = array.astype(np.float64)
-    low, high = pixels.min(), pixels.max()
-    return pixels if low >= 0 and high <= 1 else (pixels - low) / ((high - low) or 1.0)
+    else:
+        pixels = array.astype(np.float64)
+        low, high = pixels.min(), pixels.max()
+        pixels = pixels if low >= 0 and high <= 1 else (pixels - low) / ((high - low) or 1.0)
+    return pixels if pixels.shape[-1] == 3 else np.repeat(pixels.mean(-1, keepdims=True), 3, -1)
 
 
 def _slic(pixels: Pixels, n_segments: int, options: dict[str, Any]) -> Labels:
@@ -110,12 +167,15 @@ def _felzenszwalb(pixels: Pixels, n_segments: int, options: dict[str, Any]) -> L
 def _grid(pixels: Pixels, n_segments: int, options: dict[str, Any]) -> Labels:
     if options:
         raise TypeError(f"superpixel method 'grid' takes no options, got {', '.join(options)}")
-    height, width = pixels.shape[:2]
-    rows = min(height, max(1, round((n_segments * height / width) ** 0.5)))
-    columns = min(width, max(1, round(n_segments / rows)))
-    row = np.arange(height) * rows // height
-    column = np.arange(width) * columns // width
-    return np.asarray(row[:, None] * columns + column[None, :])
+    labels, left = np.zeros((1,) * (pixels.ndim - 1), np.int64), float(n_segments)
+    sides = pixels.shape[:-1]
+    for axis, side in enumerate(sides):
+        rest = sides[axis + 1 :]
+        cells = min(side, max(1, round((left * side ** len(rest) / math.prod(rest)) ** (1 / (len(rest) + 1)))))
+        left /= cells
+        along = (np.arange(side) * cells // side).reshape(-1, *(1,) * len(rest))
+        labels = labels * cells + along
+    return np.asarray(labels)
 
 
 def _segmentation() -> Any:

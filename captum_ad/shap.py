@@ -7,6 +7,7 @@ mask on as they are, and :class:`captum_ad.classifier.MaskedClassifier` gives bo
 from __future__ import annotations
 
 import pickle
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from captum_ad.classifier import MaskedClassifier
+from captum_ad.classifier import MaskedClassifier, check_classifier
 from captum_ad.extras import needed
 from captum_ad.geometry import segment_labels
 
@@ -89,9 +90,13 @@ class ImageMasker(_Masker):  # type: ignore[misc]
 
         Raises
         ------
-        ValueError
-            If either has another shape.
+        ValueError, TypeError
+            If either has another shape, or the explainer's model takes no masks.
         """
+        asking = sys._getframe(1).f_locals.get("self")  # shap's MaskedModel, which hands the result to its model
+        model = getattr(getattr(asking, "model", None), "inner_model", None)
+        if model is not None:
+            check_classifier(model, "the model of shap.Explainer")
         image = x.detach().cpu().numpy() if isinstance(x, Tensor) else np.asarray(x)
         kept = np.asarray(self._standardize_mask(False if mask is None else mask, x))
         if image.shape != self.input_shape:

@@ -79,7 +79,7 @@ class Tracer(Interpreter):
         record.begin()
         self._record = record
         self._inside = False
-        self._number = 0
+        self._count = 0
 
     def __torch_function__(
         self,
@@ -101,7 +101,7 @@ class Tracer(Interpreter):
         tags = [(x, tag_of(x)) for x in tensors_in(operands[:1] if out is None else out)]
         results = [(x.shape, tag.mask) for x, tag in tags if tag is not None and tag.data]
         if before and results:
-            self._number += 1
+            self._count += 1
             self._write(short_name(func), before, results)
         return out
 
@@ -111,7 +111,7 @@ class Tracer(Interpreter):
         for shape, mask in results:
             other = mask is not None and not any(mask is earlier for _, earlier in operands)
             renewed = other and bool((torch.minimum(before, self._record.shares(shape, mask)) < 1).any())
-            self._record.add(module, operation, self._number, shape, mask, before, renewed)
+            self._record.add(module, operation, self._count, shape, mask, before, renewed)
 
 
 def short_name(operation: Any) -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 
 import pytest
 import torch
 from hypothesis import HealthCheck, Phase, settings
 
-from captum_ad.engine import registry
+from captum_ad import temporary_rules
 
 torch.set_num_threads(1)
 torch.set_printoptions(threshold=20, edgeitems=1)  # what hypothesis prints of a failure
@@ -24,8 +25,6 @@ settings.register_profile(
 settings.register_profile("brief", parent=settings.get_profile("captum_ad"), max_examples=15)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "captum_ad"))
 
-_RULES, _ALWAYS = dict(registry._RULES), set(registry._ALWAYS)
-
 
 @pytest.fixture(autouse=True)
 def one_thread() -> None:
@@ -34,12 +33,10 @@ def one_thread() -> None:
 
 
 @pytest.fixture(autouse=True)
-def rules_of_the_package_only() -> None:
+def rules_of_the_package_only() -> Iterator[None]:
     """Rules that a test or a docstring registers are gone in the next test."""
-    registry._RULES.clear()
-    registry._RULES.update(_RULES)
-    registry._ALWAYS.clear()
-    registry._ALWAYS.update(_ALWAYS)
+    with temporary_rules():
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -72,9 +72,23 @@ def test_unknown_name_suggests_near_ones(x):
         baseline("zeros", x)
 
 
-@pytest.mark.parametrize(
-    "bad", [torch.zeros(3, 4, 4), torch.zeros(1, 3, 4, 4, dtype=torch.long), torch.zeros(0, 3, 4, 4)]
-)
-def test_anything_but_a_batch_of_images_is_refused(bad):
-    with pytest.raises(ValueError, match=r"\(N, C, H, W\)"):
+@pytest.mark.parametrize("shape", [(2, 30), (2, 3, 30), (2, 1, 6, 8, 10)])
+@pytest.mark.parametrize("name", BASELINES)
+def test_series_and_volumes_are_images_with_fewer_or_more_dimensions(name, shape):
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(1))
+    painted = baseline(name, x)
+    assert painted.shape == x.shape
+    torch.testing.assert_close(painted, torch.cat([baseline(name, sample[None]) for sample in x]))
+    if name == "blur":  # along one dimension as along one of an image that is constant along the other
+        if len(shape) < 5:
+            flat = x.reshape(2, -1, 1, 30).expand(-1, -1, 30, -1)
+            torch.testing.assert_close(baseline("blur", flat)[:, :, 0].reshape(shape), painted)
+        assert painted.std() < x.std()
+    elif name == "avg":
+        torch.testing.assert_close(painted[0].flatten()[0], x[0].mean())
+
+
+@pytest.mark.parametrize("bad", [torch.zeros(3), torch.zeros(1, 3, 4, 4, dtype=torch.long), torch.zeros(0, 3, 4, 4)])
+def test_anything_but_a_batch_is_refused(bad):
+    with pytest.raises(ValueError, match=r"\(N, C, \*spatial\)"):
         baseline("avg", bad)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -304,3 +305,27 @@ def test_a_photograph_and_a_trained_network():
     heat = weights(found, espresso)[found.segments]
     cup = heat[20:240, 180:420].mean()
     assert cup > heat.mean() + heat.std() / 4
+
+
+def test_a_classifier_may_use_one_buffer_again_and_again() -> None:
+    columns = np.arange(40)[:, None] // 10 * 5 + np.arange(50)[None] // 10
+    buffer = np.zeros((10, 2))
+
+    def into_buffer(images: Any, masks: Any) -> Any:
+        p = 0.4 + masks[:, :10, :10].mean((1, 2)) / 2
+        buffer[: len(p)] = np.stack([p, 1 - p], 1)
+        return buffer[: len(p)]
+
+    def weights(classifier: Any) -> dict[int, float]:
+        explanation = LimeImageExplainer(random_state=0).explain_instance(
+            np.zeros((40, 50, 3), np.uint8),
+            classifier,
+            labels=(0,),
+            top_labels=None,
+            num_samples=60,
+            segmentation_fn=lambda image: columns,
+            progress_bar=False,
+        )
+        return dict(explanation.local_exp[0])
+
+    assert weights(into_buffer) == weights(lambda images, masks: into_buffer(images, masks).copy())

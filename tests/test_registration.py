@@ -265,8 +265,8 @@ def test_methods_that_cannot_mask_are_refused(ad: ADForward, x: Tensor) -> None:
         captum.attr.LayerFeatureAblation(ad, layer).attribute(x, target=0)
     with pytest.raises(ValueError, match=r"NeuronFeatureAblation.*cannot mask"):
         captum.attr.NeuronFeatureAblation(ad, layer).attribute(x, (0, 0, 0))
-    with pytest.raises(ValueError, match="attribute_future"):
-        FeatureAblation(ad).attribute_future(x, target=0)
+    with pytest.raises(ValueError, match=r"FeaturePermutation.attribute_future cannot mask"):
+        captum.attr.FeaturePermutation(ad).attribute_future(x, target=0)
 
 
 def test_perturbations_that_paint_are_refused(ad: ADForward, x: Tensor) -> None:

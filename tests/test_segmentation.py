@@ -89,11 +89,11 @@ def test_unknown_method_suggests_near_ones(picture):
 @pytest.mark.parametrize(
     ("image", "message"),
     [
-        (np.zeros((4, 4)), r"\(H, W, 3\), got \(4, 4\)"),
-        (np.zeros((3, 4, 4)), r"\(H, W, 3\), got \(3, 4, 4\)"),
-        (np.zeros((0, 4, 3)), r"\(H, W, 3\)"),
-        (torch.zeros(1, 3, 4, 4), r"\(3, H, W\), got \(1, 3, 4, 4\)"),
-        (torch.zeros(4, 4, 3), r"\(3, H, W\), got \(4, 4, 3\)"),
+        (np.zeros(4), r"\(H, W, 1\|3\|4\), got \(4,\)"),
+        (np.zeros((3, 4, 5)), r"\(H, W, 1\|3\|4\), got \(3, 4, 5\)"),
+        (np.zeros((0, 4, 3)), r"\(H, W, 1\|3\|4\)"),
+        (torch.zeros(5, 4, 3), r"\(C, H, W\) with 1, 3 or 4 channels, .*got \(5, 4, 3\)"),
+        (torch.zeros(1, 2, 1, 3, 4, 4), r"got \(1, 2, 1, 3, 4, 4\)"),
         (np.full((4, 4, 3), np.nan), "NaN"),
         (np.full((4, 4, 3), "a"), "integers or floats"),
     ],
@@ -114,3 +114,46 @@ def test_without_scikit_image_the_error_says_what_to_install(picture, monkeypatc
     with pytest.raises(ImportError, match=r'pip install .*"\.\[superpixels\]"'):
         superpixels(picture)
     assert superpixels(picture, "grid").shape == (1, 1, 40, 60)
+
+
+COLOURS = np.random.default_rng(0).integers(0, 256, (4, 6, 3), dtype=np.uint8)
+PHOTOGRAPH = COLOURS.repeat(8, 0).repeat(8, 1)
+
+
+@pytest.mark.parametrize("method", ["slic", "felzenszwalb", "grid"])
+def test_what_people_hold_is_segmented_like_the_same_image_in_rgb(method):
+    grey = PHOTOGRAPH[..., 0]
+    expected = superpixels(np.dstack([grey] * 3), method, 12)
+    x = torch.from_numpy(grey / 255)
+    for same in (grey, grey[..., None], x, x[None], x[None, None], Image.fromarray(grey)):
+        assert torch.equal(superpixels(same, method, 12), expected)
+    opaque = np.dstack([PHOTOGRAPH, np.random.default_rng(1).integers(0, 256, grey.shape, dtype=np.uint8)])
+    assert torch.equal(superpixels(opaque, method, 12), superpixels(PHOTOGRAPH, method, 12))
+
+
+def test_each_sample_of_a_batch_has_labels_of_its_own():
+    batch = torch.rand(3, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    found = superpixels(batch, n_segments=6)
+    assert found.shape == (3, 1, 16, 16)
+    for one, labels in zip(batch, found):
+        assert torch.equal(superpixels(one, n_segments=6)[0], labels)
+    assert not torch.equal(found[0], found[1])
+
+
+def test_volumes_get_supervoxels_that_are_connected_in_depth():
+    volume = torch.zeros(1, 8, 8, 8)
+    volume[0, 4:] = 1
+    for given in (volume, volume[None]):
+        labels = superpixels(given, n_segments=8, compactness=0.01, sigma=0)[0, 0]
+        assert labels.shape == (8, 8, 8)
+        assert set(labels[:4].unique().tolist()).isdisjoint(labels[4:].unique().tolist())
+    assert superpixels(volume, "grid", 8)[0, 0].unique(return_counts=True)[1].tolist() == [64] * 8
+    with pytest.raises(ValueError, match="for images, got 3 spatial"):
+        superpixels(volume, "quickshift")
+
+
+def test_series_get_equal_pieces():
+    found = superpixels(torch.rand(2, 3, 12), n_segments=4, spatial_dims=1)
+    assert found.tolist() == [[[0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3]]] * 2
+    with pytest.raises(ValueError, match="spatial_dims=1 for series"):
+        superpixels(torch.rand(2, 5, 12))

@@ -314,8 +314,11 @@ def test_maskers_and_explainers_can_be_saved(model, photographs, segments, capsy
 
 def test_models_that_take_no_masks_fail(model, photographs):
     for plain in (model, ADForward(model), of_images(model)):
-        with pytest.raises(TypeError):
+        with pytest.raises(TypeError, match=r"the model of shap.Explainer is .*MaskedClassifier\("):
             explain(plain, photographs)
+    painted = shap.maskers.Image(0, photographs[0].shape)
+    with pytest.raises(TypeError, match=r"got images and no masks.*ImageMasker"):
+        explain(MaskedClassifier(ADForward(model), TRANSFORM), photographs, painted)
     with pytest.raises(TypeError, match=r"takes no mask=.*MaskedClassifier\(ADForward\(model\), transform\)"):
         MaskedClassifier(model, TRANSFORM)
     with pytest.raises(ValueError, match=r"shape \(12, 16, 3\).*made for \(8, 8, 3\)"):

@@ -14,7 +14,7 @@ from hypothesis import given
 from torch import Tensor, nn
 
 from captum_ad import ADForward, Checkpoint, MaskRule, Trace, UnknownNameError, UnsupportedOperationError, register_rule
-from captum_ad.engine import Interpreter, registry
+from captum_ad.engine import Interpreter
 from tests.engine.graphs import CHANNELS, GRAPHS, HEIGHT, WIDTH
 from tests.engine.test_oracle import OTHER_RANKS, RULES, TAUS, _masks
 from tests.engine.test_unchanged import assert_unchanged, snapshot
@@ -163,13 +163,8 @@ def test_a_rule_made_of_others_is_one_operation() -> None:
     def scaled(ad: Interpreter, op: object, x: Tensor, dim: int) -> Tensor:
         return ad.follow(lambda: F.conv1d(F.conv1d(x, torch.ones(1, 1, 3), padding=1), torch.ones(1, 1, 3), padding=1))
 
-    known = dict(registry._RULES)
-    try:
-        register_rule("cumsum")(scaled)
-        trace = ADForward(Apply(lambda x: x.relu().cumsum(2)).eval(), "paper").trace(torch.randn(1, 1, 9), mask=only(4))
-    finally:
-        registry._RULES.clear()
-        registry._RULES.update(known)
+    register_rule("cumsum")(scaled)
+    trace = ADForward(Apply(lambda x: x.relu().cumsum(2)).eval(), "paper").trace(torch.randn(1, 1, 9), mask=only(4))
     assert [(c.operation, c.number, round(9 * c.share)) for c in trace] == [("input", 0, 1), ("cumsum", 2, 5)]
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import heapq
 import itertools
 import math
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,13 +16,10 @@ from captum.attr import PerturbationAttribution
 from torch import Tensor
 from tqdm import tqdm
 
-from captum_ad.attr.regions import Path, RegionTree, Units, spread, units_of
-from captum_ad.attr.runner import Baselines, MaskRunner, Target, positive, targets_of
+from captum_ad.attr.regions import RegionTree, Units, spread, units_of
+from captum_ad.attr.runner import Asked, Baselines, MaskRunner, positive
+from captum_ad.attr.search import Bools, Search
 from captum_ad.scoring import Judge, ToConfidence
-
-Bools = npt.NDArray[np.bool_]
-State = tuple[Path, ...]
-"""Regions that stay; everything else is off."""
 
 
 class CausalResponsibility(PerturbationAttribution):  # type: ignore[misc]
@@ -72,7 +68,7 @@ class CausalResponsibility(PerturbationAttribution):  # type: ignore[misc]
         self,
         inputs: Tensor | tuple[Tensor, ...],
         baselines: Baselines = None,
-        target: Target = None,
+        target: Asked = None,
         additional_forward_args: Any = None,
         feature_mask: Tensor | None = None,
         superpixels: Tensor | None = None,
@@ -90,11 +86,12 @@ class CausalResponsibility(PerturbationAttribution):  # type: ignore[misc]
         Parameters
         ----------
         inputs : Tensor or tuple of one Tensor
-            Shape (N, C, *spatial).
+            Shape (N, C, *spatial), or (N, T), whose values are positions.
         baselines : Tensor, int, float or tuple of one, optional
             What features that are off are painted with; 0 if not given. None with an ADForward.
-        target : int, or one int per sample
-            The class. For several classes of one input repeat the input.
+        target : int or Target, or one per sample, optional
+            The class, or what else is explained; None if the forward has a target. For
+            several classes of one input repeat the input.
         additional_forward_args : Any
             Passed to the forward function.
         feature_mask : Tensor, optional
@@ -138,8 +135,14 @@ class CausalResponsibility(PerturbationAttribution):  # type: ignore[misc]
             the map is zero then.
         """
         who = "CausalResponsibility"
-        runner = MaskRunner(self.forward_func, inputs, baselines, additional_forward_args, who)
-        x, spatial = runner.x, tuple(runner.x.shape[2:])
+        runner = MaskRunner(
+            self.forward_func, inputs, baselines, additional_forward_args, target, self.to_confidence, who
+        )
+        if len(runner.inputs) > 1:
+            raise ValueError(
+                f"{who} explains one input, got {len(runner.inputs)}: give others as additional_forward_args"
+            )
+        spatial = runner.spatial[0]
         batch = positive(perturbations_per_eval, "perturbations_per_eval")
         iterations, smallest = positive(n_iterations, "n_iterations"), positive(min_region, "min_region")
         budget = positive(max_forwards, "max_forwards")
@@ -151,17 +154,17 @@ class CausalResponsibility(PerturbationAttribution):  # type: ignore[misc]
             raise ValueError(f"gamma must be a number from 0 to 1, got {gamma!r}")
         units = units_of(spatial, feature_mask, superpixels)
         maps = []
-        for sample, one in enumerate(targets_of(target, x, who)):
-            test = _Test(runner, sample, Judge(one, self.to_confidence), gamma, batch)
+        for sample, judge in enumerate(runner.judges):
+            test = _Test(runner, sample, judge, gamma, batch)
             if not test.whole_passes and not allow_other_target:
                 raise ValueError(
-                    f"class {one} is not the network's answer for sample {sample}, so nothing in it can be responsible "
-                    "for that: explain the predicted class, or pass allow_other_target=True"
+                    f"{judge.asked} is not the network's answer for sample {sample}, so nothing in it can be "
+                    "responsible for that: explain the predicted class (of one logit, targets.Binary(positive=0)), or "
+                    "pass allow_other_target=True"
                 )
             with tqdm(total=budget, desc=who, disable=not show_progress) as bar:
                 maps.append(_map(test, units, iterations, smallest, budget, seed, bar))
-        found = torch.from_numpy(np.stack(maps)).to(x).reshape(len(x), 1, *spatial).expand_as(x).contiguous()
-        return (found,) if isinstance(inputs, tuple) else found
+        return runner.shown([torch.from_numpy(np.stack(maps)).reshape(len(maps), *spatial)], inputs)
 
 
 MUTANTS = 15
@@ -173,26 +176,22 @@ class _Test:
 
     def __init__(self, runner: MaskRunner, sample: int, judge: Judge, gamma: float, batch: int) -> None:
         self.runner, self.sample, self.judge, self.gamma, self.batch = runner, sample, judge, gamma, batch
-        spatial = runner.x.shape[2:]
-        whole, nothing = (
-            fill(1, *spatial, dtype=torch.bool, device=runner.x.device) for fill in (torch.ones, torch.zeros)
-        )
-        confidence, kept = judge(runner(sample, whole))
+        confidence, kept = judge(runner(sample, runner.filled(True)))
         self.least = gamma * confidence[0]
         self.whole_passes = bool(kept[0])
-        self.nothing_passes = bool(self._passes(nothing)[0])
+        self.nothing_passes = bool(self._passes(runner.filled(False)[0])[0])
 
     def __call__(self, masks: list[Bools]) -> list[bool]:
         """One answer per mask, shape (positions) each; in full batches."""
         answers: list[Tensor] = []
         for start in range(0, len(masks), self.batch):
-            some = torch.from_numpy(np.stack(masks[start : start + self.batch])).to(self.runner.x.device)
-            answers.append(self._passes(some.reshape(-1, *self.runner.x.shape[2:])))
+            some = torch.from_numpy(np.stack(masks[start : start + self.batch])).to(self.runner.inputs[0].device)
+            answers.append(self._passes(some.reshape(-1, *self.runner.spatial[0])))
         return torch.cat(answers).tolist() if answers else []
 
     def _passes(self, masks: Tensor) -> Tensor:
-        confidence, kept = self.judge(self.runner(self.sample, masks))
-        return kept & (confidence >= self.least)
+        confidence, kept = self.judge(self.runner(self.sample, [masks]))
+        return kept & (confidence >= self.least) if self.judge.asked.graded else kept
 
 
 def _map(
@@ -200,26 +199,24 @@ def _map(
 ) -> npt.NDArray[np.float64]:
     """The mean of the iterations' maps."""
     if test.nothing_passes:
-        warnings.warn(
-            f"the network gives class {test.judge.target} to nothing at all: no part is responsible", stacklevel=4
-        )
+        warnings.warn(f"the network gives {test.judge.asked} to nothing at all: no part is responsible", stacklevel=4)
         return np.zeros(len(units.labels))
     trees = [RegionTree(units, min_region, (seed, i), first) for i, first in enumerate(spread(iterations, seed))]
-    searches = [_Search(tree, test.whole_passes) for tree in trees]
+    searches = [Search(tree, test.whole_passes) for tree in trees]
     _run(test, searches, budget, bar)
     begun = [search for search in searches if search.responsible] or searches
     mean: npt.NDArray[np.float64] = np.mean([search.responsibility() for search in begun], 0)
     if not mean.any():
         warnings.warn(
-            f"no combination of parts gets class {test.judge.target} in {len(begun)} iterations: the map is zero",
+            f"no combination of parts gets {test.judge.asked} in {len(begun)} iterations: the map is zero",
             stacklevel=4,
         )
     return mean
 
 
-def _run(test: _Test, searches: list[_Search], budget: int, bar: Any) -> None:
+def _run(test: _Test, searches: list[Search], budget: int, bar: Any) -> None:
     """Partition by partition in turn, while the budget surely pays for one; what all ask at a time runs together."""
-    waiting, running = deque(search for search in searches if search.choose()), list[_Search]()
+    waiting, running = deque(search for search in searches if search.choose()), list[Search]()
     while True:
         while waiting and sum(search.most() for search in (*running, waiting[0])) <= budget:
             running.append(waiting.popleft())
@@ -236,97 +233,3 @@ def _run(test: _Test, searches: list[_Search], budget: int, bar: Any) -> None:
         for search in decided:
             search.conclude()
         waiting.extend(search for search in decided if search.choose())
-
-
-class _Search:
-    """One iteration: a queue of passing sets, smallest first, and the responsibility of each region."""
-
-    def __init__(self, tree: RegionTree, whole_passes: bool) -> None:
-        self.tree = tree
-        self.known: dict[frozenset[Path], bool] = {frozenset(): False, frozenset([()]): whole_passes}
-        self.responsible: dict[Path, float] = {}
-        self.order = itertools.count()
-        self.queue: list[tuple[int, int, State]] = []
-        self.pushed: set[frozenset[Path]] = set()
-        self.unknown: list[State] = []
-        self._push(((),))
-
-    def choose(self) -> bool:
-        """Take the next set and the region of it to cut; False when nothing is left to do."""
-        while self.queue:
-            self.state = heapq.heappop(self.queue)[2]
-            cuttable = [region for region in self.state if self.tree.parts(region)]
-            if cuttable:
-                self.region = max(cuttable, key=self.tree.area)
-                self.rest = tuple(region for region in self.state if region != self.region)
-                self.parts = self.tree.parts(self.region)
-                self.minimal: list[State] = []
-                self.size = 0
-                self._decide()
-                return True
-        return False
-
-    def most(self) -> int:
-        """Answers that the partition may still need."""
-        return sum(self._key(c) not in self.known for n in range(self.size, len(self.parts)) for c in self._open(n))
-
-    def masks(self) -> list[Bools]:
-        """Of the combinations whose answers are wanted."""
-        return [self._mask((*self.rest, *combination)) for combination in self.unknown]
-
-    def learn(self, answers: Iterable[bool]) -> None:
-        """Take the answers, and see what has to be asked next."""
-        self.known.update(zip(map(self._key, self.unknown), answers))
-        self._decide()
-
-    def conclude(self) -> None:
-        """Responsibilities of the parts, and the sets to search further."""
-        for part in self.parts:
-            sizes = [len(combination) for combination in self.minimal if part in combination]
-            found = 1 / min(sizes) if sizes else 0.0
-            self.responsible[part] = max(found, self.responsible.get(part, 0.0))
-        for combination in self.minimal:
-            self._push((*self.rest, *combination))
-
-    def _decide(self) -> None:
-        """Go through the combinations by size, up to one with unknown answers."""
-        while self.size <= len(self.parts):
-            self.unknown = [c for c in self._open(self.size) if self._key(c) not in self.known]
-            if self.unknown:
-                return
-            self.minimal += [c for c in self._open(self.size) if self.known[self._key(c)]]
-            self.size += 1
-
-    def _open(self, size: int) -> list[State]:
-        """The combinations of a size that hold no minimal one, and so may be minimal."""
-        return [c for c in itertools.combinations(self.parts, size) if not any(set(m) <= set(c) for m in self.minimal)]
-
-    def responsibility(self) -> npt.NDArray[np.float64]:
-        """The map, shape (positions)."""
-        total = np.zeros(len(self.tree.units.labels))
-        for region, value in self.responsible.items():
-            if value:
-                total += value * self.tree.positions(region)
-        return total
-
-    def _push(self, state: State) -> None:
-        if state and frozenset(state) not in self.pushed:
-            self.pushed.add(frozenset(state))
-            heapq.heappush(self.queue, (sum(map(self.tree.area, state)), next(self.order), state))
-
-    def _key(self, combination: State) -> frozenset[Path]:
-        """The regions that stay; parts that make up a region count as that one."""
-        regions = {*self.rest, *combination}
-        for depth in range(max(map(len, regions), default=0), 0, -1):
-            for parent in {region[:-1] for region in regions if len(region) == depth}:
-                parts = self.tree.parts(parent)
-                if regions.issuperset(parts):
-                    regions = regions.difference(parts) | {parent}
-        return frozenset(regions)
-
-    def _mask(self, regions: State) -> Bools:
-        inside = np.zeros(len(self.tree.units.sizes), bool)
-        for region in regions:
-            inside[self.tree.members[region]] = True
-        kept: Bools = inside[self.tree.units.labels]
-        return kept

@@ -12,7 +12,7 @@ from captum.attr import PerturbationAttribution
 from torch import Tensor
 from tqdm import tqdm
 
-from captum_ad.attr.runner import Baselines, MaskRunner, Target, positive, targets_of
+from captum_ad.attr.runner import Asked, Baselines, MaskRunner, positive
 
 
 class Rise(PerturbationAttribution):  # type: ignore[misc]
@@ -44,7 +44,7 @@ class Rise(PerturbationAttribution):  # type: ignore[misc]
         self,
         inputs: Tensor | tuple[Tensor, ...],
         baselines: Baselines = None,
-        target: Target = None,
+        target: Asked = None,
         additional_forward_args: Any = None,
         n_samples: int = 1000,
         grid: int = 8,
@@ -58,12 +58,14 @@ class Rise(PerturbationAttribution):  # type: ignore[misc]
 
         Parameters
         ----------
-        inputs : Tensor or tuple of one Tensor
-            Shape (N, C, *spatial), one, two or three spatial dimensions.
-        baselines : Tensor, int, float or tuple of one, optional
+        inputs : Tensor or tuple of Tensor
+            Shape (N, C, *spatial), one, two or three spatial dimensions, or (N, T), whose values are positions. Several
+            inputs are masked together, each by grids of its own.
+        baselines : Tensor, int, float or tuple of these, optional
             What hidden features are painted with; 0 if not given, as in the source. None with an ADForward.
-        target : int, or one int per sample
-            Whose output is explained.
+        target : int or Target, or one per sample, optional
+            The output of that number, as it is; or the confidence in a target of :mod:`captum_ad.targets`, for a class
+            its probability. None if the forward has a target, or one output only.
         additional_forward_args : Any
             Passed to the forward function.
         n_samples : int
@@ -84,39 +86,44 @@ class Rise(PerturbationAttribution):  # type: ignore[misc]
 
         Returns
         -------
-        Tensor or tuple of one Tensor
-            Shape of the input, the same in every channel.
+        Tensor or tuple of Tensor
+            Shape of the inputs, the same in every channel.
 
         Raises
         ------
         ValueError, TypeError
             If an argument does not fit.
         """
-        runner = MaskRunner(self.forward_func, inputs, baselines, additional_forward_args, "Rise")
-        x, spatial = runner.x, tuple(runner.x.shape[2:])
-        classes = targets_of(target, x, "Rise")
+        runner = MaskRunner(self.forward_func, inputs, baselines, additional_forward_args, target, None, "Rise")
         positive(n_samples, "n_samples")
         batch = positive(perturbations_per_eval, "perturbations_per_eval")
-        if positive(grid, "grid") > min(spatial):
-            raise ValueError(f"grid={grid} has more cells than the input has positions, {spatial}")
+        for spatial in runner.spatial:
+            if positive(grid, "grid") > min(spatial):
+                raise ValueError(f"grid={grid} has more cells than the input has positions, {spatial}")
         if not 0 < probability < 1:
             raise ValueError(f"probability must be between 0 and 1, got {probability!r}")
         soft = not runner.takes_masks if soft is None else soft
         if soft and runner.takes_masks:
             raise ValueError("soft masks cannot be deactivated by halves: leave soft out, or explain the plain model")
 
-        weights_of = torch.zeros(len(x), *spatial, dtype=torch.float64, device=x.device)
+        sums = [
+            torch.zeros(len(x), *spatial, dtype=torch.float64, device=x.device)
+            for x, spatial in zip(runner.inputs, runner.spatial)
+        ]
         generator = np.random.default_rng(seed)
         starts = tqdm(range(0, n_samples, batch), desc="Rise", disable=not show_progress)
         for start in starts:
             count = min(batch, n_samples - start)
-            masks = torch.stack([_mask(generator, grid, probability, spatial, soft) for _ in range(count)]).to(x.device)
-            given = masks.to(x.dtype) if soft else masks > 0.5
-            for i, one in enumerate(classes):
-                scores = _scores(runner(i, given), one)
-                weights_of[i] += torch.tensordot(scores.double(), masks.double(), 1)
-        found = (weights_of / (n_samples * probability)).to(x.dtype).unsqueeze(1).expand_as(x).contiguous()
-        return (found,) if isinstance(inputs, tuple) else found
+            drawn = [
+                [_mask(generator, grid, probability, spatial, soft) for spatial in runner.spatial] for _ in range(count)
+            ]
+            masks = [torch.stack(of_input).to(x.device) for of_input, x in zip(zip(*drawn), runner.inputs)]
+            given = [mask.to(x.dtype) if soft else mask > 0.5 for mask, x in zip(masks, runner.inputs)]
+            for i, judge in enumerate(runner.judges):
+                scores = judge.asked.confidence(runner(i, given)).double()
+                for total, mask in zip(sums, masks):
+                    total[i] += torch.tensordot(scores, mask.double(), 1)
+        return runner.shown([total / (n_samples * probability) for total in sums], inputs)
 
 
 def _mask(
@@ -132,13 +139,3 @@ def _mask(
     for dim, (first, side) in enumerate(zip(shift, spatial)):
         fine = fine.narrow(dim, first, side)
     return fine
-
-
-def _scores(output: Any, target: int) -> Tensor:
-    """The target's output, shape (B,)."""
-    if not isinstance(output, Tensor) or output.dim() != 2:
-        what = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
-        raise ValueError(f"Rise needs a forward function that returns (N, classes), got {what}")
-    if not 0 <= target < output.shape[1]:
-        raise ValueError(f"target {target} is out of range: the model has classes 0 to {output.shape[1] - 1}")
-    return output[:, target]

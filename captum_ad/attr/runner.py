@@ -8,10 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from captum_ad.answers import Answering, refuse_both
+from captum_ad.arguments import as_features, as_tuple
 from captum_ad.registration import masked_forward_name
+from captum_ad.scoring import Judge, Output, ToConfidence
+from captum_ad.targets.base import Given, Target
 
 Baselines = Tensor | int | float | tuple[Tensor | int | float, ...] | None
-Target = int | Tensor | Sequence[int] | None
+Asked = int | Tensor | Target | Sequence[int | Target] | None
+"""A class index or a target, or one for each sample; None for the forward's own, or its only output."""
 
 
 class MaskRunner:
@@ -21,12 +26,16 @@ class MaskRunner:
     ----------
     forward_func : callable
         An ADForward or BaselineForward, or any other forward function.
-    inputs : Tensor or tuple of one Tensor
-        Shape (N, C, *spatial), floating point.
-    baselines : Tensor, int, float or tuple of one, optional
+    inputs : Tensor or tuple of Tensor
+        Shape (N, C, *spatial), or (N, T), whose values are positions. Integers become floats.
+    baselines : Tensor, int, float or tuple of these, optional
         What another forward function's missing features are painted with; 0 if not given.
     additional_forward_args : Any
         As of Captum: passed to the forward; of tensors as long as the batch each sample gets its own row.
+    target : int, Target, or one for each sample, optional
+        What is explained.
+    to_confidence : str or callable, optional
+        What a class index means, as of :class:`captum_ad.scoring.Judge`. None: the output of that number, as it is.
     who : str
         The attributor, for messages.
 
@@ -42,77 +51,148 @@ class MaskRunner:
         inputs: Tensor | tuple[Tensor, ...],
         baselines: Baselines,
         additional_forward_args: Any,
+        target: Asked,
+        to_confidence: ToConfidence | None,
         who: str,
     ) -> None:
-        if isinstance(inputs, tuple) and len(inputs) != 1:
-            raise ValueError(f"{who} explains one input tensor, got a tuple of {len(inputs)}")
-        x = inputs[0] if isinstance(inputs, tuple) else inputs
-        if not isinstance(x, Tensor) or not x.is_floating_point():
-            raise TypeError(
-                f"{who}: expected a floating-point tensor, got {x.dtype if isinstance(x, Tensor) else type(x).__name__}"
-            )
-        if x.dim() < 3 or x.numel() == 0:
-            raise ValueError(f"{who} needs an input with spatial dimensions, (N, C, *spatial), got {tuple(x.shape)}")
+        self.inputs = tuple(_checked(x, who) for x in (inputs if isinstance(inputs, tuple) else (inputs,)))
+        if not self.inputs or any(len(x) != len(self.inputs[0]) for x in self.inputs):
+            raise ValueError(f"{who}: expected inputs of equally many samples, got {[tuple(x.shape) for x in inputs]}")
         kind = masked_forward_name(forward_func)
         if kind is not None and baselines is not None:
             raise ValueError(f"{who} got baselines together with {kind}, which needs none: leave them out")
-        self.forward_func, self.x, self.takes_masks = forward_func, x, kind is not None
-        given = baselines[0] if isinstance(baselines, tuple) else baselines
-        self.baseline = _painted(given, x, who)
-        more = additional_forward_args
-        self.more = () if more is None else more if isinstance(more, tuple) else (more,)
+        self.forward_func, self.takes_masks = forward_func, kind is not None
+        given = baselines if isinstance(baselines, tuple) else (baselines,) * len(self.inputs)
+        if len(given) != len(self.inputs):
+            raise ValueError(f"{who} got {len(given)} baselines for {len(self.inputs)} inputs: give one for each")
+        self.baselines = [_painted(one, x, who) for one, x in zip(given, self.inputs)]
+        self.more = as_tuple(additional_forward_args)
+        own = forward_func.target if isinstance(forward_func, Answering) else None
+        refuse_both(own, target, who)
+        asked = targets_of(own if target is None else target, self.inputs[0], who)
+        self.judges = [_judge(one, to_confidence) for one in asked]
+        for sample, judge in enumerate(self.judges):
+            if judge.asked.needs_whole:
+                judge.bind(self(sample, self.filled(True)))
 
-    def __call__(self, sample: int, masks: Tensor) -> Any:
-        """The forward's output for one sample under masks.
+    @property
+    def spatial(self) -> list[tuple[int, ...]]:
+        """The shape of each input's positions."""
+        return [tuple(x.shape[min(2, x.dim() - 1) :]) for x in self.inputs]
+
+    def filled(self, value: bool) -> tuple[Tensor, ...]:
+        """One mask of each input that keeps everything, or nothing, shape (1, *spatial)."""
+        return tuple(torch.full((1, *shape), value, device=x.device) for x, shape in zip(self.inputs, self.spatial))
+
+    def shown(self, values: Sequence[Tensor], inputs: Any) -> Tensor | tuple[Tensor, ...]:
+        """Values of positions, shape (N, *spatial) each, as attributions of what was given as the inputs."""
+        found = tuple(self._with_channel(one, x).to(x).expand_as(x).contiguous() for one, x in zip(values, self.inputs))
+        return found if isinstance(inputs, tuple) else found[0]
+
+    def __call__(self, sample: int, masks: Sequence[Tensor]) -> Any:
+        """What the sample's judge reads of the forward's output under masks.
 
         Parameters
         ----------
         sample : int
             Its index in the batch.
-        masks : Tensor
-            bool (True = keep), or for painting also weights in [0, 1] of the input's dtype, shape (B, *spatial).
+        masks : sequence of Tensor
+            Of each input, bool (True = keep), or for painting also weights in [0, 1] of the input's dtype, shape
+            (B, *spatial).
 
         Returns
         -------
         Any
-            What the forward returns for a batch of B.
+            Of a batch of B.
         """
-        count = len(masks)
-        x = self.x[sample : sample + 1].expand(count, *self.x.shape[1:])
+        target = self.judges[sample].asked
+        count = len(masks[0])
+        images = [x[sample : sample + 1].expand(count, *x.shape[1:]) for x in self.inputs]
         more = [self._row(arg, sample, count) for arg in self.more]
+        kept = [self._with_channel(mask, x) for mask, x in zip(masks, images)]
         if self.takes_masks:
             # Registration wraps Captum's attributors only: here the mask is passed on by hand.
-            return self.forward_func(x, *more, mask=(masks.unsqueeze(1), *(None for _ in more)))
-        paint = self.baseline[sample : sample + 1] if len(self.baseline) > 1 else self.baseline
-        kept = masks.unsqueeze(1)
-        painted = torch.where(kept, x, paint) if masks.dtype == torch.bool else x * kept + paint * (1 - kept)
-        return self.forward_func(painted, *more)
+            mask = (*kept, *(None for _ in more))
+            if isinstance(self.forward_func, Answering):
+                return self.forward_func.with_target(target).outputs(*images, *more, mask=mask)
+            return target.readout(self.forward_func(*images, *more, mask=mask), Given((*images, *more), mask))
+        painted = []
+        for x, keep, baseline in zip(images, kept, self.baselines):
+            paint = baseline[sample : sample + 1] if len(baseline) > 1 else baseline
+            hard = keep.dtype == torch.bool
+            painted.append(torch.where(keep, x, paint) if hard else x * keep + paint * (1 - keep))
+        return target.readout(self.forward_func(*painted, *more), Given((*painted, *more)))
+
+    @staticmethod
+    def _with_channel(values: Tensor, x: Tensor) -> Tensor:
+        return values.unsqueeze(1) if x.dim() > 2 else values
 
     def _row(self, arg: Any, sample: int, count: int) -> Any:
-        if isinstance(arg, Tensor) and arg.dim() > 0 and len(arg) == len(self.x):
+        if isinstance(arg, Tensor) and arg.dim() > 0 and len(arg) == len(self.inputs[0]):
             return arg[sample : sample + 1].expand(count, *arg.shape[1:])
         return arg
 
 
-def targets_of(target: Target, x: Tensor, who: str) -> list[int]:
-    """One class index per sample, from an int or one int for each.
+def _checked(x: Any, who: str) -> Tensor:
+    """An input, floating point.
 
     Raises
     ------
     TypeError, ValueError
-        If there is no target, or not one per sample.
+        If it is none.
     """
+    if not isinstance(x, Tensor) or x.dtype == torch.bool or x.is_complex():
+        raise TypeError(
+            f"{who}: expected a tensor of numbers, got {x.dtype if isinstance(x, Tensor) else type(x).__name__}"
+        )
+    if x.dim() < 2 or x.numel() == 0:
+        raise ValueError(f"{who} needs inputs of shape (N, C, *spatial) or (N, T), got {tuple(x.shape)}")
+    return as_features(x)
+
+
+class _Only(Output):
+    """The only output of a forward of which nobody said what to explain."""
+
+    def __init__(self) -> None:
+        super().__init__(0)
+
+    def score(self, readout: Any) -> Tensor:
+        """The output."""
+        if isinstance(readout, Tensor) and readout.dim() == 2 and readout.shape[1] > 1:
+            raise TypeError(
+                f"the forward returns {readout.shape[1]} numbers for each sample: target must be a class index or "
+                "one for each sample, or one of captum_ad.targets"
+            )
+        return super().score(readout)
+
+
+def targets_of(target: Asked, x: Tensor, who: str) -> list[int | Target]:
+    """One class index or target per sample, from one or one for each.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is something else, or not one per sample.
+    """
+    if target is None:
+        return [_Only()] * len(x)
     if isinstance(target, Tensor):
         target = target.tolist() if target.dim() else int(target)
-    if isinstance(target, int) and not isinstance(target, bool):
+    if isinstance(target, Target) or (isinstance(target, int) and not isinstance(target, bool)):
         return [target] * len(x)
-    if not isinstance(target, (list, tuple)) or not all(isinstance(one, int) for one in target):
+    if not isinstance(target, (list, tuple)) or not all(isinstance(one, (int, Target)) for one in target):
         raise TypeError(f"{who}: target must be a class index or one for each sample, got {target!r}")
     if len(target) == 1:
-        return [int(target[0])] * len(x)
+        return [target[0]] * len(x)
     if len(target) != len(x):
         raise ValueError(f"{who}: got {len(target)} targets for {len(x)} samples")
-    return [int(one) for one in target]
+    return list(target)
+
+
+def _judge(target: int | Target, to_confidence: ToConfidence | None) -> Judge:
+    if isinstance(target, Target):
+        return Judge(target)
+    return Judge(Output(target)) if to_confidence is None else Judge(target, to_confidence)
 
 
 def positive(value: Any, name: str, least: int = 1) -> int:

@@ -127,7 +127,7 @@ def _print(
     for one in entries:
         print(one["title"])
     print(f"\n{results_table(entries)}\n")
-    print("\n".join(legend(arguments.gamma, arguments.backgrounds, len(entries))))
+    print("\n".join(legend(entries, arguments.gamma, arguments.backgrounds)))
     print_notes(classifier, [one["note"] for one in entries])
     print(f"\n{arguments.out / PAGE} shows it all; {count - 1} more files are beside it")
 

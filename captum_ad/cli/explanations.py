@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +14,10 @@ from captum_ad.attributions import OVER_SUPERPIXELS, Task
 from captum_ad.cli.models import Classifier
 from captum_ad.metrics import SolidColors, sufficient_explanation
 from captum_ad.metrics.backgrounds import DrawnBackgrounds
-from captum_ad.metrics.explanation import ConfidenceCurve
+from captum_ad.metrics.planting import planted_scores
 from captum_ad.metrics.ranking import ranked
-from captum_ad.metrics.robustness import equal_size_masks, planted_scores
+from captum_ad.metrics.robustness import equal_size_masks
+from captum_ad.metrics.scan import ConfidenceCurve
 from captum_ad.painted import masked_forward
 from captum_ad.scoring import Judge
 
@@ -88,7 +90,12 @@ class Explanation:
         """What the summary says of it; None for NaN, which is no JSON."""
         names = ("found", "size", "confidence", "rho", "rho_at_equal_size")
         values = {name: getattr(self, name) for name in names}
-        return {name: value if value == value else None for name, value in values.items()}
+        return {name: value if value == value else None for name, value in values.items()} | {"empty": self.empty}
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing at all keeps the class: the model's answer to an empty image."""
+        return self.found and self.size == 0
 
 
 def solid_colors(classifier: Classifier, x: Tensor, n: int, seed: int) -> DrawnBackgrounds:
@@ -128,18 +135,20 @@ def measure(
     x, over_superpixels = task.x, method in OVER_SUPERPIXELS
     feature_mask = task.superpixels if over_superpixels else None
     step = 1 if over_superpixels else max(1, math.ceil(x[0, 0].numel() / STEPS))
-    found = sufficient_explanation(
-        masked_forward(classifier.model, column),
-        x,
-        attribution,
-        task.target,
-        scale.gamma,
-        feature_mask=feature_mask,
-        step=step,
-        allow_other_target=True,
-        to_confidence=scale.to_confidence,
-        batch_size=scale.batch_size,
-    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="the model gives the target")  # the table and the picture say it
+        found = sufficient_explanation(
+            masked_forward(classifier.model, column),
+            x,
+            attribution,
+            task.target,
+            scale.gamma,
+            feature_mask=feature_mask,
+            step=step,
+            allow_other_target=True,
+            to_confidence=scale.to_confidence,
+            batch_size=scale.batch_size,
+        )
     masks = torch.cat([found.mask[None], equal_size_masks(attribution, x, [EQUAL_SIZE])])
     judge = Judge(task.target, scale.to_confidence)
     kept, _ = planted_scores(classifier.model, x, masks, scale.backgrounds, judge, scale.batch_size)

@@ -29,6 +29,11 @@ SMALL_CHARACTERS_PER_INCH = 13
 LINE = 0.16  # of the small ones
 OUTLIERS = 2  # per cent of the pixels that may lie beyond a panel's scale, as in Captum's visualisation
 COLOURS = "RdBu_r"
+NOTE = (
+    "each panel has its own scale: ± the number in its corner; outlined: what alone keeps the class, "
+    f"its size and ρ; ρ at size {EQUAL_SIZE:g}"
+)
+EMPTY = "; empty: the network gives the class to an image of which nothing is there"
 
 METHOD_TITLES = {
     "occlusion": "Occlusion",
@@ -70,7 +75,9 @@ def save_figure(
     explanations : mapping
         (method, column) to the sufficient explanation; outlined, with its size and ρ, and ρ at equal size.
     """
-    figure, panels, below = _layout(title, len(methods), len(columns) + 1, photograph.shape[0] / photograph.shape[1])
+    note = NOTE + (EMPTY if any(one.empty for one in explanations.values()) else "")
+    aspect = photograph.shape[0] / photograph.shape[1]
+    figure, panels, below = _layout(title, note, len(methods), len(columns) + 1, aspect)
     for method, row in zip(methods, panels, strict=True):
         row[0].set_ylabel(METHOD_TITLES.get(method, method), fontsize=11)
         _draw_photograph(row[0], photograph, superpixels if method in OVER_SUPERPIXELS else None)
@@ -79,16 +86,18 @@ def save_figure(
             _draw_explanation(panel, explanations[method, column])
     for panel, name in zip(panels[0], ["photograph", *columns], strict=True):
         panel.set_title(column_title(name), fontsize=11)
-    _draw_scale(figure, below)
+    _draw_scale(figure, below, note)
     figure.savefig(path, dpi=130)
 
 
-def _layout(title: str, rows: int, columns: int, aspect: float) -> tuple[Figure, npt.NDArray[np.object_], Axes]:
+def _layout(
+    title: str, note: str, rows: int, columns: int, aspect: float
+) -> tuple[Figure, npt.NDArray[np.object_], Axes]:
     """A figure with panels of one size, room for every line of the title, and an axis for the scale below."""
     width = max(MARGIN + columns * (PANEL + GAP), NARROWEST)
     lines = textwrap.wrap(title, int(width * CHARACTERS_PER_INCH))
     above = 0.45 + 0.25 * len(lines)
-    below = BELOW + LINE * (len(_note_lines(width)) - 1)
+    below = BELOW + LINE * (len(_note_lines(note, width)) - 1)
     height = above + rows * (PANEL * aspect + GAP) + below
     figure = Figure(figsize=(width, height), facecolor="white")
     figure.text(0.5, 1 - 0.12 / height, "\n".join(lines), ha="center", va="top", fontsize=13)
@@ -101,20 +110,16 @@ def _layout(title: str, rows: int, columns: int, aspect: float) -> tuple[Figure,
     return figure, panels, figure.add_axes(((width - bar) / 2 / width, 0.32 / height, bar / width, 0.12 / height))
 
 
-def _draw_scale(figure: Figure, axis: Axes) -> None:
+def _draw_scale(figure: Figure, axis: Axes, note: str) -> None:
     bar = figure.colorbar(
         ScalarMappable(Normalize(-1, 1), COLOURS), cax=axis, orientation="horizontal", ticks=[-1, 0, 1]
     )
     bar.ax.set_xticklabels(["against the class", "0", "for the class"])
-    bar.ax.set_title("\n".join(_note_lines(figure.get_figwidth())), fontsize=9, color="0.3")
+    bar.ax.set_title("\n".join(_note_lines(note, figure.get_figwidth())), fontsize=9, color="0.3")
 
 
-def _note_lines(width: float) -> list[str]:
+def _note_lines(note: str, width: float) -> list[str]:
     """What is said above the scale, in lines that fit into so many inches."""
-    note = (
-        "each panel has its own scale: ± the number in its corner; outlined: what alone keeps the class, "
-        f"its size and ρ; ρ at size {EQUAL_SIZE:g}"
-    )
     return textwrap.wrap(note, int(width * SMALL_CHARACTERS_PER_INCH))
 
 
@@ -148,6 +153,8 @@ def _draw_explanation(panel: Axes, explanation: Explanation) -> None:
     if mask.any() and not mask.all():
         panel.contour(mask, levels=[0.5], colors="black", linewidths=0.9)
     alone = f"size {explanation.size:.2f}, ρ {explanation.rho:.2f}" if explanation.found else "not sufficient"
+    if explanation.empty:
+        alone = "empty"
     _note(panel, f"{alone}; at {EQUAL_SIZE:g}: {explanation.rho_at_equal_size:.2f}", 0.03, 0.97)
 
 

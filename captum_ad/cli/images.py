@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import importlib.util
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +13,10 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from captum_ad.cli.errors import InputError
+from captum_ad.pixels import deep, levels
 
 PHOTOGRAPHS = ("camera", "chelsea", "coffee")
 """Names of scikit-image's photographs that stand for a path."""
-
-DEPTHS = (8, 10, 12, 14, 16)
-"""Bits that scanners and cameras use of a pixel of 16."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,8 @@ def load_photographs(sources: Sequence[str]) -> list[Photograph]:
     Raises
     ------
     InputError
-        If a file is missing, no image, or truncated.
+        If a file is missing, no image, or truncated, or has grey levels whose range is unknown: floats
+        outside of 0 to 1, negative integers.
     """
     found = expanded(sources)
     loaded = []
@@ -135,27 +135,19 @@ def _load(source: str) -> tuple[Image.Image, str]:
         raise InputError(f"{source!r} is not an image that Pillow can read{hint}") from None
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
         raise InputError(f"cannot read the image {source!r} (truncated or damaged?): {error}") from None
-    if upright.mode.startswith("I") or upright.mode == "F":
-        return _deep(upright, source)
-    return upright.convert("RGB"), ""
+    return _deep(upright, source) if deep(upright) else (upright.convert("RGB"), "")
 
 
 def _deep(image: Image.Image, source: str) -> tuple[Image.Image, str]:
     """A grey image of more than 8 bits, brought to 8: Pillow's own conversion cuts off what is above 255."""
-    values = np.asarray(image).astype(np.float64)
-    low, high = float(values.min()), float(values.max())
-    if image.mode == "F" and low >= 0 and high <= 1:
-        top, meaning = 1.0, "0 to 1"
-    else:
-        depth = next((bits for bits in DEPTHS if high < 2**bits), None)
-        if depth is None or not low >= 0:
-            raise InputError(
-                f"{source!r} has values from {low:g} to {high:g}: expected 0 to 65535, or 0 to 1 for floats; bring "
-                "them to 8 or 16 bits first"
-            )
-        top, meaning = 2.0**depth - 1, f"{depth} bits"
-    grey = Image.fromarray(np.rint(values * (255 / top)).astype(np.uint8))
-    return grey.convert("RGB"), f"{source}: its grey values, up to {high:g}, are taken as {meaning}"
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        try:
+            grey = levels(image)
+        except ValueError as error:
+            raise InputError(f"{source!r} is a greyscale image of mode {image.mode!r}: {error}") from None
+    note = "; ".join(f"{source}: {one.message}" for one in said)
+    return Image.fromarray((255 * grey).round().astype(np.uint8)).convert("RGB"), note
 
 
 def _know_heif() -> None:

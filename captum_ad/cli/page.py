@@ -59,7 +59,7 @@ def page(summary: Mapping[str, Any], archives: Sequence[Mapping[str, Any]]) -> s
         photographs=[_photograph(one, archive) for one, archive in zip(entries, archives)],
         left_out=len(entries) - len(archives),
         table=table_rows(entries),
-        legend=legend(summary["gamma"], summary["backgrounds"], len(entries)),
+        legend=legend(entries, summary["gamma"], summary["backgrounds"]),
         notes=[note for note in (*summary["notes"], *(one["note"] for one in entries)) if note],
         transform=summary["transform"],
         explained=summary["explained"],

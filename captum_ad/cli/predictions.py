@@ -31,9 +31,9 @@ class Comparison:
     scale : Scale
         How explanations are measured.
     confidence : float
-        Probability of the target class.
-    predicted : int
-        The most probable class.
+        In the target: for a class its probability.
+    predicted : int or None
+        The most probable class; None where another target than a class is explained.
     results : dict
         (method, column) to an attribution.
     explanations : dict
@@ -44,7 +44,7 @@ class Comparison:
     task: Task
     scale: Scale
     confidence: float
-    predicted: int
+    predicted: int | None
     results: dict[tuple[str, str], Result] = field(default_factory=dict)
     explanations: dict[tuple[str, str], Explanation] = field(default_factory=dict)
 

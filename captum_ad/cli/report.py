@@ -41,11 +41,10 @@ def file_names(photographs: Sequence[Photograph]) -> list[str]:
 
 def described(classifier: Classifier, comparison: Comparison) -> str:
     """The network, the photograph, the explained class and its probability, in words."""
-    target = comparison.task.target
-    words = (
-        f"{classifier.title} on {comparison.photograph.name}: {classifier.class_name(target)} ({target}), confidence "
-        f"{comparison.confidence:.2f}"
-    )
+    target, where = comparison.task.index, f"{classifier.title} on {comparison.photograph.name}"
+    if target is None or comparison.predicted is None:
+        return f"{where}: {comparison.task.target}, confidence {comparison.confidence:.3g}"
+    words = f"{where}: {classifier.class_name(target)} ({target}), confidence {comparison.confidence:.2f}"
     if target != comparison.predicted:
         words += f"; predicted {classifier.class_name(comparison.predicted)} ({comparison.predicted})"
     return words
@@ -84,7 +83,7 @@ def arrays(classifier: Classifier, comparison: Comparison) -> dict[str, Any]:
     solid = [classifier.displayed(task.x, colours.batch(i, i + 1)[:, :, :1, :1])[0, 0] for i in range(colours.n)]
     found: dict[str, Any] = {
         "superpixels": task.superpixels[0, 0].cpu().numpy(),
-        "target": task.target,
+        "target": np.array(repr(task.target) if task.index is None else task.index),
         "photograph": _bytes(shown),
         "backgrounds": _bytes(np.stack(solid)),
     }
@@ -117,12 +116,16 @@ def entry(classifier: Classifier, comparison: Comparison) -> dict[str, Any]:
         "input_shape": list(task.x.shape[1:]),
         "figure": figure_name(photograph),
         "attributions": archive_name(photograph),
-        "target": {"index": task.target, "name": classifier.class_name(task.target)},
+        "target": _named(classifier, task.index, repr(task.target)),
         "confidence": comparison.confidence,
-        "predicted": {"index": comparison.predicted, "name": classifier.class_name(comparison.predicted)},
+        "predicted": None if comparison.predicted is None else _named(classifier, comparison.predicted),
         "superpixels": int(task.superpixels.max()) + 1,
         "methods": measured,
     }
+
+
+def _named(classifier: Classifier, index: int | None, otherwise: str = "") -> dict[str, Any]:
+    return {"index": index, "name": otherwise if index is None else classifier.class_name(index)}
 
 
 def summary_of(

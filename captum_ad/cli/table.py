@@ -29,17 +29,19 @@ def table_rows(entries: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     """
     mean = "mean " if len(entries) > 1 else ""
     names = ["size", "confidence", "ρ", f"ρ at size {EQUAL_SIZE:g}", "seconds"]
-    rows = [["method", "masking", *(mean + name for name in names), "not found"]]
+    rows = [["method", "masking", *(mean + name for name in names), "left out"]]
     for method, columns in entries[0]["methods"].items():
         for column in columns:
             measured = [entry["methods"][method][column] for entry in entries]
             ours = [one["explanation"] for one in measured]
-            found = [one for one in ours if one["found"]]
+            found = [one for one in ours if one["found"] and not one["empty"]]
             cells = [_mean([one[name] for one in found]) for name in ("size", "confidence", "rho")]
             cells.append(_mean([one["rho_at_equal_size"] for one in ours]))
             cells.append(f"{sum(one['seconds'] for one in measured) / len(measured):.1f}")
-            missing = len(ours) - len(found)
-            rows.append([method, column, *cells, f"{missing} of {len(ours)}" if missing else ""])
+            counts = {"not found": sum(not one["found"] for one in ours), "empty": sum(one["empty"] for one in ours)}
+            rows.append(
+                [method, column, *cells, ", ".join(f"{n} of {len(ours)} {what}" for what, n in counts.items() if n)]
+            )
     return rows if any(row[-1] for row in rows[1:]) else [row[:-1] for row in rows]
 
 
@@ -51,8 +53,10 @@ def results_table(entries: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join("  ".join(row).rstrip() for row in aligned)
 
 
-def legend(gamma: float, colours: int, photographs: int) -> list[str]:
+def legend(entries: Sequence[Mapping[str, Any]], gamma: float, colours: int) -> list[str]:
     """What the numbers of the table are, a line each."""
+    photographs = len(entries)
+    explanations = [one["explanation"] for e in entries for row in e["methods"].values() for one in row.values()]
     lines = [
         f"size: share of the image that alone keeps the class, at {gamma:g} of its confidence or more",
         "confidence: of the class, with that part alone",
@@ -60,6 +64,10 @@ def legend(gamma: float, colours: int, photographs: int) -> list[str]:
         f"ρ at size {EQUAL_SIZE:g}: of the best {EQUAL_SIZE:.0%} of each attribution; ρ grows with the size, "
         "so compare it at equal size",
     ]
+    if not all(one["found"] for one in explanations):
+        lines.append("not found: no part of the photograph alone keeps the class; it counts in ρ at equal size only")
+    if any(one["empty"] for one in explanations):
+        lines.append("empty: the model gives the class to an image of which nothing is there; likewise")
     if photographs > 1:
         lines.append(
             f"Means over {photographs} photographs; in brackets 95 % bootstrap intervals, which are too narrow for few."

@@ -1,8 +1,8 @@
-"""The AD engine: masks and Φ (`masks`, `positions`), the interpreter that carries them, the rules."""
+"""The AD engine: the definitions, the interpreter that carries masks, the rules of operations."""
 
 from captum_ad.engine import rules
 from captum_ad.engine.interpreter import Interpreter
 from captum_ad.engine.masks import FeatureMask
-from captum_ad.engine.registry import register_rule
+from captum_ad.engine.registry import register_rule, temporary_rules
 
-__all__ = ["FeatureMask", "Interpreter", "register_rule", "rules"]
+__all__ = ["FeatureMask", "Interpreter", "register_rule", "rules", "temporary_rules"]

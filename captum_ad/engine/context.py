@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import math
 import weakref
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NoReturn, TypeVar
+from collections.abc import Iterable, Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from captum_ad.engine.axes import Axes, mixes_samples
 from captum_ad.engine.border import fill_border_
-from captum_ad.engine.crop import SMALLEST, WORTHWHILE, Box, Part
+from captum_ad.engine.crop import Part
 from captum_ad.engine.dimensions import Call, axes_after, is_followed
 from captum_ad.engine.masks import FeatureMask
-from captum_ad.engine.origins import has_own_backward, module_path, tensors_of
-from captum_ad.engine.provenance import Provenance, UnknownOriginError
-from captum_ad.engine.registry import name_of
+from captum_ad.engine.memory import Memory
 from captum_ad.engine.select import zero_, zeroed
-from captum_ad.engine.tags import Storage, Tag, is_left_behind, not_left_behind, pointer_of, put_tag, tag_of, version_of
-from captum_ad.errors import UnsupportedOperationError
+from captum_ad.engine.tags import Tag, tag_of, version_of
 from captum_ad.rule import MaskRule
 
 _T = TypeVar("_T")
@@ -30,21 +26,17 @@ def _nothing() -> None:
     """Stands for no operation."""
 
 
-class Context:
+class Context(Memory):
     """The operands of the operation that is running, and their masks.
 
     Parameters
     ----------
-    model : nn.Module
-        The model that is run; its parameters and buffers are constants.
+    model, run, depth, constants
+        As of :class:`Memory`.
     rule : MaskRule
         The four knobs.
     tau : float
         The threshold τ.
-    run, depth : int
-        Number of the forward, and the call depth at which it began.
-    constants : iterable of Tensor
-        Arguments of the forward that hold no features.
     skip_dead : bool
         Do not compute what lies outside of a box that holds all that is active.
     """
@@ -59,22 +51,10 @@ class Context:
         constants: Iterable[Tensor],
         skip_dead: bool,
     ) -> None:
-        self.model = model
+        super().__init__(model, run, depth, constants)
         self.rule = rule
         self.tau = tau
-        self.provenance: Provenance | None = None
-        self._run = run
-        self._depth = depth
-        self._marked: list[weakref.ref[Tensor]] = []
-        self._constants = {id(t): t for t in not_left_behind(tensors_of(model))}
-        self._constants |= {id(t): t for t in constants}
-        self._gradients = torch.is_grad_enabled()
         self._skips = skip_dead and not self._gradients
-        self._operation: Callable[..., Any] | None = None
-        self._arguments: tuple[Sequence[Any], dict[str, Any]] = (), {}
-        self._operands: list[Tensor] = []
-        self._tags: list[tuple[Tensor, Tag]] = []  # of operands, as of before the operation
-        self._results: list[Tensor] = []
 
     # What a rule asks and says
 
@@ -103,49 +83,25 @@ class Context:
         axes = self.axes(x)
         return axes is not None and axes.has_no_place
 
-    def box(self, mask: FeatureMask | None, shape: Sequence[int]) -> Box | None:
-        """Outside of which nothing of a tensor need be computed; None if that is not worth the effort."""
-        if mask is None or not self._skips or math.prod(shape) < SMALLEST or torch.is_grad_enabled():
-            return None
-        return mask.box if mask.box is not None and mask.box.share(shape) <= WORTHWHILE else None
-
-    def part(self, x: Tensor, *, constants: bool = False) -> Part | None:
-        """The part of an operand that has to be computed with; None if that is all of it.
-
-        With `constants`, zeros of padding may lie outside, no dead positions: for operations that read zeros there.
-        """
-        tag = self._tag(x)
-        if tag is None:
-            return None
-        if tag.part is not None and tag.part.constants and not constants:
-            self.complete(x)
-        box = self.box(tag.mask, x.shape) if tag.part is None else None
-        return tag.part if box is None else Part(box, box.of(x))
-
-    def clean_part(self, x: Tensor, *, constants: bool = False) -> Part | None:
-        """As :meth:`part`, zero at deactivated positions."""
-        tag, part = self._tag(x), self.part(x, constants=constants)
-        if tag is None or part is None or tag.mask is None or self.is_clean(x):
-            return part
-        if tag.part is None:
-            return Part(part.box, zeroed(part.values, tag.mask.map(part.box.of)))
-        zero_(part.values, tag.mask.map(part.box.of))
-        tag.clean, tag.writes = True, tag.storage.writes
-        return part
-
-    def part_or_all(self, x: Tensor, *, clean: bool, constants: bool = False) -> Part:
-        """As :meth:`part` or, if `clean`, :meth:`clean_part`; all of `x` where that is what has to be computed with."""
-        part = (self.clean_part if clean else self.part)(x, constants=constants)
-        return part or Part(Box({}), self.deactivate(x) if clean else x)
+    def kept_result(self, shape: Sequence[int]) -> Tensor | None:
+        """The result of this operation for one sample of which nothing is masked, if that is known."""
+        return None
 
     def complete(self, *operands: Tensor) -> None:
         """Write into operands (all of them if none is named) what has been computed of them."""
         for x in operands or self._operands:
             tag = tag_of(x)
             if tag is not None and tag.part is not None:
-                x.zero_()
-                tag.part.box.of(x).copy_(tag.part.values)
+                tag.part.write_into(x)
                 tag.part, tag.storage.version = None, version_of(x)
+
+    def _complete_views(self, x: Tensor) -> None:
+        """Write what has been computed of an operand that is about to be written to, and of others in its memory."""
+        tag = tag_of(x)
+        if tag is not None and tag.storage.shared:
+            for reference in tag.storage.pending:
+                if (view := reference()) is not None:
+                    self.complete(view)
 
     def deactivate(self, x: Tensor) -> Tensor:
         """`x`, zero at its deactivated positions: a checkpoint (Definition 5).
@@ -155,8 +111,10 @@ class Context:
         """
         tag = self._tag(x)
         if tag is None or tag.mask is None:
+            self.complete(x)
             return x
         self._check_backward()
+        self.complete(x)
         if self.is_clean(x):
             return x
         if not self._is_ours(x, tag):
@@ -237,23 +195,12 @@ class Context:
             storage.writes += 1
             if old is None or not old.data or old.mask is not mask:
                 storage.mask_writes += 1
-        self._mark(out, Tag(self._run, True, mask, clean, storage, axes, part))
+        self._mark(out, Tag(self._run, True, mask, clean, storage, axes, part, (self._number, len(self._results))))
+        if part is not None:
+            storage.pending.append(weakref.ref(out))
         self._results.append(out)
         if self.provenance is not None:
             self.provenance.add(out)
-        return out
-
-    def emit_part(
-        self, x: Tensor, part: Part, mask: FeatureMask | None, *, clean: bool = False, in_place: bool = False
-    ) -> Tensor:
-        """Mark and return a result that is like `x`, of which a part has been computed; `x` itself, if in place."""
-        tag, held = self._tag(x), self.part(x)
-        if held is not None and held.values.data_ptr() == part.values.data_ptr():
-            return self.emit(x, mask, clean=clean, part=tag.part if tag else None)
-        out = x if in_place else torch.empty_like(x, dtype=part.values.dtype)
-        self.emit(out, mask, clean=clean, part=part)
-        if tag is not None and in_place and tag.storage.shared:
-            self.complete(x)  # others look at the same memory
         return out
 
     def constant(self, out: Tensor) -> Tensor:
@@ -264,14 +211,6 @@ class Context:
         self._mark(out, Tag(self._run, False, None, True, storage))
         return out
 
-    def refuse(self, why: str, kind: type[UnsupportedOperationError] = UnsupportedOperationError) -> NoReturn:
-        """Stop the forward: `why` completes "the operation … in module …"."""
-        raise kind(
-            f"{name_of(self._operation)}, called in {module_path(self.model)}, {why}: the feature mask would be lost, "
-            "and the answer silently wrong. Register a rule for it (help(captum_ad.register_rule) has an example), or "
-            "rewrite the module with operations that have one."
-        )
-
     def only(self, x: Tensor) -> None:
         """Refuse the operation if any other operand than `x` has a mask."""
         for operand in self._operands:
@@ -279,44 +218,6 @@ class Context:
                 self.refuse("has a rule for one masked operand, and was given several")
 
     # How it is known
-
-    def _check_backward(self) -> None:
-        """Refuse a checkpoint in code whose gradients are computed apart from what is done here."""
-        if self._gradients and has_own_backward(self._depth):
-            self.refuse(
-                "runs inside torch.utils.checkpoint or an autograd function, whose backward knows nothing of masks "
-                "(call it under torch.no_grad(), switch checkpointing off, or register a rule for the function)"
-            )
-
-    def _tag(self, x: Tensor) -> Tag | None:
-        tag = tag_of(x)
-        if tag is None:
-            if id(x) not in self._constants:
-                self._adopt(x)
-            return None
-        if tag.data and tag.run != self._run:
-            self.refuse("got a tensor of another masked forward that is under way")
-        return tag if tag.mask_writes == tag.storage.mask_writes else self._renewed(x, tag)
-
-    def _renewed(self, x: Tensor, tag: Tag) -> Tag:
-        """What is known of a tensor after its memory was written to through another one."""
-        self.refuse("got a tensor whose memory was given other features through another view of it")
-
-    def _adopt(self, x: Tensor) -> None:
-        """Take a tensor that was not seen before for a constant, if it is certain to be one."""
-        if is_left_behind(x):
-            self.refuse("got a tensor that an earlier forward computed from its features, and kept")
-        if self.provenance is None or self.provenance.is_of_features(x):
-            self.refuse(
-                f"got a tensor of shape {tuple(x.shape)} that comes from features, and that no operation seen here has "
-                "made (but a ScriptModule, an extension, numpy or nn.Parameter)",
-                UnsupportedOperationError if self.provenance else UnknownOriginError,
-            )
-        self._constants[id(x)] = x
-
-    def _check_version(self, x: Tensor, tag: Tag) -> None:
-        if version_of(x) != tag.storage.version:
-            self.refuse("got a tensor that was written to by code that could not be followed (compiled, or numpy)")
 
     def _axes_of(self, out: Tensor) -> Axes:
         """What the dimensions of a result are, by the operation and its operands."""
@@ -330,22 +231,3 @@ class Context:
         if not apart and mixes_samples(operands) and any(tag.mask is not None for _, tag in self._tags):
             self.refuse("mixes the samples of a batch (pass them one by one)")
         return axes_after(call, operands)
-
-    def _storage_of(self, out: Tensor) -> tuple[Storage, Tag | None]:
-        """The storage record of a result, shared with the operand or other result whose memory it is."""
-        old = tag_of(out)
-        if old is not None:
-            return old.storage, old
-        pointer = pointer_of(out)
-        for operand in (*self._operands, *self._results) if pointer else ():
-            tag = tag_of(operand)
-            if tag is not None and tag.storage.pointer == pointer:
-                tag.storage.shared = True
-                return tag.storage, None
-            if tag is None and pointer_of(operand) == pointer:
-                return Storage(pointer, external=True), None
-        return Storage(pointer), None
-
-    def _mark(self, x: Tensor, tag: Tag) -> None:
-        put_tag(x, tag)
-        self._marked.append(weakref.ref(x))

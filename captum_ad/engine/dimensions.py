@@ -25,12 +25,12 @@ from captum_ad.engine.axes import (
     joined,
     merged,
     permuted,
-    reshaped_axes,
     resized,
     role_of,
     without,
 )
 from captum_ad.engine.registry import forms, is_own, key_of_call
+from captum_ad.engine.reshapes import reshaped_axes
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def axes_after(call: Call, operands: Sequence[Axes]) -> Axes:
     if follow is None:
         if len(operands) == 1 and operands[0].shape == shape:
             return operands[0]
-        return windowed(operands[0], shape) if len(operands) == 1 and is_own(call.op) else elementwise(operands, shape)
+        return of_own(operands[0], shape) if len(operands) == 1 and is_own(call.op) else elementwise(operands, shape)
     found = follow(call)
     return found if found.shape == shape else unknown(shape, operands)
 
@@ -100,6 +100,17 @@ def elementwise(operands: Sequence[Axes], shape: tuple[int, ...]) -> Axes:
         for axes in operands
     )
     return merged(tuple(operands), shape) if operands and fits else unknown(shape, operands)
+
+
+def of_own(x: Axes, shape: tuple[int, ...]) -> Axes:
+    """The axes of what somebody's own operation gives, whose rule says nothing of them: samples and channels stay."""
+    if len(x.dims) == len(shape) or not shape or x.shape[:1] != shape[:1] or role_of(x.dims[0]) is not Role.SAMPLE:
+        return windowed(x, shape)
+    if any(d + len(x.dims) for d in x.samples):  # they are elsewhere, too
+        return unknown(shape, [x])
+    same = len(shape) > 1 and x.shape[1:2] == shape[1:2]
+    rest = [x.dims[1] if d == 1 and same else axis(Role.UNKNOWN, n) for d, n in enumerate(shape) if d]
+    return replace(x, dims=(x.dims[0], *rest), scores=False)
 
 
 def windowed(x: Axes, shape: tuple[int, ...], first: int = 0) -> Axes:

@@ -9,6 +9,7 @@ compiled code cannot slip a tensor past its mask.
 from __future__ import annotations
 
 import itertools
+import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from inspect import signature
@@ -17,18 +18,17 @@ from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map_only
 
 from captum_ad.engine.axes import Axes, Role, axis
-from captum_ad.engine.context import Context
-from captum_ad.engine.layout import overlaps_itself
+from captum_ad.engine.crop import Part, room_for
+from captum_ad.engine.kept import KeptRun, dead_boxes, described
 from captum_ad.engine.masks import FeatureMask
 from captum_ad.engine.origins import call_depth
-from captum_ad.engine.registry import TAKES_PARTS, OperationRule, is_in_place, name_of, rule_for
+from captum_ad.engine.registry import TAKES_PARTS, OperationRule, is_in_place, may_write, name_of, rule_for
 from captum_ad.engine.select import zeroed
-from captum_ad.engine.tags import Storage, Tag, pointer_of, put_tag, tag_of, take_tag, tensors_in, version_of
-from captum_ad.engine.views import views_of
+from captum_ad.engine.tags import Storage, Tag, pointer_of, tag_of, take_tag, tensors_in, version_of
+from captum_ad.engine.window_parts import WindowParts
 from captum_ad.errors import UnsupportedOperationError
 from captum_ad.rule import MaskRule
 
@@ -49,11 +49,12 @@ _METADATA = frozenset(
     ).split()
 }
 
+_SHOWN = (Tensor.__repr__, Tensor.__format__)
 
 _TORCH_SPELLING = {"axis": "dim", "keepdims": "keepdim"}  # of arguments that torch also takes by numpy's names
 
 
-class Interpreter(Context, TorchFunctionMode):
+class Interpreter(WindowParts):
     """One masked forward; rules know it as ``ad``.
 
     Parameters
@@ -68,6 +69,8 @@ class Interpreter(Context, TorchFunctionMode):
         Arguments of the forward that hold no features.
     skip_dead : bool
         Do not compute what lies outside of a box that holds all that is active.
+    kept : KeptRun, optional
+        A run without masks to write down, or one of the same sample to compute only what differs from it.
     """
 
     carries_masks = True
@@ -80,25 +83,31 @@ class Interpreter(Context, TorchFunctionMode):
         constants: Iterable[Tensor] = (),
         *,
         skip_dead: bool = True,
+        kept: KeptRun | None = None,
     ) -> None:
-        TorchFunctionMode.__init__(self)
-        Context.__init__(self, model, rule, tau, next(_RUNS), call_depth(), constants, skip_dead)
-
-    def follow(self, function: Callable[..., _T], *args: Any, **kwargs: Any) -> _T:
-        """Run a function with every operation in it intercepted: the rule of what is made of others that have one."""
-        with self:
-            return function(*args, **kwargs)
+        super().__init__(model, rule, tau, next(_RUNS), call_depth(), constants, skip_dead)
+        self._kept = kept
 
     # The two ends of a forward
 
     def start(self, x: Tensor, mask: FeatureMask | None) -> Tensor:
         """An input with its mask: the first checkpoint. The caller's tensor is not touched."""
-        start = x.view_as(x) if mask is None else zeroed(x, mask)
+        boxes = None
+        if mask is None:
+            start = x.view_as(x)
+        elif self._kept is None or not self._kept.finished or (boxes := dead_boxes(mask, x.shape)) is None:
+            start = zeroed(x, mask)
+        else:
+            start = room_for(x[:1], x.shape)
         storage = Storage(pointer_of(start))
         storage.shared = mask is None
         roles = [Role.SAMPLE, Role.CHANNEL] + [Role.POSITION] * (x.dim() - 2)
         axes = Axes(tuple(axis(role, size) for role, size in zip(roles, x.shape)))
-        self._mark(start, Tag(self._run, True, mask, True, storage, axes))
+        tag = Tag(self._run, True, mask, True, storage, axes)
+        if boxes is not None and mask is not None:
+            tag.part = Part(boxes, zeroed(boxes.of(x[:1]), mask.map(boxes.of)), x[:1])
+            storage.pending.append(weakref.ref(start))
+        self._mark(start, tag)
         return start
 
     def finish(self, out: Tensor) -> Tensor:
@@ -135,6 +144,12 @@ class Interpreter(Context, TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
+        outermost = self._operation is None and not self._aside
+        self._number += outermost
+        recording = self._kept if outermost and self._kept is not None and not self._kept.finished else None
+        called = described(func, args, kwargs) if recording is not None else ()
+        if recording is not None:
+            recording.before(func, args, kwargs)
         outer = self._operation, self._arguments, self._operands, self._tags, self._results  # of a rule that follows
         self._operation, self._arguments, self._results = func, (args, dict(kwargs)), []
         self._operands = tensors_in(*args, *kwargs.values()) if kwargs else tensors_in(*args)
@@ -148,40 +163,11 @@ class Interpreter(Context, TorchFunctionMode):
             for operand, tag in tags:
                 tag.storage.version = version_of(operand)
             self._operation, self._arguments, self._operands, self._tags, self._results = outer
+        if recording is not None:
+            recording.add(called, out, needed=rule_for(func, True) in TAKES_PARTS)
         if tags:
-            for view, x, index in views_of(func, args, kwargs, out):
-                if (tag := tag_of(view)) is not None and view is not x:
-                    tag.view_of = x, index
-            for operand, tag in tags:
-                if tag.view_of is not None:
-                    self._write_through(operand, tag, *tag.view_of)
+            self._look_through_views(func, args, kwargs, out, tags)
         return out
-
-    def _renewed(self, x: Tensor, tag: Tag) -> Tag:
-        """Of a part of a tensor that is known, by taking it again."""
-        if tag.view_of is None:
-            return super()._renewed(x, tag)
-        whole, index = tag.view_of
-        again = tag_of(self.follow(whole.__getitem__, index))
-        assert again is not None
-        again.view_of = tag.view_of
-        put_tag(x, again)
-        return again
-
-    def _write_through(self, view: Tensor, before: Tag, x: Tensor, index: Any) -> None:
-        """What was written to a view has been written to the tensor that it is a part of: ``x[index] = view``."""
-        after, of_x = tag_of(view), tag_of(x)
-        if after is None or after is before:
-            return
-        after.view_of, writes = before.view_of, after.storage.mask_writes
-        if of_x is None or not before.mask_writes == of_x.mask_writes == writes - 1 or overlaps_itself(x):
-            return
-        whole: Tag | None = of_x
-        while whole is not None and whole.mask_writes == before.mask_writes:
-            whole.mask_writes = writes  # until now they knew all that was written
-            whole = tag_of(whole.view_of[0]) if whole.view_of is not None else None
-        self.follow(x.__setitem__, index, view)
-        after.mask_writes = after.storage.mask_writes
 
     def _run_operation(
         self, func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], tags: Sequence[Tag]
@@ -190,10 +176,17 @@ class Interpreter(Context, TorchFunctionMode):
         if not tags:
             return self._tagged(func(*args, **kwargs), data=False)
         if func in _METADATA:
+            if func in _SHOWN:
+                self.complete()
             return func(*args, **kwargs)
         self._check_destinations(func, args, kwargs)
+        if may_write(func, args, kwargs) and self._operands:
+            self._complete_views(self._operands[0])
         masked = [tag.mask for tag in tags if tag.mask is not None]
         rule = rule_for(func, bool(masked))
+        if rule is None and any(tag.part is not None for tag in tags):
+            rule = rule_for(func, True)
+            rule = rule if rule in TAKES_PARTS else None
         if rule is None and getattr(func, "__name__", "") == "__get__":
             out = func(*args, **kwargs)
             if not isinstance(out, Tensor):
@@ -213,12 +206,21 @@ class Interpreter(Context, TorchFunctionMode):
         args, kwargs = self._deactivated(func, (args, kwargs)) if masked else (args, kwargs)
         return self._tagged(func(*args, **kwargs), data=True)
 
+    def kept_result(self, shape: Sequence[int]) -> Tensor | None:
+        """The result of this operation in the kept run, if that has gone the same way."""
+        if self._kept is None or self._operation is None:
+            return None
+        if any(tag.data and (tag.part is None or tag.part.outside is None) for _, tag in self._tags):
+            return None  # something else that comes from features, such as weights: all of it may differ
+        return self._kept.result(self._number, described(self._operation, *self._arguments), shape)
+
     def _check_destinations(self, func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         """Refuse to write features into memory of the model or of the caller, while nothing is written yet."""
         for x in tensors_in(args[:1] if is_in_place(func) else (), kwargs.get("out")):
             tag = tag_of(x)
             if tag is None or tag.storage.external:
                 self.refuse("writes features into a tensor of the model")
+            self._complete_views(x)
 
     def _has_statistics_only(self, kwargs: Mapping[str, Any]) -> bool:
         """Whether no operand of the operation that has a mask is a map, or is written to."""

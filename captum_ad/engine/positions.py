@@ -53,6 +53,50 @@ def _slides_onto(g: Geometry) -> Sequence[int]:
     return range(first, first + g.stride)
 
 
+class Slide(NamedTuple):
+    """Windows that slide over the last dimensions of a tensor; every setting per dimension."""
+
+    sizes: Sequence[int]  # of the output
+    kernel: Sequence[int]
+    steps: Sequence[int]
+    padding: Sequence[int]  # in front
+    gaps: Sequence[int]  # dilation
+
+    @classmethod
+    def over(
+        cls, inputs: Sequence[int], kernel: Sequence[int], steps: Sequence[int], padding: Sequence[int],
+        gaps: Sequence[int],
+    ) -> Slide:  # fmt: skip
+        """The windows that fit into an input of these sizes, padded alike on both sides."""
+        room = [n + 2 * pad - gap * (k - 1) - 1 for n, k, pad, gap in zip(inputs, kernel, padding, gaps)]
+        return cls([r // step + 1 for r, step in zip(room, steps)], kernel, steps, padding, gaps)
+
+    @property
+    def reach(self) -> list[int]:
+        """How far a window goes from its first position."""
+        return [gap * (k - 1) for k, gap in zip(self.kernel, self.gaps)]
+
+    @property
+    def reach_of_covered(self) -> list[int]:
+        """How far a window goes from any position that it covers."""
+        found = []
+        for k, step, pad, gap, most in zip(self.kernel, self.steps, self.padding, self.gaps, self.reach):
+            reads, covers = (of(Geometry(0, 0, k, step, pad, gap)) for of in (_slides_over, _slides_onto))
+            found.append(min(most, max(reads[-1] - covers[0], covers[-1] - reads[0])))
+        return found
+
+    @property
+    def is_by_position(self) -> bool:
+        """Whether each output position is computed from the input position of its own index alone."""
+        return all(k == step == 1 and pad == 0 for k, step, pad in zip(self.kernel, self.steps, self.padding))
+
+    def windows(self, x: Tensor) -> Windows:
+        """Which positions of `x` each output position is computed from."""
+        inputs = x.shape[-len(self.kernel) :]
+        lines = zip(inputs, self.sizes, self.kernel, self.steps, self.padding, self.gaps)
+        return sliding_windows((Geometry(*line) for line in lines), x.device)
+
+
 def transposed_windows(geometry: Iterable[Geometry], device: torch.device) -> Windows:
     """Windows of a transposed convolution; an output position covers the input(s) nearest to it."""
     return _windows(_receives_from, _receives_most_from, tuple(geometry), device)

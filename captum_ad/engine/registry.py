@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from types import MethodType
 from typing import Any, TypeVar, cast
@@ -75,6 +76,8 @@ def register_rule(*operations: str | type | Callable[..., Any], always: bool = F
 
     An autograd function stands for the calls of its ``apply``.
 
+    A rule stays for the rest of the process, or of a ``with temporary_rules():``.
+
     Examples
     --------
     An operation on each element by itself leaves the mask as it is:
@@ -131,6 +134,26 @@ def register_rule(*operations: str | type | Callable[..., Any], always: bool = F
     return decorate
 
 
+@contextmanager
+def temporary_rules() -> Iterator[None]:
+    """Context after which the rules are as before: what :func:`register_rule` adds or replaces inside is taken back.
+
+    Examples
+    --------
+    >>> from captum_ad import register_rule, temporary_rules
+    >>> with temporary_rules():
+    ...     rule = register_rule("relu")(lambda ad, op, x: ad.refuse("is not wanted here"))
+    """
+    rules, always = dict(_RULES), set(_ALWAYS)
+    try:
+        yield
+    finally:
+        _RULES.clear()
+        _RULES.update(rules)
+        _ALWAYS.clear()
+        _ALWAYS.update(always)
+
+
 TAKES_PARTS: set[OperationRule | None] = set()
 """Rules whose operands may have a part that is not written into them yet (:mod:`captum_ad.engine.crop`)."""
 
@@ -151,6 +174,11 @@ def has_rule(module: nn.Module) -> bool:
     """Whether a module's calls go to a rule for its type."""
     block = block_in(module)
     return block is not None and block.dispatch in _RULES
+
+
+def has_rule_for(kind: type) -> bool:
+    """Whether calls of a module type go to a rule."""
+    return block_of(kind).dispatch in _RULES
 
 
 def _key(operation: Any) -> Hashable:
@@ -197,6 +225,11 @@ def is_in_place(operation: Any) -> bool:
     if name.startswith("__"):
         return (name.startswith("__i") and name not in ("__invert__", "__int__", "__index__")) or name == "__setitem__"
     return name.endswith("_")
+
+
+def may_write(operation: Any, args: Sequence[Any], named: Mapping[str, Any]) -> bool:
+    """Whether a call may write into its first operand: by the operation's name, or as ``relu(x, inplace=True)``."""
+    return is_in_place(operation) or bool(named.get("inplace")) or any(arg is True for arg in args)
 
 
 @lru_cache(maxsize=1024)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterable
 from typing import Any
 
@@ -20,7 +21,7 @@ _LEFT_BEHIND: Any = WeakIdKeyDictionary()
 class Storage:
     """What tensors that share memory have in common."""
 
-    __slots__ = ("external", "mask_writes", "pointer", "shared", "version", "writes")
+    __slots__ = ("external", "mask_writes", "pending", "pointer", "shared", "version", "writes")
 
     def __init__(self, pointer: int, *, external: bool = False, shared: bool = False) -> None:
         self.pointer = pointer
@@ -28,6 +29,7 @@ class Storage:
         self.shared = shared or external  # by several tensors
         self.version: int | None = None  # torch's count of writes, as of the last operation seen
         self.writes = 0  # in-place operations so far
+        self.pending: list[weakref.ref[Tensor]] = []  # tensors that may have parts which are not written yet
         self.mask_writes = 0  # those of them that changed which positions are kept
 
 
@@ -38,6 +40,7 @@ class Tag:
         "axes",
         "clean",
         "data",
+        "made",
         "mask",
         "mask_writes",
         "part",
@@ -56,6 +59,7 @@ class Tag:
         storage: Storage,
         axes: Axes | None = None,
         part: Part | None = None,
+        made: tuple[int, int] = (-1, 0),
     ) -> None:
         self.run = run  # the forward that made it
         self.data = data
@@ -64,6 +68,7 @@ class Tag:
         self.storage = storage
         self.axes = axes  # None: of a constant
         self.part = part  # what has been computed of it, and not been written into it yet
+        self.made = made  # by which operation of the model, as which of its results
         self.writes = storage.writes
         self.mask_writes = storage.mask_writes
         self.view_of: tuple[Tensor, Any] | None = None  # the tensor that it is a part of, and the index of the part

@@ -8,8 +8,6 @@ from typing import Any
 
 from torch import Tensor
 
-from captum_ad.engine.layout import is_basic
-
 Index = tuple[Any, ...]
 
 
@@ -62,3 +60,19 @@ _INDICES: dict[str, Callable[..., Sequence[Index]]] = {
     "unbind": _unbind,
     **dict.fromkeys(("split", "split_with_sizes", "tensor_split", "chunk"), _pieces),
 }
+
+
+def is_basic(index: Any) -> bool:
+    """Whether indexing gives a view."""
+    parts = index if isinstance(index, tuple) else (index,)
+    return all(part is None or part is Ellipsis or isinstance(part, (int, slice)) for part in parts)
+
+
+def overlaps_itself(x: Tensor) -> bool:
+    """Whether two elements of a tensor may be the same memory."""
+    reach = 0
+    for stride, size in sorted((stride, size) for stride, size in zip(x.stride(), x.shape) if size > 1):
+        if stride <= reach:
+            return True
+        reach += stride * (size - 1)
+    return False

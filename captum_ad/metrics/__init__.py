@@ -19,20 +19,17 @@ from captum_ad.metrics.confidence import (
 )
 from captum_ad.metrics.controls import ObjectDrop, equal_area_control, object_drop
 from captum_ad.metrics.curve import Curve
-from captum_ad.metrics.explanation import (
-    PAPER_GAMMAS,
-    ConfidenceCurve,
-    SufficientExplanation,
-    sufficient_explanation,
-)
+from captum_ad.metrics.explanation import PAPER_GAMMAS, sufficient_explanation
 from captum_ad.metrics.insertion import deletion_curve, insertion_curve
 from captum_ad.metrics.localisation import energy_pointing_game, grid_pointing_game, pointing_game
 from captum_ad.metrics.missingness import MissingnessCurve, missingness_curve, present_masks
 from captum_ad.metrics.places import box_mask, cell_masks
+from captum_ad.metrics.planting import planted
 from captum_ad.metrics.plots import plot_explanation, plot_planted, plot_rho_over_gamma, plot_rho_over_size
 from captum_ad.metrics.recommendation import recommend_rule
 from captum_ad.metrics.recommendation_table import Recommendation
-from captum_ad.metrics.robustness import RhoCurve, Robustness, planted, rho_curve, rho_robustness
+from captum_ad.metrics.robustness import RhoCurve, Robustness, rho_curve, rho_robustness
+from captum_ad.metrics.scan import ConfidenceCurve, SufficientExplanation
 from captum_ad.metrics.statistics import significance, summarise
 from captum_ad.metrics.study import compare
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -11,7 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from captum_ad.scoring import Judge, ToConfidence, batch_of, one_input, scored
+from captum_ad.painted import MaskedForward
+from captum_ad.scoring import ToConfidence, asking, batch_of, one_input, plain, scored, whole_of
+from captum_ad.targets.base import Target
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,9 @@ class DrawnBackgrounds:
 class Backgrounds(Protocol):
     """Where backgrounds come from. Anything with this method will do."""
 
-    def draw(self, model: nn.Module, x: Tensor, target: int, *, batch_size: int | None = None) -> DrawnBackgrounds:
+    def draw(
+        self, model: nn.Module, x: Tensor, target: int | Target, *, batch_size: int | None = None
+    ) -> DrawnBackgrounds:
         """The backgrounds for an input, the same ones whenever they are drawn."""
 
 
@@ -82,7 +87,9 @@ class SolidColors:
         if not self.low < self.high:
             raise ValueError(f"low must be less than high, got {self.low} and {self.high}")
 
-    def draw(self, model: nn.Module, x: Tensor, target: int, *, batch_size: int | None = None) -> DrawnBackgrounds:
+    def draw(
+        self, model: nn.Module, x: Tensor, target: int | Target, *, batch_size: int | None = None
+    ) -> DrawnBackgrounds:
         """The colours as images of the shape, dtype and device of `x`.
 
         Parameters
@@ -101,6 +108,11 @@ class SolidColors:
         ValueError
             If `x` holds values outside of the valid pixels' range: it is normalised otherwise, and the
             colours would be none that the model knows.
+
+        Warns
+        -----
+        UserWarning
+            If the pixels take less than a fiftieth of the range, as 0 to 1 does of 0 to 255.
         """
         one_input(x)
         channels = x.shape[1]
@@ -112,6 +124,12 @@ class SolidColors:
             raise ValueError(
                 f"the input's pixels are {lowest:.3g} to {highest:.3g} once mean and std are undone, outside of "
                 f"{self.low:g} to {self.high:g}: give SolidColors the mean and std that the input was normalised with"
+            )
+        if lowest < highest and highest - lowest < 0.02 * (self.high - self.low):
+            warnings.warn(
+                f"the pixels are {lowest:.3g} to {highest:.3g} where {self.low:g} to {self.high:g} are possible: is "
+                "one in units of 0 to 1 and the other of 0 to 255? The colours would be none that the model knows",
+                stacklevel=2,
             )
         drawn = torch.from_numpy(np.random.default_rng(self.seed).random((self.n, channels)))
         values = (self.low + (self.high - self.low) * drawn).reshape(self.n, channels, *(1,) * (x.dim() - 2))
@@ -150,7 +168,9 @@ class OtherClassImages:
         if len(self.dataset) == 0:
             raise ValueError("the data set of OtherClassImages is empty")
 
-    def draw(self, model: nn.Module, x: Tensor, target: int, *, batch_size: int | None = None) -> DrawnBackgrounds:
+    def draw(
+        self, model: nn.Module, x: Tensor, target: int | Target, *, batch_size: int | None = None
+    ) -> DrawnBackgrounds:
         """Images whose label is not `target`, and that the model does not call that either.
 
         Parameters
@@ -159,8 +179,8 @@ class OtherClassImages:
             The plain model.
         x : Tensor
             The input, for its shape, dtype and device.
-        target : int
-            The class that no background may have.
+        target : int or Target
+            The class that no background may have; of another target, what the model must not see in one.
         batch_size : int, optional
             Candidates per forward.
 
@@ -175,7 +195,9 @@ class OtherClassImages:
             If none is left, or an image of the data set has another shape than `x`.
         """
         one_input(x)
-        size, judge = batch_of(batch_size, x.device), Judge(target, self.to_confidence)
+        size = batch_of(batch_size, x.device)
+        forward, judge = asking(plain(model), target, self.to_confidence)
+        whole_of(forward, x, judge)
         chosen: list[int] = []
         excluded = 0
         candidates = iter(np.random.default_rng(self.seed).permutation(len(self.dataset)).tolist())
@@ -183,7 +205,7 @@ class OtherClassImages:
             some = self._next_of_other_classes(candidates, target, min(size, self.n - len(chosen)))
             if not some:
                 break
-            judged = scored(partial(_run_on, model, _stacked(some, x)), len(some), judge, size)[1].tolist()
+            judged = scored(partial(_run_on, forward, _stacked(some, x)), len(some), judge, size)[1].tolist()
             excluded += sum(judged)
             chosen += [index for index, called in zip(some, judged) if not called]
         if not chosen:
@@ -196,11 +218,11 @@ class OtherClassImages:
     def _load(self, indices: Sequence[int], x: Tensor) -> Tensor:
         return _stacked({index: self._item(index)[0] for index in indices}, x)
 
-    def _next_of_other_classes(self, candidates: Iterator[int], target: int, count: int) -> dict[int, Any]:
+    def _next_of_other_classes(self, candidates: Iterator[int], target: int | Target, count: int) -> dict[int, Any]:
         found: dict[int, Any] = {}
         for index in candidates:
             image, label = self._item(index)
-            if int(label) != target:
+            if isinstance(target, Target) or int(label) != target:
                 found[index] = image
                 if len(found) == count:
                     break
@@ -213,8 +235,8 @@ class OtherClassImages:
         return item[0], item[1]
 
 
-def _run_on(model: nn.Module, inputs: Tensor, start: int, stop: int) -> Any:
-    return model(inputs[start:stop])
+def _run_on(forward: MaskedForward, inputs: Tensor, start: int, stop: int) -> Any:
+    return forward.outputs(inputs[start:stop])
 
 
 def _stacked(images: Mapping[int, Any], x: Tensor) -> Tensor:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from captum_ad.metrics.backgrounds import Backgrounds, DrawnBackgrounds
-from captum_ad.metrics.explanation import SufficientExplanation
+from captum_ad.metrics.inputs import Inputs, posed, with_arguments
 from captum_ad.metrics.robustness import explanation_mask, rho_robustness
+from captum_ad.metrics.scan import SufficientExplanation
 from captum_ad.painted import Baseline
-from captum_ad.scoring import Judge, ToConfidence, masked, one_input, scored
+from captum_ad.scoring import Asked, ToConfidence, asking, masked, scored, whole_of
 
 
-def explanation_size(x: Tensor, explanation: SufficientExplanation | Tensor) -> float:
+def explanation_size(x: Inputs, explanation: SufficientExplanation | Inputs) -> float:
     """Share of the positions that an explanation takes, 0 to 1. Smaller is better at equal robustness.
 
     Parameters
@@ -32,11 +35,12 @@ def explanation_size(x: Tensor, explanation: SufficientExplanation | Tensor) -> 
 
 def confidence_kept(
     forward: nn.Module,
-    x: Tensor,
-    explanation: SufficientExplanation | Tensor,
-    target: int,
+    x: Inputs,
+    explanation: SufficientExplanation | Inputs,
+    target: Asked = None,
     *,
     baseline: Baseline | None = None,
+    additional_forward_args: Any = None,
     to_confidence: ToConfidence = "softmax",
 ) -> float:
     """The target's confidence with the explanation alone, all else missing. Higher is better.
@@ -49,9 +53,9 @@ def confidence_kept(
         Shape (1, C, *spatial).
     explanation : SufficientExplanation or Tensor
         Or a mask, bool, shape (*spatial), True = in the explanation.
-    target : int
-        The class.
-    baseline, to_confidence
+    target : int or Target, optional
+        The class, or what else is explained; not if `forward` has one.
+    baseline, additional_forward_args, to_confidence
         As for :func:`sufficient_explanation`.
 
     Raises
@@ -59,16 +63,17 @@ def confidence_kept(
     ValueError, TypeError
         If a shape or value does not fit or the explanation was not found.
     """
-    return _alone_and_whole(forward, x, explanation, target, baseline, to_confidence)[0]
+    return _alone_and_whole(forward, x, explanation, target, baseline, additional_forward_args, to_confidence)[0]
 
 
 def confidence_drop_off(
     forward: nn.Module,
-    x: Tensor,
-    explanation: SufficientExplanation | Tensor,
-    target: int,
+    x: Inputs,
+    explanation: SufficientExplanation | Inputs,
+    target: Asked = None,
     *,
     baseline: Baseline | None = None,
+    additional_forward_args: Any = None,
     to_confidence: ToConfidence = "softmax",
 ) -> float:
     """The share of the original confidence that is lost when only the explanation is left. Lower is better.
@@ -77,7 +82,7 @@ def confidence_drop_off(
 
     Parameters
     ----------
-    forward, x, explanation, target, baseline, to_confidence
+    forward, x, explanation, target, baseline, additional_forward_args, to_confidence
         As for :func:`confidence_kept`.
 
     Raises
@@ -85,9 +90,9 @@ def confidence_drop_off(
     ValueError, TypeError
         As for :func:`confidence_kept`; also if the whole input's confidence is 0.
     """
-    alone, whole = _alone_and_whole(forward, x, explanation, target, baseline, to_confidence)
+    alone, whole = _alone_and_whole(forward, x, explanation, target, baseline, additional_forward_args, to_confidence)
     if whole <= 0:
-        raise ValueError(f"the confidence of class {target} is {whole:g} for the whole input: there is none to lose")
+        raise ValueError(f"the confidence in the target is {whole:g} for the whole input: there is none to lose")
     return max(0.0, whole - alone) / whole
 
 
@@ -95,9 +100,10 @@ def confidence_on_backgrounds(
     model: nn.Module,
     x: Tensor,
     explanation: SufficientExplanation | Tensor,
-    target: int,
+    target: Asked,
     backgrounds: Backgrounds | DrawnBackgrounds,
     *,
+    additional_forward_args: Any = None,
     to_confidence: ToConfidence = "softmax",
     batch_size: int | None = None,
 ) -> float:
@@ -105,7 +111,7 @@ def confidence_on_backgrounds(
 
     Parameters
     ----------
-    model, x, explanation, target, backgrounds, to_confidence, batch_size
+    model, x, explanation, target, backgrounds, additional_forward_args, to_confidence, batch_size
         As for :func:`rho_robustness`, which returns it too.
 
     Raises
@@ -113,20 +119,31 @@ def confidence_on_backgrounds(
     ValueError, TypeError
         As :func:`rho_robustness`.
     """
-    settings = {"to_confidence": to_confidence, "batch_size": batch_size}
-    return rho_robustness(model, x, explanation, target, backgrounds, **settings).confidence  # type: ignore[arg-type]
+    return rho_robustness(
+        model,
+        x,
+        explanation,
+        target,
+        backgrounds,
+        additional_forward_args=additional_forward_args,
+        to_confidence=to_confidence,
+        batch_size=batch_size,
+    ).confidence
 
 
 def _alone_and_whole(
     forward: nn.Module,
-    x: Tensor,
-    explanation: SufficientExplanation | Tensor,
-    target: int,
+    x: Inputs,
+    explanation: SufficientExplanation | Inputs,
+    target: Asked,
     baseline: Baseline | None,
+    additional_forward_args: Any,
     to_confidence: ToConfidence,
 ) -> tuple[float, float]:
-    one_input(x)
-    runner, mask = masked(forward, baseline), explanation_mask(explanation, x)
+    mask = explanation_mask(explanation, x)
+    asked, judge = asking(masked(with_arguments(forward, additional_forward_args), baseline), target, to_confidence)
+    runner, shown, *_ = posed(asked, x)
+    whole_of(runner, shown, judge)
     masks = torch.stack([mask, torch.ones_like(mask)])
-    confidence, _ = scored(lambda i, j: runner(x, mask=masks[i:j]), 2, Judge(target, to_confidence), 1)
+    confidence, _ = scored(lambda i, j: runner.outputs(shown, mask=masks[i:j]), 2, judge, 1)
     return float(confidence[0]), float(confidence[1])

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from captum_ad.metrics.places import Box, object_mask
 from captum_ad.painted import Baseline
-from captum_ad.scoring import Judge, ToConfidence, batch_of, masked, one_input, scored
+from captum_ad.scoring import Asked, ToConfidence, asking, batch_of, masked, one_input, scored, whole_of
 
 
 def equal_area_control(mask: Tensor, k: int = 1, *, seed: int = 0) -> Tensor:
@@ -94,7 +94,7 @@ def object_drop(
     forward: nn.Module,
     x: Tensor,
     inside: Tensor | Box,
-    target: int,
+    target: Asked = None,
     *,
     baseline: Baseline | None = None,
     controls: int = 4,
@@ -115,8 +115,8 @@ def object_drop(
         Shape (1, C, H, W).
     inside : Tensor or (left, top, right, bottom)
         The object: a mask, bool, shape (H, W), or a box in pixels, right and bottom exclusive.
-    target : int
-        The class.
+    target : int or Target, optional
+        The class, or what else is explained; not if `forward` has one.
     baseline : str, float, Tensor or callable, optional
         As for :func:`sufficient_explanation`.
     controls : int
@@ -147,15 +147,17 @@ def object_drop(
     if x.dim() != 4:
         raise ValueError(f"expected an image of shape (1, C, H, W), got {tuple(x.shape)}")
     checked_controls(controls)
-    runner, mask = masked(forward, baseline), object_mask(inside, x)
+    mask = object_mask(inside, x)
+    runner, judge = asking(masked(forward, baseline), target, to_confidence)
+    whole_of(runner, x, judge)
     places = _places(mask)
     hidden = torch.cat([torch.zeros_like(mask)[None], mask[None], _moved(mask, places, controls, seed)])
 
     def run(start: int, stop: int) -> Tensor:
-        output: Tensor = runner(x.expand(stop - start, *x.shape[1:]), mask=~hidden[start:stop])
+        output: Tensor = runner.outputs(x.expand(stop - start, *x.shape[1:]), mask=~hidden[start:stop])
         return output
 
-    confidence, _ = scored(run, len(hidden), Judge(target, to_confidence), batch_of(batch_size, x.device))
+    confidence, _ = scored(run, len(hidden), judge, batch_of(batch_size, x.device))
     whole, object_hidden, *_ = confidence.tolist()
     return ObjectDrop(whole, object_hidden, confidence[2:].double())
 

@@ -2,82 +2,34 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TypeGuard, overload
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, TypeGuard, overload
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from captum_ad.metrics.curve import Curve
-from captum_ad.metrics.ranking import Ranking, ranked
-from captum_ad.painted import Baseline, MaskedForward
-from captum_ad.scoring import Judge, ToConfidence, batch_of, masked, scored, share
+from captum_ad.metrics.inputs import Inputs, posed, with_arguments
+from captum_ad.metrics.ranking import ranked
+from captum_ad.metrics.scan import Scan, SufficientExplanation
+from captum_ad.painted import Baseline
+from captum_ad.scoring import Asked, ToConfidence, asking, batch_of, masked, share
 
 PAPER_GAMMAS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)
 """The confidence thresholds of the paper's experiments."""
 
 
-@dataclass(frozen=True)
-class ConfidenceCurve(Curve):
-    """The target's confidence over the share of the input that is present (in a deletion curve: removed).
-
-    Attributes
-    ----------
-    sizes, values : Tensor
-        As of a :class:`Curve`; the values are confidences.
-    class_kept : Tensor
-        Whether the target is the answer there, bool, shape (K,).
-    """
-
-    class_kept: Tensor
-
-
-@dataclass(frozen=True)
-class SufficientExplanation:
-    """A part of the input that alone keeps the class (arXiv 2510.01038, Definition 1 and Section 5).
-
-    Attributes
-    ----------
-    mask : Tensor
-        bool, shape (*spatial), True = in the explanation; nothing is where none was found.
-    size : float
-        Share of the positions, 0 to 1; NaN if not found.
-    confidence : float
-        Of the target with the explanation alone; NaN if not found.
-    found : bool
-        Whether any prefix of the ranking suffices.
-    gamma : float
-        The threshold: the confidence is at least that share of the original's.
-    target : int
-        The class.
-    original_confidence : float
-        Of the target for the whole input.
-    curve : ConfidenceCurve
-        What the scan measured.
-    """
-
-    mask: Tensor
-    size: float
-    confidence: float
-    found: bool
-    gamma: float
-    target: int
-    original_confidence: float
-    curve: ConfidenceCurve
-
-
 @overload
 def sufficient_explanation(
     forward: nn.Module,
-    x: Tensor,
-    attribution: Tensor,
-    target: int,
+    x: Inputs,
+    attribution: Inputs,
+    target: Asked = ...,
     gamma: float = ...,
     *,
     baseline: Baseline | None = ...,
-    feature_mask: Tensor | None = ...,
+    additional_forward_args: Any = ...,
+    feature_mask: Inputs | None = ...,
     step: int | None = ...,
     search: str = ...,
     minimise: bool = ...,
@@ -91,13 +43,14 @@ def sufficient_explanation(
 @overload
 def sufficient_explanation(
     forward: nn.Module,
-    x: Tensor,
-    attribution: Tensor,
-    target: int,
+    x: Inputs,
+    attribution: Inputs,
+    target: Asked,
     gamma: Sequence[float],
     *,
     baseline: Baseline | None = ...,
-    feature_mask: Tensor | None = ...,
+    additional_forward_args: Any = ...,
+    feature_mask: Inputs | None = ...,
     step: int | None = ...,
     search: str = ...,
     minimise: bool = ...,
@@ -110,13 +63,14 @@ def sufficient_explanation(
 
 def sufficient_explanation(
     forward: nn.Module,
-    x: Tensor,
-    attribution: Tensor,
-    target: int,
+    x: Inputs,
+    attribution: Inputs,
+    target: Asked = None,
     gamma: float | Sequence[float] = 0.9,
     *,
     baseline: Baseline | None = None,
-    feature_mask: Tensor | None = None,
+    additional_forward_args: Any = None,
+    feature_mask: Inputs | None = None,
     step: int | None = None,
     search: str = "scan",
     minimise: bool = False,
@@ -135,21 +89,23 @@ def sufficient_explanation(
     ----------
     forward : nn.Module
         An ADForward, or the plain model together with `baseline`; in eval mode.
-    x : Tensor
-        One input, shape (1, C, *spatial).
-    attribution : Tensor
+    x : Tensor or tuple of Tensor
+        One input, shape (1, C, *spatial), or (1, T), whose values are positions; or several inputs of one sample.
+    attribution : Tensor or tuple of Tensor
         Its attribution, shape of `x`, or with one channel, or without the batch dimension. Channels
-        are added up; ties are broken in row-major order.
-    target : int
-        The class.
+        are added up; ties are broken in row-major order, inputs in theirs.
+    target : int or Target, optional
+        The class, or whatever else of :mod:`captum_ad.targets`; not if `forward` has one.
     gamma : float or sequence of float
         Threshold γ in [0, 1]; the paper's are :data:`PAPER_GAMMAS`.
     baseline : str, float, Tensor or callable, optional
         What a plain model's missing features are painted with: ``"zero"``, ``"min"``, ``"max"``, ``"avg"``,
         ``"blur"``, ``"inpaint"`` or ``"linear"``, a value, a tensor, or a function of (x, mask).
-    feature_mask : Tensor, optional
+    additional_forward_args : Any
+        Passed to the model after the inputs, as in Captum.
+    feature_mask : Tensor or tuple of Tensor, optional
         Integer labels, shape (*spatial) or with leading dimensions of 1: the ranking's unit is then a
-        group, by its mean attribution, and not a position.
+        group, by its mean attribution, and not a position. Groups may span several inputs.
     step : int, optional
         Units that appear per step of the scan: 1 is exact to the unit. Default: one group, or one per
         cent of the positions.
@@ -160,8 +116,9 @@ def sufficient_explanation(
         Afterwards leave out steps, the lowest ranked first, as long as the rest suffices, until no
         single one can go (EXIC2 of Definition 1, in units of a step). The result is no prefix then.
     to_confidence : str or callable
-        From the model's output (N, classes) to confidences: ``"softmax"``, ``"sigmoid"``, ``"none"`` for a
-        model that ends in one, or a function.
+        What a class index means of the model's output (N, classes): ``"softmax"``, one of several classes;
+        ``"sigmoid"``, a label, kept while its probability is over a half; ``"none"``, for a model that ends in a
+        softmax; or a function.
     allow_other_target : bool
         Accept a target that is not the model's answer for `x`. It may never be found then.
     batch_size : int, optional
@@ -180,8 +137,14 @@ def sufficient_explanation(
         If a shape or value does not fit, the attribution holds NaN, or the model's answer for `x` is
         not `target`.
 
+    Warns
+    -----
+    UserWarning
+        If nothing at all suffices: the model gives the target without any part of the input.
+
     Examples
     --------
+    >>> import torch
     >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2)).eval()
     >>> _ = model[1].weight.data.copy_(torch.tensor([[0., 0, 0, 0], [3, 0, 0, 0]]))
     >>> x = torch.ones(1, 1, 2, 2)
@@ -192,9 +155,10 @@ def sufficient_explanation(
     gammas = _checked_gammas(gamma)
     if search not in ("scan", "bisection"):
         raise ValueError(f'search must be "scan" or "bisection", got {search!r}')
-    runner = masked(forward, baseline)
-    ranking = ranked(attribution, x, feature_mask=feature_mask, step=step)
-    scan = _Scan(runner, x, ranking, Judge(target, to_confidence), batch_of(batch_size, x.device))
+    asked, judge = asking(masked(with_arguments(forward, additional_forward_args), baseline), target, to_confidence)
+    runner, shown, values, labels, row = posed(asked, x, attribution, feature_mask)
+    ranking = ranked(values, shown, feature_mask=labels, step=step)
+    scan = Scan(runner, shown, ranking, judge, batch_of(batch_size, shown.device))
     if not allow_other_target:
         scan.refuse_other_target()
     if search == "scan":
@@ -204,114 +168,16 @@ def sufficient_explanation(
             scan.bisect(one)
     curve = scan.curve()
     explanations = tuple(scan.explanation(one, curve, minimise) for one in gammas)
+    if row is not None:
+        explanations = tuple(replace(one, mask=row.single(one.mask)) for one in explanations)
+    empty = [f"{one.gamma:g}" for one in explanations if one.empty]
+    if empty:
+        warnings.warn(
+            f"the model gives the target to an input of which nothing is there (γ = {', '.join(empty)}): the empty "
+            "explanation suffices, says nothing of the input, and is left out of means",
+            stacklevel=2,
+        )
     return explanations if _several(gamma) else explanations[0]
-
-
-class _Scan:
-    """The prefixes of one ranking, and what was measured of them."""
-
-    def __init__(self, forward: MaskedForward, x: Tensor, ranking: Ranking, judge: Judge, batch_size: int) -> None:
-        self.forward, self.x, self.ranking, self.judge, self.batch_size = forward, x, ranking, judge, batch_size
-        # A copy: some models write into their input.
-        confidence, kept = scored(lambda start, stop: forward(x.clone()), 1, judge, 1)
-        self.original = confidence[0]
-        if float(self.original) < 0:
-            raise ValueError(
-                f"the confidence of class {judge.target} is {float(self.original):.3g} for the whole input: a share of "
-                "a negative number is no threshold. Pass a to_confidence that makes probabilities of the outputs"
-            )
-        self.whole_kept = kept[0]
-        self.counts = torch.tensor([len(ranking)], device=x.device)
-        self.confidences, self.kept = confidence, kept  # of these counts: the whole input is the original
-
-    def refuse_other_target(self) -> None:
-        if not bool(self.whole_kept):
-            raise ValueError(
-                f"class {self.judge.target} is not the model's answer for this input (its confidence is "
-                f"{float(self.original):.3g}), so no part of it can keep it: explain the predicted class, or pass "
-                "allow_other_target=True"
-            )
-
-    def measure(self, counts: Sequence[int], progress: str | None = None) -> None:
-        """Run prefixes and remember the results, in order of their length."""
-        if not counts:
-            return
-        wanted = torch.tensor(counts, device=self.x.device)
-        confidence, kept = self._run(
-            lambda start, stop: self.ranking.prefixes(wanted[start:stop]), len(wanted), progress
-        )
-        order = torch.cat([self.counts, wanted]).argsort()
-        self.counts = torch.cat([self.counts, wanted])[order]
-        self.confidences = torch.cat([self.confidences, confidence])[order]
-        self.kept = torch.cat([self.kept, kept])[order]
-
-    def bisect(self, gamma: float) -> None:
-        """Narrow down where a threshold is passed, by a full batch of prefixes at a time."""
-        while True:
-            first = self._first(gamma)
-            high = int(self.counts[first]) if first is not None else len(self.ranking)
-            below = self.counts[self.counts < high]
-            low = int(below.max()) if len(below) else -1
-            if high - low < 2:
-                return
-            spaced = torch.linspace(low, high, self.batch_size + 2).round().long().unique()
-            self.measure([int(count) for count in spaced if low < count < high])
-
-    def curve(self) -> ConfidenceCurve:
-        return ConfidenceCurve(self.ranking.sizes[self.counts], self.confidences.double(), self.kept)
-
-    def explanation(self, gamma: float, curve: ConfidenceCurve, minimise: bool) -> SufficientExplanation:
-        first = self._first(gamma)
-        mask = torch.zeros_like(self.ranking.steps, dtype=torch.bool)
-        size = confidence = math.nan
-        if first is not None:
-            mask, confidence = self.ranking.prefixes(self.counts[first])[0], float(self.confidences[first])
-            if minimise:
-                mask, confidence = self._minimised(int(self.counts[first]), gamma, confidence)
-            size = float(mask.double().mean())
-        original = float(self.original)
-        return SufficientExplanation(
-            mask, size, confidence, first is not None, gamma, self.judge.target, original, curve
-        )
-
-    def _first(self, gamma: float) -> int | None:
-        """Index of the shortest sufficient prefix among those measured."""
-        found = self._suffices(self.confidences, self.kept, gamma).nonzero()
-        return int(found[0]) if len(found) else None
-
-    def _suffices(self, confidence: Tensor, kept: Tensor, gamma: float) -> Tensor:
-        return kept & (confidence >= gamma * self.original)
-
-    def _minimised(self, count: int, gamma: float, confidence: float) -> tuple[Tensor, float]:
-        """Leave out steps of a prefix one by one, as if each were tried alone, but a batch of trials per forward."""
-        steps = self.ranking.steps
-        inside = torch.arange(len(self.ranking), device=steps.device) < count
-        dropped_any = True
-        while dropped_any:
-            dropped_any = False
-            candidates, next_one = inside.nonzero().flatten().flip(0), 0
-            while next_one < len(candidates):
-                tried = candidates[next_one : next_one + self.batch_size]
-                variants = inside.repeat(len(tried), 1)
-                variants[torch.arange(len(tried)), tried] = False
-                scores = self._run(lambda start, stop: variants[start:stop][:, steps], len(tried))  # noqa: B023
-                able = self._suffices(*scores, gamma).nonzero()
-                if not len(able):
-                    next_one += len(tried)
-                    continue
-                chosen = int(able[0])
-                inside, confidence, dropped_any = variants[chosen], float(scores[0][chosen]), True
-                next_one += chosen + 1
-        return inside[steps], confidence
-
-    def _run(
-        self, masks: Callable[[int, int], Tensor], count: int, progress: str | None = None
-    ) -> tuple[Tensor, Tensor]:
-        def run(start: int, stop: int) -> Tensor:
-            output: Tensor = self.forward(self.x.expand(stop - start, *self.x.shape[1:]), mask=masks(start, stop))
-            return output
-
-        return scored(run, count, self.judge, self.batch_size, progress)
 
 
 def _checked_gammas(gamma: float | Sequence[float]) -> list[float]:

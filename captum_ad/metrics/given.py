@@ -6,19 +6,25 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
 
 from captum_ad.attributions import METHODS
 from captum_ad.errors import UnknownNameError
 from captum_ad.painted import MaskedForward
 from captum_ad.scoring import one_input
 
-Method = str | Callable[[MaskedForward, Tensor, int], Tensor]
+Method = str | Callable[[MaskedForward, Tensor, Any], Tensor]
 """A name of :data:`captum_ad.attributions.METHODS`, or a function of (forward, x, target)."""
 
 
-def named_images(images: Mapping[str, Tensor] | Sequence[Tensor] | Tensor) -> dict[str, Tensor]:
+def named_images(
+    images: Mapping[str, Tensor] | Sequence[Tensor] | Tensor, model: nn.Module | None = None
+) -> dict[str, Tensor]:
     """Inputs of shape (1, C, *spatial) by name; their numbers are the names of those without.
+
+    The batch dimension may be absent: the model's first convolution says how many dimensions there are. Without
+    one these are images.
 
     Raises
     ------
@@ -28,15 +34,39 @@ def named_images(images: Mapping[str, Tensor] | Sequence[Tensor] | Tensor) -> di
     named = dict(images) if isinstance(images, Mapping) else {str(i): image for i, image in enumerate(images)}
     if not named:
         raise ValueError("there are no images to compare on")
+    convolution = next((one for one in model.modules() if isinstance(one, _ConvNd)), None) if model else None
+    spatial_dims = 2 if convolution is None else len(convolution.kernel_size)
     shaped = {}
     for name, image in named.items():
         if not isinstance(image, Tensor):
             raise TypeError(f"image {name!r} is {type(image).__name__}, expected a tensor, the model's input")
         if str(name) in shaped:
             raise ValueError(f"two images are called {str(name)!r}, which files cannot tell apart: rename one of them")
-        shaped[str(name)] = image[None] if image.dim() == 3 else image
+        shaped[str(name)] = image[None] if image.dim() == spatial_dims + 1 else image
         one_input(shaped[str(name)])
     return shaped
+
+
+Given = Tensor | tuple[Any, ...]
+"""An input, or one in front of the model's other arguments."""
+
+
+def named_inputs(
+    images: Mapping[str, Given] | Sequence[Given] | Tensor, model: nn.Module
+) -> dict[str, tuple[Tensor, tuple[Any, ...]]]:
+    """Inputs as of :func:`named_images`, with the model's other arguments, which are none unless a tuple is given.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As by that; or if a tuple is empty.
+    """
+    given = dict(images) if isinstance(images, Mapping) else {str(i): image for i, image in enumerate(images)}
+    if any(isinstance(image, tuple) and not image for image in given.values()):
+        raise ValueError("an image is an empty tuple: give the input, then what the model takes besides")
+    first = {name: image[0] if isinstance(image, tuple) else image for name, image in given.items()}
+    others = {str(name): image[1:] if isinstance(image, tuple) else () for name, image in given.items()}
+    return {name: (x, others[name]) for name, x in named_images(first, model).items()}
 
 
 def checked_seed(seed: int) -> int:

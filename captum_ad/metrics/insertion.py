@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from captum_ad.metrics.explanation import ConfidenceCurve
-from captum_ad.metrics.ranking import Ranking, ranked
+from captum_ad.metrics.inputs import Inputs, posed, with_arguments
+from captum_ad.metrics.ranking import ranked
+from captum_ad.metrics.scan import ConfidenceCurve
 from captum_ad.painted import Baseline
-from captum_ad.scoring import Judge, ToConfidence, batch_of, masked, scored
+from captum_ad.scoring import Asked, ToConfidence, asking, batch_of, masked, scored, whole_of
 
 
 def insertion_curve(
     forward: nn.Module,
-    x: Tensor,
-    attribution: Tensor,
-    target: int,
+    x: Inputs,
+    attribution: Inputs,
+    target: Asked = None,
     *,
     baseline: Baseline | None = None,
-    feature_mask: Tensor | None = None,
+    additional_forward_args: Any = None,
+    feature_mask: Inputs | None = None,
     step: int | None = None,
     to_confidence: ToConfidence = "softmax",
     batch_size: int | None = None,
@@ -30,7 +32,8 @@ def insertion_curve(
 
     Parameters
     ----------
-    forward, x, attribution, target, baseline, feature_mask, step, to_confidence, batch_size, show_progress
+    forward, x, attribution, target, baseline, additional_forward_args, feature_mask, step, to_confidence, batch_size, \
+        show_progress
         As for :func:`sufficient_explanation`.
 
     Returns
@@ -43,18 +46,19 @@ def insertion_curve(
     ValueError, TypeError
         If a shape or value does not fit, or the attribution holds NaN.
     """
-    ranking = ranked(attribution, x, feature_mask=feature_mask, step=step)
-    return _curve(forward, x, ranking, ranking.prefixes, target, baseline, to_confidence, batch_size, show_progress)
+    question = (target, baseline, additional_forward_args, to_confidence, batch_size, show_progress)
+    return _curve(forward, x, attribution, feature_mask, step, False, *question)
 
 
 def deletion_curve(
     forward: nn.Module,
-    x: Tensor,
-    attribution: Tensor,
-    target: int,
+    x: Inputs,
+    attribution: Inputs,
+    target: Asked = None,
     *,
     baseline: Baseline | None = None,
-    feature_mask: Tensor | None = None,
+    additional_forward_args: Any = None,
+    feature_mask: Inputs | None = None,
     step: int | None = None,
     to_confidence: ToConfidence = "softmax",
     batch_size: int | None = None,
@@ -64,7 +68,8 @@ def deletion_curve(
 
     Parameters
     ----------
-    forward, x, attribution, target, baseline, feature_mask, step, to_confidence, batch_size, show_progress
+    forward, x, attribution, target, baseline, additional_forward_args, feature_mask, step, to_confidence, batch_size, \
+        show_progress
         As for :func:`sufficient_explanation`.
 
     Returns
@@ -77,32 +82,34 @@ def deletion_curve(
     ValueError, TypeError
         If a shape or value does not fit, or the attribution holds NaN.
     """
-    ranking = ranked(attribution, x, feature_mask=feature_mask, step=step)
-
-    def left(counts: Tensor) -> Tensor:
-        return ~ranking.prefixes(counts)
-
-    return _curve(forward, x, ranking, left, target, baseline, to_confidence, batch_size, show_progress)
+    question = (target, baseline, additional_forward_args, to_confidence, batch_size, show_progress)
+    return _curve(forward, x, attribution, feature_mask, step, True, *question)
 
 
 def _curve(
     forward: nn.Module,
-    x: Tensor,
-    ranking: Ranking,
-    masks: Callable[[Tensor], Tensor],
-    target: int,
+    x: Inputs,
+    attribution: Inputs,
+    feature_mask: Inputs | None,
+    step: int | None,
+    removes: bool,
+    target: Asked,
     baseline: Baseline | None,
+    additional_forward_args: Any,
     to_confidence: ToConfidence,
     batch_size: int | None,
     show_progress: bool,
 ) -> ConfidenceCurve:
-    runner = masked(forward, baseline)
-    counts = torch.arange(len(ranking) + 1, device=x.device)
+    asked, judge = asking(masked(with_arguments(forward, additional_forward_args), baseline), target, to_confidence)
+    runner, shown, values, labels, _ = posed(asked, x, attribution, feature_mask)
+    ranking = ranked(values, shown, feature_mask=labels, step=step)
+    whole_of(runner, shown, judge)
+    counts = torch.arange(len(ranking) + 1, device=shown.device)
 
-    def run(start: int, stop: int) -> Tensor:
-        output: Tensor = runner(x.expand(stop - start, *x.shape[1:]), mask=masks(counts[start:stop]))
-        return output
+    def run(start: int, stop: int) -> Any:
+        present = ranking.prefixes(counts[start:stop])
+        return runner.outputs(shown.expand(stop - start, *shown.shape[1:]), mask=~present if removes else present)
 
-    size, progress = batch_of(batch_size, x.device), "Confidence curve" if show_progress else None
-    confidence, kept = scored(run, len(counts), Judge(target, to_confidence), size, progress)
+    size, progress = batch_of(batch_size, shown.device), "Confidence curve" if show_progress else None
+    confidence, kept = scored(run, len(counts), judge, size, progress)
     return ConfidenceCurve(ranking.sizes, confidence.double(), kept)

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from captum_ad.metrics.curve import Curve
-from captum_ad.painted import Baseline
-from captum_ad.scoring import Judge, ToConfidence, batch_of, masked, one_input, scored, share
+from captum_ad.painted import Baseline, MaskedForward
+from captum_ad.scoring import ToConfidence, asking, batch_of, masked, one_input, scored, share, whole_of
 from captum_ad.segmentation import superpixels
+from captum_ad.targets.base import Target
 
 PATTERNS = ("patches", "centre", "superpixels")
 """What stays present: random squares, one square in the middle, or random superpixels."""
@@ -46,7 +47,7 @@ class MissingnessCurve(Curve):
 def missingness_curve(
     forward: nn.Module,
     images: Sequence[Tensor] | Tensor,
-    targets: Sequence[int] | Tensor,
+    targets: Sequence[int | Target] | Tensor,
     shares: Sequence[float] = (0.25, 0.5, 0.75, 1.0),
     pattern: str = "patches",
     *,
@@ -70,8 +71,8 @@ def missingness_curve(
         An ADForward, or the plain model together with `baseline`; in eval mode.
     images : Tensor or sequence of Tensor
         The model's inputs, shape (C, H, W) or (1, C, H, W) each.
-    targets : sequence of int
-        The class of each image.
+    targets : sequence of int or Target
+        The class of each image, or what else is looked at.
     shares : sequence of float
         Shares of the image that are present, 0 to 1; rounded to whole patches or positions.
     pattern : {"patches", "centre", "superpixels"}
@@ -121,11 +122,14 @@ def missingness_curve(
         one_input(x)
         masks = present_masks(x, wanted, pattern, patch=patch, segments=segments, seed=(seed, i))
 
-        def run(start: int, stop: int, x: Tensor = x, masks: Tensor = masks) -> Tensor:
-            output: Tensor = runner(x.expand(stop - start, *x.shape[1:]), mask=masks[start:stop])
+        asked, judge = asking(runner, targets[i], to_confidence)
+        whole_of(asked, x, judge)
+
+        def run(start: int, stop: int, x: Tensor = x, masks: Tensor = masks, asked: MaskedForward = asked) -> Tensor:
+            output: Tensor = asked.outputs(x.expand(stop - start, *x.shape[1:]), mask=masks[start:stop])
             return output
 
-        scores = scored(run, len(masks), Judge(targets[i], to_confidence), batch_of(batch_size, x.device))
+        scores = scored(run, len(masks), judge, batch_of(batch_size, x.device))
         confidence.append(scores[0])
         kept.append(scores[1])
     each_kept, each_confidence = torch.stack(kept), torch.stack(confidence)

@@ -144,6 +144,8 @@ def plot_explanation(
         x, y, rimmed = np.arange(-1, width + 1), np.arange(-1, height + 1), np.pad(explains, 1).astype(float)
         axis.contour(x, y, rimmed, levels=[0.5], colors=[OUTLINE]).set_clip_on(False)
         axis.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
+    else:
+        axis.text(0.5, 0.5, "nothing", transform=axis.transAxes, ha="center", va="center", color=OUTLINE)
     axis.axis("off")
     axis.set_title(title or "")
     _show(use_pyplot)
@@ -223,6 +225,8 @@ def _plot_rho(
     for masking in summary["masking"].unique():
         line = summary[summary["masking"] == masking].sort_values(level)
         label = f"{masking} (mean size {line['size_mean'].mean():.2f})" if thresholds else masking
+        if line["empty"].any():
+            label += f", {line['empty'].mean():.0%} empty"
         axis.errorbar(line[level], line["rho_mean"], yerr=line["rho_sem"], label=label, capsize=3, **styles[masking])
     axis.set_xlabel("confidence threshold γ" if thresholds else "size of the explanation (share of the pixels)")
     axis.set(ylabel="ρ-robustness (mean ± standard error)", ylim=(0, 1), title=f"{method}, {backgrounds}")

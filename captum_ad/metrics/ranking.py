@@ -79,12 +79,12 @@ def ranked(attribution: Tensor, x: Tensor, *, feature_mask: Tensor | None = None
     one_input(x)
     if step is not None and (isinstance(step, bool) or not isinstance(step, int) or step < 1):
         raise ValueError(f"step must be a positive integer, got {step!r}")
-    values = _of_positions(attribution, x)
+    values = values_of_positions(attribution, x)
     if feature_mask is None:
         unit_of_position, units = torch.arange(len(values), device=x.device), len(values)
         step = step or max(1, -(-units // SCAN_STEPS))
     else:
-        labels = _labels(feature_mask, x)
+        labels = labels_of_positions(feature_mask, x)
         unit_of_position, counts = torch.unique(labels, return_inverse=True, return_counts=True)[1:]
         units = len(counts)
         means = values.new_zeros(units).index_add_(0, unit_of_position, values) / counts
@@ -102,7 +102,7 @@ def ranked(attribution: Tensor, x: Tensor, *, feature_mask: Tensor | None = None
     return Ranking(steps.reshape(x.shape[2:]), sizes)
 
 
-def _of_positions(attribution: Tensor, x: Tensor) -> Tensor:
+def values_of_positions(attribution: Tensor, x: Tensor) -> Tensor:
     """The attribution summed over channels, float64, shape (positions)."""
     if not isinstance(attribution, Tensor):
         raise TypeError(f"the attribution must be a Tensor, got {type(attribution).__name__}")
@@ -119,7 +119,7 @@ def _of_positions(attribution: Tensor, x: Tensor) -> Tensor:
     return values
 
 
-def _labels(feature_mask: Tensor, x: Tensor) -> Tensor:
+def labels_of_positions(feature_mask: Tensor, x: Tensor) -> Tensor:
     """Integer labels, shape (positions)."""
     if not isinstance(feature_mask, Tensor):
         raise TypeError(f"the feature mask must be a Tensor, got {type(feature_mask).__name__}")

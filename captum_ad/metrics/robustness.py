@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from captum_ad.metrics.backgrounds import Backgrounds, DrawnBackgrounds
 from captum_ad.metrics.curve import Curve
-from captum_ad.metrics.explanation import SufficientExplanation
+from captum_ad.metrics.inputs import Inputs, row_of, with_arguments, with_channel
+from captum_ad.metrics.planting import planted_scores
 from captum_ad.metrics.ranking import ranked
-from captum_ad.scoring import Judge, ToConfidence, batch_of, in_eval_mode, one_input, scored, share
+from captum_ad.metrics.scan import SufficientExplanation
+from captum_ad.scoring import Asked, Judge, ToConfidence, asking, in_eval_mode, one_input, plain, share, whole_of
 
 EQUAL_SIZES = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 """The sizes at which a curve of ρ is measured, if no others are asked for."""
@@ -34,6 +37,8 @@ class Robustness:
         How many backgrounds.
     excluded : int
         Candidates left out because the model calls them the target without any explanation.
+    empty : bool
+        Whether nothing was planted, so that ρ is that of the backgrounds.
     """
 
     rho: float
@@ -41,6 +46,7 @@ class Robustness:
     class_kept: Tensor
     n: int
     excluded: int
+    empty: bool = False
 
 
 @dataclass(frozen=True)
@@ -66,9 +72,10 @@ def rho_robustness(
     model: nn.Module,
     x: Tensor,
     explanation: SufficientExplanation | Tensor,
-    target: int,
+    target: Asked,
     backgrounds: Backgrounds | DrawnBackgrounds,
     *,
+    additional_forward_args: Any = None,
     to_confidence: ToConfidence = "softmax",
     batch_size: int | None = None,
     show_progress: bool = False,
@@ -82,15 +89,18 @@ def rho_robustness(
     Parameters
     ----------
     model : nn.Module
-        The plain model, in eval mode.
+        The plain model, in eval mode; an ADForward runs as such.
     x : Tensor
-        The input that the explanation is of, shape (1, C, *spatial).
+        The input that the explanation is of, shape (1, C, *spatial) or (1, T). Others that the model takes stay as
+        they are: they are additional_forward_args.
     explanation : SufficientExplanation or Tensor
         Or a mask, bool, True = in the explanation, shape (*spatial) or with leading dimensions of 1.
-    target : int
-        The class.
+    target : int, Target or None
+        The class, or what else is explained; None if `model` is a forward with a target.
     backgrounds : Backgrounds or DrawnBackgrounds
         E.g. :class:`SolidColors`; or what its ``draw`` gave, to plant several on the same.
+    additional_forward_args : Any
+        Passed to the model after the input.
     to_confidence : str or callable
         As for :func:`sufficient_explanation`.
     batch_size : int, optional
@@ -119,22 +129,25 @@ def rho_robustness(
     >>> rho_robustness(model, x, mask, 1, SolidColors(n=20)).rho
     1.0
     """
+    in_eval_mode(model)
+    model, x = with_channel(with_arguments(model, additional_forward_args), x)
     mask = explanation_mask(explanation, x)
     drawn, judge = _prepared(model, x, target, backgrounds, to_confidence, batch_size)
     progress = "ρ-robustness" if show_progress else None
     kept, confidence = planted_scores(model, x, mask[None], drawn, judge, batch_size, progress)
     rho, mean = float(kept.double().mean()), float(confidence.double().mean())
-    return Robustness(rho, mean, kept[0], drawn.n, drawn.excluded)
+    return Robustness(rho, mean, kept[0], drawn.n, drawn.excluded, not bool(mask.any()))
 
 
 def rho_curve(
     model: nn.Module,
     x: Tensor,
     attribution: Tensor,
-    target: int,
+    target: Asked,
     backgrounds: Backgrounds | DrawnBackgrounds,
     sizes: Sequence[float] = EQUAL_SIZES,
     *,
+    additional_forward_args: Any = None,
     to_confidence: ToConfidence = "softmax",
     batch_size: int | None = None,
     show_progress: bool = False,
@@ -146,7 +159,7 @@ def rho_curve(
 
     Parameters
     ----------
-    model, x, target, backgrounds, to_confidence, batch_size, show_progress
+    model, x, target, backgrounds, additional_forward_args, to_confidence, batch_size, show_progress
         As for :func:`rho_robustness`.
     attribution : Tensor
         Of `x`; ranked as for :func:`sufficient_explanation`, to the position.
@@ -163,6 +176,8 @@ def rho_curve(
     ValueError, TypeError
         If a shape does not fit, a size is outside of 0 to 1, or no background is left.
     """
+    in_eval_mode(model)
+    model, x = with_channel(with_arguments(model, additional_forward_args), x)
     sizes = sorted({share(size, "a size") for size in sizes})
     masks = equal_size_masks(attribution, x, sizes)
     drawn, judge = _prepared(model, x, target, backgrounds, to_confidence, batch_size)
@@ -201,104 +216,39 @@ def equal_size_masks(attribution: Tensor, x: Tensor, sizes: Sequence[float]) -> 
     return ranking.prefixes(torch.tensor(counts, device=x.device))
 
 
-def planted(x: Tensor, mask: Tensor, backgrounds: Tensor) -> Tensor:
-    """An explanation's pixels on backgrounds.
-
-    Parameters
-    ----------
-    x : Tensor
-        The input that the explanation is of, shape (1, C, *spatial).
-    mask : Tensor
-        bool, True = in the explanation, shape (*spatial) or (n, 1, *spatial).
-    backgrounds : Tensor
-        Shape (n, C, *spatial).
-
-    Returns
-    -------
-    Tensor
-        Shape (n, C, *spatial).
-    """
-    return torch.where(mask, x, backgrounds)
-
-
-def planted_scores(
-    model: nn.Module,
-    x: Tensor,
-    masks: Tensor,
-    backgrounds: DrawnBackgrounds,
-    judge: Judge,
-    batch_size: int | None = None,
-    progress: str | None = None,
-) -> tuple[Tensor, Tensor]:
-    """Every explanation on every background, in full batches; composites live for one batch.
-
-    Parameters
-    ----------
-    model : nn.Module
-        The plain model.
-    x : Tensor
-        Shape (1, C, *spatial).
-    masks : Tensor
-        bool, shape (M, *spatial); equal ones are run once.
-    backgrounds : DrawnBackgrounds
-        n of them.
-    judge : Judge
-        Of the outputs.
-    batch_size : int, optional
-        Composites per forward.
-    progress : str, optional
-        Title of a progress bar.
-
-    Returns
-    -------
-    kept : Tensor
-        bool, shape (M, n).
-    confidence : Tensor
-        Shape (M, n).
-    """
-    distinct, which = torch.unique(masks, dim=0, return_inverse=True)
-    count, mask_of = len(distinct), torch.arange(len(distinct), device=x.device)
-
-    def run(start: int, stop: int) -> Tensor:
-        first = start // count
-        some = backgrounds.batch(first, (stop - 1) // count + 1)
-        pairs = torch.arange(start, stop, device=x.device)
-        mask = distinct[mask_of[pairs % count], None]
-        output: Tensor = model(planted(x, mask, some[pairs // count - first]))
-        return output
-
-    size = batch_of(batch_size, x.device)
-    confidence, kept = scored(run, count * backgrounds.n, judge, size, progress)
-    return kept.reshape(-1, count).T[which], confidence.reshape(-1, count).T[which]
-
-
 def _prepared(
     model: nn.Module,
     x: Tensor,
-    target: int,
+    target: Asked,
     backgrounds: Backgrounds | DrawnBackgrounds,
     to_confidence: ToConfidence,
     batch_size: int | None,
 ) -> tuple[DrawnBackgrounds, Judge]:
-    in_eval_mode(model)
     one_input(x)
+    forward, judge = asking(plain(model), target, to_confidence)
+    whole_of(forward, x, judge)
+    if not judge.decides:
+        raise ValueError("the model returns one number, and nobody says what keeps it: give one of captum_ad.targets")
     drawn = (
         backgrounds
         if isinstance(backgrounds, DrawnBackgrounds)
-        else backgrounds.draw(model, x, target, batch_size=batch_size)
+        else backgrounds.draw(forward.model, x, judge.target, batch_size=batch_size)
     )
     if drawn.n < 1:
         raise ValueError("there is no background to plant the explanation on")
-    return drawn, Judge(target, to_confidence)
+    return drawn, judge
 
 
-def explanation_mask(explanation: SufficientExplanation | Tensor, x: Tensor) -> Tensor:
-    """The explanation's mask, bool, shape (*spatial), on `x`'s device."""
-    one_input(x)
+def explanation_mask(explanation: SufficientExplanation | Inputs, x: Inputs) -> Tensor:
+    """The explanation's mask, bool, shape (*spatial), on `x`'s device; of several inputs, the row of theirs."""
+    row = row_of(x)
     if isinstance(explanation, SufficientExplanation):
         if not explanation.found:
             raise ValueError("no sufficient explanation was found, so there is nothing to plant: check .found first")
         explanation = explanation.mask
+    if row is not None:
+        return row.row(explanation).to(row.inputs[0].device)
+    assert isinstance(x, Tensor)
     spatial = tuple(x.shape[2:])
     if not isinstance(explanation, Tensor) or explanation.dtype != torch.bool:
         what = explanation.dtype if isinstance(explanation, Tensor) else type(explanation).__name__

@@ -7,7 +7,8 @@ Everything here reads `records`, a tidy table with one row per explanation and t
 - One at a chosen size, equal for all maskings, has NaN in ``gamma`` and exactly that number in ``size``.
 
 A masking is Activation-Deactivation if it is called ``"ad:PRESET"``, and a baseline if it is called
-anything else. Where ``found`` is False there is no explanation, and no value of that row counts.
+anything else. Where ``found`` is False there is no explanation, and no value of that row counts; nor where that at a
+threshold is empty (size 0): the model gives the class to nothing.
 """
 
 from __future__ import annotations
@@ -65,9 +66,9 @@ def summarise(records: pd.DataFrame) -> pd.DataFrame:
         - ``method``, ``masking``, ``backgrounds``: str.
         - ``gamma``: float, NaN for rows at an equal size; ``size_mean`` is their level.
         - ``n``: int, the number of images.
-        - ``found``: float, the share of the images that have an explanation.
+        - ``found``, ``empty``: float, the share of the images that have an explanation, and an empty one.
         - ``NAME_mean`` and ``NAME_sem`` for each NAME in :data:`VALUES`: float, over the images that
-          have an explanation. The standard error has ddof=1, and is NaN for a single image.
+          have an explanation that is not empty. The standard error has ddof=1, and is NaN for a single image.
 
     Raises
     ------
@@ -84,8 +85,8 @@ def summarise(records: pd.DataFrame) -> pd.DataFrame:
     ):
         method, masking, backgrounds, gamma, equal_size = cast("tuple[str, str, str, float, float]", key)
         row: dict[str, Any] = {"method": method, "masking": masking, "backgrounds": backgrounds, "gamma": gamma}
-        row |= {"n": len(group), "found": group["found"].mean()}
-        explained = group[group["found"]]
+        row |= {"n": len(group), "found": group["found"].mean(), "empty": group["empty"].mean()}
+        explained = group[group["found"] & ~group["empty"]]
         for name in VALUES:
             row[f"{name}_mean"] = explained[name].mean()
             row[f"{name}_sem"] = explained[name].sem()
@@ -166,7 +167,7 @@ def significance(
     for key, group in checked.groupby(["method", "backgrounds", *_LEVEL], sort=False, dropna=False):
         maskings = list(group["masking"].unique())
         baselines = [masking for masking in maskings if not is_ad(masking)]
-        explained = group.assign(value=group[value].where(group["found"]))
+        explained = group.assign(value=group[value].where(group["found"] & ~group["empty"]))
         paired = explained.pivot(index="image", columns="masking", values="value")
         best = _best(paired[baselines], higher_is_better)
         for ad in filter(is_ad, maskings):
@@ -212,6 +213,7 @@ def _checked(records: pd.DataFrame) -> pd.DataFrame:
             checked[name] = checked[name].astype(float)
         except (TypeError, ValueError) as error:
             raise ValueError(f"records: expected numbers or NaN in {name!r}: {error}; convert the column") from error
+    checked["empty"] = checked["found"] & checked["gamma"].notna() & (checked["size"] == 0)
     checked["equal_size"] = checked["size"].where(checked["gamma"].isna())
     _refuse(
         checked[checked[_LEVEL].isna().all(axis=1)],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,13 +17,17 @@ from captum_ad.attributions import OVER_SUPERPIXELS, Task, explain, seeded
 from captum_ad.extras import needed
 from captum_ad.metrics.backgrounds import Backgrounds, DrawnBackgrounds
 from captum_ad.metrics.digests import described, digest, fingerprint
-from captum_ad.metrics.explanation import PAPER_GAMMAS, SufficientExplanation, sufficient_explanation
-from captum_ad.metrics.given import Method, by_name, named_images, named_methods
-from captum_ad.metrics.records import read_records, write_records
-from captum_ad.metrics.robustness import equal_size_masks, planted_scores
+from captum_ad.metrics.explanation import PAPER_GAMMAS, sufficient_explanation
+from captum_ad.metrics.given import Given, Method, by_name, named_inputs, named_methods
+from captum_ad.metrics.inputs import with_arguments
+from captum_ad.metrics.planting import planted_scores
+from captum_ad.metrics.records import known_records, write_records
+from captum_ad.metrics.robustness import equal_size_masks
+from captum_ad.metrics.scan import SufficientExplanation
 from captum_ad.painted import MaskedForward, Masking, masked_forward
 from captum_ad.scoring import Judge, ToConfidence, batch_of, in_eval_mode, share
 from captum_ad.segmentation import superpixels
+from captum_ad.targets.base import Target, matrix, tensor_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,7 +41,7 @@ COLUMNS = (
 
 def compare(
     model: nn.Module,
-    images: Mapping[str, Tensor] | Sequence[Tensor] | Tensor,
+    images: Mapping[str, Given] | Sequence[Given] | Tensor,
     methods: Sequence[str] | Mapping[str, Method] = ("occlusion", "lime"),
     maskings: Sequence[str] | Mapping[str, Masking] = ("ad:no-growth-mean", "ad:paper", "zero", "min", "max", "avg"),
     gammas: Sequence[float] = PAPER_GAMMAS,
@@ -48,6 +52,7 @@ def compare(
     segments: int = 40,
     window: int = 32,
     step: int | None = None,
+    target: Target | None = None,
     to_confidence: ToConfidence = "softmax",
     seed: int = 0,
     batch_size: int | None = None,
@@ -65,7 +70,8 @@ def compare(
     model : nn.Module
         The plain model, in eval mode.
     images : mapping, sequence or Tensor
-        Inputs of shape (1, C, H, W) or (C, H, W), by name; without names they are "0", "1", …
+        Inputs of shape (1, C, *spatial) or (C, *spatial), by name; without names they are "0", "1", … A tuple is an
+        input and the model's other arguments, which stay as they are.
     methods : sequence of str, or mapping
         Of ``occlusion``, ``feature_ablation``, ``kernel_shap``, ``lime``, ``responsibility``, ``rise``; or
         names to functions of (forward, x, target) that return an attribution, ``forward`` being an ADForward or
@@ -88,6 +94,8 @@ def compare(
         Side of Occlusion's window; it moves by half of that.
     step : int, optional
         Positions per step of the scan; by default one per cent of them.
+    target : Target, optional
+        What is explained of every image, if not the class that the model gives to it.
     to_confidence : str or callable
         As for :func:`sufficient_explanation`.
     seed : int
@@ -106,10 +114,11 @@ def compare(
         One row per image, method, masking, backgrounds and threshold, or equal size, in that order:
 
         - ``image``, ``method``, ``masking``, ``backgrounds``: str, their names.
-        - ``target``: int, the class explained.
+        - ``target``: int, the class explained; or the target in words.
         - ``gamma``: float, the threshold; NaN in the rows of an equal size.
         - ``found``: bool, whether any part of the ranking suffices; if not, the next four are NaN.
-        - ``size``: float, share of the positions, 0 to 1.
+        - ``size``: float, share of the positions, 0 to 1; 0 at a threshold where the model gives the class to nothing,
+          which :func:`summarise` and :func:`significance` leave out.
         - ``confidence``: float, with the explanation alone, under its masking; NaN at an equal size.
         - ``rho``, ``confidence_planted``: float, ρ and the mean confidence on the backgrounds.
         - ``n_backgrounds``: int.
@@ -130,38 +139,43 @@ def compare(
         raise ValueError(
             'give one set of backgrounds at least, e.g. backgrounds={"K1": SolidColors(mean=mean, std=std)}'
         )
-    inputs = named_images(images)
+    inputs = named_inputs(images, model)
     functions = named_methods(methods)
     how: dict[str, Masking] = by_name(maskings, "masking")
-    forwards = {name: masked_forward(model, masking) for name, masking in how.items()}
+    for masking in how.values():
+        masked_forward(model, masking)  # is there such a one?
     thresholds = tuple(share(gamma, "gamma") for gamma in gammas)
     levels = tuple(share(size, "a size") for size in sizes)
-    study = _Study(model, thresholds, levels, backgrounds, step, to_confidence, batch_size)
-    settings = [described(value) for value in (study.gammas, study.sizes, backgrounds, step, to_confidence, seed)]
+    study = _Study(model, thresholds, levels, backgrounds, step, to_confidence, batch_size, target)
+    settings = [
+        described(value) for value in (study.gammas, study.sizes, backgrounds, step, target or to_confidence, seed)
+    ]
     run = digest(fingerprint(model), *settings, str((samples, segments, window)))
     texts = {("method", name): described(function) for name, function in functions.items()}  # now: they may count calls
     texts |= {("masking", name): described(masking) for name, masking in how.items()}
     destination = None if path is None else Path(path)
-    known = _known_records(destination, run)
+    known = known_records(destination, run, COLUMNS)
     rows_of_cell = len(backgrounds) * (len(study.gammas) + len(study.sizes))
     done = {} if known is None else dict(iter(known.groupby(list(_CELL), sort=False)))
     done = {key: rows for key, rows in done.items() if len(rows) == rows_of_cell}
     everything = list(done.values())
     result: list[pd.DataFrame] = []
-    with tqdm(total=len(inputs) * len(functions) * len(forwards), unit="attribution", disable=not show_progress) as bar:
-        for image, x in inputs.items():
+    with tqdm(total=len(inputs) * len(functions) * len(how), unit="attribution", disable=not show_progress) as bar:
+        for image, (x, more) in inputs.items():
+            bound = with_arguments(model, more or None)
+            of_image = replace(study, model=bound)
             prepared: _Image | None = None
             for method, function in functions.items():
-                for masking, forward in forwards.items():
-                    cell_input = digest(x, texts["method", method], texts["masking", masking])
+                for masking in how:
+                    cell_input = digest(x, *more, texts["method", method], texts["masking", masking])
                     bar.set_description(f"{image}: {method} {masking}")
                     rows = done.get((image, method, masking, cell_input))
                     if rows is None:
-                        prepared = prepared or study.prepared(x)
-                        task = (samples, segments, window, seed)
+                        prepared = prepared or of_image.prepared(x)
+                        task, forward = (samples, segments, window, seed), masked_forward(bound, how[masking])
                         start = time.perf_counter()
-                        attribution = _attributed(function, model, forward, how[masking], prepared, task, study)
-                        found = study.measured(prepared, forward, attribution, start)
+                        attribution = _attributed(function, forward, how[masking], prepared, task, of_image)
+                        found = of_image.measured(prepared, forward, attribution, start)
                         cell = {"image": image, "method": method, "masking": masking, "run": run, "input": cell_input}
                         rows = pandas.DataFrame([{**cell, **row} for row in found], columns=COLUMNS)
                         if destination is not None:
@@ -181,8 +195,13 @@ class _Image:
     """One input, ready to be explained."""
 
     x: Tensor
-    target: int
+    target: int | Target
     backgrounds: Mapping[str, DrawnBackgrounds]
+
+    @property
+    def named(self) -> int | str:
+        """The target as records have it."""
+        return self.target if isinstance(self.target, int) else repr(self.target)
 
 
 @dataclass(frozen=True)
@@ -196,15 +215,20 @@ class _Study:
     step: int | None
     to_confidence: ToConfidence
     batch_size: int | None
+    target: Target | None
 
     def prepared(self, x: Tensor) -> _Image:
-        with torch.no_grad():
-            target = int(self.model(x).argmax(1))
+        target = self.target or self._answer(x)
         drawn = {
             name: source.draw(self.model, x, target, batch_size=self.batch_size)
             for name, source in self.backgrounds.items()
         }
         return _Image(x, target, drawn)
+
+    def _answer(self, x: Tensor) -> int:
+        """The class that the model gives to an input; of one logit, the only one."""
+        with torch.no_grad():
+            return int(matrix(tensor_of(self.model(x)), "compare").argmax(1))
 
     def measured(
         self, image: _Image, forward: MaskedForward, attribution: Tensor, start: float
@@ -228,7 +252,12 @@ class _Study:
             judge = Judge(image.target, self.to_confidence)
             scores = planted_scores(self.model, image.x, masks, drawn, judge, self.batch_size)
             kept, confidence = (values.double().mean(1).tolist() for values in scores)
-            fixed = {"target": image.target, "backgrounds": name, "n_backgrounds": drawn.n, "seconds": seconds}
+            fixed = {
+                "target": image.target if isinstance(image.target, int) else repr(image.target),
+                "backgrounds": name,
+                "n_backgrounds": drawn.n,
+                "seconds": seconds,
+            }
             levels: list[SufficientExplanation | float] = [*explanations, *self.sizes]
             for i, level in enumerate(levels):
                 planted = {"rho": kept[i], "confidence_planted": confidence[i]}
@@ -251,7 +280,6 @@ def _alone(level: SufficientExplanation | float) -> dict[str, Any]:
 
 def _attributed(
     method: Method,
-    model: nn.Module,
     forward: MaskedForward,
     masking: Masking,
     image: _Image,
@@ -263,25 +291,10 @@ def _attributed(
     if not isinstance(method, str):
         with seeded(seed, x.device):
             return method(forward, x, image.target)
-    shown = x[0] if x.shape[1] == 3 else x[0].mean(0).expand(3, *x.shape[2:])
     used = method in OVER_SUPERPIXELS
-    labels = superpixels(shown, n_segments=segments) if used else torch.zeros(1, dtype=torch.int64)
+    labels = (
+        superpixels(x, n_segments=segments, spatial_dims=x.dim() - 2) if used else torch.zeros(1, dtype=torch.int64)
+    )
     batch = batch_of(study.batch_size, x.device)
     task = Task(x, image.target, labels.to(x.device), samples, batch, seed, window, study.to_confidence)
-    return explain(model, method, masking, task).attribution
-
-
-def _known_records(path: Path | None, run: str) -> pd.DataFrame | None:
-    """What the file holds already, if it is of these settings."""
-    if path is None:
-        return None
-    if not path.parent.is_dir():
-        raise ValueError(f"there is no directory {str(path.parent)!r} for the records: make it first")
-    known = read_records(path)
-    if known is None:
-        return None
-    if set(COLUMNS) - set(known.columns) or set(known["run"]) != {run}:
-        raise ValueError(
-            f"{str(path)!r} has records of other settings, backgrounds or weights: choose another file, or delete it"
-        )
-    return known
+    return explain(study.model, method, masking, task).attribution

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +22,7 @@ _CELLS = 4  # of a random mask, in each dimension
 
 
 def check_model(
-    model: nn.Module | ADForward, x: Tensor, *, masks: int = 3, seed: int = 0, verbose: bool = True
+    model: nn.Module | ADForward, x: Tensor | tuple[Any, ...], *, masks: int = 3, seed: int = 0, verbose: bool = True
 ) -> Report:
     """Check on random masks that Activation-Deactivation works on a network, and name the module at fault if not.
 
@@ -43,8 +45,9 @@ def check_model(
     model : nn.Module or ADForward
         The network; it is left as it was, in what its modules hold. A module is checked under ADForward's default
         rule; for another rule or τ, or to pick from its output, give an :class:`~captum_ad.ADForward`.
-    x : Tensor
-        A batch of its inputs, real ones if you have some: floating, shape (N, C, *spatial), without NaN and Inf.
+    x : Tensor or tuple
+        A batch of its inputs, real ones if you have some: floating, shape (N, C, *spatial), without NaN and Inf. Of a
+        tuple of all arguments each such input is masked in turn; the others stay as they are for the first sample.
     masks : int
         How many random masks, of patches, each larger than the one before. The one that keeps nothing comes on top.
     seed : int
@@ -95,7 +98,9 @@ def check_model(
     >>> report["every operation has a rule"].module
     '1'
     """
-    ad = model if isinstance(model, ADForward) else ADForward(model)
+    ad = (model if isinstance(model, ADForward) else ADForward(model)).with_target(None)
+    if isinstance(x, tuple):
+        return _each_input(ad, x, masks, seed, verbose)
     x = _batch(x)
     if isinstance(masks, bool) or not isinstance(masks, int) or masks < 1:
         raise ValueError(f"masks must be a positive number of masks, got {masks!r}")
@@ -106,6 +111,42 @@ def check_model(
     if verbose:
         print(report)
     return report
+
+
+def _each_input(ad: ADForward, inputs: tuple[Any, ...], masks: int, seed: int, verbose: bool) -> Report:
+    """The checks of each input that has positions."""
+    places = [i for i, x in enumerate(inputs) if isinstance(x, Tensor) and x.is_floating_point() and x.dim() > 2]
+    if not places:
+        raise ValueError("none of the inputs is floating and of shape (N, C, *spatial): there is nothing to mask")
+    reports = []
+    for place in places:
+        of_one = ad.around(_AtPlace(ad.model, inputs, place))
+        reports.append(check_model(of_one, inputs[place], masks=masks, seed=seed, verbose=False))
+    found = [
+        replace(check, name=f"{check.name}, input {place}" if len(places) > 1 else check.name)
+        for place, report in zip(places, reports)
+        for check in report.checks
+    ]
+    report = Report(type(ad.model).__name__, reports[0].setting, tuple(found))
+    if verbose:
+        print(report)
+    return report
+
+
+class _AtPlace(nn.Module):
+    """A model of several arguments as one of a single input; the others are those of the first sample."""
+
+    def __init__(self, model: nn.Module, arguments: tuple[Any, ...], place: int) -> None:
+        super().__init__()
+        self.model, self.arguments, self.place, self.training = model, arguments, place, model.training
+
+    def forward(self, x: Tensor) -> Any:
+        """The model's output."""
+        others = [
+            one[:1].expand(len(x), *one.shape[1:]) if isinstance(one, Tensor) and one.dim() else one
+            for one in self.arguments
+        ]
+        return self.model(*others[: self.place], x, *others[self.place + 1 :])
 
 
 def growing_masks(x: Tensor, count: int, seed: int) -> list[Tensor]:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from captum_ad.arguments import arrange
 from captum_ad.engine import FeatureMask
 from captum_ad.engine.axes import Axes
 from captum_ad.engine.origins import running_module
@@ -118,7 +119,8 @@ def watched(
         If it stops.
     """
     whole = ADForward(ad.model, ad.rule, tau=ad.tau, select=ad.select, skip_dead=False)
-    masks = whole._masks((x,), torch.ones_like(x, dtype=torch.bool) if mask is None else mask)
+    given = arrange((x,), torch.ones_like(x, dtype=torch.bool) if mask is None else mask, {})
+    masks = whole._masks(given)
     engines: list[Watch] = []
 
     def engine(*args: Any, **kwargs: Any) -> Watch:
@@ -126,7 +128,8 @@ def watched(
         return engines[0]
 
     try:
-        return whole._run(engine, (x,), masks, {}, always=True)
+        output: Tensor = whole._run(engine, given, masks, always=True)
+        return output
     except Exception as error:
         stopped = engines[0].stopped if engines else None
         raise Broken(error, *(stopped or (None, ""))) from error

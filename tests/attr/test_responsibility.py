@@ -47,7 +47,7 @@ def test_no_passing_combination_gives_zero_and_says_so():
 def test_another_target_may_be_had_by_a_part():
     """The whole is class 0; quadrant A alone is class 1."""
     model = Quadrants(lambda q: q[:, 0] & ~q[:, 1] & ~q[:, 2] & ~q[:, 3])
-    with pytest.raises(ValueError, match=r"class 1 is not the network's answer.*allow_other_target"):
+    with pytest.raises(ValueError, match=r"Class\(1\) is not the network's answer.*allow_other_target"):
         CausalResponsibility(model).attribute(bright(), target=1, **BY_QUADRANT)
     found = CausalResponsibility(model).attribute(bright(), target=1, allow_other_target=True, **BY_QUADRANT)
     assert of_quadrants(found) == [1, 0, 0, 0]
@@ -241,12 +241,28 @@ def test_gamma_asks_for_confidence():
     assert of_quadrants(sure) == [1 / 2, 1 / 2, 0, 0]
 
 
+def test_waveforms_and_integers():
+    class Loud(nn.Module):
+        """Class 1 by the first quarter of a series."""
+
+        def forward(self, x):
+            return torch.stack([torch.full((len(x),), 0.5), x[:, :8].mean(1)], 1)
+
+    for forward in (Loud().eval(), ADForward(Loud().eval())):
+        found = CausalResponsibility(forward).attribute(torch.ones(1, 32), target=1, min_region=8, seed=1)
+        assert found.shape == (1, 32)
+        assert found[0, :8].mean() > 2 * found[0, 8:].mean()
+    whole = CausalResponsibility(Quadrants(NEEDS["A"][0])).attribute(bright(), target=1, **BY_QUADRANT)
+    integers = CausalResponsibility(Quadrants(NEEDS["A"][0])).attribute(bright().byte(), target=1, **BY_QUADRANT)
+    assert torch.equal(integers, whole)
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"inputs": torch.ones(1, 4)}, "spatial dimensions"),
-        ({"inputs": torch.ones(1, 1, 8, 8, dtype=torch.int64)}, "floating-point"),
-        ({"inputs": (bright(), bright())}, "one input tensor"),
+        ({"inputs": torch.ones(4)}, r"\(N, C, \*spatial\) or \(N, T\)"),
+        ({"inputs": torch.ones(1, 1, 8, 8, dtype=torch.bool)}, "tensor of numbers"),
+        ({"inputs": (bright(), bright())}, "others as additional_forward_args"),
         ({"min_region": 64}, "no more than min_region=64"),
         ({"min_region": 0}, "min_region must be"),
         ({"max_forwards": 14}, "15 at least"),

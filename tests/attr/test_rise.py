@@ -62,9 +62,9 @@ def test_an_adforward_gets_hard_masks():
     seen = []
 
     class Watched(ADForward):
-        def forward(self, *inputs, mask=None, **kwargs):
+        def outputs(self, *inputs, mask=None, **kwargs):
             seen.append(mask[0])
-            return super().forward(*inputs, mask=mask, **kwargs)
+            return super().outputs(*inputs, mask=mask, **kwargs)
 
     ad = Watched(model)
     found = Rise(ad).attribute(x, target=0, n_samples=12, grid=3, perturbations_per_eval=5)
@@ -136,7 +136,8 @@ def test_one_and_three_dimensions(shape):
         ({"n_samples": 0}, "n_samples"),
         ({"target": 9}, "out of range"),
         ({"target": None}, "target must be"),
-        ({"inputs": torch.ones(2, 3)}, "spatial dimensions"),
+        ({"inputs": torch.ones(3)}, r"\(N, C, \*spatial\) or \(N, T\)"),
+        ({"baselines": (0, 0)}, "2 baselines for 1"),
     ],
 )
 def test_bad_input(given, message):
@@ -150,3 +151,28 @@ def test_soft_masks_cannot_be_deactivated():
         Rise(ADForward(network())).attribute(torch.rand(1, 2, 10, 9), target=0, soft=True)
     with pytest.raises(ValueError, match="leave them out"):
         Rise(ADForward(network())).attribute(torch.rand(1, 2, 10, 9), 0.0, target=0)
+
+
+@pytest.mark.parametrize("kind", ["paint", "ad"])
+def test_several_inputs_are_masked_together(kind):
+    """By the definition, from the masks that the network has seen: ones where kept, as it gets ones."""
+
+    class Seen(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.seen = []
+
+        def forward(self, image, wave):
+            self.seen.append((image[:, 0].clone(), wave.clone()))
+            return (image.mean((1, 2, 3)) * wave[:, :4].mean(1))[:, None]
+
+    model = Seen().eval()
+    inputs, forward = (torch.ones(1, 3, 8, 8), torch.ones(1, 12)), ADForward(model) if kind == "ad" else model
+    settings = {"n_samples": 7, "grid": 4, "perturbations_per_eval": 3, "soft": False}
+    image, wave = Rise(forward).attribute(inputs, **settings)
+    assert (image.shape, wave.shape) == ((1, 3, 8, 8), (1, 12))
+    if kind == "paint":
+        of_image, of_wave = (torch.cat(each) for each in zip(*model.seen))
+        outputs = of_image.mean((1, 2)) * of_wave[:, :4].mean(1)
+        for found, masks in ((image[0, 0], of_image), (wave[0], of_wave)):
+            torch.testing.assert_close(found, torch.tensordot(outputs, masks, 1) / (7 * 0.5))

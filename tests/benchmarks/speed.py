@@ -4,8 +4,8 @@
 
 Plain and AD forwards alternate in one process; a figure is the median of the ratios of the pairs. Random
 weights, inference mode. ``--tasks`` measures whole tasks (Occlusion, FeatureAblation, KernelShap, the scan for a
-sufficient explanation), on AD and with baseline 0; ``--memory`` the growth of the peak memory of a process of its own
-for each forward; ``--overhead`` what there is beside forwards.
+sufficient explanation), on AD and with baseline 0, and in brackets the same ratio of multiply-adds; ``--memory`` the
+growth of the peak memory of a process of its own for each forward; ``--overhead`` what there is beside forwards.
 """
 
 import argparse
@@ -24,6 +24,7 @@ import torch
 import torchvision
 from captum.attr import FeatureAblation, KernelShap, Occlusion
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from captum_ad import PRESETS, ADForward
@@ -36,7 +37,7 @@ NETWORKS = (
 ).split()
 SIZE = 224
 GAMMAS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)
-TASKS = ("Occlusion", "FeatureAblation", "KernelShap", "scan at six γ")
+TASKS = ("Occlusion", "FeatureAblation 49", "FeatureAblation 196", "KernelShap", "scan at six γ")
 
 
 def network(name: str) -> nn.Module:
@@ -105,15 +106,15 @@ def tasks(options: argparse.Namespace) -> list[dict[str, Any]]:
     rows = []
     for name in options.networks:
         model, x = network(name), torch.rand(1, 3, SIZE, SIZE)
-        target, row_of = int(model(x).argmax()), torch.arange(SIZE) // (SIZE // 7)
-        segments = (row_of[:, None] * 7 + row_of)[None, None]
+        target = int(model(x).argmax())
         given = {"inputs": x, "target": target, "perturbations_per_eval": options.batch}
-        windows = {"sliding_window_shapes": (3, 28, 28), "strides": (3, 14, 14)}  # 225 of them
+        windows = {"sliding_window_shapes": (3, 32, 32), "strides": (3, 16, 16)}  # 169 of them
         scanned = {"target": target, "gamma": GAMMAS, "step": SIZE * SIZE // 50}  # in batches of its own choice
         calls: dict[str, Callable[[Any], Any]] = {
             "Occlusion": partial(_attributed, Occlusion, **given, **windows),
-            "FeatureAblation": partial(_attributed, FeatureAblation, **given, feature_mask=segments),
-            "KernelShap": partial(_attributed, KernelShap, **given, feature_mask=segments, n_samples=200),
+            "FeatureAblation 49": partial(_attributed, FeatureAblation, **given, feature_mask=cells(7)),
+            "FeatureAblation 196": partial(_attributed, FeatureAblation, **given, feature_mask=cells(14)),
+            "KernelShap": partial(_attributed, KernelShap, **given, feature_mask=cells(7), n_samples=200),
             "scan at six γ": partial(sufficient_explanation, x=x, attribution=blob(), **scanned),
         }
         for task in options.tasks or TASKS:
@@ -123,10 +124,26 @@ def tasks(options: argparse.Namespace) -> list[dict[str, Any]]:
             for rule in options.rules:
                 ad = ADForward(model, rule)
                 row[rule] = ratio(partial(run, painted), partial(run, ad), options)
-                row[rule] *= inputs(model, partial(run, painted)) / inputs(model, partial(run, ad))
+                forwards_of = inputs(model, partial(run, painted)) / inputs(model, partial(run, ad))
+                row[rule] *= forwards_of
+                row[f"{rule}, multiply-adds"] = forwards_of * adds(partial(run, ad)) / adds(partial(run, painted))
             rows.append(row)
-            print(f"{name:20}{task:16}" + "".join(f"{row[rule]:16.2f}" for rule in options.rules), flush=True)
+            line = [f"{row[rule]:7.2f} ({row[f'{rule}, multiply-adds']:4.2f})" for rule in options.rules]
+            print(f"{name:20}{task:20}" + "".join(f"{one:>16}" for one in line), flush=True)
     return rows
+
+
+def cells(side: int) -> Tensor:
+    """A grid of so many cells on each side, as a feature mask."""
+    line = torch.arange(SIZE) // (SIZE // side)
+    return (line[:, None] * side + line)[None, None]
+
+
+def adds(run: Callable[[], Any]) -> int:
+    """The multiply-adds of a task: the ratio of two is what seconds would be if nothing else took time."""
+    with FlopCounterMode(display=False) as counter:
+        run()
+    return counter.get_total_flops()
 
 
 def blob() -> Tensor:
@@ -252,7 +269,10 @@ def main() -> None:
         f"AD / {'compiled' if options.compile else 'plain'}, batch {options.batch}, {options.threads} thread(s), "
         f"{options.device}, {options.dtype}, torch {torch.__version__}"
     )
-    print(" " * (36 if what is not forwards else 34) + "".join(f"{rule:>16}" for rule in options.rules))
+    print(
+        " " * (40 if options.tasks is not None else 36 if what is not forwards else 34)
+        + "".join(f"{rule:>16}" for rule in options.rules)
+    )
     rows = what(options)
     if options.json:
         options.json.write_text(json.dumps({"options": vars(options) | {"json": None}, "rows": rows}, indent=1) + "\n")

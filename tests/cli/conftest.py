@@ -32,6 +32,12 @@ def network(channels=3):
 def tiny():
     return network(), transform()
 
+def biased():
+    model = network()
+    with torch.no_grad():
+        model[-1].bias[2] = 100.0
+    return model, transform()
+
 def bare():
     return network()
 

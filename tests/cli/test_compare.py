@@ -63,6 +63,7 @@ def test_default_columns_give_a_figure_an_archive_and_a_summary(compare, here):
 
     summary = json.loads((report / "summary.json").read_text())
     assert summary["model"] == "tiny_model:tiny"
+    assert summary["transform"].endswith("(of tiny_model:tiny)")
     assert summary["command"][:3] == ["captum-ad", "compare", "photo.png"]
     assert set(summary["versions"]) == {"captum_ad", "captum", "torch", "python"}
     assert (summary["seed"], summary["samples"], summary["segments"], summary["batch_size"]) == (0, 12, 6, 4)
@@ -86,7 +87,20 @@ def test_the_terminal_gets_a_table_and_a_progress_bar(compare):
     ran = compare("--methods", "occlusion", "lime", "--baselines", "zero")
     lines = ran.out.splitlines()
     assert lines[0].startswith("Sequential on photo: class ")
-    assert lines[2].split() == ["method", "masking", "size", "confidence", "ρ", "ρ", "at", "size", "0.3", "seconds"]
+    assert lines[2].split() == [
+        "method",
+        "masking",
+        "size",
+        "confidence",
+        "ρ",
+        "ρ",
+        "at",
+        "size",
+        "0.3",
+        "seconds",
+        "left",
+        "out",
+    ]
     rows = [line.split() for line in lines[3:9]]
     assert [row[:2] for row in rows] == [
         [m, c] for m in ("occlusion", "lime") for c in ("ad:no-growth-mean", "ad:paper", "zero")
@@ -94,9 +108,12 @@ def test_the_terminal_gets_a_table_and_a_progress_bar(compare):
     assert "6/6" in ran.err
 
     (entry,) = entries("captum-ad-report")
-    for method, column, size, confidence, rho, at_equal_size, _ in rows:
+    for method, column, size, confidence, rho, at_equal_size, *_ in rows:
         measured = entry["methods"][method][column]["explanation"]
         assert measured["found"]
+        if measured["empty"]:
+            assert (size, confidence, rho) == ("–", "–", "–")
+            continue
         names = ("size", "confidence", "rho", "rho_at_equal_size")
         assert [f"{measured[name]:.2f}" for name in names] == [size, confidence, rho, at_equal_size]
 
@@ -290,3 +307,14 @@ def test_the_demo_end_to_end(cli, tmp_path):
         row, left = np.unravel_index(arrays[f"occlusion/{column}"].sum(0).argmax(), (224, 224))
         assert 40 <= row < 140, column
         assert 60 <= left < 190, column
+
+
+def test_an_empty_explanation_is_flagged_in_the_table_and_the_summary_and_in_no_mean(compare):
+    given = ("--methods", "occlusion", "--ad", "paper", "--baselines", "zero", "--gamma", "0")
+    ran = compare(*given, model="tiny_model:biased")
+    found = entries("captum-ad-report")[0]["methods"]["occlusion"]
+    assert {one["explanation"]["empty"] for one in found.values()} == {True}
+    line = next(line for line in ran.out.splitlines() if line.startswith("occlusion"))
+    assert "1 of 1 empty" in line
+    assert line.split()[2:5] == ["–", "–", "–"]
+    assert "empty: the model gives the class to an image of which nothing is there" in ran.out

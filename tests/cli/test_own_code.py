@@ -1,5 +1,7 @@
 """What a user's own model does wrong ends in one line and exit code 2, with nothing written."""
 
+import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -33,6 +35,9 @@ def bad_transform():
 def scripted():
     return torch.jit.script(nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()))
 
+def alone():
+    return nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(12, 3))
+
 def leaves():
     raise SystemExit(3)
 """
@@ -60,3 +65,16 @@ def test_ends_in_one_line(
     assert last.startswith("captum-ad: error: ")
     assert says in last
     assert sorted(path.name for path in tmp_path.iterdir() if path.name != "__pycache__") == ["own_code.py"]
+
+
+def test_a_preprocessing_that_is_assumed_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own_code.py").write_text(MODULE)
+    monkeypatch.delitem(sys.modules, "own_code", raising=False)
+    quick = ["--methods", "feature_ablation", "--segments", "4", "--ad", "paper", "--baselines", "--backgrounds", "1"]
+    assert main(["compare", "--model", "own_code:alone", *quick]) == 0
+    assert "ImageNet's, assumed because own_code:alone gave a model alone" in capsys.readouterr().out
+    summary = json.loads((tmp_path / "captum-ad-report" / "summary.json").read_text())
+    assert "ImageNet's, assumed because" in summary["transform"]

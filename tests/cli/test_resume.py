@@ -140,7 +140,14 @@ def test_a_summary_cannot_have_files_elsewhere_removed(compare, photos):
 
 
 def entry(size, method="occlusion", column="a rather long masking, growth=none,border=mean"):
-    found = {"found": size is not None, "size": size, "confidence": 0.5, "rho": 0.25, "rho_at_equal_size": 0.5}
+    found = {
+        "found": size is not None,
+        "size": size,
+        "confidence": 0.5,
+        "rho": 0.25,
+        "rho_at_equal_size": 0.5,
+        "empty": False,
+    }
     return {"methods": {method: {column: {"seconds": 1.0, "explanation": found}}}}
 
 

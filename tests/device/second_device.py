@@ -27,6 +27,7 @@ from torch.utils.cpp_extension import include_paths, library_paths
 from captum_ad import PRESETS, ADForward, BaselineForward
 from captum_ad.attr import CausalResponsibility, Rise
 from captum_ad.metrics import SolidColors, insertion_curve, rho_robustness, sufficient_explanation
+from captum_ad.targets import Class
 
 SOURCE = Path(__file__).with_suffix(".cpp")
 NETWORKS = "resnet18 mobilenet_v2 densenet121 googlenet efficientnet_b0 convnext_tiny swin_t vit_b_32".split()
@@ -75,6 +76,18 @@ def small_network() -> nn.Sequential:
     return model
 
 
+class Both(nn.Module):
+    """A network of two images, the sum of one's logits and twice the other's."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        logits: Tensor = self.model(a) + 2 * self.model(b)
+        return logits
+
+
 def cases() -> Iterator[tuple[str, Callable[[torch.device], Tensor]]]:
     """Names, and functions that give the same on every device."""
     x = torch.rand(2, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
@@ -114,6 +127,28 @@ def cases() -> Iterator[tuple[str, Callable[[torch.device], Tensor]]]:
     for kind, make in forwards.items():
         for name, run in runs.items():
             yield f"{name}, {kind}", on(make, run)
+    pair = (photo, x[1:])
+    windows = {"sliding_window_shapes": ((3, 16, 16),) * 2, "strides": ((3, 16, 16),) * 2, "perturbations_per_eval": 4}
+    for kind, make in forwards.items():
+        asked = make(Both(model).eval())
+        yield (
+            f"Occlusion of two images, {kind}",
+            lambda d, asked=asked: torch.cat(
+                Occlusion(copy.deepcopy(asked).to(d)).attribute(tuple(p.to(d) for p in pair), target=target, **windows)
+            ),
+        )
+        yield (
+            f"sufficient_explanation of two images, {kind}",
+            lambda d, asked=asked: torch.cat(
+                sufficient_explanation(
+                    copy.deepcopy(asked).to(d).with_target(Class(target)),
+                    tuple(p.to(d) for p in pair),
+                    tuple(p.to(d) for p in pair),
+                    **scan,
+                    allow_other_target=True,
+                ).mask
+            ),
+        )
     yield (
         "rho_robustness",
         lambda d: torch.tensor(

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from captum_ad import ADForward, FeatureMask, MaskRule
-from captum_ad.engine.axes import Atom, Axes, Role, axis, is_statistic_of, reshaped_axes
+from captum_ad.engine.axes import Atom, Axes, Role, axis, is_statistic_of
 from captum_ad.engine.interpreter import Interpreter
+from captum_ad.engine.reshapes import reshaped_axes
 from captum_ad.errors import UnsupportedOperationError
 
 SHAPE = (2, 4, 6, 3)

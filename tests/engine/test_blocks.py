@@ -5,8 +5,6 @@ from __future__ import annotations
 import copy
 import inspect
 import pickle
-import threading
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -16,95 +14,21 @@ from torch import Tensor, nn
 
 from captum_ad import ADForward, FeatureMask, UnsupportedOperationError, register_rule
 from captum_ad.engine import Interpreter
+from tests.engine.own_code import (
+    HALF,
+    Around,
+    Extending,
+    Inheriting,
+    Op,
+    Overriding,
+    Pair,
+    Prefix,
+    Scale,
+    X,
+    elementwise,
+    masked,
+)
 from tests.networks import Apply
-
-X = torch.linspace(-1, 1, 2 * 3 * 6 * 6).reshape(2, 3, 6, 6)
-HALF = torch.arange(6).expand(6, 6) < 3
-Op = Callable[..., Any]
-
-
-class Scale(nn.Module):
-    """A block whose content can be followed, so that a rule can be compared with no rule."""
-
-    def __init__(self, factor: float = 2.0) -> None:
-        super().__init__()
-        self.factor = nn.Parameter(torch.tensor(factor))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x * self.factor
-
-
-class Inheriting(Scale):
-    pass
-
-
-class Overriding(Scale):
-    def forward(self, x: Tensor) -> Tensor:
-        return -x
-
-
-class Extending(Scale):
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x) + 1
-
-
-class Prefix(nn.Module):
-    """A block into which no mask can be followed."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.inside = torch.jit.script(nn.Sequential(nn.ReLU()))
-
-    def forward(self, x: Tensor, axis: int = 2) -> Tensor:
-        return self.inside(x).cumsum(axis)
-
-
-class Pair(nn.Module):
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        out = x.sinc()
-        return out, out.view(out.shape)
-
-
-class Opaque(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, factor: float = 1.0) -> Tensor:
-        ctx.factor = factor
-        return torch.from_numpy(x.detach().numpy() * factor)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Any:
-        return gradient * ctx.factor, None
-
-
-class OpaqueChild(Opaque):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, factor: float = 1.0) -> Tensor:
-        ctx.factor = factor
-        return torch.from_numpy(-x.detach().numpy())
-
-
-class Around(nn.Module):
-    """conv, the block, pool."""
-
-    def __init__(self, block: Callable[..., Any]) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        self.conv, self.block = nn.Conv2d(3, 3, 3, padding=1), block
-
-    def forward(self, x: Tensor) -> Tensor:
-        return nn.functional.avg_pool2d(self.block(self.conv(x)), 2).flatten(1)
-
-
-def masked(block: Callable[..., Any], x: Tensor = X) -> Tensor:
-    return ADForward(Around(block).eval())(x, mask=HALF)
-
-
-def elementwise(calls: list[Any]) -> Callable[..., Tensor]:
-    def rule(ad: Interpreter, op: Op, x: Tensor, *args: Any) -> Tensor:
-        calls.append(op.__self__)
-        return ad.emit(op(x, *args), ad.mask(x))
-
-    return rule
 
 
 def test_a_module_type_is_run_by_its_rule() -> None:
@@ -284,62 +208,3 @@ def test_a_rule_may_follow_and_emit() -> None:
     with torch.no_grad():
         out, apart = (Apply(f).eval() for f in (use, lambda x: nn.functional.avg_pool2d(x.relu().exp(), 2)))
         assert torch.equal(ADForward(out)(X, mask=HALF), ADForward(apart)(X, mask=HALF))
-
-
-def test_autograd_functions() -> None:
-    model = Around(lambda x: Opaque.apply(x, 3.0)).eval()
-    ad = ADForward(model)
-    with pytest.raises(UnsupportedOperationError):
-        ad(X, mask=HALF)
-    calls: list[Any] = []
-    register_rule(Opaque)(elementwise(calls))
-    expected = ADForward(Around(lambda x: x * 3.0).eval())
-    gradients = []
-    for each in (ad, expected):
-        x = X.clone().requires_grad_()
-        out = each(x, mask=HALF)
-        gradients.append(torch.autograd.grad(out.square().sum(), x)[0])
-        torch.testing.assert_close(out, expected(X, mask=HALF))
-    torch.testing.assert_close(*gradients)
-    assert calls == [Opaque]
-    assert torch.equal(ad(X), model(X))
-    assert torch.equal(Opaque.apply(X, 2.0), X * 2)
-    with pytest.raises(UnsupportedOperationError):  # it computes something else than what the rule is for
-        masked(lambda x: OpaqueChild.apply(x))
-    compiled = torch.compile(lambda x: Smooth.apply(x), backend="eager")
-    register_rule(Smooth)(elementwise(calls))
-    assert torch.equal(compiled(X), X.exp())
-
-
-class Smooth(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        return x.exp()
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        return gradient
-
-
-def test_other_threads_do_not_notice() -> None:
-    calls: list[Any] = []
-    started, done, seen = threading.Event(), threading.Event(), []
-
-    @register_rule(Scale)
-    def slow(ad: Interpreter, op: Op, x: Tensor) -> Tensor:
-        calls.append(op)
-        started.set()
-        done.wait(10)
-        return ad.emit(op(x), ad.mask(x))
-
-    def other() -> None:
-        started.wait(10)
-        seen.append(torch.equal(Around(Scale())(X), plain))
-        done.set()
-
-    plain, thread = Around(Scale())(X), threading.Thread(target=other)
-    thread.start()
-    masked(Scale())
-    thread.join()
-    assert seen == [True]
-    assert len(calls) == 1

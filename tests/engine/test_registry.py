@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from captum_ad import ADForward, UnsupportedOperationError, register_rule
+from captum_ad import ADForward, UnsupportedOperationError, register_rule, temporary_rules
+from captum_ad.engine.registry import rule_for
 from tests.networks import Apply
 
 X = torch.linspace(-1, 1, 2 * 3 * 6 * 6).reshape(2, 3, 6, 6)
@@ -49,3 +50,18 @@ def test_operations_of_torch_library(registered: str, called: str) -> None:
     expected = ADForward(Apply(lambda x: x * 3.0).eval())(X, mask=HALF)
     assert torch.equal(ADForward(model)(X, mask=HALF), expected)
     assert torch.equal(ADForward(model)(X), model(X))
+
+
+def test_temporary_rules_are_taken_back() -> None:
+    before = rule_for(torch.relu, masked=True)
+
+    @temporary_rules()
+    def run() -> None:
+        register_rule("relu", "renorm", always=True)(lambda ad, op, x: ad.emit(op(x), None))
+        assert rule_for(torch.relu, masked=False) is rule_for(torch.renorm, masked=True) is not None
+        raise KeyError
+
+    with pytest.raises(KeyError):
+        run()
+    assert rule_for(torch.relu, masked=True) is before
+    assert rule_for(torch.relu, masked=False) is rule_for(torch.renorm, masked=True) is None

@@ -54,6 +54,11 @@ PAIRS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] 
         lambda x: x * F.linear(x.mean((2, 3)), torch.ones(4, 4)).view(2, 4, 1, 1).expand_as(x),
         lambda x: x * F.linear(x.mean((2, 3)), torch.ones(4, 4))[:, :, None, None],
     ),
+    "square loss": (
+        lambda x: F.mse_loss(x.roll(1, 3), x, reduction="none").mean((1, 2, 3)),
+        lambda x: (x.roll(1, 3) - x).square().mean((1, 2, 3)),
+    ),
+    "absolute loss": (lambda x: F.l1_loss(x.relu(), x)[None], lambda x: (x.relu() - x).abs().mean()[None]),
     "overwritten": (lambda x: x.clone().zero_() + x, lambda x: torch.zeros_like(x) + x),
     "constant in the shape of a map": (
         lambda x: x + torch.ones(1, 4, 1, 1).expand_as(x) + torch.ones(2 * 4 * 64).view_as(x),

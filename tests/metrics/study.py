@@ -52,8 +52,8 @@ class Counting:
         self.calls, self.fail_at, self.error, self.real = [], None, RuntimeError, study._attributed
         monkeypatch.setattr(study, "_attributed", self)
 
-    def __call__(self, method, model, forward, masking, image, *rest):
+    def __call__(self, method, forward, masking, image, *rest):
         self.calls.append((method, type(forward).__name__, image.target))
         if len(self.calls) == self.fail_at:
             raise self.error("the power went out")
-        return self.real(method, model, forward, masking, image, *rest)
+        return self.real(method, forward, masking, image, *rest)

@@ -308,3 +308,8 @@ class TestOtherClassImages:
 def test_backgrounds_are_what_a_function_makes_of_two_indices():
     backgrounds = DrawnBackgrounds(lambda start, stop: torch.arange(start, stop), 3)
     assert (backgrounds.batch(1, 3).tolist(), backgrounds.n, backgrounds.excluded) == ([1, 2], 3, 0)
+
+
+def test_pixels_that_fill_little_of_the_range_are_mentioned():
+    with pytest.warns(UserWarning, match="0 to 255"):
+        SolidColors(high=255).draw(torch.nn.Identity(), torch.rand(1, 3, 4, 4), 0)

@@ -134,7 +134,7 @@ def test_bad_arguments_are_refused(function, changes, error, message):
 
 def test_a_confidence_of_nothing_cannot_drop():
     certain = linear(torch.zeros(2, 1, 4, 4), (0.0, -200.0))
-    with pytest.raises(ValueError, match="class 1 is 0 for the whole input"):
+    with pytest.raises(ValueError, match="the confidence in the target is 0 for the whole input"):
         confidence_drop_off(certain, X, CORNERS == 0, 1, baseline=0)
 
 

@@ -5,9 +5,10 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from captum_ad import ADForward
-from captum_ad.metrics import sufficient_explanation
+from captum_ad.metrics import ExplanationSize, SolidColors, rho_robustness, sufficient_explanation
 from tests.metrics import reference
 from tests.metrics.models import (
     CORNERS,
@@ -139,7 +140,7 @@ class TestByHand:
 class TestOtherTargets:
     def test_are_refused_with_the_way_out(self, hide):
         forward, options = hide(one_pixel((0, 0, 0), (1, 2, 2)))
-        with pytest.raises(ValueError, match=r"class 0 is not the model's answer.*0\.0474.*allow_other_target=True"):
+        with pytest.raises(ValueError, match=r"Class\(0\) is not the model's answer.*0\.0474.*allow_other_target=True"):
             sufficient_explanation(forward, ONES, DESCENDING, 0, **options)
 
     def test_are_searched_for_when_allowed(self, hide):
@@ -221,3 +222,39 @@ class TestResults:
         found = sufficient_explanation(seesaw(3, -4, 5, 0), ONES, DESCENDING, 1, baseline=0)
         values = [sigmoid(m) for m in (-1, 2, -2, 3, 3)]
         assert found.curve.area == pytest.approx(reference.area([0, 0.25, 0.5, 0.75, 1], values))
+
+
+class TestEmpty:
+    """A network whose answer to nothing is the class: no part of the input explains it."""
+
+    def found(self):
+        model = nn.Sequential(nn.Flatten(), nn.Linear(16, 2)).eval()
+        with torch.no_grad():
+            model[1].weight.copy_(torch.tensor([[0.01], [0.0]]).expand(2, 16))
+            model[1].bias.copy_(torch.tensor([2.0, -2.0]))
+        x = torch.rand(1, 1, 4, 4)
+        with pytest.warns(UserWarning, match=r"nothing is there \(γ = 0.5\)"):
+            return model, x, sufficient_explanation(model, x, x, 0, (0.5, 1.0), baseline="zero")
+
+    def test_is_flagged(self):
+        _, _, (empty, other) = self.found()
+        assert empty.empty
+        assert empty.found
+        assert empty.size == 0
+        assert other.size > 0
+        assert not other.empty
+
+    def test_so_is_its_rho(self):
+        model, x, (empty, other) = self.found()
+        assert rho_robustness(model, x, empty, 0, SolidColors(n=3)).empty
+        assert not rho_robustness(model, x, other, 0, SolidColors(n=3)).empty
+
+    def test_metrics_count_it_and_leave_it_out(self):
+        _, x, explanations = self.found()
+        metric = ExplanationSize()
+        for one in explanations:
+            metric.update(x, one)
+        assert float(metric.compute()) == pytest.approx(explanations[1].size)
+        assert (int(metric.count), int(metric.empty)) == (1, 1)
+        metric.reset()
+        assert int(metric.empty) == 0

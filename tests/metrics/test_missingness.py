@@ -34,9 +34,9 @@ class RecordingAD(ADForward):
         super().__init__(*given, **more)
         self.masks: list[Tensor] = []
 
-    def forward(self, *inputs: Any, mask: Any = None, **more: Any) -> Tensor:
+    def outputs(self, *inputs: Any, mask: Any = None, **more: Any) -> Any:
         self.masks.append(mask.clone())
-        return super().forward(*inputs, mask=mask, **more)
+        return super().outputs(*inputs, mask=mask, **more)
 
 
 def masks_of(images: Sequence[Tensor] | Tensor, shares: Sequence[float] = SHARES, **options: Any) -> Tensor:

@@ -106,6 +106,8 @@ class TestMean:
     def test_explanations_as_they_were_found(self, name):
         case, metric, masks = CASES[name], CASES[name].make(), []
         for sample in samples(3):
+            if sufficient_explanation(AD, sample.x, sample.attribution, sample.target, 0.5).empty:
+                continue
             found = sufficient_explanation(AD, sample.x, sample.attribution, sample.target, 0.5)
             given = {**sample.given(*case.takes), "explanation": found}
             metric.update(**given)

@@ -9,10 +9,11 @@ import pytest
 import torch
 from captum._utils.models.linear_model import SkLearnRidge
 from captum.attr import FeatureAblation, KernelShap, Lime, Occlusion
+from torch import nn
 
-from captum_ad import ADForward, BaselineForward, MaskRule
+from captum_ad import ADForward, BaselineForward, MaskRule, attributions
 from captum_ad.baselines import BASELINES, baseline
-from captum_ad.metrics import OtherClassImages, compare, rho_curve, rho_robustness, sufficient_explanation
+from captum_ad.metrics import OtherClassImages, SolidColors, compare, rho_curve, rho_robustness, sufficient_explanation
 from captum_ad.painted import masked_forward
 from captum_ad.segmentation import superpixels
 from tests.metrics.models import answer, noise, small_net, untouched
@@ -267,3 +268,41 @@ class TestArguments:
     def test_no_images_are_refused(self, images):
         with pytest.raises(ValueError, match="no images"):
             compare(MODEL, images, METHODS, ["zero"], backgrounds={"K1": K1})
+
+
+@pytest.mark.parametrize("shape", [(2, 24), (1, 8, 8, 8)])
+def test_series_and_volumes(shape: tuple[int, ...]) -> None:
+    """With the batch dimension and without, by every method."""
+    dims = len(shape) - 1
+    convolution, pool = {1: (nn.Conv1d, nn.AdaptiveAvgPool1d), 3: (nn.Conv3d, nn.AdaptiveAvgPool3d)}[dims]
+    torch.manual_seed(0)
+    model = nn.Sequential(convolution(shape[0], 4, 3), nn.ReLU(), pool(1), nn.Flatten(), nn.Linear(4, 3)).eval()
+    x, k1 = torch.rand(shape), {"K1": SolidColors(n=2, seed=0)}
+    given = {"gammas": (0.5,), "samples": 5, "segments": 4, "window": 4, "show_progress": False}
+    records = compare(
+        model, {"alone": x, "batch": x[None]}, list(attributions.METHODS), ["ad:paper", "avg"], backgrounds=k1, **given
+    )
+    assert len(records) == 2 * len(attributions.METHODS) * 2 * 4
+    alone, batch = (
+        records[records.image == name].drop(columns=["image", "seconds", "input"]) for name in ("alone", "batch")
+    )
+    assert alone.reset_index(drop=True).equals(batch.reset_index(drop=True))
+
+
+def test_other_arguments_of_the_model_stay_as_they_are() -> None:
+    class Scaled(nn.Module):
+        def forward(self, x: torch.Tensor, table: torch.Tensor, scale: float) -> torch.Tensor:
+            return MODEL(x) * scale + table
+
+    class OfImage(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return Scaled()(x, table, 2.0)
+
+    x, given = next(iter(IMAGES.values())), {"gammas": (0.5,), "samples": 6, "segments": 4, "show_progress": False}
+    table = torch.arange(MODEL(x).shape[1])[None] / 10
+    methods, maskings, k1 = ["occlusion", "lime", "rise"], ["ad:paper", "avg"], {"K1": K1}
+    found = compare(Scaled().eval(), {"a": (x, table, 2.0)}, methods, maskings, backgrounds=k1, **given)
+    expected = compare(OfImage().eval(), {"a": x}, methods, maskings, backgrounds=k1, **given)
+    assert_same(found.drop(columns=["run", "input"]), expected.drop(columns=["run", "input"]))
+    with pytest.raises(ValueError, match="empty tuple"):
+        compare(Scaled().eval(), {"a": ()}, backgrounds=k1)

@@ -118,10 +118,16 @@ def test_captum_s_other_methods_and_buried_ones_are_refused(x):
         FeatureAblation(nn.Sequential(forward, nn.Softmax(1))).attribute(x, target=0, feature_mask=QUADRANTS)
 
 
-def test_a_second_input_cannot_be_masked_by_captum(x):
+def test_several_inputs_are_masked_by_captum(x):
     class Two(nn.Module):
         def forward(self, first, second):
             return (first + second).flatten(1)
 
-    with pytest.raises(ValueError, match="first input only"):
-        FeatureAblation(BaselineForward(Two().eval(), 0)).attribute((x, x), target=0)
+    labels = (torch.zeros(1, 1, *x.shape[2:], dtype=torch.long), torch.ones(1, 1, *x.shape[2:], dtype=torch.long))
+    given = {"target": 0, "feature_mask": labels}
+    ours = FeatureAblation(BaselineForward(Two().eval(), 0)).attribute((x, 2 * x), **given)
+    expected = FeatureAblation(Two().eval()).attribute((x, 2 * x), baselines=(0, 0), **given)
+    for one, other in zip(ours, expected):
+        torch.testing.assert_close(one, other)
+    with pytest.raises(ValueError, match="first input's only"):
+        FeatureAblation(BaselineForward(Two().eval(), torch.zeros(1))).attribute((x, x), **given)

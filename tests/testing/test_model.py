@@ -191,10 +191,10 @@ def test_unsuitable_masks(masks: Any) -> None:
 def test_unsuitable_outputs() -> None:
     with pytest.raises(ValueError, match=r"shape \(\) for 2 samples"):
         check_model(Apply(lambda x: x.sum()).eval(), X)
-    model = Apply(lambda x, net: {"out": net(x)}, network()).eval()
-    with pytest.raises(TypeError, match="pass select="):
+    model = Apply(lambda x, net: {"mine": net(x), "other": net(x)}, network()).eval()
+    with pytest.raises(TypeError, match="select="):
         check_model(model, X)
-    assert check_model(ADForward(model, select=lambda output: output["out"]), X, verbose=False)
+    assert check_model(ADForward(model, select="mine"), X, verbose=False)
 
 
 # Masks
@@ -255,3 +255,21 @@ def test_places_in_words() -> None:
 def test_an_unknown_check() -> None:
     with pytest.raises(ValueError, match="unknown check 'Theorem': did you mean 'Theorem 1'"):
         check(network())["Theorem"]
+
+
+def test_several_inputs_are_checked_in_turn() -> None:
+    class Two(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Conv2d(3, 4, 3), nn.Conv1d(2, 4, 3)
+
+        def forward(self, image: Tensor, series: Tensor, table: Tensor, scale: float) -> Tensor:
+            return self.first(image).mean((2, 3)) + self.second(series).mean(2) * scale + table
+
+    inputs = (torch.rand(2, 3, 8, 8), torch.rand(2, 2, 12), torch.rand(2, 4), 0.5)
+    report = check_model(Two().eval(), inputs, masks=1, verbose=False)
+    assert report
+    assert report["Theorem 1, input 0"].passed
+    assert report["missing means missing, input 1"].passed
+    with pytest.raises(ValueError, match="nothing to mask"):
+        check_model(Two().eval(), inputs[2:], verbose=False)

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from captum_ad.engine.axes import is_statistic_of
-from captum_ad.engine.crop import Box, Part, room_for
 from captum_ad.engine.definitions import exceeds, renewed
 from captum_ad.engine.interpreter import Interpreter
 from captum_ad.engine.masks import FeatureMask, constant_mask, full_mask
@@ -68,24 +67,20 @@ def product_of_maps(ad: Interpreter, op: Callable[..., Tensor], x: Any, other: A
         masks = [written_mask(ad, factor) for factor in factors]
     else:
         masks = masks_of(ad, *factors)
-    for big, small in ((x, other),) if is_in_place(op) else ((x, other), (other, x)):  # in place: a part of x alone
-        part = ad.part(big) if isinstance(big, Tensor) and len(masks) == 1 and not kwargs else None
-        if (
-            part is not None
-            and zero is None
-            and masks[0] is ad.mask(big)
-            and _is_the_same_all_over(part.box, small, big)
-        ):
-            out = op(*(part.values if factor is big else factor for factor in factors))
-            return ad.emit_part(big, Part(part.box, out), masks[0])
-    ad.complete()
-    if torch.is_grad_enabled():
-        x, other = _apart_from_zero(ad, op, x, other)
-    out = op(x, other, **kwargs)
-    mask = intersection([aligned(mask, out.dim()) for mask in masks])
+    mask = intersection([aligned(mask, dims_of_result(x, other)) for mask in masks])
     if zero is not None:
         mask = FeatureMask(mask.kept & ~zero, mask.everywhere & (mask.dead | ~zero))
-    return ad.emit(out, mask)
+    if torch.is_grad_enabled():
+        x, other = _apart_from_zero(ad, op, x, other)
+    if kwargs.get("out") is not None:
+        ad.complete()
+        return ad.emit(op(x, other, **kwargs), mask)
+    return ad.by_position(lambda x, other: op(x, other, **kwargs), [x, other], mask)
+
+
+def dims_of_result(*operands: Any) -> int:
+    """The number of dimensions of what operands are broadcast to."""
+    return max(operand.dim() for operand in operands if isinstance(operand, Tensor))
 
 
 def _zeros(ad: Interpreter, op: Callable[..., Tensor], x: Any, other: Any) -> Tensor | None:
@@ -99,17 +94,6 @@ def _zeros(ad: Interpreter, op: Callable[..., Tensor], x: Any, other: Any) -> Te
             zero = constant == 0
             return zero if differs and bool(zero.any()) else None
     return None
-
-
-def _is_the_same_all_over(box: Box, factor: Any, x: Tensor) -> bool:
-    """Whether a factor has one value along the sides of a box of `x`, and broadcasts to it."""
-    if not isinstance(factor, Tensor):
-        return True
-    missing = x.dim() - factor.dim()
-    sides = [dim - missing for dim in box.sides if dim >= missing]
-    return all(factor.shape[dim] == 1 for dim in sides) and bool(
-        torch.broadcast_shapes(x.shape, factor.shape) == x.shape
-    )
 
 
 def _apart_from_zero(ad: Interpreter, op: Callable[..., Tensor], x: Any, other: Any) -> tuple[Any, Any]:
@@ -176,13 +160,10 @@ def concatenation(
     mask = _side_by_side(masks, [t.shape[dim] for t in joined], dim)
     first, dim = joined[0], dim % joined[0].dim()
     shape = (*first.shape[:dim], sum(t.shape[dim] for t in joined), *first.shape[dim + 1 :])
-    box = ad.box(mask, shape)
-    if box is not None and dim not in box.sides and all(map(ad.is_data, tensors)):
-        parts = [ad.part_or_all(x, clean=False).in_box(box, x.shape) for x in tensors]
-        values = op(parts, dim)
-        return ad.emit(room_for(values, shape), mask, clean=clean, part=Part(box, values))
-    ad.complete()
-    return ad.emit(op(tensors, dim, **kwargs), mask, clean=clean)
+    if len(joined) < len(tensors):
+        ad.complete()
+        return ad.emit(op(tensors, dim, **kwargs), mask, clean=clean)
+    return ad.by_position(lambda *parts: op(parts, dim), tensors, mask, clean=clean, shape=shape, mixed=[dim])
 
 
 @register_rule("stack", always=True)
@@ -211,57 +192,36 @@ def sum_of(
     clean = zero_stays_zero and len(maps) == len(operands) and all(map(ad.is_clean, maps))
     masks = masks_of(ad, *operands)
     same = alike(masks)
-    dims = max(operand.dim() for operand in operands if isinstance(operand, Tensor))
+    dims = dims_of_result(*operands)
     mask = aligned(masks[0], dims) if same else _sum_of_unlike(ad, [aligned(mask, dims) for mask in masks])
-    if len(masks) == len(operands) and len({o.shape for o in operands}) == 1 and not whole:
-        box = ad.box(mask, operands[0].shape)
-        if box is not None:
-            dirty = same or ad.rule.sum == "intersection"
-            return _sum_of_parts(ad, op, run, operands, mask, box, dirty, clean and same)
-    ad.complete()
     if len(masks) < len(operands):
         clean = False
     elif not same:  # a live contribution may stand at a dead position
         zeros = all(mask.feature is None for mask in masks)  # and no constant stands at a dead position
         clean = zero_stays_zero and zeros and ad.rule.sum == "union" and ad.tau < 1 / len(operands)
         clean = clean and all(ad.mask(x) is not mask or ad.is_clean(x) for x in maps)
-    return ad.emit(run(*contributions(ad, op, operands, masks, mask, same)), mask, clean=clean)
+    checked = contributing(ad, operands, masks, mask, same)
+    if not whole:
+        return ad.by_position(run, operands, mask, checked=checked, clean=clean, in_place=is_in_place(op))
+    ad.complete()
+    return ad.emit(run(*[ad.deactivate(x) if any(x is c for c in checked) else x for x in operands]), mask, clean=clean)
 
 
-def _sum_of_parts(
+def contributing(
     ad: Interpreter,
-    op: Callable[..., Any],
-    run: Callable[..., Tensor],
-    operands: Sequence[Tensor],
-    mask: FeatureMask,
-    box: Box,
-    dirty: bool,
-    clean: bool,
-) -> Tensor:
-    """As the rest of :func:`sum_of`, of what is in a box; `dirty`: what is dead in an operand is dead in the sum."""
-    parts = [ad.part_or_all(x, clean=not dirty and ad.mask(x) is not mask) for x in operands]
-    out = run(*(part.in_box(box, x.shape) for part, x in zip(parts, operands)))
-    return ad.emit_part(operands[0], Part(box, out), mask, clean=clean, in_place=is_in_place(op))
-
-
-def contributions(
-    ad: Interpreter,
-    op: Callable[..., Any],
     operands: Sequence[Any],
     masks: Sequence[FeatureMask],
     result: FeatureMask | None = None,
     same: bool | None = None,
-) -> Sequence[Any]:
-    """The operands of a sum, zero where a dead one would be seen; `masks` are those of :func:`masks_of`.
+) -> list[Tensor]:
+    """The operands of a sum of which a dead position would be seen; `masks` are those of :func:`masks_of`.
 
     Where the sum has the mask of an operand (`result`, the same object), nobody sees what that one has at dead ones.
     `same`: whether the masks are alike, if that is known.
     """
     if ad.rule.sum == "union" and not (alike(masks) if same is None else same):
-        seen = [result is None or ad.mask(x) is not result for x in operands]
-        return [_deactivated(ad, op if i == 0 else None, x) if seen[i] else x for i, x in enumerate(operands)]
-    statistics = _statistics(ad, *operands)
-    return [ad.deactivate(x) if any(x is s for s in statistics) else x for x in operands]
+        return [x for x in operands if isinstance(x, Tensor) and (result is None or ad.mask(x) is not result)]
+    return _statistics(ad, *operands)
 
 
 def alike(masks: Sequence[FeatureMask]) -> bool:
@@ -335,15 +295,6 @@ def written_mask(ad: Interpreter, x: Tensor) -> FeatureMask:
 
 def _own_mask(ad: Interpreter, x: Tensor) -> FeatureMask | None:
     return ad.mask(x) if ad.is_data(x) else constant_mask(x)
-
-
-def _deactivated(ad: Interpreter, op: Callable[..., Any] | None, x: Any) -> Any:
-    if not isinstance(x, Tensor):
-        return x
-    if not is_in_place(op):
-        return ad.deactivate(x)
-    ad.deactivate_(x)
-    return x
 
 
 def _counts(masks: Sequence[FeatureMask]) -> tuple[Tensor, Tensor]:

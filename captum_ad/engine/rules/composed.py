@@ -75,3 +75,28 @@ def triangle(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, diagonal: in
         return write(~(everywhere.tril(diagonal) if lower else everywhere.triu(diagonal)), 0)
 
     return ad.follow(zeros_written)
+
+
+@register_rule("mse_loss", "l1_loss")
+def loss(
+    ad: Interpreter,
+    op: Callable[..., Tensor],
+    input: Tensor,
+    target: Tensor,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+    weight: Tensor | None = None,
+) -> Tensor:
+    """The square or the absolute value of the difference, then the mean, the sum or nothing."""
+    if size_average is not None or reduce is not None or weight is not None:
+        ad.refuse("has size_average, reduce or weight: write reduction=, and multiply by the weight")
+    if reduction not in ("mean", "sum", "none"):
+        raise ValueError(f"reduction must be 'mean', 'sum' or 'none', got {reduction!r}")
+
+    def steps() -> Tensor:
+        difference = input - target
+        each = difference.square() if op.__name__ == "mse_loss" else difference.abs()
+        return each if reduction == "none" else each.mean() if reduction == "mean" else each.sum()
+
+    return ad.follow(steps)

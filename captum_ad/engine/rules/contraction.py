@@ -29,7 +29,7 @@ def matmul(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, other: Tensor)
     if x.dim() == 1:
         return ad.follow(lambda: (x[None] @ other).squeeze(-2))
     if not ad.is_data(other) and other.dim() == 2:
-        return over_last(ad, op, x, other)
+        return over_last(ad, lambda x: op(x, other), x, other.shape[-1])
     out = op(ad.deactivate(x), ad.deactivate(other))
     lead = _LABELS[: out.dim() - 2]
     left, right = (lead[len(lead) - operand.dim() + 2 :] for operand in (x, other))

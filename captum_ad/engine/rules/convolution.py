@@ -6,14 +6,13 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
-from captum_ad.engine.axes import reshaped_axes
-from captum_ad.engine.crop import Box, Part, room_for
 from captum_ad.engine.definitions import Windows, attribute_positions, places_of, renewed_mask
 from captum_ad.engine.interpreter import Interpreter
 from captum_ad.engine.masks import FeatureMask
-from captum_ad.engine.positions import transposed_windows
+from captum_ad.engine.positions import Slide, transposed_windows
 from captum_ad.engine.registry import register_rule, takes_parts
-from captum_ad.engine.rules.windows import Slide, geometry, per_dim
+from captum_ad.engine.reshapes import reshaped_axes
+from captum_ad.engine.rules.windows import geometry, per_dim
 
 
 @register_rule("conv1d", "conv2d", "conv3d")
@@ -47,25 +46,11 @@ def convolution(
     shape = (*input.shape[: -rank - 1], weight.shape[0], *sizes)
     slide = Slide(sizes, kernel, steps, before, gaps)
     mask = _behind(ad, input, shape, rank, lambda: slide.windows(input), groups, slide.is_by_position)
-    box = ad.box(mask, shape)
-    if box is None:
-        ad.complete()
-        x = slide.input(ad, input)
-        return ad.emit(op(x, weight, bias, stride, padding, dilation, groups), mask)
-    box = box.along(range(input.dim() - rank, input.dim()))
-    x, margins = _padded_part(*slide.part(ad, input, box), input.shape)
-    values = op(x, weight, bias, stride, margins, dilation, groups)
-    return ad.emit(room_for(values, shape), mask, part=Part(box, values))
 
+    def run(x: Tensor, margins: Sequence[int] | None) -> Tensor:
+        return op(x, weight, bias, stride, padding if margins is None else margins, dilation, groups)
 
-def _padded_part(part: Part, reads: Sequence[tuple[int, int]], shape: Sequence[int]) -> tuple[Tensor, list[int]]:
-    """A part with zeros around it up to where windows read, and the padding that is left for the operation to do."""
-    wanted = dict(enumerate(reads, start=len(shape) - len(reads)))
-    have = [part.box.sides.get(dim, (0, shape[dim])) for dim in wanted]
-    margins = [(begin - low, high - end) for (begin, end), (low, high) in zip(have, reads)]
-    if all(low == high >= 0 for low, high in margins):
-        return part.values, [low for low, _ in margins]
-    return part.in_box(Box(wanted), shape), [0] * len(reads)
+    return ad.by_windows(run, input, slide, mask, shape)
 
 
 @register_rule("conv_transpose1d", "conv_transpose2d", "conv_transpose3d")

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from captum_ad.engine.crop import Part
 from captum_ad.engine.interpreter import Interpreter
 from captum_ad.engine.registry import is_in_place, register_rule, takes_parts
 from captum_ad.engine.tags import tensors_in
@@ -92,8 +91,8 @@ def elementwise(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *args: An
 
 
 def _applied(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, args: Any, kwargs: Any, clean: bool) -> Tensor:
-    mask, part = ad.mask(x), ad.part(x)
-    if part is None or tensors_in(args, kwargs):
+    mask = ad.mask(x)
+    if tensors_in(args, kwargs):  # which need not broadcast, as the weights of prelu
         ad.complete()
-        return ad.emit(op(x, *args, **kwargs), mask, clean=clean and ad.is_clean(x))
-    return ad.emit_part(x, Part(part.box, op(part.values, *args, **kwargs)), mask, clean=clean)
+        return ad.emit(op(x, *args, **kwargs), mask, clean=clean)
+    return ad.by_position(lambda x: op(x, *args, **kwargs), [x], mask, clean=clean)

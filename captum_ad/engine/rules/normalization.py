@@ -10,7 +10,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from captum_ad.engine.crop import Part, room_for
 from captum_ad.engine.interpreter import Interpreter
 from captum_ad.engine.registry import register_rule, takes_parts
 from captum_ad.engine.rules.reduction import dims_of
@@ -37,12 +36,9 @@ def batch_norm(
     def run(x: Tensor) -> Tensor:
         return op(x, running_mean, running_var, weight, bias, training, *args, **kwargs)
 
-    stored = running_mean is not None and not training
-    part = ad.part(input) if stored else None
-    if part is None or 1 in part.box.sides:
-        ad.complete()
-        return ad.emit(run(input if stored else ad.deactivate(input)), mask)
-    return ad.emit_part(input, Part(part.box, run(part.values)), mask)
+    if running_mean is None or training:
+        return ad.emit(run(ad.deactivate(input)), mask)
+    return ad.by_position(run, [input], mask, mixed=[1])
 
 
 @register_rule(F.local_response_norm)
@@ -66,14 +62,12 @@ def layer_norm(
     """Over channels, per position; over positions, after a checkpoint."""
     ad.only(input)
     mask, dims = ad.mask(input), _last(input, normalized_shape)
-    assert mask is not None
 
     def run(x: Tensor) -> Tensor:
         return op(x, normalized_shape, weight, bias, eps)
 
-    if all(mask.kept.shape[d] == 1 for d in dims):
-        return _per_position(ad, run, input)
-    ad.complete()
+    if mask is None or all(mask.kept.shape[d] == 1 for d in dims):
+        return ad.by_position(run, [input], mask, mixed=dims)
     x = ad.deactivate(input)
     over_all = run(x)
     if ad.rule.average == "all":
@@ -98,14 +92,12 @@ def rms_norm(
     """As :func:`layer_norm`, without a mean."""
     ad.only(input)
     mask, dims = ad.mask(input), _last(input, normalized_shape)
-    assert mask is not None
 
     def run(x: Tensor) -> Tensor:
         return op(x, normalized_shape, weight, eps)
 
-    if all(mask.kept.shape[d] == 1 for d in dims):
-        return _per_position(ad, run, input)
-    ad.complete()
+    if mask is None or all(mask.kept.shape[d] == 1 for d in dims):
+        return ad.by_position(run, [input], mask, mixed=dims)
     x = ad.deactivate(input)
     if ad.rule.average == "all":
         return ad.emit(run(x), mask)
@@ -117,15 +109,6 @@ def rms_norm(
 
 def _last(x: Tensor, normalized_shape: Sequence[int]) -> list[int]:
     return list(range(x.dim() - len(normalized_shape), x.dim()))
-
-
-def _per_position(ad: Interpreter, run: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """A norm over channels of which all or none are deactivated."""
-    mask, part = ad.mask(x), ad.part(x)
-    if part is None:
-        return ad.emit(run(x), mask)
-    values = run(part.values)
-    return ad.emit(room_for(values, x.shape), mask, part=Part(part.box, values))
 
 
 @register_rule(F.normalize)

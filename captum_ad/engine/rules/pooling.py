@@ -9,12 +9,11 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
-from captum_ad.engine.crop import Box, Part, room_for
 from captum_ad.engine.definitions import Attribution, attribute_positions, reduce_positions, renewed_mask
 from captum_ad.engine.interpreter import Interpreter
-from captum_ad.engine.positions import Geometry, adaptive_windows
+from captum_ad.engine.positions import Geometry, Slide, adaptive_windows
 from captum_ad.engine.registry import register_rule, takes_parts
-from captum_ad.engine.rules.windows import Setting, Slide, per_dim
+from captum_ad.engine.rules.windows import Setting, per_dim
 
 
 @register_rule("max_pool1d", "max_pool2d", "max_pool3d")
@@ -110,7 +109,16 @@ def lp_pool(
 
 def over_active(average: Tensor, found: Attribution) -> Tensor:
     """An average over all features turned into one over the kept ones."""
-    scale = (found.features / found.kept.clamp(min=1)).where(found.kept > 0, 1)  # may exceed what float16 holds
+    return rescaled(average, features_to_kept(found))
+
+
+def features_to_kept(found: Attribution) -> Tensor:
+    """How many times as many features there are as kept ones."""
+    return (found.features / found.kept.clamp(min=1)).where(found.kept > 0, 1)
+
+
+def rescaled(average: Tensor, scale: Tensor) -> Tensor:
+    """A product in the dtype of the first; the scale may exceed what float16 holds."""
     return (average * scale).to(average.dtype)
 
 
@@ -134,40 +142,30 @@ def _slid(
     x: Tensor,
     slide: Slide,
     run_part: Callable[[Tensor], Tensor] | None,
-    padding: float = 0.0,
+    beyond: float = 0.0,
     average: bool = False,
 ) -> Tensor:
-    """Pool over sliding windows; only over what active ones read, padded, if there is a way to run a part."""
+    """Pool over sliding windows; `run_part`: of what is padded already, with `beyond`."""
     mask, rank = ad.mask(x), len(slide.kernel)
-    if mask is None or min(slide.sizes) < 1:
-        ad.complete()
-        return ad.emit(run(x), None)  # torch says what is wrong
+    if min(slide.sizes) < 1:
+        return ad.emit(run(ad.deactivate(x)), None)  # torch says what is wrong
     windows = slide.windows(x)
-    if windows.everything:
-        return _global(ad, run, x, rank, average, by_part=False)
-    if average and ad.rule.average == "active":
-        ad.complete()
-        found = attribute_positions(mask, windows, ad.rule, ad.tau)
-        return ad.emit(over_active(run(ad.deactivate(x)), found), found.mask)
-    mask = renewed_mask(mask, windows, ad.rule, ad.tau)
+    if mask is not None and windows.everything:
+        return _global(ad, run, x, rank, average, any_size=False)
     shape = (*x.shape[:-rank], *slide.sizes)
-    box = ad.box(mask, shape) if run_part else None
-    if box is None or run_part is None:
-        ad.complete()
-        return ad.emit(run(slide.input(ad, x)), mask)
-    box = box.along(range(x.dim() - rank, x.dim()))
-    values = run_part(_padded(*slide.part(ad, x, box), x.shape, padding))
-    return ad.emit(room_for(values, shape), mask, part=Part(box, values))
+    active = mask is not None and average and ad.rule.average == "active"
+    if mask is not None and active:
+        found = attribute_positions(mask, windows, ad.rule, ad.tau)
+        mask = found.mask
+    elif mask is not None:
+        mask = renewed_mask(mask, windows, ad.rule, ad.tau)
 
+    def run_any(x: Tensor, padding: Sequence[int] | None) -> Tensor:
+        return run(x) if padding is None or run_part is None else run_part(x)
 
-def _padded(part: Part, reads: Sequence[tuple[int, int]], shape: Sequence[int], padding: float) -> Tensor:
-    """What windows read: a part, zeros around it as far as there are positions, and padding beyond."""
-    first = len(shape) - len(reads)
-    inside = {first + i: (max(0, low), min(shape[first + i], high)) for i, (low, high) in enumerate(reads)}
-    x = part.in_box(Box(inside), shape)
-    beyond = [(max(0, -low), max(0, high - shape[first + i])) for i, (low, high) in enumerate(reads)]
-    margins = [margin for pair in reversed(beyond) for margin in pair]
-    return F.pad(x, margins, value=padding) if any(margins) else x
+    by_part = run_part is not None
+    out = ad.by_windows(run_any, x, slide, mask, shape, beyond=beyond, by_part=by_part, fills=not active)
+    return ad.by_position(rescaled, [out, ad.constant(features_to_kept(found))], mask) if active else out
 
 
 def _adaptive(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, output_size: Any, average: bool) -> Tensor:
@@ -178,9 +176,8 @@ def _adaptive(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, output_size
     def run(x: Tensor) -> Tensor:
         return op(x, output_size)
 
-    if mask is not None and len(wanted) == rank and all(n == 1 for n in sizes):
+    if len(wanted) == rank and all(n == 1 for n in sizes):
         return _global(ad, run, x, rank, average)
-    ad.complete()
     out = run(ad.deactivate(x))
     if mask is None:
         return ad.emit(out, None)
@@ -194,29 +191,17 @@ def _adaptive(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, output_size
 
 
 def _global(
-    ad: Interpreter, run: Callable[[Tensor], Tensor], x: Tensor, rank: int, average: bool, by_part: bool = True
+    ad: Interpreter, run: Callable[[Tensor], Tensor], x: Tensor, rank: int, average: bool, any_size: bool = True
 ) -> Tensor:
     """One statistic of the whole map has no position of its own: active if anything is."""
-    mask = ad.mask(x)
-    assert mask is not None
-    dims = range(x.dim() - rank, x.dim())
+    mask, dims = ad.mask(x), range(x.dim() - rank, x.dim())
+    out = ad.mean_over(run, x, dims) if average and any_size else run(ad.deactivate(x))
+    if mask is None:
+        return ad.emit(out, None)
     found = reduce_positions(mask, x.shape, dims, tau=0.0)
-    out = mean_of_part(ad, x, dims, run) if average and by_part else None
-    if out is None:
-        ad.complete()
-        out = run(ad.deactivate(x))
     if average and ad.rule.average == "active":
         out = over_active(out, found)
     return ad.emit(out, found.mask)
-
-
-def mean_of_part(ad: Interpreter, x: Tensor, dims: Sequence[int], run: Callable[[Tensor], Tensor]) -> Tensor | None:
-    """A mean over these dimensions, which `run` computes, by a part of `x` beside zeros; None if that is no gain."""
-    part = ad.part(x, constants=True)
-    if part is None or not set(part.box.sides) <= set(dims):
-        return None
-    clean = ad.clean_part(x, constants=True)
-    return None if clean is None else run(clean.values) * clean.box.share(x.shape)
 
 
 def _rank(op: Callable[..., Tensor]) -> int:

@@ -12,7 +12,7 @@ from captum_ad.engine.definitions import Attribution, reduce_positions
 from captum_ad.engine.interpreter import Interpreter
 from captum_ad.engine.registry import register_rule, takes_parts
 from captum_ad.engine.rules.combination import summed
-from captum_ad.engine.rules.pooling import mean_of_part, over_active
+from captum_ad.engine.rules.pooling import over_active
 
 
 @register_rule("mean", "nanmean", "sum", "nansum", "amax", "amin", "any")
@@ -32,19 +32,19 @@ def reduction(
     if kwargs.get("out") is not None:
         ad.refuse("writes into out=")
     dims, average = dims_of(input, dim), "mean" in op.__name__
+
+    def run(x: Tensor) -> Tensor:
+        return op(x, dims, keepdim=True, **kwargs)
+
+    out = ad.mean_over(run, input, dims) if op.__name__ == "mean" else run(ad.deactivate(input))
+    if ad.mask(input) is None:
+        return ad.emit(out if keepdim else out.squeeze(dims), None)
     found, shaped = reduced_mask(ad, input, dims, keepdim)
     axes = ad.axes(input)
     of_branches = axes is not None and bool(dims) and all(axes.role(d) is Role.BRANCH for d in dims)
     if of_branches and (average or "sum" in op.__name__):  # maps that were stacked: a sum of maps
         found = Attribution(found.kept, found.features, summed(ad, found.kept, found.features))
 
-    def run(x: Tensor) -> Tensor:
-        return op(x, dims, keepdim=True, **kwargs)
-
-    out = mean_of_part(ad, input, dims, run) if op.__name__ == "mean" else None
-    if out is None:
-        ad.complete()
-        out = run(ad.deactivate(input))
     if average and ad.rule.average == "active" and not of_branches:  # over space
         out = over_active(out, found if op.__name__ == "mean" else _numbers(ad, input, dims))
     return ad.emit(shaped(out), found.mask.map(shaped))

@@ -11,9 +11,9 @@ from torch import Tensor
 from captum_ad.engine.definitions import Windows, attribute_positions, exceeds, renewed
 from captum_ad.engine.interpreter import Interpreter
 from captum_ad.engine.masks import FeatureMask, all_of
+from captum_ad.engine.positions import Slide
 from captum_ad.engine.registry import register_rule
 from captum_ad.engine.rules.combination import intersection, written_mask
-from captum_ad.engine.rules.windows import Slide
 from captum_ad.rule import MaskRule
 
 

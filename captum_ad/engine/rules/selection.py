@@ -13,10 +13,11 @@ from torch import Tensor
 from captum_ad.engine.definitions import renewed_mask
 from captum_ad.engine.interpreter import Interpreter
 from captum_ad.engine.masks import FeatureMask, constant_mask
+from captum_ad.engine.positions import Slide
 from captum_ad.engine.registry import register_rule
 from captum_ad.engine.rules.combination import (
     aligned,
-    contributions,
+    contributing,
     intersection,
     masks_of,
     sum_mask,
@@ -24,7 +25,7 @@ from captum_ad.engine.rules.combination import (
     written_mask,
 )
 from captum_ad.engine.rules.shape import move, select
-from captum_ad.engine.rules.windows import Setting, Slide, per_dim
+from captum_ad.engine.rules.windows import Setting, per_dim
 
 register_rule("rot90", "fliplr", "flipud")(move)
 register_rule(Tensor.unfold)(select)
@@ -135,8 +136,8 @@ def _chosen(ad: Interpreter, condition: Tensor, x: Any, other: Any, run: Callabl
         return ad.emit(out, aligned(mask, out.dim()), clean=clean)
     factor = written_mask(ad, condition)
     masks = masks_of(ad, x, other)
-    x, other = contributions(ad, torch.where, (x, other), masks)
-    out = run(x, other)
+    checked = contributing(ad, (x, other), masks)
+    out = run(*(ad.deactivate(one) if any(one is c for c in checked) else one for one in (x, other)))
     chosen = [sum_mask(ad, [aligned(mask, out.dim()) for mask in masks])] if masks else []
     return ad.emit(out, intersection([aligned(factor, out.dim()), *chosen]))
 

@@ -10,12 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from captum_ad.engine.crop import Box, Part, room_for
 from captum_ad.engine.dimensions import PERMUTE, permutation
 from captum_ad.engine.interpreter import Interpreter
-from captum_ad.engine.layout import reshaped
 from captum_ad.engine.masks import FeatureMask, compress, full_mask, undeactivated
-from captum_ad.engine.registry import register_rule, takes_parts
+from captum_ad.engine.registry import is_in_place, register_rule, takes_parts
+from captum_ad.engine.reshapes import reshaped
 from captum_ad.engine.rules.combination import written_mask
 from captum_ad.engine.tags import tensors_in
 
@@ -44,12 +43,16 @@ def in_the_shape_of(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, other
 
 
 @register_rule(*PERMUTE, always=True)
+@takes_parts
 def permute(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     """The mask's dimensions change places alike."""
     mask, clean = ad.mask(x), ad.is_clean(x)
     order = permutation(op, x.dim(), *args, **kwargs)
+    part = ad.permuted_part(x, order) if not is_in_place(op) else None
+    if part is None:
+        ad.complete()
     out = op(x, *args, **kwargs)
-    return ad.emit(out, mask and mask.map(lambda part: part.permute(order)), clean=clean)
+    return ad.emit(out, mask and mask.map(lambda part: part.permute(order)), clean=clean, part=part)
 
 
 @register_rule(
@@ -151,17 +154,16 @@ def pad(
             behind = FeatureMask(grown(mask.kept), behind.kept if mask.feature is None else grown(mask.feature))
     else:
         behind = (mask or full_mask(input)).map(grown)
-    part = ad.clean_part(input, constants=True) if mode == "constant" and not value and min(pad) >= 0 else None
-    if part is None:
-        ad.complete()
-        return ad.emit(op(ad.deactivate(input), pad, mode, value), behind, clean=True)
-    before = dict(zip(reversed(dims), pad[::2]))
-    after = dict(zip(reversed(dims), pad[1::2]))
+
+    def run(x: Tensor) -> Tensor:
+        return op(x, pad, mode, value)
+
+    if mode != "constant" or value or min(pad) < 0:
+        return ad.emit(run(ad.deactivate(input)), behind, clean=True)
+    before = dict(zip(reversed(range(input.dim())), pad[::2]))
+    after = dict(zip(reversed(range(input.dim())), pad[1::2]))
     shape = [n + before.get(d, 0) + after.get(d, 0) for d, n in enumerate(input.shape)]
-    sides = {d: part.box.sides.get(d, (0, input.shape[d])) for d in {*part.box.sides, *dims}}
-    moved = Box({d: (low + before.get(d, 0), high + before.get(d, 0)) for d, (low, high) in sides.items()})
-    values = part.values.clone()  # the input may be written to
-    return ad.emit(room_for(values, shape), behind, clean=True, part=Part(moved, values, constants=True))
+    return ad.padded(run, input, [before.get(d, 0) for d in range(input.dim())], behind, shape)
 
 
 @lru_cache(maxsize=256)

@@ -38,7 +38,7 @@ def max_pool_with_indices(
     if windows.everything:
         x, mask = ad.deactivate(input), reduce_positions(mask, input.shape, range(-rank, 0), tau=0.0).mask
     else:
-        x, mask = slide.input(ad, input), renewed_mask(mask, windows, ad.rule, ad.tau)
+        x, mask = ad.window_input(input, slide.reach), renewed_mask(mask, windows, ad.rule, ad.tau)
     values, indices = op(x, kernel_size, stride or kernel_size, padding, dilation, ceil_mode)
     return ad.emit(values, mask), ad.emit(indices, mask)
 

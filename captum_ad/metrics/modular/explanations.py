@@ -9,12 +9,13 @@ from torch import Tensor, nn
 
 from captum_ad.metrics.backgrounds import Backgrounds, DrawnBackgrounds
 from captum_ad.metrics.confidence import confidence_drop_off, confidence_kept, explanation_size
-from captum_ad.metrics.explanation import ConfidenceCurve, SufficientExplanation
+from captum_ad.metrics.inputs import Inputs
 from captum_ad.metrics.insertion import deletion_curve, insertion_curve
 from captum_ad.metrics.modular.mean import Mean, OfForward, check
 from captum_ad.metrics.robustness import Robustness, rho_robustness
+from captum_ad.metrics.scan import ConfidenceCurve, SufficientExplanation
 from captum_ad.painted import Baseline
-from captum_ad.scoring import ToConfidence
+from captum_ad.scoring import Asked, ToConfidence
 
 
 class OnBackgrounds(Mean):
@@ -41,14 +42,22 @@ class OnBackgrounds(Mean):
         model: nn.Module,
         x: Tensor,
         explanation: SufficientExplanation | Tensor,
-        target: int,
+        target: Asked,
         backgrounds: Backgrounds | DrawnBackgrounds | None,
+        additional_forward_args: Any,
     ) -> Robustness:
         drawn = self.backgrounds if backgrounds is None else backgrounds
         if drawn is None:
             raise ValueError(f"{type(self).__name__} has no backgrounds: pass some when you make it, or to each update")
         return rho_robustness(
-            model, x, explanation, target, drawn, to_confidence=self.to_confidence, batch_size=self.batch_size
+            model,
+            x,
+            explanation,
+            target,
+            drawn,
+            additional_forward_args=additional_forward_args,
+            to_confidence=self.to_confidence,
+            batch_size=self.batch_size,
         )
 
 
@@ -81,19 +90,21 @@ class RhoRobustness(OnBackgrounds):
         model: nn.Module,
         x: Tensor,
         explanation: SufficientExplanation | Tensor,
-        target: int,
+        target: Asked = None,
         backgrounds: Backgrounds | DrawnBackgrounds | None = None,
+        additional_forward_args: Any = None,
     ) -> None:
         """Add one explanation.
 
         Parameters
         ----------
-        model, x, explanation, target
+        model, x, explanation, target, additional_forward_args
             As for :func:`captum_ad.metrics.rho_robustness`.
         backgrounds : Backgrounds or DrawnBackgrounds, optional
             For this input, in place of the metric's own; drawn already, or to be drawn.
         """
-        self._add(self._planted(model, x, explanation, target, backgrounds).rho)
+        found = self._planted(model, x, explanation, target, backgrounds, additional_forward_args)
+        self._add(found.rho, explanation)
 
 
 class ConfidenceOnBackgrounds(OnBackgrounds):
@@ -110,11 +121,13 @@ class ConfidenceOnBackgrounds(OnBackgrounds):
         model: nn.Module,
         x: Tensor,
         explanation: SufficientExplanation | Tensor,
-        target: int,
+        target: Asked = None,
         backgrounds: Backgrounds | DrawnBackgrounds | None = None,
+        additional_forward_args: Any = None,
     ) -> None:
         """Add one explanation; arguments as of :meth:`RhoRobustness.update`."""
-        self._add(self._planted(model, x, explanation, target, backgrounds).confidence)
+        found = self._planted(model, x, explanation, target, backgrounds, additional_forward_args)
+        self._add(found.confidence, explanation)
 
 
 class ExplanationSize(Mean):
@@ -122,12 +135,38 @@ class ExplanationSize(Mean):
 
     higher_is_better = False
 
-    def update(self, x: Tensor, explanation: SufficientExplanation | Tensor) -> None:
+    def update(self, x: Inputs, explanation: SufficientExplanation | Inputs) -> None:
         """Add one explanation; arguments as of :func:`captum_ad.metrics.explanation_size`."""
-        self._add(explanation_size(x, explanation))
+        self._add(explanation_size(x, explanation), explanation)
 
 
-class ConfidenceKept(OfForward):
+class _OfExplanation(OfForward):
+    """What a function says of an explanation, a forward and an input."""
+
+    _measure: Callable[..., float]
+
+    def update(
+        self,
+        forward: nn.Module,
+        x: Inputs,
+        explanation: SufficientExplanation | Inputs,
+        target: Asked = None,
+        additional_forward_args: Any = None,
+    ) -> None:
+        """Add one explanation; arguments as of the function."""
+        value = self._measure(
+            forward,
+            x,
+            explanation,
+            target,
+            baseline=self.baseline,
+            additional_forward_args=additional_forward_args,
+            to_confidence=self.to_confidence,
+        )
+        self._add(value, explanation)
+
+
+class ConfidenceKept(_OfExplanation):
     """Mean confidence of the target with the explanation alone.
 
     Parameters
@@ -139,16 +178,10 @@ class ConfidenceKept(OfForward):
     """
 
     higher_is_better = True
-
-    def update(self, forward: nn.Module, x: Tensor, explanation: SufficientExplanation | Tensor, target: int) -> None:
-        """Add one explanation; arguments as of :func:`captum_ad.metrics.confidence_kept`."""
-        value = confidence_kept(
-            forward, x, explanation, target, baseline=self.baseline, to_confidence=self.to_confidence
-        )
-        self._add(value)
+    _measure = staticmethod(confidence_kept)
 
 
-class ConfidenceDropOff(OfForward):
+class ConfidenceDropOff(_OfExplanation):
     """Mean share of the original confidence that is lost when only the explanation is left.
 
     Parameters
@@ -160,13 +193,7 @@ class ConfidenceDropOff(OfForward):
     """
 
     higher_is_better = False
-
-    def update(self, forward: nn.Module, x: Tensor, explanation: SufficientExplanation | Tensor, target: int) -> None:
-        """Add one explanation; arguments as of :func:`captum_ad.metrics.confidence_drop_off`."""
-        value = confidence_drop_off(
-            forward, x, explanation, target, baseline=self.baseline, to_confidence=self.to_confidence
-        )
-        self._add(value)
+    _measure = staticmethod(confidence_drop_off)
 
 
 class _OfCurve(OfForward):
@@ -190,10 +217,11 @@ class _OfCurve(OfForward):
     def update(
         self,
         forward: nn.Module,
-        x: Tensor,
-        attribution: Tensor,
-        target: int,
-        feature_mask: Tensor | None = None,
+        x: Inputs,
+        attribution: Inputs,
+        target: Asked = None,
+        feature_mask: Inputs | None = None,
+        additional_forward_args: Any = None,
     ) -> None:
         """Add one attribution; arguments as of the function."""
         curve = self._curve(
@@ -202,6 +230,7 @@ class _OfCurve(OfForward):
             attribution,
             target,
             baseline=self.baseline,
+            additional_forward_args=additional_forward_args,
             feature_mask=feature_mask,
             step=self.step,
             to_confidence=self.to_confidence,

@@ -11,7 +11,7 @@ from captum_ad.metrics.localisation import checked_tolerance, energy_pointing_ga
 from captum_ad.metrics.modular.mean import Mean, OfForward, check
 from captum_ad.metrics.places import Box, Grid, checked_grid
 from captum_ad.painted import Baseline
-from captum_ad.scoring import ToConfidence
+from captum_ad.scoring import Asked, ToConfidence
 
 
 class PointingGame(Mean):
@@ -113,7 +113,7 @@ class SpecificDrop(OfForward):
         checked_controls(controls)
         self.controls, self.seed, self.batch_size = controls, seed, batch_size
 
-    def update(self, forward: nn.Module, x: Tensor, inside: Tensor | Box, target: int) -> None:
+    def update(self, forward: nn.Module, x: Tensor, inside: Tensor | Box, target: Asked = None) -> None:
         """Add one image; arguments as of the function. Raises a ValueError if the object leaves a control no place."""
         found = object_drop(
             forward,

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from captum_ad.extras import needed
+from captum_ad.metrics.inputs import Inputs
+from captum_ad.metrics.scan import SufficientExplanation
 from captum_ad.painted import Baseline
 from captum_ad.scoring import Judge, ToConfidence, batch_of
 
@@ -19,17 +21,25 @@ else:
 
 
 class Mean(Metric):
-    """The mean of one number per update, NaN before the first."""
+    """The mean of one number per update, NaN before the first.
+
+    Attributes
+    ----------
+    empty : Tensor
+        How many empty explanations were left out, int64: the model gives their class to nothing at all.
+    """
 
     is_differentiable = False
     full_state_update = False
     total: Tensor
     count: Tensor
+    empty: Tensor
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.add_state("total", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("count", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+        self.add_state("empty", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
         # A MetricCollection updates metrics of equal states once for all: NaN equals nothing.
         self.add_state("apart", torch.tensor(math.nan, dtype=torch.float64), dist_reduce_fx="max")
         self._latest = math.nan
@@ -39,9 +49,14 @@ class Mean(Metric):
         self.update(*args, **kwargs)
         return torch.tensor(self._latest, dtype=torch.float64, device=self.device)
 
-    def _add(self, value: float) -> None:
-        self.total += value
-        self.count += 1
+    def _add(self, value: float, explanation: SufficientExplanation | Inputs | None = None) -> None:
+        masks = explanation.mask if isinstance(explanation, SufficientExplanation) else explanation
+        each = masks if isinstance(masks, tuple) else (masks,)
+        if any(mask is None or bool(mask.any()) for mask in each):
+            self.total += value
+            self.count += 1
+        else:
+            self.empty += 1
         self._latest = value
 
     def compute(self) -> Tensor:

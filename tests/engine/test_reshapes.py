@@ -8,7 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from captum_ad.engine.layout import overlaps_itself, reshaped
+from captum_ad.engine.reshapes import reshaped
+from captum_ad.engine.views import overlaps_itself
 
 
 @st.composite

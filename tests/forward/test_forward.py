@@ -4,63 +4,15 @@ from __future__ import annotations
 
 import copy
 import math
-import pickle
-import warnings
-from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from captum_ad import PRESETS, ADForward, BaselineForward, MaskRule, UnknownNameError
+from captum_ad import PRESETS, ADForward, MaskRule
+from tests.forward.networks import C, Classifier, H, N, Named, TwoInputs, W, half
 from tests.networks import Apply
-
-N, C, H, W = 3, 2, 6, 5
-
-
-class Classifier(nn.Module):
-    def __init__(self, kind: type[nn.Module] = nn.Conv2d, pool: type[nn.Module] = nn.AdaptiveAvgPool2d) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        self.features = nn.Sequential(kind(C, 4, 3, padding=1), nn.SiLU(), kind(4, 4, 3), pool(1))
-        self.head = nn.Linear(4, 3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.features(x).flatten(1))
-
-
-class TwoInputs(nn.Module):
-    """Two images and a vector; `scale` is a keyword."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        self.left = nn.Conv2d(C, 4, 3, padding=1)
-        self.right = nn.Conv2d(1, 4, 3, padding=1)
-        self.head = nn.Linear(4, 3)
-
-    def forward(self, a: Tensor, b: Tensor, bias: Tensor | None = None, *, scale: Any = 1.0) -> Tensor:
-        pooled = (self.left(a) + self.right(b)).relu().mean((2, 3))
-        out = self.head(pooled) * scale
-        return out if bias is None else out + bias
-
-
-@pytest.fixture
-def ad() -> ADForward:
-    return ADForward(Classifier().eval())
-
-
-@pytest.fixture
-def x() -> Tensor:
-    torch.manual_seed(1)
-    return torch.randn(N, C, H, W)
-
-
-def half() -> Tensor:
-    return torch.arange(W).expand(H, W) < 2
 
 
 @pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.int64, torch.float32, torch.float16])
@@ -131,23 +83,17 @@ def test_a_mask_by_position(ad: ADForward, x: Tensor) -> None:
         ad(x, half())
 
 
-class Named(nn.Module):
-    def forward(self, x: Tensor, y: Tensor, *, factor: float) -> Tensor:
-        raise TypeError("of its own")
-
-
 def test_a_type_error_of_the_models_own_stays_what_it_is(x: Tensor) -> None:
     with pytest.raises(TypeError, match=r"^of its own$"):
         ADForward(Named().eval())(x, x, factor=1.0)
 
 
-def test_integers_cannot_be_deactivated(x: Tensor) -> None:
+def test_integers_are_deactivated_as_floats(x: Tensor) -> None:
     ad = ADForward(Apply(lambda pixels: pixels.float().mean((2, 3))).eval())
     pixels = (x * 9).to(torch.uint8)
     assert torch.equal(ad(pixels), ad.model(pixels))
     assert torch.equal(ad(pixels, mask=torch.ones(H, W)), ad.model(pixels))
-    with pytest.raises(TypeError, match=r"uint8.*floating"):
-        ad(pixels, mask=half())
+    assert torch.equal(ad(pixels, mask=half()), ad(pixels.float(), mask=half()))
 
 
 @pytest.mark.parametrize("shape", [(C,), (1, C), (N, C)])
@@ -187,109 +133,31 @@ def test_masks_of_what_is_no_image(x: Tensor) -> None:
         ad(x, 2, mask=(None, half()))
     with pytest.raises(ValueError, match="batch first"):
         ad(x, torch.ones(3), mask=(None, torch.ones(3)))
-    with pytest.raises(ValueError, match="by position"):
-        ad(x=x, scale=2, mask=half())
+
+
+def test_inputs_by_name(x: Tensor) -> None:
+    ad = ADForward(Apply(lambda scale, x, y: (x * scale + y).mean((2, 3))).eval())
+    expected = ad(2, x, x, mask=(None, half(), None))
+    assert torch.equal(ad(scale=2, x=x, y=x, mask=half()), expected)  # of the first tensor
+    assert torch.equal(ad(scale=2, y=x, x=x, mask={"x": half()}), expected)
+    both = ad(2, x, x, mask=(None, half(), half()))
+    assert torch.equal(ad(scale=2, x=x, y=x, mask={"x": half(), "y": half()}), both)
+    assert torch.equal(ad(scale=2, x=x, y=x), ad.model(2, x, x))
+    with pytest.raises(ValueError, match="mask of 'z', and no input of that name"):
+        ad(scale=2, x=x, y=x, mask={"z": half()})
+    with pytest.raises(ValueError, match="or by its name"):
+        ad(scale=2, mask=half())
+    with pytest.raises(ValueError, match="tuple of masks"):
+        ad(2, x=x, y=x, mask={"x": half()})
 
 
 # Outputs
 
 
-OUTPUTS: dict[str, tuple[Callable[[Tensor], Any], Callable[[Any], Tensor]]] = {
-    "dict": (lambda out: {"out": out, "aux": out + 1}, lambda output: output["out"]),
-    "namespace": (lambda out: SimpleNamespace(logits=out), lambda output: output.logits),
-    "tuple": (lambda out: (out + 1, out), lambda output: output[1]),
-}
-
-
-@pytest.mark.parametrize("kind", OUTPUTS)
-def test_outputs_are_selected(x: Tensor, kind: str) -> None:
-    wrap, select = OUTPUTS[kind]
-
-    plain = ADForward(Classifier().eval())
-    wrapping = Apply(lambda x, model: wrap(model(x)), plain.model).eval()
-    ad = ADForward(wrapping, select=select)
-    assert torch.equal(ad(x), plain(x))
-    assert torch.equal(ad(x, mask=half()), plain(x, mask=half()))
-    for mask in (None, half()):
-        with pytest.raises(TypeError, match=r"Apply returned .*select="):
-            ADForward(wrapping)(x, mask=mask)
-        with pytest.raises(TypeError, match="select returned str"):
-            ADForward(wrapping, select=lambda output: "out")(x, mask=mask)
-
-
 # Construction
 
 
-@pytest.mark.parametrize("tau", [1, 1.0, -0.1, math.nan, math.inf, -math.inf, "0", None, True, torch.tensor(0.5)])
-def test_tau_out_of_range(tau: Any) -> None:
-    with pytest.raises(ValueError, match="0 <= tau < 1"):
-        ADForward(Classifier(), tau=tau)
-
-
-def test_unknown_rules_come_with_a_suggestion() -> None:
-    with pytest.raises(UnknownNameError, match=r"'no-grwth'.*did you mean 'no-growth'"):
-        ADForward(Classifier(), "no-grwth")
-    with pytest.raises(ValueError, match=r"expected one of.*paper"):
-        ADForward(Classifier(), "xyz")
-    with pytest.raises(UnknownNameError, match=r"MaskRule.growth 'windows': did you mean 'window'"):
-        MaskRule(growth="windows")
-    with pytest.raises(TypeError, match="preset's name or a MaskRule"):
-        ADForward(Classifier(), {"growth": "none"})
-
-
-@pytest.mark.parametrize("name", PRESETS)
-def test_presets_by_name(x: Tensor, name: str) -> None:
-    model = Classifier().eval()
-    assert ADForward(model, name).rule == PRESETS[name]
-    assert torch.equal(ADForward(model, name)(x, mask=half()), ADForward(model, PRESETS[name])(x, mask=half()))
-
-
-def test_presets_differ(x: Tensor) -> None:
-    skip = Apply(lambda x: x + F.avg_pool2d(x, 3, 1, 1)).eval()  # a sum of two masks
-    model = nn.Sequential(skip, Classifier()).eval()
-    outputs = [ADForward(model, name)(x, mask=half()) for name in PRESETS]
-    assert not any(torch.allclose(a, b) for i, a in enumerate(outputs) for b in outputs[:i])
-
-
-@pytest.mark.parametrize("model", [torch.relu, None, "resnet50", Classifier])
-def test_models_that_are_no_modules(model: Any) -> None:
-    with pytest.raises(TypeError, match=r"expected a torch\.nn\.Module"):
-        ADForward(model)
-
-
-def test_wrapping_twice_and_bad_select() -> None:
-    with pytest.raises(TypeError, match="a BaselineForward already"):
-        ADForward(BaselineForward(Classifier(), 0))
-    with pytest.raises(TypeError, match="an ADForward already"):
-        ADForward(ADForward(Classifier()))
-    with pytest.raises(TypeError, match="select must be a function"):
-        ADForward(Classifier(), select="out")
-
-
 # Life cycle
-
-
-def test_train_mode_warns_once(x: Tensor) -> None:
-    ad = ADForward(Classifier().train())
-    with pytest.warns(UserWarning, match=r"Classifier is in train mode.*eval\(\)"):
-        ad(x, mask=half())
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        ad(x, mask=half())
-        ADForward(Classifier().eval())(x, mask=half())
-
-
-def test_copies_and_pickles(ad: ADForward, x: Tensor) -> None:
-    expected = ad(x, mask=half())
-    for twin in (copy.deepcopy(ad), pickle.loads(pickle.dumps(ad))):
-        assert twin.model is not ad.model
-        assert torch.equal(twin(x, mask=half()), expected)
-        assert (twin.rule, twin.tau) == (ad.rule, ad.tau)
-
-
-def test_parameters_are_the_models(ad: ADForward) -> None:
-    assert {id(p) for p in ad.parameters()} == {id(p) for p in ad.model.parameters()}
-    assert "MaskRule" in repr(ad)
 
 
 @pytest.mark.parametrize(
@@ -318,13 +186,19 @@ def test_other_dtypes(ad: ADForward, x: Tensor, dtype: torch.dtype) -> None:
     torch.testing.assert_close(out.float(), ad(x, mask=half()), rtol=0.1, atol=0.05)
 
 
-def test_nan_by_name_is_refused() -> None:
+def test_the_first_tensor_by_name_is_the_input() -> None:
     class Named(nn.Module):
-        def forward(self, pixels: Tensor) -> Tensor:
-            return pixels.mean((2, 3))
+        def forward(self, pixels: Tensor, scale: Tensor | None = None) -> Tensor:
+            means = pixels.mean((2, 3))
+            return means if scale is None else means * scale
 
+    ad, x, half = ADForward(Named().eval()), torch.rand(1, 3, 4, 4), torch.arange(4).expand(4, 4) < 2
+    expected = ad(x, mask=half)
+    assert torch.equal(ad(pixels=x), ad(x))
+    assert torch.equal(ad(pixels=x, mask=half), expected)
+    assert torch.equal(ad(pixels=x.where(half, torch.nan)), expected)
     with pytest.raises(ValueError, match="pass features by position"):
-        ADForward(Named().eval())(pixels=torch.full((1, 3, 4, 4), float("nan")))
+        ad(pixels=x, scale=torch.full((1, 3), torch.nan))
 
 
 def test_half_precision_stays_finite() -> None:

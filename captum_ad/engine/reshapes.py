@@ -1,0 +1,86 @@
+"""Reshapes: what becomes of a tensor's axes, and of what broadcasts to it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import lru_cache
+
+from torch import Tensor
+
+from captum_ad.engine.axes import Atom, Axes, Axis, Role, axis, joined, role_of
+
+
+@lru_cache(maxsize=4096)
+def reshaped_axes(axes: Axes, shape: tuple[int, ...]) -> Axes:
+    """The axes after a reshape: dimensions are merged and split."""
+    dims: list[Axis] = [axis(Role.STATISTIC, size) for size in shape]
+    picks = axes.picks
+    for ins, outs in groups(axes.shape, shape):
+        given = [axes.dims[dim] for dim in ins]
+        if all(axes.shape[dim] == 1 for dim in ins):
+            for dim, one in zip(outs, given):
+                dims[dim] = one
+            gone = given[len(outs) :]
+            if axes.sample is None and any(atom.role is Role.SAMPLE for one in gone for atom in one):
+                picks = (*picks, (Role.SAMPLE, 0))  # the only one
+            continue
+        parts = _split([atom for one in given for atom in one], [shape[dim] for dim in outs])
+        for dim, part in zip(outs, parts):
+            dims[dim] = part
+    return replace(axes, dims=tuple(dims), picks=picks)
+
+
+def _split(atoms: Sequence[Atom], sizes: Sequence[int]) -> list[Axis]:
+    """Factors shared out to dimensions of these sizes; all of them unknown if they do not fit."""
+    left = [atom for atom in reversed(atoms) if atom.size != 1]
+    found: list[Axis] = []
+    for size in sizes:
+        taken, room = [], size
+        while room > 1 and left:
+            atom = left.pop()
+            part = math.gcd(atom.size, room) if atom.size > room else atom.size
+            if not part or room % part or (part < atom.size and part != room):
+                role = role_of(tuple(atoms))
+                return [axis(role, size) for size in sizes]
+            taken.append(atom._replace(size=part))
+            if part < atom.size:
+                left.append(atom._replace(size=atom.size // part))
+            room //= part
+        found.append(joined(taken))
+    return found
+
+
+def groups(old: Sequence[int], new: Sequence[int]) -> Iterator[tuple[range, range]]:
+    """Runs of dimensions that a reshape turns into one another: the shortest ones with as many elements."""
+    if math.prod(old) == 0:
+        yield range(len(old)), range(len(new))
+        return
+    i = j = 0
+    while i < len(old) or j < len(new):
+        first, onto = i, j
+        size = goal = 1
+        if i < len(old):
+            size, i = old[i], i + 1
+        if j < len(new):
+            goal, j = new[j], j + 1
+        while size != goal:
+            if size < goal:
+                size, i = size * old[i], i + 1
+            else:
+                goal, j = goal * new[j], j + 1
+        yield range(first, i), range(onto, j)
+
+
+def reshaped(part: Tensor, old: Sequence[int], new: Sequence[int]) -> Tensor:
+    """What broadcasts to `old`, after a reshape from `old` to `new`; dimensions of size 1 stay so if they can."""
+    before, after = list(part.shape), list(new)
+    for ins, outs in groups(old, new):
+        if all(part.shape[dim] == 1 for dim in ins):
+            for dim in outs:
+                after[dim] = 1
+        else:
+            for dim in ins:
+                before[dim] = old[dim]
+    return part.expand(before).reshape(after)

@@ -1,0 +1,90 @@
+"""What is refused because it would otherwise go wrong in silence."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from contextvars import ContextVar
+from typing import Any
+
+from captum.attr import PerturbationAttribution
+from torch import Tensor
+
+painter: ContextVar[str | None] = ContextVar("painter", default=None)
+"""Who paints zeros into inputs at the moment, on its own account: an ADForward without a mask is a mistake then."""
+
+
+def refuse_paint(mask: Any, kind: str) -> None:
+    """Refuse to run without a mask where somebody paints and nobody said so.
+
+    Parameters
+    ----------
+    mask : Any
+        What the forward was given.
+    kind : str
+        The forward's class, for the message.
+
+    Raises
+    ------
+    ValueError
+        If there is no mask, and a perturbation attributor of Captum's kind is running that paints into inputs.
+    """
+    if mask is not None:
+        return
+    a = f"{'an' if kind[0] in 'AEIOU' else 'a'} {kind}"
+    if painter.get() is not None:
+        raise ValueError(
+            f"{painter.get()} was given a function that calls {a}, so that it "
+            f"paints zeros, and no mask reaches the {kind}. Give it the {kind} itself, with what your function adds "
+            f"inside, e.g. {kind}(nn.Sequential(model, nn.Softmax(1))); or say baselines=0 if paint is what you want"
+        )
+    stranger = _stranger()
+    if stranger is not None:
+        raise ValueError(
+            f"{stranger} is not registered with captum_ad and called {a} without a mask, so it would paint. "
+            "captum_ad.register() lets Captum's own attributors mask, "
+            f"captum_ad.register({stranger}) one of yours; or call the {kind} with mask= in its attribute(), or give "
+            "the attributor the plain model"
+        )
+
+
+def _stranger() -> str | None:
+    """The perturbation attributor that is running and whose ``attribute`` is not one that captum_ad has wrapped."""
+    frame = sys._getframe(2)
+    while (frame := frame.f_back) is not None:  # type: ignore[assignment]
+        if frame.f_code.co_name in ("attribute", "attribute_future") and frame.f_code.co_argcount:
+            who = frame.f_locals.get(frame.f_code.co_varnames[0])
+            if isinstance(who, PerturbationAttribution):
+                from captum_ad.registration import knows  # which imports this module
+
+                return None if knows(type(who)) else type(who).__name__
+    return None
+
+
+def refuse_positions(output: Any, target: Any) -> None:
+    """Refuse an output with positions of which a target does not pick one number for each sample.
+
+    Parameters
+    ----------
+    output : Any
+        What the forward returned.
+    target : Any
+        As Captum takes it.
+
+    Raises
+    ------
+    ValueError
+        If the output has more dimensions than (N, classes) and the target is a class index, or nothing.
+    """
+    if not isinstance(output, Tensor) or output.dim() < 3:
+        return
+    one: Any = target[0] if isinstance(target, list) and target else target
+    if isinstance(one, Sequence) and len(one) == output.dim() - 1:
+        return
+    index = f"{one if isinstance(one, int) else 0}"
+    raise ValueError(
+        f"the output has shape {tuple(output.shape)}, of which target={target!r} leaves several numbers a sample, "
+        "which would be an attribution of positions as if they were samples. Say what to explain, e.g. "
+        f"ADForward(model, target=captum_ad.targets.Region({index})), the region that the network gives to the "
+        f"class; or one position, target=({index}, row, column)"
+    )

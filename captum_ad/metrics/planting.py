@@ -1,0 +1,82 @@
+"""An explanation's pixels on other backgrounds, and what the plain model says of them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from captum_ad.metrics.backgrounds import DrawnBackgrounds
+from captum_ad.scoring import Judge, batch_of, plain, scored, whole_of
+
+
+def planted(x: Tensor, mask: Tensor, backgrounds: Tensor) -> Tensor:
+    """An explanation's pixels on backgrounds.
+
+    Parameters
+    ----------
+    x : Tensor
+        The input that the explanation is of, shape (1, C, *spatial).
+    mask : Tensor
+        bool, True = in the explanation, shape (*spatial) or (n, 1, *spatial).
+    backgrounds : Tensor
+        Shape (n, C, *spatial).
+
+    Returns
+    -------
+    Tensor
+        Shape (n, C, *spatial).
+    """
+    return torch.where(mask, x, backgrounds)
+
+
+def planted_scores(
+    model: nn.Module,
+    x: Tensor,
+    masks: Tensor,
+    backgrounds: DrawnBackgrounds,
+    judge: Judge,
+    batch_size: int | None = None,
+    progress: str | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Every explanation on every background, in full batches; composites live for one batch.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The plain model; an ADForward runs as such.
+    x : Tensor
+        Shape (1, C, *spatial).
+    masks : Tensor
+        bool, shape (M, *spatial); equal ones are run once.
+    backgrounds : DrawnBackgrounds
+        n of them.
+    judge : Judge
+        Of the outputs.
+    batch_size : int, optional
+        Composites per forward.
+    progress : str, optional
+        Title of a progress bar.
+
+    Returns
+    -------
+    kept : Tensor
+        bool, shape (M, n).
+    confidence : Tensor
+        Shape (M, n).
+    """
+    distinct, which = torch.unique(masks, dim=0, return_inverse=True)
+    runner = plain(model).with_target(judge.asked)
+    whole_of(runner, x, judge)
+    count, mask_of = len(distinct), torch.arange(len(distinct), device=x.device)
+
+    def run(start: int, stop: int) -> Tensor:
+        first = start // count
+        some = backgrounds.batch(first, (stop - 1) // count + 1)
+        pairs = torch.arange(start, stop, device=x.device)
+        mask = distinct[mask_of[pairs % count], None]
+        output: Tensor = runner.outputs(planted(x, mask, some[pairs // count - first]))
+        return output
+
+    size = batch_of(batch_size, x.device)
+    confidence, kept = scored(run, count * backgrounds.n, judge, size, progress)
+    return kept.reshape(-1, count).T[which], confidence.reshape(-1, count).T[which]

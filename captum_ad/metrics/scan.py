@@ -1,0 +1,189 @@
+"""The scan along a ranking for what suffices, and what it finds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from captum_ad.answers import Answering
+from captum_ad.metrics.curve import Curve
+from captum_ad.metrics.ranking import Ranking
+from captum_ad.scoring import Judge, scored, whole_of
+from captum_ad.targets.base import Target
+
+
+@dataclass(frozen=True)
+class ConfidenceCurve(Curve):
+    """The target's confidence over the share of the input that is present (in a deletion curve: removed).
+
+    Attributes
+    ----------
+    sizes, values : Tensor
+        As of a :class:`Curve`; the values are confidences.
+    class_kept : Tensor
+        Whether the target is the answer there, bool, shape (K,).
+    """
+
+    class_kept: Tensor
+
+
+@dataclass(frozen=True)
+class SufficientExplanation:
+    """A part of the input that alone keeps the class (arXiv 2510.01038, Definition 1 and Section 5).
+
+    Attributes
+    ----------
+    mask : Tensor, or tuple of Tensor
+        bool, shape (*spatial), True = in the explanation; nothing is where none was found. Of several inputs one each.
+    size : float
+        Share of the positions, 0 to 1; NaN if not found.
+    confidence : float
+        Of the target with the explanation alone; NaN if not found.
+    found : bool
+        Whether any prefix of the ranking suffices.
+    gamma : float
+        The threshold: the confidence is at least that share of the original's.
+    target : int or Target
+        The class, or what else is explained.
+    original_confidence : float
+        Of the target for the whole input.
+    curve : ConfidenceCurve
+        What the scan measured.
+    """
+
+    mask: Any
+    size: float
+    confidence: float
+    found: bool
+    gamma: float
+    target: int | Target
+    original_confidence: float
+    curve: ConfidenceCurve
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing at all suffices: the target is what the model answers without an input."""
+        return self.found and self.size == 0
+
+
+class Scan:
+    """The prefixes of one ranking, and what was measured of them."""
+
+    def __init__(self, forward: Answering, x: Tensor, ranking: Ranking, judge: Judge, batch_size: int) -> None:
+        self.forward, self.x, self.ranking, self.judge, self.batch_size = forward, x, ranking, judge, batch_size
+        whole_of(forward, x, judge)
+        if not judge.decides:
+            raise ValueError(
+                "the model returns one number, and nobody says what keeps it: give target=Binary() or "
+                "Regression(tolerance=...) of captum_ad.targets"
+            )
+        # A copy: some models write into their input.
+        confidence, kept = scored(lambda start, stop: forward.outputs(x.clone()), 1, judge, 1)
+        self.original = confidence[0]
+        if judge.asked.graded and float(self.original) < 0:
+            raise ValueError(
+                f"the confidence in {judge.asked} is {float(self.original):.3g} for the whole input: a share of "
+                "a negative number is no threshold. Pass a to_confidence that makes probabilities of the outputs"
+            )
+        self.whole_kept = kept[0]
+        self.counts = torch.tensor([len(ranking)], device=x.device)
+        self.confidences, self.kept = confidence, kept  # of these counts: the whole input is the original
+
+    def refuse_other_target(self) -> None:
+        """Refuse a target that the model does not give to the whole input."""
+        if not bool(self.whole_kept):
+            raise ValueError(
+                f"{self.judge.asked} is not the model's answer for this input (its confidence is "
+                f"{float(self.original):.3g}), so no part of it can keep it: explain the predicted class (of one "
+                "logit, targets.Binary(positive=0)), or pass allow_other_target=True"
+            )
+
+    def measure(self, counts: Sequence[int], progress: str | None = None) -> None:
+        """Run prefixes and remember the results, in order of their length."""
+        if not counts:
+            return
+        wanted = torch.tensor(counts, device=self.x.device)
+        confidence, kept = self._run(
+            lambda start, stop: self.ranking.prefixes(wanted[start:stop]), len(wanted), progress
+        )
+        order = torch.cat([self.counts, wanted]).argsort()
+        self.counts = torch.cat([self.counts, wanted])[order]
+        self.confidences = torch.cat([self.confidences, confidence])[order]
+        self.kept = torch.cat([self.kept, kept])[order]
+
+    def bisect(self, gamma: float) -> None:
+        """Narrow down where a threshold is passed, by a full batch of prefixes at a time."""
+        while True:
+            first = self._first(gamma)
+            high = int(self.counts[first]) if first is not None else len(self.ranking)
+            below = self.counts[self.counts < high]
+            low = int(below.max()) if len(below) else -1
+            if high - low < 2:
+                return
+            spaced = torch.linspace(low, high, self.batch_size + 2).round().long().unique()
+            self.measure([int(count) for count in spaced if low < count < high])
+
+    def curve(self) -> ConfidenceCurve:
+        """What was measured so far."""
+        return ConfidenceCurve(self.ranking.sizes[self.counts], self.confidences.double(), self.kept)
+
+    def explanation(self, gamma: float, curve: ConfidenceCurve, minimise: bool) -> SufficientExplanation:
+        """The shortest sufficient prefix at a threshold, or what is left of it when minimised."""
+        first = self._first(gamma)
+        mask = torch.zeros_like(self.ranking.steps, dtype=torch.bool)
+        size = confidence = math.nan
+        if first is not None:
+            mask, confidence = self.ranking.prefixes(self.counts[first])[0], float(self.confidences[first])
+            if minimise:
+                mask, confidence = self._minimised(int(self.counts[first]), gamma, confidence)
+            size = float(mask.double().mean())
+        original = float(self.original)
+        return SufficientExplanation(
+            mask, size, confidence, first is not None, gamma, self.judge.target, original, curve
+        )
+
+    def _first(self, gamma: float) -> int | None:
+        """Index of the shortest sufficient prefix among those measured."""
+        found = self._suffices(self.confidences, self.kept, gamma).nonzero()
+        return int(found[0]) if len(found) else None
+
+    def _suffices(self, confidence: Tensor, kept: Tensor, gamma: float) -> Tensor:
+        return kept & (confidence >= gamma * self.original) if self.judge.asked.graded else kept
+
+    def _minimised(self, count: int, gamma: float, confidence: float) -> tuple[Tensor, float]:
+        """Leave out steps of a prefix one by one, as if each were tried alone, but a batch of trials per forward."""
+        steps = self.ranking.steps
+        inside = torch.arange(len(self.ranking), device=steps.device) < count
+        dropped_any = True
+        while dropped_any:
+            dropped_any = False
+            candidates, next_one = inside.nonzero().flatten().flip(0), 0
+            while next_one < len(candidates):
+                tried = candidates[next_one : next_one + self.batch_size]
+                variants = inside.repeat(len(tried), 1)
+                variants[torch.arange(len(tried)), tried] = False
+                scores = self._run(lambda start, stop: variants[start:stop][:, steps], len(tried))  # noqa: B023
+                able = self._suffices(*scores, gamma).nonzero()
+                if not len(able):
+                    next_one += len(tried)
+                    continue
+                chosen = int(able[0])
+                inside, confidence, dropped_any = variants[chosen], float(scores[0][chosen]), True
+                next_one += chosen + 1
+        return inside[steps], confidence
+
+    def _run(
+        self, masks: Callable[[int, int], Tensor], count: int, progress: str | None = None
+    ) -> tuple[Tensor, Tensor]:
+        def run(start: int, stop: int) -> Tensor:
+            output: Tensor = self.forward.outputs(
+                self.x.expand(stop - start, *self.x.shape[1:]), mask=masks(start, stop)
+            )
+            return output
+
+        return scored(run, count, self.judge, self.batch_size, progress)

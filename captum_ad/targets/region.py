@@ -1,0 +1,148 @@
+"""A target of segmentation networks: a class in a region."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from captum_ad.errors import UnknownNameError
+from captum_ad.targets.base import Target, column, others
+from captum_ad.targets.classes import Names, checked_threshold, index_of
+
+Where = Tensor | Sequence[int]
+
+
+class Region(Target):
+    """A class of a segmentation network, in the region that the network gives to it, or in a region of yours.
+
+    Parameters
+    ----------
+    index : int or str
+        The class, or its name; 0 of a network with one logit per position, which is positive inside.
+    where : Tensor or sequence of int, optional
+        In the output's positions: a mask, bool, shape (*spatial); a box (left, top, right, bottom), the last two
+        exclusive; a point (row, column), or of as many numbers as the output has dimensions of space. By default the
+        positions that the network gives to the class in the whole input.
+    reduction : {"mean", "sum"}
+        Over the region, of what attributors explain.
+    threshold : float
+        The answer is kept while more than that share of the region is still the class's.
+    names : sequence of str, or mapping of int to str, optional
+        The names of all classes.
+
+    Examples
+    --------
+    >>> maps = torch.tensor([[[[0.0, 0.0]], [[1.0, 3.0]]]])  # one sample, two classes, 1 × 2 positions
+    >>> Region(1).bound(maps).score(maps), Region(1, (0, 1)).score(maps)
+    (tensor([2.]), tensor([3.]))
+    """
+
+    def __init__(
+        self,
+        index: int | str,
+        where: Where | None = None,
+        *,
+        reduction: str = "mean",
+        threshold: float = 0.5,
+        names: Names | None = None,
+    ) -> None:
+        if reduction not in ("mean", "sum"):
+            raise UnknownNameError("reduction", str(reduction), ("mean", "sum"))
+        self.index, self.where = index_of(index, names), where
+        self.reduction, self.threshold = reduction, checked_threshold(threshold)
+        self.found: Tensor | None = None
+
+    @property
+    def needs_whole(self) -> bool:
+        """Where no region was given, until it is bound."""
+        return self.where is None and self.found is None
+
+    def bound(self, whole: Any) -> Target:
+        """It, knowing which positions the network gives to the class in the whole input.
+
+        Raises
+        ------
+        ValueError
+            If there is none.
+        """
+        if self.where is not None:
+            return self
+        known = copy.copy(self)
+        known.found = self._given(_maps(whole))
+        empty = (~known.found.flatten(1).any(1)).nonzero().flatten().tolist()
+        if empty:
+            raise ValueError(
+                f"the network gives no position to class {self.index} in sample {empty[0]}: no region. Explain "
+                f"a class that it finds, or say where: Region({self.index}, mask, box or point)"
+            )
+        return known
+
+    def score(self, readout: Any) -> Tensor:
+        """The class's output over the region."""
+        maps = _maps(readout)
+        return self._over(column(maps, self.index), maps, self.reduction)
+
+    def confidence(self, readout: Any) -> Tensor:
+        """Its mean probability over the region."""
+        maps = _maps(readout)
+        probabilities = maps.sigmoid() if maps.shape[1] == 1 else maps.softmax(1)
+        return self._over(column(probabilities, self.index), maps, "mean")
+
+    def kept(self, readout: Any) -> Tensor:
+        """Whether more than the threshold's share of the region is still the class's."""
+        maps = _maps(readout)
+        return self._over(self._given(maps).to(maps.dtype), maps, "mean") > self.threshold
+
+    def _given(self, maps: Tensor) -> Tensor:
+        """Which positions get the class, bool, shape (N, *spatial)."""
+        own = column(maps, self.index)
+        if maps.shape[1] == 1:
+            return own > 0
+        return own > others(maps, self.index)  # a tie is nobody's: where all is missing the network answers zeros
+
+    def _over(self, values: Tensor, maps: Tensor, reduction: str) -> Tensor:
+        region = self._region(maps).to(maps.device).expand_as(values)
+        total = values.where(region, torch.zeros_like(values)).flatten(1).sum(1)
+        return total if reduction == "sum" else total / region.flatten(1).sum(1)
+
+    def _region(self, maps: Tensor) -> Tensor:
+        """bool, shape (1|N, *spatial)."""
+        spatial = tuple(maps.shape[2:])
+        if self.where is None:
+            if self.found is None:
+                raise ValueError("this Region needs the network's answer to the whole input first: use bound(readout)")
+            return self.found
+        if isinstance(self.where, Tensor) and self.where.dtype == torch.bool:
+            shape = tuple(self.where.shape)
+            if shape[-len(spatial) :] != spatial or self.where.numel() != maps[0, 0].numel() or not self.where.any():
+                raise ValueError(
+                    f"the region has shape {shape}, expected positions of the output, {spatial}, some True"
+                )
+            return self.where.reshape(1, *spatial)
+        place = [int(n) for n in self.where]
+        if len(place) == 4 and len(spatial) == 2:
+            left, top, right, bottom = place
+            if 0 <= left < right <= spatial[1] and 0 <= top < bottom <= spatial[0]:
+                region = torch.zeros(spatial, dtype=torch.bool)
+                region[top:bottom, left:right] = True
+                return region[None]
+        if len(place) != len(spatial) or any(not 0 <= n < m for n, m in zip(place, spatial)):
+            raise ValueError(f"{self.where!r} is neither a box nor a point of the output's positions, {spatial}")
+        region = torch.zeros(spatial, dtype=torch.bool)
+        region[tuple(place)] = True
+        return region[None]
+
+    def __repr__(self) -> str:
+        where = f"{tuple(self.where.shape)}" if isinstance(self.where, Tensor) else self.where
+        return f"Region({self.index}, where={where}, {self.reduction})"
+
+
+def _maps(readout: Any) -> Tensor:
+    if not isinstance(readout, Tensor) or readout.dim() < 3:
+        what = tuple(readout.shape) if isinstance(readout, Tensor) else type(readout).__name__
+        raise ValueError(f"Region: the model returned {what}, expected maps of classes, (N, classes, *spatial)")
+    return readout.float() if readout.dtype in (torch.float16, torch.bfloat16) else readout

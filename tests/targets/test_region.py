@@ -1,0 +1,111 @@
+"""A class in a region of a segmentation network's output."""
+
+import pytest
+import torch
+from captum.attr import FeatureAblation, Saliency
+from torch import Tensor, nn
+
+from captum_ad import ADForward, BaselineForward
+from captum_ad.attr import Rise
+from captum_ad.metrics import SolidColors, rho_robustness, sufficient_explanation
+from captum_ad.targets import Region
+
+LEFT = torch.arange(8).expand(8, 8) < 4
+LABELS = (~LEFT).long()[None, None]
+
+
+class Halves(nn.Module):
+    """Class 1 where the image is bright, else class 0."""
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        bright = nn.functional.conv2d(x, torch.ones(1, 1, 1, 1)) * 4 - 2
+        return {"out": torch.cat([-bright, bright], 1), "aux": bright}
+
+
+@pytest.fixture
+def x() -> Tensor:
+    return LEFT.float()[None, None]
+
+
+def test_the_region_is_what_the_network_gives_to_the_class(x: Tensor) -> None:
+    ad = ADForward(Halves().eval(), target=Region(1))
+    torch.testing.assert_close(ad(x), torch.tensor([2.0]))
+    assert ad(x, mask=~LEFT) <= 0  # in the region of the whole, not of what is left of it
+    total = ADForward(Halves().eval(), target=Region(1, reduction="sum"))
+    torch.testing.assert_close(total(x), torch.tensor([64.0]))
+    a = FeatureAblation(ad).attribute(x, feature_mask=LABELS)
+    assert a.shape == x.shape
+    assert (a[0, 0][LEFT] > 0).all()
+    assert (a[0, 0][~LEFT] == 0).all()
+    found = sufficient_explanation(ad, x, a, feature_mask=LABELS)
+    assert torch.equal(found.mask, LEFT)
+    rho = rho_robustness(Halves().eval(), x, found, Region(1), SolidColors(n=3))
+    assert rho.rho == 1
+    assert Rise(ad).attribute(x, n_samples=30, grid=2)[0, 0][LEFT].mean() > 0
+
+
+def test_what_is_run(x: Tensor) -> None:
+    calls = []
+
+    class Counted(Halves):
+        def forward(self, x: Tensor) -> dict[str, Tensor]:
+            calls.append(len(x))
+            return super().forward(x)
+
+    FeatureAblation(ADForward(Counted().eval(), target=Region(1))).attribute(x, feature_mask=LABELS)
+    assert calls == [1] * 5  # which positions are the class's, what it scores, the run to keep, without either half
+
+
+def test_each_sample_of_a_batch_has_its_own_region(x: Tensor) -> None:
+    batch = torch.cat([x, x.flip(-1)])
+    for make in (ADForward, lambda model, target: BaselineForward(model, 0.0, target=target)):
+        forward = make(Halves().eval(), target=Region(1))
+        together = FeatureAblation(forward).attribute(batch, feature_mask=LABELS, perturbations_per_eval=2)
+        for i in (0, 1):
+            alone = FeatureAblation(forward).attribute(batch[i : i + 1], feature_mask=LABELS)
+            torch.testing.assert_close(together[i : i + 1], alone)
+
+
+@pytest.mark.parametrize(
+    ("where", "expected"),
+    [((0, 0, 2, 8), 2.0), ((2, 0, 6, 8), 0.0), ((3, 7), -2.0), ((3, 0), 2.0), (~LEFT, -2.0), (LEFT[None, None], 2.0)],
+)
+def test_regions_of_ones_own(where, expected: float, x: Tensor) -> None:
+    assert not Region(1, where).needs_whole
+    torch.testing.assert_close(ADForward(Halves().eval(), target=Region(1, where))(x), torch.tensor([expected]))
+
+
+def test_where_all_is_missing_no_class_is_kept(x: Tensor) -> None:
+    """Not even class 0, which the largest of equal outputs would be."""
+    for index, where in ((0, ~LEFT), (1, LEFT)):
+        ad = ADForward(Halves().eval(), "no-growth", target=Region(index, where))
+        assert ad.target is not None
+        assert ad.target.kept(ad.outputs(x)).tolist() == [True]
+        assert ad.target.kept(ad.outputs(x, mask=torch.zeros_like(LEFT))).tolist() == [False]
+
+
+def test_one_logit_a_position(x: Tensor) -> None:
+    ad = ADForward(Halves().eval(), select="aux", target=Region(0))
+    torch.testing.assert_close(ad(x), torch.tensor([2.0]))
+    target = ad.bound(x).target
+    assert target is not None
+    assert target.kept(ad.outputs(x)).tolist() == [True]
+
+
+def test_what_there_is_not(x: Tensor) -> None:
+    ad = ADForward(Halves().eval(), target=Region(1))
+    with pytest.raises(ValueError, match=r"no position to class 1 in sample 0.*Region\(1, mask, box or point\)"):
+        ad(torch.zeros_like(x))
+    for where in ((3, 8), (0, 0, 9, 9), torch.zeros(8, 8, dtype=torch.bool), torch.ones(3, 3, dtype=torch.bool)):
+        with pytest.raises(ValueError, match=r"region|neither a box nor a point"):
+            ADForward(Halves().eval(), target=Region(1, where))(x)
+    with pytest.raises(ValueError, match="maps of classes"):
+        ADForward(nn.Flatten().eval(), target=Region(1))(x)
+    with pytest.raises(ValueError, match="classes 0 to 1"):
+        ADForward(Halves().eval(), target=Region(2))(x)
+
+
+def test_gradients_of_a_region(x: Tensor) -> None:
+    found = Saliency(ADForward(Halves().eval(), target=Region(1))).attribute(x.clone().requires_grad_())
+    assert (found[0, 0][LEFT] > 0).all()
+    assert (found[0, 0][~LEFT] == 0).all()

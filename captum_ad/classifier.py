@@ -104,8 +104,8 @@ class MaskedClassifier:
         """
         if masks is None:
             raise TypeError(
-                "MaskedClassifier got images and no masks, so that something has painted already. With shap give the "
-                "Explainer captum_ad.shap.ImageMasker; with lime use captum_ad.lime.LimeImageExplainer"
+                "MaskedClassifier got images without masks, so something has painted already. With shap, give its "
+                "Explainer captum_ad.shap.ImageMasker(image.shape); with lime, use captum_ad.lime.LimeImageExplainer"
             )
         pictures, kept = np.asarray(images), np.asarray(masks)
         if pictures.ndim != 4 or kept.shape != pictures.shape[:3] or kept.dtype != np.bool_ or not len(kept):
@@ -175,7 +175,7 @@ class MaskedClassifier:
         return confidences
 
     def _confidences(self, output: Any, count: int) -> npt.NDArray[Any]:
-        if isinstance(output, Tensor) and output.dim() == 1:
+        if isinstance(output, Tensor) and output.shape == (count,):
             output = output[:, None]  # a number per image, as of a regression
         if not isinstance(output, Tensor) or output.dim() != 2 or output.shape[0] != count:
             what = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__

@@ -317,7 +317,7 @@ def test_models_that_take_no_masks_fail(model, photographs):
         with pytest.raises(TypeError, match=r"the model of shap.Explainer is .*MaskedClassifier\("):
             explain(plain, photographs)
     painted = shap.maskers.Image(0, photographs[0].shape)
-    with pytest.raises(TypeError, match=r"got images and no masks.*ImageMasker"):
+    with pytest.raises(TypeError, match=r"got images without masks.*ImageMasker"):
         explain(MaskedClassifier(ADForward(model), TRANSFORM), photographs, painted)
     with pytest.raises(TypeError, match=r"takes no mask=.*MaskedClassifier\(ADForward\(model\), transform\)"):
         MaskedClassifier(model, TRANSFORM)

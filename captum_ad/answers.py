@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from captum_ad.guard import refuse_unbound
 from captum_ad.targets.base import Given, Target, tensor_of
 
 Select = str | int | Callable[[Any], Any]
@@ -58,9 +59,15 @@ class Answering(nn.Module, ABC):
     def bound(self: Self, *inputs: Any, **kwargs: Any) -> Self:
         """The same forward with a target that knows the answer to these inputs as a whole.
 
-        Attributors of Captum and the metrics do this by themselves; it saves a forward per call elsewhere.
+        Captum's attributors that hide features and the metrics do this by themselves. Those that follow gradients have
+        to be given it.
+
+        Raises
+        ------
+        ValueError
+            If the target does not apply to these inputs: a region or an object that is not there.
         """
-        if self.target is None or not self.target.needs_whole:
+        if self.target is None or not self.target.checks_whole:
             return self
         alike = bool(inputs) and all(isinstance(x, Tensor) and x.dim() and x.stride(0) == 0 for x in inputs)
         whole = [x[:1].clone() for x in inputs] if alike else inputs  # one image, expanded: run it once
@@ -79,7 +86,10 @@ class Answering(nn.Module, ABC):
 
     def _score(self, readout: Any, inputs: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor:
         """One score per sample of a readout, or the output itself if there is no target."""
-        target = self.bound(*inputs, **kwargs).target
+        target = self.target
+        if target is not None and target.needs_whole:
+            refuse_unbound(target)
+            target = self.bound(*inputs, **kwargs).target
         if target is None:
             found: Tensor = readout
             return found

@@ -5,9 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from contextvars import ContextVar
+from types import FrameType
 from typing import Any
 
-from captum.attr import PerturbationAttribution
+from captum.attr import Attribution, PerturbationAttribution
 from torch import Tensor
 
 painter: ContextVar[str | None] = ContextVar("painter", default=None)
@@ -48,16 +49,40 @@ def refuse_paint(mask: Any, kind: str) -> None:
         )
 
 
+def refuse_unbound(target: object) -> None:
+    """Refuse a target that does not know the whole input's answer yet where an attributor runs other inputs.
+
+    Raises
+    ------
+    ValueError
+        If an attributor of Captum's is running that masks nothing: what it runs between the baseline and the image
+        is no whole input.
+    """
+    who = _running(Attribution)
+    if who is not None and not isinstance(who, PerturbationAttribution):
+        raise ValueError(
+            f"{target!r} depends on the answer to the whole input, and {type(who).__name__} may run other inputs as "
+            f"well: say which one is meant, {type(who).__name__}(ad.bound(x), ...).attribute(x)"
+        )
+
+
 def _stranger() -> str | None:
     """The perturbation attributor that is running and whose ``attribute`` is not one that captum_ad has wrapped."""
-    frame = sys._getframe(2)
-    while (frame := frame.f_back) is not None:  # type: ignore[assignment]
+    from captum_ad.registration import knows  # which imports this module
+
+    who = _running(PerturbationAttribution)
+    return None if who is None or knows(type(who)) else type(who).__name__
+
+
+def _running(kind: type[Attribution]) -> Attribution | None:
+    """The innermost attributor of a kind that is running."""
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None:
         if frame.f_code.co_name in ("attribute", "attribute_future") and frame.f_code.co_argcount:
             who = frame.f_locals.get(frame.f_code.co_varnames[0])
-            if isinstance(who, PerturbationAttribution):
-                from captum_ad.registration import knows  # which imports this module
-
-                return None if knows(type(who)) else type(who).__name__
+            if isinstance(who, kind):
+                return who
+        frame = frame.f_back
     return None
 
 

@@ -40,6 +40,7 @@ from captum_ad.guard import painter
 from captum_ad.keeping import keeping_runs
 from captum_ad.painted import BaselineForward
 from captum_ad.perturbing import Image, MaskForward, warn_of_lone_values, without_mask, without_partial
+from captum_ad.targets.base import Target
 
 MASKED_FORWARDS = (ADForward, BaselineForward)
 """Forward functions that take ``mask=``."""
@@ -145,6 +146,11 @@ def _masked(original: Callable[..., Any], *, future: bool = False) -> Callable[.
         ones = tuple(torch.ones_like(x, dtype=x.dtype if x.is_floating_point() else torch.float32) for x in images)
         more = as_tuple(call.pop("additional_forward_args", None))
         call.pop("self")
+        if isinstance(call.get("target"), Target):
+            raise TypeError(
+                f"{who} takes class indices as its target: give {call['target']!r} to the forward, "
+                "ADForward(model, target=...)"
+            )
         forward, own = without_mask(self.forward_func, images)
         refuse_both(getattr(without_partial(forward), "target", None), call.get("target"), who)
         alone = all(image.shape[:1] == (1,) for image in images)
@@ -181,7 +187,8 @@ def _refuse_misfit(feature_mask: Any, images: tuple[Tensor, ...], who: str) -> N
     for x, labels in zip(images, given):
         spatial = tuple(x.shape[2:])
         shape = tuple(labels.shape) if isinstance(labels, Tensor) else ()
-        if spatial and any(n not in (1, m) for n, m in zip(reversed(shape), reversed(spatial))):
+        misfit = any(n not in (1, m) for n, m in zip(reversed(shape), reversed(spatial)))
+        if len(shape) > x.dim() or (spatial and misfit):
             raise ValueError(
                 f"{who}: the feature mask has shape {shape} and the input {tuple(x.shape)}. It has to be of the "
                 "model's own input, captum_ad.segmentation.superpixels(x), not of the photograph in its own size"

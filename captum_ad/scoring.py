@@ -30,8 +30,13 @@ class Output(Target):
         """The output."""
         return column(matrix(readout, "target"), self.index)
 
+    @property
+    def decides(self) -> bool:
+        """Nobody knows."""
+        return False
+
     def kept(self, readout: Any) -> Tensor:
-        """Nobody knows: always."""
+        """Always."""
         return torch.ones_like(self.score(readout), dtype=torch.bool)
 
 
@@ -68,11 +73,6 @@ class Judge:
             self.asked = _Probability(self.target)
         else:
             self.asked = Class(self.target, to_confidence=to_confidence)
-
-    @property
-    def decides(self) -> bool:
-        """Whether it is known what keeps the answer."""
-        return not isinstance(self.asked, Output)
 
     def bind(self, whole: Any) -> None:
         """Tell it the readout of the whole input."""
@@ -147,7 +147,7 @@ def plain(model: nn.Module) -> MaskedForward:
 
 def whole_of(forward: Answering, x: Any, judge: Judge) -> None:
     """Let a judge know the answer to the whole input if it has to; of a copy: some models write into their input."""
-    if judge.asked.needs_whole:
+    if judge.asked.checks_whole:
         with torch.no_grad():
             judge.bind(forward.outputs(x.clone()))
 

@@ -32,9 +32,9 @@ def superpixels(
     Parameters
     ----------
     image : PIL.Image.Image, array or Tensor
-        An image: PIL of any mode, an array of shape (H, W) or (H, W, 1|3|4), a tensor of shape (H, W) or (1|3|4, H, W).
-        A batch of the model's inputs: a tensor (N, C, *spatial). A volume: a tensor (1, D, H, W). The fourth
-        channel is transparency and left out; other numbers of channels are averaged.
+        An image: PIL of any mode, an array of shape (H, W) or (H, W, 1|3|4), a tensor of shape (H, W) or (3|4, H, W).
+        A batch of the model's inputs: a tensor (N, C, H, W), (N, C, D, H, W), or with `spatial_dims` any other. The
+        fourth channel of an image is transparency and left out; other numbers of channels are averaged.
         Integers count as 0 to 255, or as :func:`captum_ad.pixels.unit_range` scales them; floats as 0 to 1; floats
         outside that (a normalised input) are rescaled to it.
     method : {"slic", "quickshift", "felzenszwalb", "grid"}
@@ -43,15 +43,16 @@ def superpixels(
         About how many superpixels. ``"quickshift"`` and ``"felzenszwalb"`` find their number
         themselves, through `options`.
     spatial_dims : int, optional
-        How many of a tensor's last dimensions are positions, where that is not plain: 1 for a batch of series
-        (N, C, T), 3 for volumes.
+        How many of a tensor's last dimensions are positions, where its shape does not say: 1 for series, (N, C, T) or
+        waveforms (N, T); 2 for an image (1, H, W); 3 for a volume (C, D, H, W).
     **options
         Passed to scikit-image's function, e.g. ``compactness=20`` for slic.
 
     Returns
     -------
     Tensor
-        int64 labels 0 to n-1 of each sample, every one in use, shape (N, 1, *spatial), on the CPU.
+        int64 labels 0 to n-1 of each sample, every one in use, shape (N, 1, *spatial), or (N, T) of waveforms, on the
+        CPU.
 
     Raises
     ------
@@ -76,9 +77,9 @@ def superpixels(
         raise UnknownNameError("superpixel method", method, _METHODS)
     if isinstance(n_segments, bool) or not isinstance(n_segments, int) or n_segments < 1:
         raise ValueError(f"n_segments must be a positive integer, got {n_segments!r}")
-    return torch.stack([_labels(pixels, method, n_segments, options) for pixels in _samples(image, spatial_dims)])[
-        :, None
-    ]
+    labels = torch.stack([_labels(pixels, method, n_segments, options) for pixels in _samples(image, spatial_dims)])
+    waveforms = spatial_dims == 1 and image.dim() == 2
+    return labels if waveforms else labels[:, None]
 
 
 def _labels(pixels: Pixels, method: str, n_segments: int, options: dict[str, Any]) -> Tensor:
@@ -112,23 +113,20 @@ def _samples(image: Any, spatial_dims: int | None) -> list[Pixels]:
 def _channels_first(image: Tensor, spatial_dims: int | None) -> Sequence[npt.NDArray[Any]]:
     """Samples of shape (C, *spatial)."""
     dims, shape = image.dim(), tuple(image.shape)
-    if spatial_dims is None:
-        volume = dims == 5 or (dims == 4 and shape[0] == 1 and shape[1] > 4)
-        spatial_dims = 3 if volume else 2
-    if spatial_dims not in (1, 2, 3):
+    if spatial_dims not in (None, 1, 2, 3):
         raise ValueError(f"spatial_dims must be 1, 2 or 3, got {spatial_dims!r}")
-    missing = spatial_dims + 2 - dims
-    if (
-        missing not in (0, 1, 2)
-        or image.numel() == 0
-        or (missing == 1 and spatial_dims == 2 and shape[0] not in (1, 3, 4))
-    ):
+    plain = dims in (2, 4, 5) or (dims == 3 and shape[0] in (3, 4))
+    if image.numel() == 0 or (spatial_dims is None and not plain):
         raise ValueError(
-            f"expected a tensor (H, W) or (C, H, W) with 1, 3 or 4 channels, a batch (N, C, *spatial) or a volume, got "
-            f"{shape} for {spatial_dims} spatial dimensions: say spatial_dims=1 for series (N, C, T), 3 for volumes"
+            f"expected a tensor (H, W), an image of 3 or 4 channels, or a batch (N, C, H, W) or (N, C, D, H, W), got "
+            f"{shape}: say spatial_dims=1 for series (N, C, T), 2 for an image (1, H, W)"
         )
-    batch = image.detach().cpu().reshape((1,) * missing + shape)
-    return list((batch.double() if batch.is_floating_point() else batch).numpy())
+    spatial = spatial_dims or (3 if dims == 5 else 2)
+    leading = shape[: dims - spatial]  # nothing, (C), or (N, C); of waveforms (N)
+    if dims < spatial or len(leading) > 2:
+        raise ValueError(f"expected (N, C) and {spatial} spatial dimensions, got {shape}: is spatial_dims right?")
+    batch = image[:, None] if (spatial, dims) == (1, 2) else image.reshape((1,) * (2 - len(leading)) + shape)
+    return list((batch.double() if batch.is_floating_point() else batch).detach().cpu().numpy())
 
 
 def _unit(array: npt.NDArray[Any]) -> Pixels:

@@ -5,9 +5,10 @@ import sys
 import numpy as np
 import pytest
 import torch
+from captum.attr import FeatureAblation
 from PIL import Image
 
-from captum_ad import UnknownNameError
+from captum_ad import ADForward, BaselineForward, UnknownNameError
 from captum_ad.segmentation import superpixels
 
 METHODS = ["slic", "quickshift", "felzenszwalb", "grid"]
@@ -92,7 +93,7 @@ def test_unknown_method_suggests_near_ones(picture):
         (np.zeros(4), r"\(H, W, 1\|3\|4\), got \(4,\)"),
         (np.zeros((3, 4, 5)), r"\(H, W, 1\|3\|4\), got \(3, 4, 5\)"),
         (np.zeros((0, 4, 3)), r"\(H, W, 1\|3\|4\)"),
-        (torch.zeros(5, 4, 3), r"\(C, H, W\) with 1, 3 or 4 channels, .*got \(5, 4, 3\)"),
+        (torch.zeros(5, 4, 3), r"an image of 3 or 4 channels, .*got \(5, 4, 3\)"),
         (torch.zeros(1, 2, 1, 3, 4, 4), r"got \(1, 2, 1, 3, 4, 4\)"),
         (np.full((4, 4, 3), np.nan), "NaN"),
         (np.full((4, 4, 3), "a"), "integers or floats"),
@@ -125,8 +126,9 @@ def test_what_people_hold_is_segmented_like_the_same_image_in_rgb(method):
     grey = PHOTOGRAPH[..., 0]
     expected = superpixels(np.dstack([grey] * 3), method, 12)
     x = torch.from_numpy(grey / 255)
-    for same in (grey, grey[..., None], x, x[None], x[None, None], Image.fromarray(grey)):
+    for same in (grey, grey[..., None], x, x[None, None], Image.fromarray(grey)):
         assert torch.equal(superpixels(same, method, 12), expected)
+    assert torch.equal(superpixels(x[None], method, 12, spatial_dims=2), expected)
     opaque = np.dstack([PHOTOGRAPH, np.random.default_rng(1).integers(0, 256, grey.shape, dtype=np.uint8)])
     assert torch.equal(superpixels(opaque, method, 12), superpixels(PHOTOGRAPH, method, 12))
 
@@ -144,16 +146,42 @@ def test_volumes_get_supervoxels_that_are_connected_in_depth():
     volume = torch.zeros(1, 8, 8, 8)
     volume[0, 4:] = 1
     for given in (volume, volume[None]):
-        labels = superpixels(given, n_segments=8, compactness=0.01, sigma=0)[0, 0]
+        labels = superpixels(given, n_segments=8, spatial_dims=3, compactness=0.01, sigma=0)[0, 0]
         assert labels.shape == (8, 8, 8)
         assert set(labels[:4].unique().tolist()).isdisjoint(labels[4:].unique().tolist())
-    assert superpixels(volume, "grid", 8)[0, 0].unique(return_counts=True)[1].tolist() == [64] * 8
+    assert torch.equal(superpixels(volume[None], n_segments=8), superpixels(volume, n_segments=8, spatial_dims=3))
+    assert superpixels(volume[None], "grid", 8)[0, 0].unique(return_counts=True)[1].tolist() == [64] * 8
     with pytest.raises(ValueError, match="for images, got 3 spatial"):
-        superpixels(volume, "quickshift")
+        superpixels(volume[None], "quickshift")
 
 
 def test_series_get_equal_pieces():
     found = superpixels(torch.rand(2, 3, 12), n_segments=4, spatial_dims=1)
     assert found.tolist() == [[[0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3]]] * 2
-    with pytest.raises(ValueError, match="spatial_dims=1 for series"):
-        superpixels(torch.rand(2, 5, 12))
+    assert superpixels(torch.rand(2, 6), n_segments=3, spatial_dims=1).tolist() == [[0, 0, 1, 1, 2, 2]] * 2
+
+
+@pytest.mark.parametrize("shape", [(2, 5, 12), (1, 2, 100), (1, 12, 12)])
+def test_whether_it_is_a_series_or_an_image_is_not_guessed_from_sizes(shape):
+    with pytest.raises(ValueError, match=r"spatial_dims=1 for series \(N, C, T\), 2 for an image"):
+        superpixels(torch.rand(shape))
+
+
+def test_an_image_of_many_channels_is_no_volume():
+    assert superpixels(torch.rand(1, 5, 16, 16), n_segments=4).shape == (1, 1, 16, 16)
+    with pytest.raises(ValueError, match="is spatial_dims right"):
+        superpixels(torch.rand(2, 3, 16, 16), spatial_dims=1)
+
+
+def test_waveforms_have_labels_that_an_attributor_takes():
+    wave = torch.rand(1, 32, generator=torch.Generator().manual_seed(0))
+    labels = superpixels(wave, n_segments=4, spatial_dims=1)
+    model = torch.nn.Linear(32, 2).eval()
+    found = FeatureAblation(BaselineForward(model, 0.0)).attribute(wave, target=0, feature_mask=labels)
+    assert torch.allclose(found, FeatureAblation(model).attribute(wave, target=0, feature_mask=labels))
+
+
+def test_labels_of_more_dimensions_than_the_input_are_refused():
+    ad = ADForward(torch.nn.Conv1d(2, 2, 3).eval())
+    with pytest.raises(ValueError, match="feature mask has shape"):
+        FeatureAblation(ad).attribute(torch.rand(1, 2, 8), target=(0, 0), feature_mask=torch.zeros(1, 1, 2, 8).long())

@@ -159,8 +159,7 @@ class CausalResponsibility(PerturbationAttribution):  # type: ignore[misc]
             if not test.whole_passes and not allow_other_target:
                 raise ValueError(
                     f"{judge.asked} is not the network's answer for sample {sample}, so nothing in it can be "
-                    "responsible for that: explain the predicted class (of one logit, targets.Binary(positive=0)), or "
-                    "pass allow_other_target=True"
+                    f"responsible for that: {judge.asked.instead}, or pass allow_other_target=True"
                 )
             with tqdm(total=budget, desc=who, disable=not show_progress) as bar:
                 maps.append(_map(test, units, iterations, smallest, budget, seed, bar))

@@ -72,7 +72,7 @@ class MaskRunner:
         asked = targets_of(own if target is None else target, self.inputs[0], who)
         self.judges = [_judge(one, to_confidence) for one in asked]
         for sample, judge in enumerate(self.judges):
-            if judge.asked.needs_whole:
+            if judge.asked.checks_whole:
                 judge.bind(self(sample, self.filled(True)))
 
     @property

@@ -227,8 +227,11 @@ def _prepared(
     one_input(x)
     forward, judge = asking(plain(model), target, to_confidence)
     whole_of(forward, x, judge)
-    if not judge.decides:
-        raise ValueError("the model returns one number, and nobody says what keeps it: give one of captum_ad.targets")
+    if not judge.asked.decides:
+        raise ValueError(
+            "ρ is how often the answer stays the same on other backgrounds, and nobody says when it does: give target= "
+            "a threshold, Similarity(reference, 0.8), or a target that has one, Binary() or Regression(tolerance=...)"
+        )
     drawn = (
         backgrounds
         if isinstance(backgrounds, DrawnBackgrounds)

@@ -13,7 +13,7 @@ from torch import Tensor
 from captum_ad.answers import Answering
 from captum_ad.metrics.curve import Curve
 from captum_ad.metrics.ranking import Ranking
-from captum_ad.scoring import Judge, scored, whole_of
+from captum_ad.scoring import Judge, Output, scored, whole_of
 from captum_ad.targets.base import Target
 
 
@@ -77,7 +77,7 @@ class Scan:
     def __init__(self, forward: Answering, x: Tensor, ranking: Ranking, judge: Judge, batch_size: int) -> None:
         self.forward, self.x, self.ranking, self.judge, self.batch_size = forward, x, ranking, judge, batch_size
         whole_of(forward, x, judge)
-        if not judge.decides:
+        if isinstance(judge.asked, Output):
             raise ValueError(
                 "the model returns one number, and nobody says what keeps it: give target=Binary() or "
                 "Regression(tolerance=...) of captum_ad.targets"
@@ -88,7 +88,7 @@ class Scan:
         if judge.asked.graded and float(self.original) < 0:
             raise ValueError(
                 f"the confidence in {judge.asked} is {float(self.original):.3g} for the whole input: a share of "
-                "a negative number is no threshold. Pass a to_confidence that makes probabilities of the outputs"
+                f"a negative number is no threshold. {self._remedy()}"
             )
         self.whole_kept = kept[0]
         self.counts = torch.tensor([len(ranking)], device=x.device)
@@ -99,9 +99,14 @@ class Scan:
         if not bool(self.whole_kept):
             raise ValueError(
                 f"{self.judge.asked} is not the model's answer for this input (its confidence is "
-                f"{float(self.original):.3g}), so no part of it can keep it: explain the predicted class (of one "
-                "logit, targets.Binary(positive=0)), or pass allow_other_target=True"
+                f"{float(self.original):.3g}), so no part of it can keep it: {self.judge.asked.instead}, or pass "
+                "allow_other_target=True"
             )
+
+    def _remedy(self) -> str:
+        if isinstance(self.judge.target, Target):
+            return "The model says no rather than yes to that: explain something else"
+        return "Pass a to_confidence that makes probabilities of the outputs"
 
     def measure(self, counts: Sequence[int], progress: str | None = None) -> None:
         """Run prefixes and remember the results, in order of their length."""

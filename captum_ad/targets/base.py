@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import numbers
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -53,10 +54,23 @@ class Target(ABC):
     graded: ClassVar[bool] = True
     """Whether γ times the whole input's confidence is a threshold that means something."""
 
+    instead: ClassVar[str] = "explain what the model does answer"
+    """What a person may do where this is not the model's answer for the whole input."""
+
     @property
     def needs_whole(self) -> bool:
         """Whether the answer to the whole input has to be known first."""
         return False
+
+    @property
+    def checks_whole(self) -> bool:
+        """Whether :meth:`bound` refuses an input that it does not apply to, so that it is worth a forward."""
+        return self.needs_whole
+
+    @property
+    def decides(self) -> bool:
+        """Whether :meth:`kept` says something: of a number without a threshold nobody knows."""
+        return True
 
     def readout(self, output: Any, given: Given) -> Any:
         """What the other methods need of a model's output.
@@ -121,6 +135,11 @@ def tensor_of(output: Any) -> Tensor:
         tensors = [one for one in held if isinstance(one, Tensor)]
         if len(tensors) == 1:
             return tensors[0]
+    if isinstance(held, Sequence) and any(isinstance(one, Mapping) and "boxes" in one for one in held):
+        raise TypeError(
+            "the model returned boxes, as a detector: say which of its objects to explain, in the forward, "
+            "ADForward(model, target=captum_ad.targets.Detection(box, label))"
+        )
     keys = f" with {', '.join(map(str, output))}" if isinstance(output, Mapping) else ""
     raise TypeError(
         f"the model returned {type(output).__name__}{keys}, of which the tensor to explain is not plain: give "
@@ -176,6 +195,36 @@ def others(outputs: Tensor, index: int) -> Tensor:
     return torch.cat([outputs[:, :index], outputs[:, index + 1 :]], 1).amax(1)
 
 
+def as_many(known: Tensor, count: int, who: str) -> Tensor:
+    """What is known of the whole input, if it is one's or that of as many samples as are scored now.
+
+    Raises
+    ------
+    ValueError
+        If it is that of others.
+    """
+    if len(known) not in (1, count):
+        raise ValueError(
+            f"{who} knows the answers to {len(known)} inputs, and {count} are scored now: bind it to one input, or to "
+            "as many as are scored together"
+        )
+    return known
+
+
+def between(value: Any, name: str, low: float, high: float = math.inf) -> float:
+    """A number from `low` to `high`.
+
+    Raises
+    ------
+    ValueError
+        If it is none.
+    """
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not low <= float(value) <= high:
+        expected = f"from {low:g} to {high:g}" if high < math.inf else f"of {low:g} or more"
+        raise ValueError(f"{name} must be a number {expected}, got {value!r}")
+    return float(value)
+
+
 def share(value: Any, name: str) -> float:
     """A number from 0 to 1.
 
@@ -184,6 +233,4 @@ def share(value: Any, name: str) -> float:
     ValueError
         If it is none.
     """
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 <= float(value) <= 1:
-        raise ValueError(f"{name} must be a number from 0 to 1, got {value!r}")
-    return float(value)
+    return between(value, name, 0, 1)

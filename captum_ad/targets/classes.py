@@ -6,7 +6,7 @@ import math
 import numbers
 import operator
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -51,6 +51,8 @@ class Class(Target):
     >>> target.score(outputs), target.kept(outputs)
     (tensor([2., 0.]), tensor([ True, False]))
     """
+
+    instead: ClassVar[str] = "explain the predicted class"
 
     def __init__(
         self, index: int | str | Tensor, names: Names | None = None, *, to_confidence: ToConfidence = "softmax"
@@ -98,6 +100,10 @@ class MultiLabel(Target):
     >>> MultiLabel(1).kept(torch.tensor([[9.0, 1.0], [9.0, -1.0]]))
     tensor([ True, False])
     """
+
+    instead: ClassVar[str] = (
+        "explain a label that is there, or give a lower threshold=; the other class of one logit is Binary(positive=0)"
+    )
 
     def __init__(
         self,
@@ -148,6 +154,8 @@ class Binary(Target):
     >>> Binary(positive=0).score(torch.tensor([[2.0], [-1.0]]))
     tensor([-2.,  1.])
     """
+
+    instead: ClassVar[str] = "explain the other class, positive=0 or 1, or give another threshold="
 
     def __init__(self, positive: int = 1, threshold: float = 0.5, *, to_confidence: str = "sigmoid") -> None:
         if positive not in (0, 1):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -84,11 +85,16 @@ class Detection(Target):
         to_confidence: str = "softmax",
     ) -> None:
         self.box = tuple(float(side) for side in box)
-        if len(self.box) != 4 or not (self.box[0] < self.box[2] and self.box[1] < self.box[3]):
-            raise ValueError(f"box must be (left, top, right, bottom) in pixels, of some area, got {self.box}")
+        sides_in_order = len(self.box) == 4 and self.box[0] < self.box[2] and self.box[1] < self.box[3]
+        if not sides_in_order or not all(map(math.isfinite, self.box)):
+            raise ValueError(f"box must be (left, top, right, bottom) in pixels, of some finite area, got {self.box}")
         checked_confidence(to_confidence, ("softmax", "sigmoid"))
         self.label, self.by_softmax = index_of(label, names), to_confidence == "softmax"
+        if self.label < 0:
+            raise ValueError(f"label must be a class, 0 or more, got {self.label}")
         self.overlap, self.least = share(overlap, "overlap"), share(least, "least")
+
+    instead: ClassVar[str] = "take box and label of one of its detections, or a smaller overlap= or least="
 
     def readout(self, output: Any, given: Given) -> list[Found]:
         """What is found in each image.
@@ -107,6 +113,29 @@ class Detection(Target):
             f"Detection: the model returned {type(output).__name__}, expected a list of dicts with boxes, labels and "
             "scores, as torchvision's detectors give, or logits and pred_boxes, as Hugging Face's: wrap it"
         )
+
+    @property
+    def checks_whole(self) -> bool:
+        """Always: of an object that is not found in the whole image there is nothing to explain."""
+        return True
+
+    def bound(self, whole: Any) -> Target:
+        """It, if the detector finds something of it in the whole image.
+
+        Raises
+        ------
+        ValueError
+            If no detection of the class overlaps the box.
+        """
+        for sample in (self.score(whole) <= 0).nonzero().flatten().tolist():
+            labels = sorted(set(whole[sample].labels.tolist()))
+            raise ValueError(
+                f"the detector finds no object of class {self.label} that overlaps the box {self.box} in sample "
+                f"{sample}, so the score is 0 whatever is hidden; in all it finds "
+                f"{f'classes {labels}' if labels else 'nothing'}. Take box and label of one of its detections, "
+                "model(x)[0]"
+            )
+        return self
 
     def score(self, readout: Any) -> Tensor:
         """The best overlap × likeness × objectness, 0 where nothing is found."""

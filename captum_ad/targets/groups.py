@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from captum_ad.targets.base import Target, column, matrix
-from captum_ad.targets.classes import index_of
+from captum_ad.targets.classes import Names, index_of
 
 
 class Group(Target):
@@ -17,8 +17,10 @@ class Group(Target):
 
     Parameters
     ----------
-    indices : sequence of int
-        The classes.
+    indices : sequence of int or str
+        The classes, or their names.
+    names : sequence of str, or mapping of int to str, optional
+        The names of all, e.g. ``model.config.id2label``.
 
     Examples
     --------
@@ -26,8 +28,12 @@ class Group(Target):
     tensor([0.6667])
     """
 
-    def __init__(self, indices: Sequence[int]) -> None:
-        self.indices = sorted({index_of(index, None) for index in indices})
+    instead: ClassVar[str] = "explain a group with the predicted class in it"
+
+    def __init__(self, indices: Sequence[int | str], names: Names | None = None) -> None:
+        if isinstance(indices, str):
+            raise TypeError(f"a Group is of several classes, got {indices!r}: Group([{indices!r}, ...], names)")
+        self.indices = sorted({index_of(index, names) for index in indices})
         if not self.indices:
             raise ValueError("a Group needs one class at least")
 
@@ -61,8 +67,10 @@ class Contrast(Target):
 
     Parameters
     ----------
-    a, b : int or Group
+    a, b : int, str or Group
         The class in question, and what it is held against.
+    names : sequence of str, or mapping of int to str, optional
+        The names of all classes.
 
     Examples
     --------
@@ -71,8 +79,10 @@ class Contrast(Target):
     tensor([ True, False])
     """
 
-    def __init__(self, a: int | Group, b: int | Group) -> None:
-        self.a, self.b = (one if isinstance(one, Group) else Group([one]) for one in (a, b))
+    instead: ClassVar[str] = "exchange the two classes"
+
+    def __init__(self, a: int | str | Group, b: int | str | Group, names: Names | None = None) -> None:
+        self.a, self.b = (one if isinstance(one, Group) else Group([one], names) for one in (a, b))
         common = set(self.a.indices) & set(self.b.indices)
         if common:
             raise ValueError(f"a Contrast is between different classes, got {sorted(common)} on both sides")

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from captum_ad.errors import UnknownNameError
-from captum_ad.targets.base import Target, column, others
+from captum_ad.targets.base import Target, as_many, column, others
 from captum_ad.targets.classes import Names, checked_threshold, index_of
 
-Where = Tensor | Sequence[int]
+Where = Tensor | npt.NDArray[Any] | Sequence[int]
 
 
 class Region(Target):
@@ -23,10 +24,10 @@ class Region(Target):
     ----------
     index : int or str
         The class, or its name; 0 of a network with one logit per position, which is positive inside.
-    where : Tensor or sequence of int, optional
-        In the output's positions: a mask, bool, shape (*spatial); a box (left, top, right, bottom), the last two
-        exclusive; a point (row, column), or of as many numbers as the output has dimensions of space. By default the
-        positions that the network gives to the class in the whole input.
+    where : Tensor, array or sequence of int, optional
+        In the output's positions: a mask of bools, or of zeros and ones, shape (*spatial); a box (left, top, right,
+        bottom), the last two exclusive; a point (row, column), or of as many numbers as the output has dimensions of
+        space. By default the positions that the network gives to the class in the whole input.
     reduction : {"mean", "sum"}
         Over the region, of what attributors explain.
     threshold : float
@@ -41,6 +42,8 @@ class Region(Target):
     (tensor([2.]), tensor([3.]))
     """
 
+    instead: ClassVar[str] = "explain a class that the model gives to more of the region, or give a lower threshold="
+
     def __init__(
         self,
         index: int | str,
@@ -52,7 +55,7 @@ class Region(Target):
     ) -> None:
         if reduction not in ("mean", "sum"):
             raise UnknownNameError("reduction", str(reduction), ("mean", "sum"))
-        self.index, self.where = index_of(index, names), where
+        self.index, self.where = index_of(index, names), None if where is None else _place(where)
         self.reduction, self.threshold = reduction, checked_threshold(threshold)
         self.found: Tensor | None = None
 
@@ -115,15 +118,15 @@ class Region(Target):
         if self.where is None:
             if self.found is None:
                 raise ValueError("this Region needs the network's answer to the whole input first: use bound(readout)")
-            return self.found
-        if isinstance(self.where, Tensor) and self.where.dtype == torch.bool:
+            return as_many(self.found, len(maps), "Region")
+        if isinstance(self.where, Tensor):
             shape = tuple(self.where.shape)
             if shape[-len(spatial) :] != spatial or self.where.numel() != maps[0, 0].numel() or not self.where.any():
                 raise ValueError(
                     f"the region has shape {shape}, expected positions of the output, {spatial}, some True"
                 )
             return self.where.reshape(1, *spatial)
-        place = [int(n) for n in self.where]
+        place = self.where
         if len(place) == 4 and len(spatial) == 2:
             left, top, right, bottom = place
             if 0 <= left < right <= spatial[1] and 0 <= top < bottom <= spatial[0]:
@@ -139,6 +142,35 @@ class Region(Target):
     def __repr__(self) -> str:
         where = f"{tuple(self.where.shape)}" if isinstance(self.where, Tensor) else self.where
         return f"Region({self.index}, where={where}, {self.reduction})"
+
+
+def _place(where: Any) -> Tensor | tuple[int, ...]:
+    """A mask of bools, or the whole numbers of a box or a point.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is neither.
+    """
+    try:
+        given = where.detach().cpu() if isinstance(where, Tensor) else torch.as_tensor(where)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"where must be a mask, a box or a point, got {where!r}") from error
+    if given.dtype == torch.bool:
+        return given
+    if given.dim() != 1:
+        if not bool(((given == 0) | (given == 1)).all()):
+            raise ValueError(
+                f"a region's mask holds True and False, or 1 and 0, got {given.dtype} from {float(given.min()):g} to "
+                f"{float(given.max()):g}: compare it with the number that is meant, labels == 3"
+            )
+        return given.bool()
+    if not bool((given == given.floor()).all()):
+        raise ValueError(
+            f"a box or a point is in whole positions of the output, got {where!r}: round it, and mind that the output "
+            "may be smaller than the input"
+        )
+    return tuple(int(n) for n in given.tolist())
 
 
 def _maps(readout: Any) -> Tensor:

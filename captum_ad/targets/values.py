@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from captum_ad.targets.base import Given, Target, column, matrix, tensor_of
+from captum_ad.targets.base import Given, Target, as_many, between, column, matrix, tensor_of
+from captum_ad.targets.classes import index_of
 
 LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "mse": lambda output, x: (output - x).square(),
@@ -45,7 +46,7 @@ class Regression(Target):
     def __init__(self, index: int = 0, *, tolerance: float) -> None:
         if isinstance(tolerance, bool) or not isinstance(tolerance, numbers.Real) or not 0 < tolerance < math.inf:
             raise ValueError(f"tolerance must be a positive number in the unit of the output, got {tolerance!r}")
-        self.index: int = int(index)
+        self.index: int = index_of(index, None)
         self.tolerance: float = float(tolerance)
         self.whole: Tensor | None = None
 
@@ -68,7 +69,8 @@ class Regression(Target):
         """Whether it is within the tolerance of the whole input's."""
         if self.whole is None:
             raise ValueError("Regression.kept needs the value of the whole input first: use bound(readout)")
-        near: Tensor = (self.score(readout) - self.whole).abs() <= self.tolerance
+        score = self.score(readout)
+        near: Tensor = (score - as_many(self.whole, len(score), "Regression")).abs() <= self.tolerance
         return near
 
     def __repr__(self) -> str:
@@ -93,19 +95,43 @@ class Similarity(Target):
     tensor([1., 0.])
     """
 
+    instead: ClassVar[str] = "give a lower threshold="
+
     def __init__(self, reference: Tensor, threshold: float | None = None) -> None:
         if not isinstance(reference, Tensor):
             raise TypeError(f"reference must be an embedding, a tensor, got {type(reference).__name__}: model(image)")
         self.reference = reference.detach().flatten()
-        self.threshold = threshold
+        self.threshold = None if threshold is None else between(threshold, "threshold", -1, 1)
         if not bool(self.reference.any()) or not bool(self.reference.isfinite().all()):
             raise ValueError("the reference embedding is zero, or not finite: there is nothing to be similar to")
 
     @classmethod
-    def to(cls, model: nn.Module, image: Tensor, threshold: float | None = None) -> Similarity:
-        """Similarity to an image, shape (1, C, *spatial), by the model's own embedding of it."""
+    def to(
+        cls,
+        model: nn.Module,
+        image: Tensor,
+        threshold: float | None = None,
+        *,
+        select: Callable[[Any], Any] = tensor_of,
+    ) -> Similarity:
+        """Similarity to an image, shape (1, C, *spatial), by the model's own embedding of it.
+
+        `select` picks the embedding of the model's output, as in the forward; by default the only tensor in it.
+
+        Raises
+        ------
+        ValueError
+            If the model is in train mode: its embedding would depend on chance and on the batch.
+        """
+        if model.training:
+            raise ValueError(f"{type(model).__name__} is in train mode: call model.eval() first")
         with torch.no_grad():
-            return cls(tensor_of(model(image)), threshold)
+            return cls(select(model(image)), threshold)
+
+    @property
+    def decides(self) -> bool:
+        """With a threshold."""
+        return self.threshold is not None
 
     def score(self, readout: Any) -> Tensor:
         """The cosine, −1 to 1; 0 for an embedding of zeros."""
@@ -147,13 +173,20 @@ class Reconstruction(Target):
     tensor([5.])
     """
 
+    instead: ClassVar[str] = "give a lower threshold="
+
     def __init__(self, loss: str | Callable[[Tensor, Tensor], Tensor] = "mse", threshold: float | None = None) -> None:
         if isinstance(loss, str) and loss not in LOSSES:
             raise ValueError(f"loss must be one of {', '.join(LOSSES)} or a function, got {loss!r}")
         if not isinstance(loss, str) and not callable(loss):
             raise TypeError(f"loss must be one of {', '.join(LOSSES)} or a function, got {loss!r}")
         self.loss = LOSSES[loss] if isinstance(loss, str) else loss
-        self.threshold = threshold
+        self.threshold = None if threshold is None else between(threshold, "threshold", 0)
+
+    @property
+    def decides(self) -> bool:
+        """With a threshold."""
+        return self.threshold is not None
 
     def readout(self, output: Any, given: Given) -> Tensor:
         """The error of each sample, shape (N,)."""

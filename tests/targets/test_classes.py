@@ -79,6 +79,17 @@ class TestByHand:
         torch.testing.assert_close(pair.score(LOGITS), ((p[:, 0] + p[:, 2]) / p[:, 1]).log())
         assert Contrast(2, 1).kept(LOGITS).tolist() == [True, False]  # though neither is the answer to the first
 
+    def test_classes_of_groups_and_contrasts_may_be_names(self) -> None:
+        names = ["cat", "dog", "fox"]
+        assert repr(Group(["fox", "cat"], names)) == "Group([0, 2])"
+        assert repr(Contrast("dog", Group(["cat", "fox"], names), names)) == "Contrast(1, Group([0, 2]))"
+        with pytest.raises(UnknownNameError, match="'wolf'"):
+            Contrast("dog", "wolf", names)
+        with pytest.raises(TypeError, match="names="):
+            Contrast("dog", "cat")
+        with pytest.raises(TypeError, match="of several classes"):
+            Group("dog", names)
+
 
 @pytest.mark.parametrize(
     ("target", "outputs", "message"),

@@ -42,8 +42,12 @@ class TestByHand:
         torch.testing.assert_close(by_sigmoid.score(by_sigmoid.readout(output, given)), torch.tensor([0.4 * 0.8]))
 
     def test_refusals(self) -> None:
-        with pytest.raises(ValueError, match="of some area"):
+        with pytest.raises(ValueError, match="of some finite area"):
             Detection((4, 0, 4, 4), 1)
+        with pytest.raises(ValueError, match="of some finite area"):
+            Detection((0, 0, float("inf"), 4), 1)
+        with pytest.raises(ValueError, match="label must be a class"):
+            Detection((0, 0, 4, 4), -1)
         with pytest.raises(TypeError, match="boxes, labels and scores"):
             Detection((0, 0, 4, 4), 1).readout(torch.zeros(1, 4), Given(()))
         output = SimpleNamespace(logits=torch.zeros(1, 2, 3), pred_boxes=torch.zeros(1, 2, 4))
@@ -99,6 +103,30 @@ def test_a_detector_whose_answer_is_known(make, squares: Tensor) -> None:
     assert torch.equal(sufficient_explanation(forward, squares, a, feature_mask=cells).mask, cells == 3 * 8 + 3)
     blue = make(colours(), target=Detection((32, 32, 48, 48), 2))
     assert Occlusion(blue).attribute(squares, sliding_window_shapes=(3, 8, 8), strides=(3, 8, 8))[0, 0, 42, 42] > 0.9
+
+
+@pytest.mark.parametrize(
+    ("target", "finds"),
+    [
+        (Detection((16, 16, 32, 32), 7), r"classes \[0, 1, 2\]|classes \[1, 2\]"),
+        (Detection((200, 200, 300, 300), 1), "classes"),
+    ],
+)
+def test_an_object_that_is_not_found_is_refused_and_not_explained_by_zeros(target, finds, squares: Tensor) -> None:
+    ad = ADForward(colours(), target=target)
+    windows = {"sliding_window_shapes": (3, 32, 32), "strides": (3, 32, 32)}
+    with pytest.raises(ValueError, match=rf"finds no object of class {target.label}.*{finds}"):
+        Occlusion(ad).attribute(squares, **windows)
+    with pytest.raises(ValueError, match="finds no object"):
+        Rise(ad).attribute(squares, n_samples=2, grid=2)
+    with pytest.raises(ValueError, match="finds no object"):
+        sufficient_explanation(ad, squares, torch.rand(1, 3, 64, 64), step=1024)
+
+
+def test_an_index_on_a_detector_names_the_target_to_take(squares: Tensor) -> None:
+    windows = {"sliding_window_shapes": (3, 32, 32), "strides": (3, 32, 32)}
+    with pytest.raises(TypeError, match=r"targets.Detection\(box, label\)"):
+        Occlusion(ADForward(colours())).attribute(squares, target=1, **windows)
 
 
 def test_drise_and_kernelshap_find_the_object(squares: Tensor) -> None:

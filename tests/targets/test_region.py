@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from captum.attr import FeatureAblation, Saliency
+from captum.attr import FeatureAblation, IntegratedGradients, LayerIntegratedGradients, Saliency
 from torch import Tensor, nn
 
 from captum_ad import ADForward, BaselineForward
@@ -106,6 +106,55 @@ def test_what_there_is_not(x: Tensor) -> None:
 
 
 def test_gradients_of_a_region(x: Tensor) -> None:
-    found = Saliency(ADForward(Halves().eval(), target=Region(1))).attribute(x.clone().requires_grad_())
+    ad = ADForward(Halves().eval(), target=Region(1))
+    found = Saliency(ad.bound(x)).attribute(x.clone().requires_grad_())
     assert (found[0, 0][LEFT] > 0).all()
     assert (found[0, 0][~LEFT] == 0).all()
+
+
+@pytest.mark.parametrize("kind", [IntegratedGradients, Saliency])
+def test_gradients_want_to_know_which_input_is_the_whole_one(kind, x: Tensor) -> None:
+    ad = ADForward(Halves().eval(), target=Region(1))
+    with pytest.raises(ValueError, match=rf"depends on the answer to the whole.*{kind.__name__}\(ad.bound\(x\)"):
+        kind(ad).attribute(x)
+    assert kind(ad.bound(x)).attribute(x)[0, 0][LEFT].min() > 0
+
+
+def test_a_layer_s_gradients_too(x: Tensor) -> None:
+    model = nn.Sequential(nn.Conv2d(1, 2, 1), nn.Conv2d(2, 2, 1)).eval()
+    ad = ADForward(model, target=Region(1))
+    with pytest.raises(ValueError, match="depends on the answer to the whole"):
+        LayerIntegratedGradients(ad, model[0]).attribute(x)
+
+
+def test_a_region_that_is_bound_to_others_is_refused(x: Tensor) -> None:
+    ad = ADForward(Halves().eval(), target=Region(1)).bound(torch.cat([x, x.flip(-1)]))
+    with pytest.raises(ValueError, match="knows the answers to 2 inputs, and 3 are scored"):
+        ad(torch.cat([x, x, x]))
+
+
+@pytest.mark.parametrize("kind", [torch.bool, torch.uint8, torch.int64, torch.float32])
+def test_masks_of_any_type(kind, x: Tensor) -> None:
+    maps = Halves()(x)["out"]
+    expected = Region(1, LEFT).score(maps)
+    assert torch.equal(Region(1, LEFT.to(kind)).score(maps), expected)
+    assert torch.equal(Region(1, LEFT.to(kind).numpy()).score(maps), expected)
+
+
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        (LEFT * 255, "from 0 to 255: compare it"),
+        ((0.5, 1.5), "whole positions"),
+        ((0, 0, 3.5, 4), "whole positions"),
+    ],
+)
+def test_what_is_no_region_is_refused_at_once(where, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        Region(1, where)
+    with pytest.raises(TypeError, match="a mask, a box or a point"):
+        Region(1, "left")
+
+
+def test_two_bools_are_a_mask_and_no_point() -> None:
+    assert Region(1, [True, False]).score(torch.tensor([[[0.0, 0.0], [1.0, 3.0]]])).tolist() == [1.0]

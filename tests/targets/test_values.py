@@ -161,3 +161,35 @@ def test_lime_explains_numbers_too() -> None:
         assert explanation.local_exp[0][0][0] == 0
         assert weights[-1][0] == pytest.approx(30, rel=0.05)  # three channels' sum of 10 each
     assert weights[0] == pytest.approx(weights[1])
+
+
+def test_thresholds_are_checked() -> None:
+    with pytest.raises(ValueError, match="threshold must be a number from -1 to 1, got 2"):
+        Similarity(torch.ones(2), threshold=2)
+    with pytest.raises(ValueError, match="threshold must be a number of 0 or more, got -1"):
+        Reconstruction(threshold=-1)
+    with pytest.raises(TypeError, match="class index"):
+        Regression(1.5, tolerance=1)
+
+
+def test_a_reference_of_a_model_in_train_mode_or_of_one_part_of_its_output() -> None:
+    model = nn.Sequential(nn.AvgPool2d(4), nn.Flatten(), nn.Dropout())
+    with pytest.raises(ValueError, match=r"Sequential is in train mode: call model.eval\(\)"):
+        Similarity.to(model, torch.ones(1, 1, 8, 8))
+
+    class Two(nn.Module):
+        def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+            return x.mean((2, 3)), x.flatten(1)
+
+    x = torch.rand(1, 1, 8, 8)
+    assert len(Similarity.to(Two().eval(), x, select=lambda output: output[1]).reference) == 64
+
+
+@pytest.mark.parametrize("target", [Similarity(torch.ones(4)), Reconstruction()])
+def test_robustness_needs_to_know_when_the_answer_is_the_same(target) -> None:
+    model = (
+        Blind().eval() if isinstance(target, Reconstruction) else nn.Sequential(nn.AvgPool2d(4), nn.Flatten()).eval()
+    )
+    x = torch.ones(1, 1, 8, 8)
+    with pytest.raises(ValueError, match="nobody says when it does: give target= a threshold"):
+        rho_robustness(model, x, torch.ones(8, 8, dtype=torch.bool), target, SolidColors(n=2, mean=(0.5,), std=(1.0,)))

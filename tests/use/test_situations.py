@@ -154,7 +154,7 @@ SITUATIONS: dict[str, Callable[[], Any]] = {
     "a segment in a box": lambda: asked(net.Segments(), Region(1, (0, 0, 4, 4))),
     "a segment at a point": lambda: asked(net.Segments(), Region(1, (3, 3))),
     "an object": detector,
-    "a match": lambda: asked(net.Embeds(), Similarity.to(net.Embeds(), X)),
+    "a match": lambda: asked(net.Embeds(), Similarity.to(net.Embeds().eval(), X)),
     "an anomaly": lambda: asked(net.Copies(), Reconstruction("mse")),
     "an output with a name": lambda: asked(net.HuggingFace(), Class(0)),
     "pixel_values= by name": lambda: ad(net.HuggingFace(), target=Class(0))(pixel_values=X, mask=CELLS[0, 0] == 0),

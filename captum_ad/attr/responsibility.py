@@ -21,6 +21,8 @@ from captum_ad.attr.runner import Asked, Baselines, MaskRunner, positive
 from captum_ad.attr.search import Bools, Search
 from captum_ad.scoring import Judge, ToConfidence
 
+Labels = Tensor | tuple[Tensor | None, ...] | None
+
 
 class CausalResponsibility(PerturbationAttribution):  # type: ignore[misc]
     """Approximate degree of causal responsibility of each position (arXiv 2411.08875; arXiv 2510.01038, Appendix B).
@@ -70,10 +72,10 @@ class CausalResponsibility(PerturbationAttribution):  # type: ignore[misc]
         baselines: Baselines = None,
         target: Asked = None,
         additional_forward_args: Any = None,
-        feature_mask: Tensor | None = None,
-        superpixels: Tensor | None = None,
+        feature_mask: Labels = None,
+        superpixels: Labels = None,
         n_iterations: int = 20,
-        min_region: int = 64,
+        min_region: int | None = None,
         max_forwards: int = 200,
         gamma: float = 0.0,
         allow_other_target: bool = False,
@@ -85,26 +87,27 @@ class CausalResponsibility(PerturbationAttribution):  # type: ignore[misc]
 
         Parameters
         ----------
-        inputs : Tensor or tuple of one Tensor
-            Shape (N, C, *spatial), or (N, T), whose values are positions.
-        baselines : Tensor, int, float or tuple of one, optional
+        inputs : Tensor or tuple of Tensor
+            Shape (N, C, *spatial), or (N, T), whose values are positions. Of several inputs each is searched in turn,
+            while the others are whole.
+        baselines : Tensor, int, float or tuple of these, optional
             What features that are off are painted with; 0 if not given. None with an ADForward.
         target : int or Target, or one per sample, optional
             The class, or what else is explained; None if the forward has a target. For
             several classes of one input repeat the input.
         additional_forward_args : Any
             Passed to the forward function.
-        feature_mask : Tensor, optional
-            Integer labels, shape (*spatial): groups are the finest units, never cut.
-        superpixels : Tensor, optional
+        feature_mask : Tensor or tuple of (Tensor or None), optional
+            Integer labels, shape (*spatial): groups are the finest units, never cut. Of several inputs a tuple.
+        superpixels : Tensor or tuple of (Tensor or None), optional
             Integer labels, shape (*spatial): regions stay unions of these until a region is one, which
-            is then cut into positions (or groups).
+            is then cut into positions (or groups). Of several inputs a tuple.
         n_iterations : int
             Random starts, as far as the budget goes.
-        min_region : int
-            Regions of at most that many positions are not cut.
+        min_region : int, optional
+            Regions of at most that many positions are not cut. Default: 64, or a 16th of a small input.
         max_forwards : int
-            Budget of masked inputs per sample. All iterations make their first partition, then all
+            Budget of masked inputs per sample and input. All iterations make their first partition, then all
             their second, and so on.
         gamma : float
             A combination also has to keep that share of the original confidence, 0 to 1.
@@ -119,8 +122,8 @@ class CausalResponsibility(PerturbationAttribution):  # type: ignore[misc]
 
         Returns
         -------
-        Tensor or tuple of one Tensor
-            Shape of the input, the same in every channel, at least 0.
+        Tensor or tuple of Tensor
+            Shape of the inputs, the same in every channel, at least 0.
 
         Raises
         ------
@@ -138,32 +141,46 @@ class CausalResponsibility(PerturbationAttribution):  # type: ignore[misc]
         runner = MaskRunner(
             self.forward_func, inputs, baselines, additional_forward_args, target, self.to_confidence, who
         )
-        if len(runner.inputs) > 1:
-            raise ValueError(
-                f"{who} explains one input, got {len(runner.inputs)}: give others as additional_forward_args"
-            )
-        spatial = runner.spatial[0]
         batch = positive(perturbations_per_eval, "perturbations_per_eval")
-        iterations, smallest = positive(n_iterations, "n_iterations"), positive(min_region, "min_region")
-        budget = positive(max_forwards, "max_forwards")
+        iterations, budget = positive(n_iterations, "n_iterations"), positive(max_forwards, "max_forwards")
         if budget < MUTANTS:
             raise ValueError(f"max_forwards={max_forwards} does not pay for one partition: make it {MUTANTS} at least")
-        if math.prod(spatial) <= smallest:
-            raise ValueError(f"the input has {math.prod(spatial)} positions, no more than min_region={min_region}")
         if isinstance(gamma, bool) or not 0 <= gamma <= 1:
             raise ValueError(f"gamma must be a number from 0 to 1, got {gamma!r}")
-        units = units_of(spatial, feature_mask, superpixels)
+        smallest = [_smallest(math.prod(spatial), min_region) for spatial in runner.spatial]
+        groups, coarse = (_for_each(given, len(runner.inputs), who) for given in (feature_mask, superpixels))
+        units = [units_of(*each) for each in zip(runner.spatial, groups, coarse)]
         maps = []
-        for sample, judge in enumerate(runner.judges):
-            test = _Test(runner, sample, judge, gamma, batch)
-            if not test.whole_passes and not allow_other_target:
-                raise ValueError(
-                    f"{judge.asked} is not the network's answer for sample {sample}, so nothing in it can be "
-                    f"responsible for that: {judge.asked.instead}, or pass allow_other_target=True"
-                )
-            with tqdm(total=budget, desc=who, disable=not show_progress) as bar:
-                maps.append(_map(test, units, iterations, smallest, budget, seed, bar))
-        return runner.shown([torch.from_numpy(np.stack(maps)).reshape(len(maps), *spatial)], inputs)
+        for place, spatial in enumerate(runner.spatial):
+            of_input = []
+            for sample, judge in enumerate(runner.judges):
+                test = _Test(runner, place, sample, judge, gamma, batch)
+                if not test.whole_passes and not allow_other_target:
+                    raise ValueError(
+                        f"{judge.asked} is not the network's answer for sample {sample}, so nothing in it can be "
+                        f"responsible for that: {judge.asked.instead}, or pass allow_other_target=True"
+                    )
+                with tqdm(total=budget, desc=who, disable=not show_progress) as bar:
+                    of_input.append(_map(test, units[place], iterations, smallest[place], budget, seed, bar))
+            maps.append(torch.from_numpy(np.stack(of_input)).reshape(len(of_input), *spatial))
+        return runner.shown(maps, inputs)
+
+
+def _smallest(positions: int, given: int | None) -> int:
+    if given is None:
+        return min(64, max(1, positions // 16))
+    smallest = positive(given, "min_region")
+    if positions <= smallest:
+        raise ValueError(f"the input has {positions} positions, no more than min_region={given}")
+    return smallest
+
+
+def _for_each(labels: Labels, count: int, who: str) -> tuple[Tensor | None, ...]:
+    """Labels of each input, from those of the only one or a tuple."""
+    each = labels if isinstance(labels, tuple) else (labels,) * (count if labels is None else 1)
+    if len(each) != count:
+        raise ValueError(f"{who} got labels of {len(each)} inputs for {count}: give a tuple, None where there are none")
+    return each
 
 
 MUTANTS = 15
@@ -171,25 +188,29 @@ MUTANTS = 15
 
 
 class _Test:
-    """Whether one sample under masks still gets its class."""
+    """Whether one sample under masks of one input still gets its class."""
 
-    def __init__(self, runner: MaskRunner, sample: int, judge: Judge, gamma: float, batch: int) -> None:
-        self.runner, self.sample, self.judge, self.gamma, self.batch = runner, sample, judge, gamma, batch
-        confidence, kept = judge(runner(sample, runner.filled(True)))
+    def __init__(self, runner: MaskRunner, place: int, sample: int, judge: Judge, gamma: float, batch: int) -> None:
+        self.runner, self.place, self.sample = runner, place, sample
+        self.judge, self.gamma, self.batch, self.whole = judge, gamma, batch, runner.filled(True)
+        confidence, kept = judge(runner(sample, self.whole))
         self.least = gamma * confidence[0]
         self.whole_passes = bool(kept[0])
-        self.nothing_passes = bool(self._passes(runner.filled(False)[0])[0])
+        self.nothing_passes = bool(self._passes(runner.filled(False)[place])[0])
 
     def __call__(self, masks: list[Bools]) -> list[bool]:
         """One answer per mask, shape (positions) each; in full batches."""
         answers: list[Tensor] = []
         for start in range(0, len(masks), self.batch):
             some = torch.from_numpy(np.stack(masks[start : start + self.batch])).to(self.runner.inputs[0].device)
-            answers.append(self._passes(some.reshape(-1, *self.runner.spatial[0])))
+            answers.append(self._passes(some.reshape(-1, *self.runner.spatial[self.place])))
         return torch.cat(answers).tolist() if answers else []
 
     def _passes(self, masks: Tensor) -> Tensor:
-        confidence, kept = self.judge(self.runner(self.sample, [masks]))
+        every = [
+            masks if i == self.place else one.expand(len(masks), *one.shape[1:]) for i, one in enumerate(self.whole)
+        ]
+        confidence, kept = self.judge(self.runner(self.sample, every))
         return kept & (confidence >= self.least) if self.judge.asked.graded else kept
 
 

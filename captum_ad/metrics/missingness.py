@@ -173,7 +173,7 @@ def present_masks(
         rows, columns = torch.arange(height) // patch, torch.arange(width) // patch
         labels = rows[:, None] * int(columns[-1] + 1) + columns
     else:
-        labels = superpixels(x[0], n_segments=segments)[0, 0]
+        labels = superpixels(x, n_segments=segments)[0, 0]
     groups = int(labels.max()) + 1
     order = torch.from_numpy(np.random.default_rng(seed).permutation(groups))
     areas = torch.bincount(labels.flatten(), minlength=groups)[order].cumsum(0)

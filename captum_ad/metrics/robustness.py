@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from captum_ad.metrics.backgrounds import Backgrounds, DrawnBackgrounds
 from captum_ad.metrics.curve import Curve
-from captum_ad.metrics.inputs import Inputs, row_of, with_arguments, with_channel
+from captum_ad.metrics.inputs import Inputs, row_of, with_arguments
+from captum_ad.metrics.packing import Grounds, packed
 from captum_ad.metrics.planting import planted_scores
 from captum_ad.metrics.ranking import ranked
 from captum_ad.metrics.scan import SufficientExplanation
@@ -70,10 +71,10 @@ class RhoCurve(Curve):
 
 def rho_robustness(
     model: nn.Module,
-    x: Tensor,
-    explanation: SufficientExplanation | Tensor,
+    x: Inputs,
+    explanation: SufficientExplanation | Inputs,
     target: Asked,
-    backgrounds: Backgrounds | DrawnBackgrounds,
+    backgrounds: Grounds,
     *,
     additional_forward_args: Any = None,
     to_confidence: ToConfidence = "softmax",
@@ -90,15 +91,17 @@ def rho_robustness(
     ----------
     model : nn.Module
         The plain model, in eval mode; an ADForward runs as such.
-    x : Tensor
-        The input that the explanation is of, shape (1, C, *spatial) or (1, T). Others that the model takes stay as
-        they are: they are additional_forward_args.
-    explanation : SufficientExplanation or Tensor
-        Or a mask, bool, True = in the explanation, shape (*spatial) or with leading dimensions of 1.
+    x : Tensor or tuple of Tensor
+        The input that the explanation is of, shape (1, C, *spatial) or (1, T), or several. Others that the model takes
+        stay as they are: they are additional_forward_args.
+    explanation : SufficientExplanation, Tensor or tuple of Tensor
+        Or a mask, bool, True = in the explanation, shape (*spatial) or with leading dimensions of 1; of several inputs
+        a tuple of these.
     target : int, Target or None
         The class, or what else is explained; None if `model` is a forward with a target.
     backgrounds : Backgrounds or DrawnBackgrounds
-        E.g. :class:`SolidColors`; or what its ``draw`` gave, to plant several on the same.
+        E.g. :class:`SolidColors`; or what its ``draw`` gave, to plant several on the same. Of several inputs one for
+        all, or a tuple of one for each: they are planted together, every one on its own.
     additional_forward_args : Any
         Passed to the model after the input.
     to_confidence : str or callable
@@ -130,21 +133,22 @@ def rho_robustness(
     1.0
     """
     in_eval_mode(model)
-    model, x = with_channel(with_arguments(model, additional_forward_args), x)
     mask = explanation_mask(explanation, x)
+    model = with_arguments(model, additional_forward_args)
+    model, x, masks, backgrounds = packed(model, x, mask[None], backgrounds)
     drawn, judge = _prepared(model, x, target, backgrounds, to_confidence, batch_size)
     progress = "ρ-robustness" if show_progress else None
-    kept, confidence = planted_scores(model, x, mask[None], drawn, judge, batch_size, progress)
+    kept, confidence = planted_scores(model, x, masks, drawn, judge, batch_size, progress)
     rho, mean = float(kept.double().mean()), float(confidence.double().mean())
     return Robustness(rho, mean, kept[0], drawn.n, drawn.excluded, not bool(mask.any()))
 
 
 def rho_curve(
     model: nn.Module,
-    x: Tensor,
-    attribution: Tensor,
+    x: Inputs,
+    attribution: Inputs,
     target: Asked,
-    backgrounds: Backgrounds | DrawnBackgrounds,
+    backgrounds: Grounds,
     sizes: Sequence[float] = EQUAL_SIZES,
     *,
     additional_forward_args: Any = None,
@@ -161,7 +165,7 @@ def rho_curve(
     ----------
     model, x, target, backgrounds, additional_forward_args, to_confidence, batch_size, show_progress
         As for :func:`rho_robustness`.
-    attribution : Tensor
+    attribution : Tensor or tuple of Tensor
         Of `x`; ranked as for :func:`sufficient_explanation`, to the position.
     sizes : sequence of float
         Shares of the positions, 0 to 1, rounded to whole positions.
@@ -177,9 +181,10 @@ def rho_curve(
         If a shape does not fit, a size is outside of 0 to 1, or no background is left.
     """
     in_eval_mode(model)
-    model, x = with_channel(with_arguments(model, additional_forward_args), x)
     sizes = sorted({share(size, "a size") for size in sizes})
     masks = equal_size_masks(attribution, x, sizes)
+    model = with_arguments(model, additional_forward_args)
+    model, x, masks, backgrounds = packed(model, x, masks, backgrounds)
     drawn, judge = _prepared(model, x, target, backgrounds, to_confidence, batch_size)
     progress = "ρ over size" if show_progress else None
     kept, confidence = planted_scores(model, x, masks, drawn, judge, batch_size, progress)
@@ -188,7 +193,7 @@ def rho_curve(
     return RhoCurve(measured, *means, drawn.n, drawn.excluded)
 
 
-def equal_size_masks(attribution: Tensor, x: Tensor, sizes: Sequence[float]) -> Tensor:
+def equal_size_masks(attribution: Inputs, x: Inputs, sizes: Sequence[float]) -> Tensor:
     """The highest positions of an attribution, as many as each share of all positions, to the position.
 
     Parameters
@@ -201,7 +206,7 @@ def equal_size_masks(attribution: Tensor, x: Tensor, sizes: Sequence[float]) -> 
     Returns
     -------
     Tensor
-        bool, shape (sizes, *spatial).
+        bool, shape (sizes, *spatial), or (sizes, positions) of the row of several inputs.
 
     Raises
     ------
@@ -211,9 +216,13 @@ def equal_size_masks(attribution: Tensor, x: Tensor, sizes: Sequence[float]) -> 
     if len(sizes) == 0:
         raise ValueError("sizes is an empty sequence: give one share at least")
     shares = [share(size, "a size") for size in sizes]
-    ranking = ranked(attribution, x, step=1)
+    row = row_of(x)
+    values, places = (attribution, x) if row is None else (row.values(attribution), row.positions)
+    assert isinstance(values, Tensor)
+    assert isinstance(places, Tensor)
+    ranking = ranked(values, places, step=1)
     counts = [round(size * len(ranking)) for size in shares]
-    return ranking.prefixes(torch.tensor(counts, device=x.device))
+    return ranking.prefixes(torch.tensor(counts, device=places.device))
 
 
 def _prepared(

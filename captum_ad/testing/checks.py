@@ -40,7 +40,7 @@ def repeatable(ad: ADForward, x: Tensor) -> Check:
     if out.dim() == 0 or len(out) != len(x):
         raise ValueError(
             f"the output has shape {tuple(out.shape)} for {len(x)} samples, expected a row for each: give "
-            "ADForward(model, select=...), which picks such a tensor from it"
+            "ADForward(model, select=...), which picks such a tensor from it, or with a target that makes one"
         )
     if same_bits(plain(ad, x), out):
         return Check("repeatable", True, "the model gives the same bits twice")
@@ -88,7 +88,7 @@ def missing(ad: ADForward, x: Tensor, masks: Sequence[Tensor], seed: int = 0) ->
     for kind, number in enumerate((_LARGE, math.inf, math.nan)):
         junk = junk.masked_fill(kinds == kind, torch.tensor(number).to(x))
     for mask in masks:
-        kept, expected = mask[:, None], ad(x, mask=mask)
+        kept, expected = mask[:, None] if x.dim() > 2 else mask, ad(x, mask=mask)
         if finite and not bool(expected.isfinite().all()):
             return _failed(name, "makes NaN or Inf of a masked input", run(ad, x, mask), None)
         spoilt = _laid_out_as(x, x.where(kept, junk))
@@ -170,8 +170,7 @@ def batches(ad: ADForward, x: Tensor, masks: Sequence[Tensor]) -> Check:
 
 def plain(ad: ADForward, x: Tensor) -> Tensor:
     """What the model by itself gives."""
-    output: Tensor = ad._selected(ad.model(x))
-    return output
+    return ad._score(ad._read(ad._selected(ad.model(x)), (x,)), (x,), {})
 
 
 def _laid_out_as(x: Tensor, values: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from captum_ad.errors import UnsupportedOperationError
 from captum_ad.forward import ADForward
+from captum_ad.targets.base import Target
 from captum_ad.testing import checks
 from captum_ad.testing.report import Check, Report
 from captum_ad.testing.state import unchanged
@@ -44,10 +45,12 @@ def check_model(
     ----------
     model : nn.Module or ADForward
         The network; it is left as it was, in what its modules hold. A module is checked under ADForward's default
-        rule; for another rule or τ, or to pick from its output, give an :class:`~captum_ad.ADForward`.
+        rule; for another rule or τ, or to pick from its output, give an :class:`~captum_ad.ADForward`. A network whose
+        output is no tensor needs the forward's target: a detector its Detection.
     x : Tensor or tuple
-        A batch of its inputs, real ones if you have some: floating, shape (N, C, *spatial), without NaN and Inf. Of a
-        tuple of all arguments each such input is masked in turn; the others stay as they are for the first sample.
+        A batch of its inputs, real ones if you have some: floating, shape (N, C, *spatial) or (N, T), without NaN and
+        Inf. Of a tuple of all arguments each input of three dimensions or more is masked in turn; the others stay as
+        they are for the first sample.
     masks : int
         How many random masks, of patches, each larger than the one before. The one that keeps nothing comes on top.
     seed : int
@@ -98,7 +101,9 @@ def check_model(
     >>> report["every operation has a rule"].module
     '1'
     """
-    ad = (model if isinstance(model, ADForward) else ADForward(model)).with_target(None)
+    ad = model if isinstance(model, ADForward) else ADForward(model)
+    if ad.target is not None and type(ad.target).readout is Target.readout:
+        ad = ad.with_target(None)  # all of the output says more than one score of it
     if isinstance(x, tuple):
         return _each_input(ad, x, masks, seed, verbose)
     x = _batch(x)
@@ -152,7 +157,7 @@ class _AtPlace(nn.Module):
 def growing_masks(x: Tensor, count: int, seed: int) -> list[Tensor]:
     """Random patches, in each mask more of them; shape (N, *spatial), other ones for each sample."""
     generator = torch.Generator().manual_seed(seed)
-    shape = x.shape[2:]
+    shape = x.shape[min(2, x.dim() - 1) :]
     cells = [min(_CELLS, size) for size in shape]
     order = torch.stack([torch.randperm(math.prod(cells), generator=generator) for _ in range(len(x))])
     order = order.reshape(len(x), *cells)
@@ -193,9 +198,9 @@ def _checks(ad: ADForward, x: Tensor, growing: list[Tensor], seed: int) -> Itera
 
 
 def _batch(x: Tensor) -> Tensor:
-    if not isinstance(x, Tensor) or not x.is_floating_point() or x.dim() < 3 or x.numel() == 0:
+    if not isinstance(x, Tensor) or not x.is_floating_point() or x.dim() < 2 or x.numel() == 0:
         given = f"{x.dtype} of shape {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
-        raise ValueError(f"x must be a batch of floating inputs of shape (N, C, *spatial), got {given}")
+        raise ValueError(f"x must be a batch of floating inputs of shape (N, C, *spatial) or (N, T), got {given}")
     if not bool(x.isfinite().all()):
         raise ValueError("x holds NaN or Inf; give inputs without (NaN masks a feature)")
     return x.detach()

@@ -118,7 +118,7 @@ def watched(
     Broken
         If it stops.
     """
-    whole = ADForward(ad.model, ad.rule, tau=ad.tau, select=ad.select, skip_dead=False)
+    whole = ADForward(ad.model, ad.rule, tau=ad.tau, select=ad.select, target=ad.target, skip_dead=False)
     given = arrange((x,), torch.ones_like(x, dtype=torch.bool) if mask is None else mask, {})
     masks = whole._masks(given)
     engines: list[Watch] = []
@@ -128,8 +128,7 @@ def watched(
         return engines[0]
 
     try:
-        output: Tensor = whole._run(engine, given, masks, always=True)
-        return output
+        return whole._score(whole._run(engine, given, masks, always=True), (x,), {})
     except Exception as error:
         stopped = engines[0].stopped if engines else None
         raise Broken(error, *(stopped or (None, ""))) from error

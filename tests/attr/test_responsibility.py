@@ -257,12 +257,34 @@ def test_waveforms_and_integers():
     assert torch.equal(integers, whole)
 
 
+class Pair(nn.Module):
+    """Class 1 if the first image's quadrant A and the second's D are bright."""
+
+    def forward(self, first, second):
+        needs = (first[:, 0, :4, :4].mean((1, 2)) > 0.9) & (second[:, 0, 4:, 4:].mean((1, 2)) > 0.9)
+        return torch.stack([~needs, needs], 1).float()
+
+
+@pytest.mark.parametrize("wrap", [lambda m: m, lambda m: BaselineForward(m, 0.0)], ids=["plain", "masked"])
+def test_each_of_several_inputs_is_searched_while_the_others_are_whole(wrap):
+    settings = {**BY_QUADRANT, "feature_mask": (QUADRANTS, QUADRANTS)}
+    first, second = CausalResponsibility(wrap(Pair())).attribute((bright(), bright()), target=1, **settings)
+    assert of_quadrants(first) == [1, 0, 0, 0]
+    assert of_quadrants(second) == [0, 0, 0, 1]
+    with pytest.raises(ValueError, match="labels of 1 inputs for 2: give a tuple"):
+        CausalResponsibility(Pair()).attribute((bright(), bright()), target=1, **BY_QUADRANT)
+
+
+def test_small_inputs_need_no_setting_of_their_own():
+    found = CausalResponsibility(Quadrants(NEEDS["A"][0])).attribute(bright(), target=1)
+    assert found[..., :4, :4].mean() > 2 * found[..., 4:, 4:].mean()
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
         ({"inputs": torch.ones(4)}, r"\(N, C, \*spatial\) or \(N, T\)"),
         ({"inputs": torch.ones(1, 1, 8, 8, dtype=torch.bool)}, "tensor of numbers"),
-        ({"inputs": (bright(), bright())}, "others as additional_forward_args"),
         ({"min_region": 64}, "no more than min_region=64"),
         ({"min_region": 0}, "min_region must be"),
         ({"max_forwards": 14}, "15 at least"),

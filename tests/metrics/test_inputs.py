@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from captum_ad import ADForward, BaselineForward
 from captum_ad.metrics import (
+    OtherClassImages,
     SolidColors,
     confidence_drop_off,
     confidence_kept,
@@ -112,6 +113,39 @@ def test_a_waveform_has_positions(make) -> None:
     assert rho_robustness(forward, x, found, 1, SolidColors(n=4)).rho == 1
     assert rho_curve(forward, x, a, 1, SolidColors(n=4), sizes=(0.25,)).at(0.25) == 1
     assert confidence_kept(forward, x, found, 1) == pytest.approx(found.confidence)
+
+
+def test_explanations_of_several_inputs_are_planted_together() -> None:
+    image, table = (torch.arange(4) < 2).expand(4, 4), torch.arange(5) > 3
+    grounds = SolidColors(n=8, seed=3), SolidColors(n=8, seed=4)
+    model, pair = Mixed().eval(), (IMAGE, TABLE)
+    found = rho_robustness(model, pair, (image, table), 1, grounds, batch_size=3)
+    drawn = grounds[0].draw(model, IMAGE, 1).batch(0, 8), grounds[1].draw(model, TABLE[:, None], 1).batch(0, 8)[:, 0]
+    by_hand = model(torch.where(image, IMAGE, drawn[0]), torch.where(table, TABLE, drawn[1]))
+    assert found.class_kept.tolist() == by_hand.argmax(1).eq(1).tolist()
+    assert found.confidence == pytest.approx(float(by_hand.softmax(1)[:, 1].mean()))
+    fewer = rho_robustness(model, pair, (image & False, table), 1, grounds)
+    assert 0 < fewer.rho < found.rho == 1
+    forward = ADForward(model, target=Class(1))
+    ranks = tuple(torch.where(mask, 1.0, 0.0)[None] for mask in (image, table))
+    curve = rho_curve(forward, pair, (ranks[0][None], ranks[1]), None, grounds, sizes=(0.0, 9 / 21, 1.0))
+    assert curve.at(9 / 21) == curve.at(1.0) == 1 > curve.at(0.0)
+
+
+@pytest.mark.parametrize(
+    ("grounds", "message"),
+    [
+        ((SolidColors(n=2),), "1 backgrounds for 2 inputs"),
+        ((SolidColors(n=2), SolidColors(n=3)), r"have \[2, 3\] backgrounds, expected as many"),
+        (OtherClassImages([(IMAGE[0], 0)]), "are of one input"),
+    ],
+)
+def test_backgrounds_that_several_inputs_do_not_have(grounds, message: str) -> None:
+    masks = torch.ones(4, 4, dtype=torch.bool), torch.ones(5, dtype=torch.bool)
+    with pytest.raises(ValueError, match=message):
+        rho_robustness(Mixed().eval(), (IMAGE, TABLE), masks, 1, grounds)
+    with pytest.raises(ValueError, match="2 backgrounds for one input"):
+        rho_robustness(Wave().eval(), torch.ones(1, 16), torch.ones(16, dtype=torch.bool), 1, (SolidColors(),) * 2)
 
 
 def test_refusals() -> None:

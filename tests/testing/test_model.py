@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from captum_ad import PRESETS, ADForward, FeatureMask, MaskRule, register_rule
 from captum_ad.engine import Interpreter
+from captum_ad.targets import Detection
 from captum_ad.testing import Check, check_model
 from captum_ad.testing.model import growing_masks
 from tests.engine.test_unchanged import assert_unchanged, snapshot
@@ -176,10 +177,36 @@ def test_torchscript() -> None:
     assert failed.place == ""
 
 
-@pytest.mark.parametrize("x", [X.long(), X[0, 0], X * math.nan, X / 0, X[:0], "X"])
+@pytest.mark.parametrize("x", [X.long(), X[0, 0, 0], X * math.nan, X / 0, X[:0], "X"])
 def test_unsuitable_inputs(x: Any) -> None:
     with pytest.raises(ValueError, match=r"x must be a batch|x holds NaN or Inf"):
         check_model(network(), x)
+
+
+def test_a_waveform() -> None:
+    layers = nn.Unflatten(1, (1, 32)), nn.Conv1d(1, 4, 5), nn.ReLU(), nn.Flatten(), nn.Linear(112, 2)
+    x = torch.rand(2, 32, generator=torch.Generator().manual_seed(0))
+    assert check_model(nn.Sequential(*layers).eval(), x, verbose=False)
+    assert not check_model(nn.Sequential(*layers[:2], Apply(lambda y: y.renorm(2, 1, 1.0)), *layers[2:]).eval(), x)
+
+
+def test_a_network_whose_output_is_no_tensor_is_checked_with_its_target() -> None:
+    class Boxes(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 1, 3)
+
+        def forward(self, x: Tensor) -> list[dict[str, Tensor]]:
+            scores = self.conv(x).mean((1, 2, 3)).sigmoid()
+            return [
+                {"boxes": torch.tensor([[0.0, 0, 4, 4]]), "labels": torch.tensor([1]), "scores": one[None]}
+                for one in scores
+            ]
+
+    with pytest.raises(TypeError, match="Detection"):
+        check_model(Boxes().eval(), X)
+    report = check_model(ADForward(Boxes().eval(), target=Detection((0, 0, 4, 4), 1)), X, verbose=False)
+    assert report, str(report)
 
 
 @pytest.mark.parametrize("masks", [0, -1, 2.0, True])

@@ -100,7 +100,7 @@ def localise(
             )
             labels = torch.zeros(1, 1, *x.shape[2:], dtype=torch.int64)
             if set(methods) & set(OVER_SUPERPIXELS):
-                labels = superpixels(x[0] if x.shape[1] == 3 else x[0].mean(0).expand(3, -1, -1), n_segments=segments)
+                labels = superpixels(x, n_segments=segments)
             size = batch_of(batch_size, x.device)
             task = Task(x, target, labels.to(x.device), samples, size, seed, window, to_confidence)
             about = (i, cell, photograph, target, float(collages.confidence[i]))

@@ -1,0 +1,109 @@
+"""Several inputs as one: their values in a row, so that an explanation of all of them is planted at once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from captum_ad.answers import Answering
+from captum_ad.metrics.backgrounds import Backgrounds, DrawnBackgrounds, OtherClassImages
+from captum_ad.metrics.inputs import Inputs, Row, with_channel
+from captum_ad.targets.base import Target
+
+Grounds = Backgrounds | DrawnBackgrounds | tuple[Backgrounds | DrawnBackgrounds, ...]
+"""Backgrounds of one input; of several inputs, the same for each or a tuple."""
+
+
+def packed(
+    model: nn.Module, x: Inputs, masks: Tensor, backgrounds: Grounds
+) -> tuple[nn.Module, Tensor, Tensor, Backgrounds | DrawnBackgrounds]:
+    """A question about several inputs as one about a single input of shape (1, 1, values).
+
+    Parameters
+    ----------
+    model : nn.Module
+        Takes the inputs.
+    x : Tensor or tuple of Tensor
+        One sample.
+    masks : Tensor
+        bool, shape (M, *spatial), or (M, positions) of the row of several inputs.
+    backgrounds : Backgrounds or DrawnBackgrounds, or a tuple of these
+        Of each input.
+
+    Returns
+    -------
+    tuple
+        All four for a single input, shape (1, C, *spatial); of one they are as they were, a series aside, which gets a
+        dimension for channels.
+
+    Raises
+    ------
+    ValueError
+        If the backgrounds are not one for each input, or images of a data set, which are of one input.
+    """
+    if isinstance(x, Tensor):
+        if isinstance(backgrounds, tuple):
+            raise ValueError(f"got {len(backgrounds)} backgrounds for one input: give one of them")
+        return *with_channel(model, x), masks, backgrounds
+    row = Row(x, alone=False)
+    each = backgrounds if isinstance(backgrounds, tuple) else (backgrounds,) * len(x)
+    if len(each) != len(x):
+        raise ValueError(f"got {len(each)} backgrounds for {len(x)} inputs: give one, or a tuple of one for each")
+    if any(isinstance(one, OtherClassImages) for one in each):
+        raise ValueError("the images of OtherClassImages are of one input: plant several inputs on SolidColors")
+    kept = [
+        (mask if image.dim() == 2 else mask[:, None].expand(-1, *image.shape[1:])).flatten(1)
+        for mask, image in zip(row.split(masks), x)
+    ]
+    values = torch.cat([image.flatten(1) for image in x], 1)[:, None]
+    unpacks = _Unpacks(model.model if isinstance(model, Answering) else model, x)
+    taking = model.around(unpacks) if isinstance(model, Answering) else unpacks
+    return taking, values, torch.cat(kept, 1), _Together(each, x)
+
+
+class _Unpacks(nn.Module):
+    """A model of several inputs, given their values in a row, (N, 1, values)."""
+
+    def __init__(self, model: nn.Module, inputs: Sequence[Tensor]) -> None:
+        super().__init__()
+        self.model, self.training = model, model.training
+        self.shapes, self.dtypes = [x.shape[1:] for x in inputs], [x.dtype for x in inputs]
+
+    def forward(self, values: Tensor) -> Any:
+        """The model's output."""
+        parts = values[:, 0].split([math.prod(shape) for shape in self.shapes], 1)
+        return self.model(
+            *(part.reshape(-1, *shape).to(dtype) for part, shape, dtype in zip(parts, self.shapes, self.dtypes))
+        )
+
+
+@dataclass(frozen=True)
+class _Together:
+    """The backgrounds of several inputs, the first of each with one another, and so on."""
+
+    each: tuple[Backgrounds | DrawnBackgrounds, ...]
+    inputs: tuple[Tensor, ...]
+
+    def draw(
+        self, model: nn.Module, x: Tensor, target: int | Target, *, batch_size: int | None = None
+    ) -> DrawnBackgrounds:
+        """Of all inputs in a row, shape (b, 1, values)."""
+        drawn = [
+            one
+            if isinstance(one, DrawnBackgrounds)
+            else one.draw(model, image[:, None] if image.dim() == 2 else image, target, batch_size=batch_size)
+            for one, image in zip(self.each, self.inputs)
+        ]
+        counts = [one.n for one in drawn]
+        if len(set(counts)) > 1:
+            raise ValueError(f"the inputs have {counts} backgrounds, expected as many of each")
+
+        def batch(start: int, stop: int) -> Tensor:
+            return torch.cat([one.batch(start, stop).flatten(1) for one in drawn], 1)[:, None].to(x)
+
+        return DrawnBackgrounds(batch, counts[0], sum(one.excluded for one in drawn))

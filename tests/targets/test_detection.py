@@ -12,6 +12,7 @@ from captum_ad.attr import Rise
 from captum_ad.metrics import sufficient_explanation
 from captum_ad.targets import Detection
 from captum_ad.targets.base import Given
+from captum_ad.testing import check_model
 
 detection = pytest.importorskip("torchvision.models.detection")
 
@@ -127,6 +128,13 @@ def test_an_index_on_a_detector_names_the_target_to_take(squares: Tensor) -> Non
     windows = {"sliding_window_shapes": (3, 32, 32), "strides": (3, 32, 32)}
     with pytest.raises(TypeError, match=r"targets.Detection\(box, label\)"):
         Occlusion(ADForward(colours())).attribute(squares, target=1, **windows)
+
+
+def test_a_detector_is_checked_with_its_target(squares: Tensor) -> None:
+    with pytest.raises(TypeError, match=r"targets.Detection\(box, label\)"):
+        check_model(colours(), squares)
+    report = check_model(ADForward(colours(), target=RED), squares.repeat(2, 1, 1, 1), verbose=False)
+    assert report, str(report)
 
 
 def test_drise_and_kernelshap_find_the_object(squares: Tensor) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from captum_ad import ADForward, BaselineForward
 from captum_ad.metrics import SolidColors, insertion_curve, rho_robustness, sufficient_explanation
 from captum_ad.targets import Reconstruction, Regression, Similarity
+from captum_ad.testing import check_model
 
 QUARTERS = (torch.arange(8) // 4)[:, None] * 2 + torch.arange(8) // 4
 LABELS = QUARTERS.expand(1, 1, 8, 8)
@@ -193,3 +194,9 @@ def test_robustness_needs_to_know_when_the_answer_is_the_same(target) -> None:
     x = torch.ones(1, 1, 8, 8)
     with pytest.raises(ValueError, match="nobody says when it does: give target= a threshold"):
         rho_robustness(model, x, torch.ones(8, 8, dtype=torch.bool), target, SolidColors(n=2, mean=(0.5,), std=(1.0,)))
+
+
+def test_an_autoencoder_is_checked_with_its_target() -> None:
+    x = torch.rand(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    report = check_model(ADForward(Blind().eval(), target=Reconstruction()), x, verbose=False)
+    assert report, str(report)

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from captum_ad import PRESETS, ADForward, FeatureMask, MaskRule, register_rule
 from captum_ad.engine import Interpreter
-from captum_ad.targets import Detection
 from captum_ad.testing import Check, check_model
 from captum_ad.testing.model import growing_masks
 from tests.engine.test_unchanged import assert_unchanged, snapshot
@@ -188,25 +187,6 @@ def test_a_waveform() -> None:
     x = torch.rand(2, 32, generator=torch.Generator().manual_seed(0))
     assert check_model(nn.Sequential(*layers).eval(), x, verbose=False)
     assert not check_model(nn.Sequential(*layers[:2], Apply(lambda y: y.renorm(2, 1, 1.0)), *layers[2:]).eval(), x)
-
-
-def test_a_network_whose_output_is_no_tensor_is_checked_with_its_target() -> None:
-    class Boxes(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.conv = nn.Conv2d(3, 1, 3)
-
-        def forward(self, x: Tensor) -> list[dict[str, Tensor]]:
-            scores = self.conv(x).mean((1, 2, 3)).sigmoid()
-            return [
-                {"boxes": torch.tensor([[0.0, 0, 4, 4]]), "labels": torch.tensor([1]), "scores": one[None]}
-                for one in scores
-            ]
-
-    with pytest.raises(TypeError, match="Detection"):
-        check_model(Boxes().eval(), X)
-    report = check_model(ADForward(Boxes().eval(), target=Detection((0, 0, 4, 4), 1)), X, verbose=False)
-    assert report, str(report)
 
 
 @pytest.mark.parametrize("masks", [0, -1, 2.0, True])

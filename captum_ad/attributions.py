@@ -70,6 +70,11 @@ class Task:
         """What attributors get as their target: the class, or nothing if the forward has the target."""
         return None if isinstance(self.target, Target) else self.target
 
+    @property
+    def graded(self) -> bool:
+        """Whether a share of the original confidence is a threshold that means something."""
+        return not isinstance(self.target, Target) or self.target.graded
+
 
 @dataclass(frozen=True)
 class Result:

@@ -11,6 +11,7 @@ from captum_ad import PRESETS
 from captum_ad.attributions import METHODS, SEARCHED
 from captum_ad.baselines import BASELINES
 from captum_ad.cli.errors import InputError
+from captum_ad.targets.written import KINDS
 
 DEFAULT = "(default: %(default)s)"
 IMAGES = "Image files, folders, patterns as 'photos/*.jpg', or the photographs chelsea, coffee and camera"
@@ -69,7 +70,12 @@ def add_inputs(add: Callable[..., object]) -> None:
 
 def add_target(add: Callable[..., object]) -> None:
     """Which class."""
-    add("--target", metavar="CLASS", help="This class is explained, a number or a name (default: the predicted one).")
+    add(
+        "--target",
+        metavar="TARGET",
+        help="This class is explained, a number or a name; or another question, as Python writes it: "
+        f"'Contrast(967, 968)', 'MultiLabel(3, threshold=0.2)', of {listed(KINDS)} (default: the predicted class).",
+    )
 
 
 def add_columns(add: Callable[..., object]) -> None:

@@ -63,7 +63,8 @@ def explain(arguments: argparse.Namespace, command: Sequence[str]) -> None:
         else:
             draw(folder / out.name, classifier, comparison)
     print(described(classifier, comparison))
-    print(_most_probable(classifier, comparison))
+    if comparison.predicted is not None:
+        print(_most_probable(classifier, comparison))
     print(_sentence(comparison, method, masking))
     print_notes(classifier, [photograph.note])
     print(f"\n{out}")
@@ -95,8 +96,8 @@ def _sentence(comparison: Comparison, method: str, masking: str) -> str:
     found = comparison.explanations[method, masking]
     which = f"{METHOD_TITLES[method]}, {column_title(masking)}"
     if not found.found:
-        return f"{which}: no part of the photograph alone keeps the class."
+        return f"{which}: no part of the photograph alone keeps the answer."
     return (
-        f"{which}: {found.size:.0%} of the photograph alone keep the class, at confidence {found.confidence:.2f}; "
-        f"planted on {comparison.scale.backgrounds.n} solid colours the network sees it on {found.rho:.0%} of them."
+        f"{which}: {found.size:.0%} of the photograph alone keeps the answer, at confidence {found.confidence:.2f}; "
+        f"planted on {comparison.scale.backgrounds.n} solid colours the network gives it on {found.rho:.0%} of them."
     )

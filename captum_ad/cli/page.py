@@ -98,6 +98,7 @@ def _photograph(entry: Mapping[str, Any], archive: Mapping[str, Any]) -> dict[st
         "pixels": _uri(archive["photograph"]),
         "backgrounds": [f"rgb({r},{g},{b})" for r, g, b in archive["backgrounds"].tolist()],
         "confidence": entry["confidence"],
+        "graded": entry["graded"],
         "maps": maps,
     }
 

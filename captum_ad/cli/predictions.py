@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from dataclasses import dataclass, field
 
 import torch
@@ -15,7 +16,10 @@ from captum_ad.cli.explanations import Explanation, Scale, measure, solid_colors
 from captum_ad.cli.images import Photograph
 from captum_ad.cli.models import Classifier
 from captum_ad.errors import UnknownNameError, UnsupportedOperationError
+from captum_ad.painted import BaselineForward
 from captum_ad.segmentation import superpixels
+from captum_ad.targets.base import Target
+from captum_ad.targets.written import written
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,10 @@ def prediction(classifier: Classifier, photograph: Photograph, arguments: argpar
         If the model fails on it, there is no such target, or it has a single superpixel.
     """
     x = classifier.prepare(photograph.image)
+    text = arguments.target
+    if text is not None and text not in classifier.class_names and re.match(r"\s*\w+\(", text):
+        target, confidence = _asked(classifier, x, photograph, text)
+        return _comparison(classifier, photograph, arguments, x, target, "softmax", confidence, None)
     row, to_confidence = probabilities(classifier, x, photograph)
     predicted = int(row.argmax())
     if arguments.classes is not None and len(classifier.class_names) != len(row):
@@ -81,14 +89,47 @@ def prediction(classifier: Classifier, photograph: Photograph, arguments: argpar
             f"--classes {str(arguments.classes)!r} names {len(classifier.class_names)} classes, and the model has "
             f"{len(row)}: expected as many, in the order of its outputs"
         )
-    target = predicted if arguments.target is None else classifier.class_index(arguments.target, len(row))
+    index = predicted if arguments.target is None else classifier.class_index(arguments.target, len(row))
+    return _comparison(classifier, photograph, arguments, x, index, to_confidence, float(row[index]), predicted)
+
+
+def _asked(classifier: Classifier, x: Tensor, photograph: Photograph, text: str) -> tuple[Target, float]:
+    """The target that was written on the command line, told of the whole input, and the confidence in it."""
+    try:
+        target = written(text, classifier.class_names or None)
+    except UnknownNameError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise InputError(f"--target: {error}") from None
+    if not target.decides:
+        raise InputError(f"--target {text!r} does not say when the answer is still the same: give it a threshold=")
+    try:
+        forward = BaselineForward(classifier.model, 0.0, target=target).bound(x)
+        assert forward.target is not None
+        with torch.no_grad():
+            confidence = float(forward.target.confidence(forward.outputs(x))[0])
+    except Exception as error:  # of the user's own code, or of a target that does not fit it
+        raise InputError(f"--target {text!r} with {classifier.name!r} on {photograph.source!r}: {error}") from error
+    return forward.target, confidence
+
+
+def _comparison(
+    classifier: Classifier,
+    photograph: Photograph,
+    arguments: argparse.Namespace,
+    x: Tensor,
+    target: int | Target,
+    to_confidence: str,
+    confidence: float,
+    predicted: int | None,
+) -> Comparison:
     labels = superpixels(classifier.displayed(x), n_segments=arguments.segments).to(x.device)
     if int(labels.max()) == 0:
         raise InputError(f"{photograph.source!r} has one superpixel only: raise --segments")
     task = Task(x, target, labels, arguments.samples, arguments.batch_size, arguments.seed, to_confidence=to_confidence)
     colors = solid_colors(classifier, x, arguments.backgrounds, arguments.seed)
     scale = Scale(arguments.gamma, colors, to_confidence, arguments.batch_size)
-    return Comparison(photograph, task, scale, float(row[target]), predicted)
+    return Comparison(photograph, task, scale, confidence, predicted)
 
 
 def add_explanation(classifier: Classifier, method: str, column: str, comparison: Comparison) -> None:
@@ -128,9 +169,13 @@ def probabilities(classifier: Classifier, x: Tensor, photograph: Photograph) -> 
         raise InputError(
             f"{classifier.name!r} failed on {photograph.source!r}, input {shape}: {type(error).__name__}: {error}"
         ) from error
-    if not isinstance(output, Tensor) or output.dim() != 2 or output.shape[0] != 1:
+    if not isinstance(output, Tensor) or output.dim() != 2 or output.shape[0] != 1 or output.shape[1] < 2:
         what = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
-        raise InputError(f"{classifier.name!r} returned {what}; a classifier returns a tensor (N, classes)")
+        raise InputError(
+            f"{classifier.name!r} returned {what}; a classifier returns a tensor (N, classes). Of anything else say "
+            "what to explain: --target 'Binary()' of one logit, 'Regression(tolerance=3)' of a number, 'Region(12)' of "
+            "maps of classes, 'Detection((left, top, right, bottom), 1)' of boxes"
+        )
     row = output[0].double().cpu()
     if not bool(row.isfinite().all()):
         raise InputError(f"{classifier.name!r} returned NaN or Inf for {photograph.source!r}")

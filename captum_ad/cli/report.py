@@ -118,6 +118,7 @@ def entry(classifier: Classifier, comparison: Comparison) -> dict[str, Any]:
         "attributions": archive_name(photograph),
         "target": _named(classifier, task.index, repr(task.target)),
         "confidence": comparison.confidence,
+        "graded": task.graded,
         "predicted": None if comparison.predicted is None else _named(classifier, comparison.predicted),
         "superpixels": int(task.superpixels.max()) + 1,
         "methods": measured,
@@ -135,7 +136,8 @@ def summary_of(
     return {
         "schema": SCHEMA,
         "command": list(command),
-        "explained": "the model's raw output for the target class (the logit, if the model ends without softmax)",
+        "explained": "the model's raw output for the target class (the logit, if the model ends without softmax); of "
+        "another target, its score",
         "transform": classifier.described_transform,
         "notes": list(classifier.notes),
         "versions": {

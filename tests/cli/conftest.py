@@ -57,6 +57,13 @@ class Sorting(nn.Module):
 def unsupported():
     return Sorting(), transform()
 
+def one_number():
+    return nn.Sequential(network(), nn.Linear(5, 1)), transform()
+
+def maps():
+    torch.manual_seed(1)
+    return nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 2, 1)), transform()
+
 class Breaks(nn.Module):
     calls, error = 0, RuntimeError
     def __init__(self, at, error):

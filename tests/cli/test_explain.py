@@ -31,7 +31,7 @@ def test_one_picture(explain, here):
     lines = ran.out.splitlines()
     assert lines[0].startswith("Sequential on photo: class ")
     assert lines[1].startswith("Most probable: class ")
-    assert re.match(r"Feature ablation, AD: no-growth-mean: \d+% of the photograph alone keep the class", lines[2])
+    assert re.match(r"Feature ablation, AD: no-growth-mean: \d+% of the photograph alone keeps the answer", lines[2])
     assert lines[-1] == "photo-explained.png"
     assert "Transform: Compose(" in ran.out
 
@@ -157,3 +157,49 @@ def test_the_package_is_the_command():
     ran = subprocess.run([sys.executable, "-m", "captum_ad", "--version"], capture_output=True, text=True)
     assert ran.stdout.startswith("captum-ad ")
     assert ran.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("model", "target"),
+    [
+        ("tiny", "Contrast(4, 1)"),
+        ("tiny", "Group([3, 4])"),
+        ("tiny", "MultiLabel(4, threshold=0.01)"),
+        ("one_number", "Regression(tolerance=1)"),
+        ("one_number", "Binary(threshold=0.001)"),
+        ("maps", "Region(1)"),
+    ],
+)
+def test_questions_that_are_no_class(explain, here, model, target):
+    ran = explain("--target", target, "--out", "x.html", model=f"tiny_model:{model}")
+    assert ran.code == 0, ran.err
+    assert re.match(rf"\w+ on photo: {target.split('(')[0]}\(.*, confidence ", ran.out)
+    assert re.search(r"% of the photograph alone keeps|no part of the photograph", ran.out)
+    assert "Most probable" not in ran.out
+    ran = explain("--target", target, "--out", "x.png", model=f"tiny_model:{model}")
+    assert ran.code == 0, ran.err
+
+
+@pytest.mark.parametrize(
+    ("target", "says"),
+    [
+        ("Contrast(4, 1", "is not a target as Python writes it"),
+        ("Contrst(4, 1)", "did you mean 'Contrast'"),
+        ("Contrast(4, 99)", "target 99 is out of range"),
+        ("Contrast('dog', 'cat')", "names="),
+        ("Reconstruction()", "give it a threshold="),
+        ("Region(1)", "expected maps of classes"),
+        ("exec('1')", "unknown target 'exec'"),
+    ],
+)
+def test_questions_that_cannot_be_asked(explain, here, target, says):
+    ran = explain("--target", target, "--out", "x.png")
+    assert ran.code == 2
+    assert says in ran.err
+    assert not (here / "x.png").exists()
+
+
+def test_a_network_of_one_number_is_asked_what_is_meant(explain):
+    ran = explain(model="tiny_model:one_number")
+    assert ran.code == 2
+    assert "--target 'Binary()' of one logit" in ran.err

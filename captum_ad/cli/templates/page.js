@@ -110,17 +110,18 @@ function show(step) {
 }
 
 function drawCurve() {
-  const x = (size) => 34 + 256 * size, y = (confidence) => 168 - 150 * confidence;
+  const top = Math.max(1, ...map.confidences), bottom = Math.min(0, ...map.confidences);
+  const x = (size) => 34 + 256 * size, y = (confidence) => 168 - 150 * (confidence - bottom) / (top - bottom);
   const line = map.sizes.map((size, k) => `${x(size).toFixed(1)},${y(map.confidences[k]).toFixed(1)}`).join(" ");
   const text = (px, py, words, anchor) => `<text x="${px}" y="${py}" text-anchor="${anchor}" fill="#555">${words}</text>`;
   const needed = y(GAMMA * photo.confidence);
   at("curve").innerHTML =
     `<path d="M34 18V168H290" fill="none" stroke="#999"/>` +
-    `<line x1="34" x2="290" y1="${needed}" y2="${needed}" stroke="#999" stroke-dasharray="4 3"/>` +
+    (photo.graded ? `<line x1="34" x2="290" y1="${needed}" y2="${needed}" stroke="#999" stroke-dasharray="4 3"/>` : "") +
     `<polyline points="${line}" fill="none" stroke="#2166ac" stroke-width="2"/>` +
     `<circle cx="${x(map.sizes[shown])}" cy="${y(map.confidences[shown])}" r="5" fill="${map.kept[shown] ? "#1b6e1b" : "#a01818"}"/>` +
-    text(30, 172, "0", "end") + text(30, 22, "1", "end") + text(290, 182, "100 %", "end") + text(34, 182, "0", "middle") +
-    text(162, 196, "size", "middle") + text(38, 12, "confidence; dashed: what is asked for", "start");
+    text(30, 172, +bottom.toPrecision(2), "end") + text(30, 22, +top.toPrecision(2), "end") + text(290, 182, "100 %", "end") + text(34, 182, "0", "middle") +
+    text(162, 196, "size", "middle") + text(38, 12, photo.graded ? "confidence; dashed: what is asked for" : "value", "start");
 }
 
 function drawPlanted() {

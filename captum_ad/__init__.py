@@ -11,7 +11,7 @@ attr = Occlusion(ADForward(model)).attribute(x, target=t, sliding_window_shapes=
 """
 
 from captum_ad._version import __version__
-from captum_ad.engine import FeatureMask, register_rule, temporary_rules
+from captum_ad.engine import PositionMask, register_rule, temporary_rules
 from captum_ad.errors import UnknownNameError, UnsupportedOperationError
 from captum_ad.forward import ADForward
 from captum_ad.keeping import keeping_runs
@@ -27,8 +27,8 @@ __all__ = [
     "ADForward",
     "BaselineForward",
     "Checkpoint",
-    "FeatureMask",
     "MaskRule",
+    "PositionMask",
     "Trace",
     "UnknownNameError",
     "UnsupportedOperationError",

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from captum_ad.engine import FeatureMask
+from captum_ad.engine import PositionMask
 from captum_ad.engine.masks import all_true
 
 
@@ -81,7 +81,7 @@ def kept_features(x: Any, mask: Tensor, what: str) -> Tensor:
     return kept.to(x.device)
 
 
-def feature_mask(x: Any, mask: Tensor | None, index: int) -> FeatureMask | None:
+def feature_mask(x: Any, mask: Tensor | None, index: int) -> PositionMask | None:
     """The mask of one input: the one given, less the features that are NaN; None if neither says anything.
 
     Parameters
@@ -114,7 +114,7 @@ def feature_mask(x: Any, mask: Tensor | None, index: int) -> FeatureMask | None:
         kept = kept[:0]
     if x.dim() > 2 and kept.shape[1] > 1 and all_true(kept[:, 1:] == kept[:, :1]):
         kept = kept[:, :1]  # spatial, though written out for each channel
-    return FeatureMask(kept)
+    return PositionMask(kept)
 
 
 def holds_nan(x: Tensor) -> bool:

@@ -20,7 +20,7 @@ from torch.utils._pytree import tree_map
 from captum_ad.answers import Answering, Masks, Select
 from captum_ad.arguments import Arranged, arrange, as_features
 from captum_ad.compiled import Eager, refuse_compiled
-from captum_ad.engine import FeatureMask, Interpreter
+from captum_ad.engine import Interpreter, PositionMask
 from captum_ad.engine.kept import KeptRun
 from captum_ad.engine.masks import full_mask
 from captum_ad.engine.provenance import Provenance, UnknownOriginError
@@ -227,7 +227,7 @@ class ADForward(Answering):
         self,
         engine: Callable[..., Interpreter],
         given: Arranged,
-        masks: list[FeatureMask | None],
+        masks: list[PositionMask | None],
         *,
         always: bool = False,
     ) -> Any:
@@ -261,7 +261,7 @@ class ADForward(Answering):
             self._follow_memory = True
             return run()
 
-    def _followed(self, engine: Callable[..., Interpreter], given: Arranged, masks: list[FeatureMask | None]) -> Any:
+    def _followed(self, engine: Callable[..., Interpreter], given: Arranged, masks: list[PositionMask | None]) -> Any:
         constants = [x for x, m in zip(given.inputs, masks) if m is None and isinstance(x, Tensor)]
         constants += [x for x in given.more.values() if isinstance(x, Tensor)]
         ad = engine(self.model, self.rule, self.tau, constants, skip_dead=self.skip_dead)
@@ -278,7 +278,7 @@ class ADForward(Answering):
             ad.forget()
         return self._read(finished, tuple(inputs), [None if m is None else m.kept for m in masks])
 
-    def _masks(self, given: Arranged) -> list[FeatureMask | None]:
+    def _masks(self, given: Arranged) -> list[PositionMask | None]:
         """One mask per input: the one given, less the features that are NaN."""
         return [feature_mask(x, m, i) for i, (x, m) in enumerate(zip(given.inputs, given.masks))]
 

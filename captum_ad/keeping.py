@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from captum_ad.engine.kept import KeptRun, dead_boxes
-from captum_ad.engine.masks import FeatureMask
+from captum_ad.engine.masks import PositionMask
 from captum_ad.engine.provenance import UnknownOriginError
 
 _runs: ContextVar[dict[nn.Module, KeptRun] | None] = ContextVar("runs", default=None)
@@ -48,7 +48,7 @@ def keeping_runs() -> Iterator[None]:
         _runs.reset(token)
 
 
-def kept_run(owner: nn.Module, x: Any, mask: FeatureMask | None, record: Callable[[KeptRun], None]) -> KeptRun | None:
+def kept_run(owner: nn.Module, x: Any, mask: PositionMask | None, record: Callable[[KeptRun], None]) -> KeptRun | None:
     """The run of the one image that a batch holds again and again; None where none is kept, or it would not help.
 
     Parameters
@@ -57,7 +57,7 @@ def kept_run(owner: nn.Module, x: Any, mask: FeatureMask | None, record: Callabl
         The forward whose run it is.
     x : Tensor
         The batch.
-    mask : FeatureMask or None
+    mask : PositionMask or None
         Its mask.
     record : callable
         Runs the forward on ``kept.x`` without a mask, and writes it down.

@@ -8,23 +8,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from captum_ad.engine import FeatureMask, Interpreter
+from captum_ad.engine import Interpreter, PositionMask
 from captum_ad.engine.origins import running_module
 from captum_ad.engine.tags import tag_of, tensors_in
 from captum_ad.trace import Checkpoint
 
-_Masks = list[tuple[torch.Size, FeatureMask | None]]  # of some tensors, with their shapes
+_Masks = list[tuple[torch.Size, PositionMask | None]]  # of some tensors, with their shapes
 
 
 class Record:
     """What a :class:`Tracer` has seen so far; begins with the inputs that hold features."""
 
-    def __init__(self, inputs: Sequence[Any], masks: Sequence[FeatureMask | None]) -> None:
+    def __init__(self, inputs: Sequence[Any], masks: Sequence[PositionMask | None]) -> None:
         tensors = [(i, x, m) for i, (x, m) in enumerate(zip(inputs, masks)) if isinstance(x, Tensor)]
         features = [entry for entry in tensors if entry[2] is not None] or tensors
         self.samples = next((x.shape[0] for _, x, _ in features if x.dim()), 1)
         self.operations: list[Checkpoint] = []
-        self._copies: dict[int, tuple[FeatureMask, FeatureMask]] = {}
+        self._copies: dict[int, tuple[PositionMask, PositionMask]] = {}
         for i, x, mask in features:
             operation = "input" if len(features) == 1 and i == 0 else f"input {i}"
             self.add(("", ""), operation, 0, x.shape, mask, before=torch.ones(self.samples).double(), renewed=True)
@@ -41,20 +41,20 @@ class Record:
         operation: str,
         number: int,
         shape: Sequence[int],
-        mask: FeatureMask | None,
+        mask: PositionMask | None,
         before: Tensor,
         renewed: bool,
     ) -> None:
         """Write down the mask of a result."""
         active = self.shares(shape, mask)
         filled = bool((before < 1).any()) and bool((active == 1).all())
-        copy = self._copied(mask) if mask else FeatureMask(torch.ones((1,) * len(shape), dtype=torch.bool))
+        copy = self._copied(mask) if mask else PositionMask(torch.ones((1,) * len(shape), dtype=torch.bool))
         parts = copy.kept, copy.feature
         self.operations.append(
             Checkpoint(*module, operation, number, tuple(shape), *parts, active, before, renewed or filled)
         )
 
-    def shares(self, shape: Sequence[int], mask: FeatureMask | None) -> Tensor:
+    def shares(self, shape: Sequence[int], mask: PositionMask | None) -> Tensor:
         """The share of a tensor of that shape that is active, of each sample if its first dimension is the batch."""
         if mask is None:
             return torch.ones(self.samples).double()
@@ -63,7 +63,7 @@ class Record:
         dead, there = (part.reshape(rows, -1).sum(1).double() for part in (copy.dead, copy.everywhere))
         return ((there - dead) / there).where(there > 0, 1).expand(self.samples).clone()
 
-    def _copied(self, mask: FeatureMask) -> FeatureMask:
+    def _copied(self, mask: PositionMask) -> PositionMask:
         """On the CPU; the same copy for the same mask."""
         if id(mask) not in self._copies:
             copy = mask.map(lambda part: part.detach().to("cpu", copy=True))

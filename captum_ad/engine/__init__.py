@@ -2,7 +2,7 @@
 
 from captum_ad.engine import rules
 from captum_ad.engine.interpreter import Interpreter
-from captum_ad.engine.masks import FeatureMask
+from captum_ad.engine.masks import PositionMask
 from captum_ad.engine.registry import register_rule, temporary_rules
 
-__all__ = ["FeatureMask", "Interpreter", "register_rule", "rules", "temporary_rules"]
+__all__ = ["Interpreter", "PositionMask", "register_rule", "rules", "temporary_rules"]

@@ -7,14 +7,14 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from captum_ad.engine.masks import FeatureMask
+from captum_ad.engine.masks import PositionMask
 from captum_ad.engine.select import fill_, zeroed
 
 _AT_ONCE = 2**18
 """How many elements are filled at once on a CPU: as many as its cache holds."""
 
 
-def fill_border_(x: Tensor, mask: FeatureMask, reach: Sequence[int]) -> Tensor:
+def fill_border_(x: Tensor, mask: PositionMask, reach: Sequence[int]) -> Tensor:
     """Write into dead positions near active ones the mean of the active positions around them, and return `x`.
 
     The neighbourhood is 3×3 (3 in each windowed dimension) and the step is repeated as far as a
@@ -25,7 +25,7 @@ def fill_border_(x: Tensor, mask: FeatureMask, reach: Sequence[int]) -> Tensor:
     ----------
     x : Tensor
         Values, zero where `mask` is dead; the last ``len(reach)`` dimensions are windowed.
-    mask : FeatureMask
+    mask : PositionMask
         Its mask.
     reach : sequence of int
         How far a window reaches from an active position, in each windowed dimension.
@@ -48,7 +48,7 @@ def fill_border_(x: Tensor, mask: FeatureMask, reach: Sequence[int]) -> Tensor:
     divisors = [count.where(where, 1).to(x.dtype) for where, count in fresh]
     cropped = [_crop(part, box) for part in (x, mask.kept, *(where for where, _ in fresh), *divisors)]
     for around, kept, *steps_here in _in_pieces(cropped, x.dim() - rank):
-        values = around if mask.feature is None else zeroed(around, FeatureMask(kept))
+        values = around if mask.feature is None else zeroed(around, PositionMask(kept))
         for where, divisor in zip(steps_here[:steps], steps_here[steps:]):
             total = _sum_around(values, windowed)
             mean = total.div_(divisor) if x.is_floating_point() or x.is_complex() else total / divisor

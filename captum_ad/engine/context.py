@@ -13,7 +13,7 @@ from captum_ad.engine.axes import Axes, mixes_samples
 from captum_ad.engine.border import fill_border_
 from captum_ad.engine.crop import Part
 from captum_ad.engine.dimensions import Call, axes_after, is_followed
-from captum_ad.engine.masks import FeatureMask
+from captum_ad.engine.masks import PositionMask
 from captum_ad.engine.memory import Memory
 from captum_ad.engine.select import zero_, zeroed
 from captum_ad.engine.tags import Tag, tag_of, version_of
@@ -58,7 +58,7 @@ class Context(Memory):
 
     # What a rule asks and says
 
-    def mask(self, x: object) -> FeatureMask | None:
+    def mask(self, x: object) -> PositionMask | None:
         """The mask of an operand; None where nothing of it is deactivated."""
         tag = self._tag(x) if isinstance(x, Tensor) else None
         return tag.mask if tag else None
@@ -161,7 +161,7 @@ class Context(Memory):
     def emit(
         self,
         out: _T,
-        mask: FeatureMask | None,
+        mask: PositionMask | None,
         *,
         clean: bool = False,
         part: Part | None = None,
@@ -173,7 +173,7 @@ class Context(Memory):
         ----------
         out : Tensor
             The result; also an operand itself, if it was written in place.
-        mask : FeatureMask or None
+        mask : PositionMask or None
             Broadcasts to `out`, with as many dimensions; None: everything is kept.
         clean : bool
             Whether `out` is zero at its deactivated positions already.

@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
 from captum_ad.engine.axes import Axis, Role
-from captum_ad.engine.masks import FeatureMask, all_true, undeactivated
+from captum_ad.engine.masks import PositionMask, all_true, undeactivated
 from captum_ad.rule import MaskRule
 
 # Definition 3
@@ -96,9 +96,9 @@ class Windows:
         """Whether taps are known, and every output position reads something."""
         return len(self.reads_taps) > 0 and bool((_window_sizes(self.reads) > 0).all())
 
-    def of_features(self, feature: Tensor) -> tuple[FeatureMask, Tensor]:
+    def of_features(self, feature: Tensor) -> tuple[PositionMask, Tensor]:
         """The mask if every feature is kept, and where no feature is covered; remembered as long as `feature` is."""
-        found: tuple[FeatureMask, Tensor] | None = self._of_features.get(feature)
+        found: tuple[PositionMask, Tensor] | None = self._of_features.get(feature)
         if found is None:
             with torch.inference_mode(False):
                 read = _any_in_windows(feature, self.reads, self.reads_taps).clone()  # a view would hold on to it
@@ -131,17 +131,17 @@ class Attribution:
 
     kept: Tensor  # features that are kept, among those that a position is computed from
     features: Tensor  # features that a position is computed from
-    mask: FeatureMask
+    mask: PositionMask
 
 
-def attribute_positions(mask: FeatureMask, windows: Windows, rule: MaskRule, tau: float) -> Attribution:
+def attribute_positions(mask: PositionMask, windows: Windows, rule: MaskRule, tau: float) -> Attribution:
     """M' = 1(Φ > τ) over windows: position attribution (Definition 4) and threshold.
 
     A position that is computed from no feature (padding alone) is no feature itself.
 
     Parameters
     ----------
-    mask : FeatureMask
+    mask : PositionMask
         Mask of the input; its last ``len(windows.reads)`` dimensions are windowed, the others kept.
     windows : Windows
         Which input positions each output position is computed from, and covers.
@@ -158,7 +158,7 @@ def attribute_positions(mask: FeatureMask, windows: Windows, rule: MaskRule, tau
     return Attribution(kept, features, renewed(alive, features))
 
 
-def renewed_mask(mask: FeatureMask, windows: Windows, rule: MaskRule, tau: float) -> FeatureMask:
+def renewed_mask(mask: PositionMask, windows: Windows, rule: MaskRule, tau: float) -> PositionMask:
     """The mask that :func:`attribute_positions` gives, without counting where that is not needed."""
     if rule.growth == "none" and tau == 0 and mask.feature is None and windows.centred:
         return mask.again()
@@ -175,10 +175,10 @@ def renewed_mask(mask: FeatureMask, windows: Windows, rule: MaskRule, tau: float
     if rule.growth == "none":
         covered = _any_in_windows(mask.kept, windows.covers, windows.covers_taps)
         alive = alive & (covered if uncovered is None else covered | uncovered)
-    return FeatureMask(alive, there)
+    return PositionMask(alive, there)
 
 
-def reduce_positions(mask: FeatureMask, shape: Sequence[int], dims: Sequence[int], tau: float) -> Attribution:
+def reduce_positions(mask: PositionMask, shape: Sequence[int], dims: Sequence[int], tau: float) -> Attribution:
     """M' = 1(Φ > τ) where whole dimensions of a tensor of `shape` are reduced to one position."""
 
     def count(part: Tensor) -> Tensor:
@@ -193,7 +193,7 @@ def reduce_positions(mask: FeatureMask, shape: Sequence[int], dims: Sequence[int
     return Attribution(kept, features, renewed(exceeds(kept, features, tau), features))
 
 
-def places_of(mask: FeatureMask, dim: int, axis: Axis) -> FeatureMask:
+def places_of(mask: PositionMask, dim: int, axis: Axis) -> PositionMask:
     """The mask of the positions that are merged into a dimension: kept where any of the channels there is.
 
     A position counts once, however many channels it has. Without positions among them, one is left for all.
@@ -210,7 +210,7 @@ def places_of(mask: FeatureMask, dim: int, axis: Axis) -> FeatureMask:
     return mask.map(any_of_channels)
 
 
-def mixed_channels(mask: FeatureMask, dim: int, axis: Axis, tau: float) -> FeatureMask:
+def mixed_channels(mask: PositionMask, dim: int, axis: Axis, tau: float) -> PositionMask:
     """M' = 1(Φ > τ) where a dimension of channels, and of the positions merged into it, is reduced."""
     places = places_of(mask, dim, axis)
     counts = tau if places.kept.shape[dim] > 1 else 0.0
@@ -222,10 +222,10 @@ def exceeds(kept: Tensor, features: Tensor, tau: float) -> Tensor:
     return kept.double() / features.clamp(min=1).double() > tau if tau else kept.bool()
 
 
-def renewed(alive: Tensor, features: Tensor) -> FeatureMask:
+def renewed(alive: Tensor, features: Tensor) -> PositionMask:
     """The mask of positions that are `alive` and are computed from that many features."""
     there = features > 0
-    return FeatureMask(alive) if all_true(there) else FeatureMask(alive & there, there)
+    return PositionMask(alive) if all_true(there) else PositionMask(alive & there, there)
 
 
 def _any_in_windows(kept: Tensor, matrices: Sequence[Tensor], taps: Sequence[Taps]) -> Tensor:
@@ -237,7 +237,7 @@ def _any_in_windows(kept: Tensor, matrices: Sequence[Tensor], taps: Sequence[Tap
     return found.view(torch.bool)
 
 
-def _counts(mask: FeatureMask, matrices: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+def _counts(mask: PositionMask, matrices: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """The number of kept features, and of features, in each window."""
     first = mask.kept.dim() - len(matrices)
     if mask.feature is None:

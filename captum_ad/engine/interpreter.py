@@ -23,7 +23,7 @@ from torch.utils._pytree import tree_map_only
 from captum_ad.engine.axes import Axes, Role, axis
 from captum_ad.engine.crop import Part, room_for
 from captum_ad.engine.kept import KeptRun, dead_boxes, described
-from captum_ad.engine.masks import FeatureMask
+from captum_ad.engine.masks import PositionMask
 from captum_ad.engine.origins import call_depth
 from captum_ad.engine.registry import TAKES_PARTS, OperationRule, is_in_place, may_write, name_of, rule_for
 from captum_ad.engine.select import zeroed
@@ -90,7 +90,7 @@ class Interpreter(WindowParts):
 
     # The two ends of a forward
 
-    def start(self, x: Tensor, mask: FeatureMask | None) -> Tensor:
+    def start(self, x: Tensor, mask: PositionMask | None) -> Tensor:
         """An input with its mask: the first checkpoint. The caller's tensor is not touched."""
         boxes = None
         if mask is None:

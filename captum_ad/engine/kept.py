@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from captum_ad.engine.crop import WORTHWHILE, Boxes, fitted
-from captum_ad.engine.masks import FeatureMask
+from captum_ad.engine.masks import PositionMask
 from captum_ad.engine.registry import key_of_call, may_write
 from captum_ad.engine.tags import pointer_of, tag_of, version_of
 
@@ -140,7 +140,7 @@ def _same(one: Any, other: Any) -> bool:
         return False
 
 
-def dead_boxes(mask: FeatureMask, shape: Sequence[int]) -> Boxes | None:
+def dead_boxes(mask: PositionMask, shape: Sequence[int]) -> Boxes | None:
     """A box for each sample that holds all that is dead in it; None if that is most of a sample."""
     dead: Any = mask.dead.any(1).expand(shape[0], *shape[2:]).cpu().numpy()
     if dead.ndim < 2 or not dead.size:

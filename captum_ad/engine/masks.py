@@ -15,7 +15,7 @@ from captum_ad.engine.crop import Box, bounding_box
 
 
 @dataclass(frozen=True)
-class FeatureMask:
+class PositionMask:
     """Which positions of one tensor are kept.
 
     Both tensors are boolean and broadcast to the tensor that they describe, dimension by dimension.
@@ -75,13 +75,13 @@ class FeatureMask:
         """The box of what is dead in any sample, across samples; None if nothing is."""
         return bounding_box(~self._extremes[0])
 
-    def again(self) -> FeatureMask:
+    def again(self) -> PositionMask:
         """The same mask as an object of its own: renewed, and nothing has changed. What is known of one is of both."""
-        same = object.__new__(FeatureMask)
+        same = object.__new__(PositionMask)
         object.__setattr__(same, "__dict__", self.__dict__)
         return same
 
-    def equals(self, other: FeatureMask) -> bool:
+    def equals(self, other: PositionMask) -> bool:
         """Whether two masks say the same."""
         if self.__dict__ is other.__dict__:
             return True
@@ -99,28 +99,28 @@ class FeatureMask:
         """Whether every position is a feature and kept, so that the mask says nothing."""
         return self.feature is None and (self.kept.numel() == 0 or bool(self._extremes[0].all()))
 
-    def map(self, change: Callable[[Tensor], Tensor]) -> FeatureMask:
+    def map(self, change: Callable[[Tensor], Tensor]) -> PositionMask:
         """The mask whose parts are changed alike."""
-        return FeatureMask(change(self.kept), None if self.feature is None else change(self.feature))
+        return PositionMask(change(self.kept), None if self.feature is None else change(self.feature))
 
 
-def full_mask(x: Tensor) -> FeatureMask:
+def full_mask(x: Tensor) -> PositionMask:
     """The mask of a tensor whose features are all kept."""
-    return FeatureMask(torch.ones((1,) * x.dim(), dtype=torch.bool, device=x.device))
+    return PositionMask(torch.ones((1,) * x.dim(), dtype=torch.bool, device=x.device))
 
 
-def undeactivated(feature: Tensor) -> FeatureMask:
+def undeactivated(feature: Tensor) -> PositionMask:
     """The mask of a tensor that holds features there, all of them kept, which may outlive the forward."""
     with torch.inference_mode(False):  # of whose tensors no later backward could make use
-        mask = FeatureMask(feature) if all_true(feature) else FeatureMask(feature, feature)
+        mask = PositionMask(feature) if all_true(feature) else PositionMask(feature, feature)
         _ = mask.dead  # found now, and not later in inference mode
     return mask
 
 
-def constant_mask(x: Tensor) -> FeatureMask:
+def constant_mask(x: Tensor) -> PositionMask:
     """The mask of a tensor that holds no features."""
     nothing = torch.zeros((1,) * x.dim(), dtype=torch.bool, device=x.device)
-    return FeatureMask(nothing, nothing)
+    return PositionMask(nothing, nothing)
 
 
 def all_true(values: Tensor) -> bool:
@@ -136,7 +136,7 @@ def compress(part: Tensor) -> Tensor:
     return part
 
 
-def all_of(mask: FeatureMask, dim: int) -> FeatureMask:
+def all_of(mask: PositionMask, dim: int) -> PositionMask:
     """A position is dead where any feature of it along a dimension is."""
     feature = mask.everywhere.any(dim, keepdim=True)
-    return FeatureMask(feature & ~mask.dead.any(dim, keepdim=True), None if all_true(feature) else feature)
+    return PositionMask(feature & ~mask.dead.any(dim, keepdim=True), None if all_true(feature) else feature)

@@ -17,7 +17,7 @@ from torch import Tensor
 from captum_ad.engine.axes import Axes
 from captum_ad.engine.context import Context
 from captum_ad.engine.crop import SMALLEST, WORTHWHILE, Box, Boxes, Part, room_for
-from captum_ad.engine.masks import FeatureMask
+from captum_ad.engine.masks import PositionMask
 from captum_ad.engine.select import zero_, zeroed
 from captum_ad.engine.tags import pointer_of
 
@@ -29,7 +29,7 @@ class Parts(Context):
         self,
         run: Callable[..., Tensor],
         operands: Sequence[Any],
-        mask: FeatureMask | None,
+        mask: PositionMask | None,
         *,
         checked: Collection[Tensor] = (),
         clean: bool = False,
@@ -46,7 +46,7 @@ class Parts(Context):
             The operation, on operands of any size along positions.
         operands : sequence
             Tensors that broadcast, and numbers.
-        mask : FeatureMask or None
+        mask : PositionMask or None
             The mask of the result.
         checked : collection of Tensor
             The operands to deactivate before (a checkpoint).
@@ -98,7 +98,12 @@ class Parts(Context):
         return run(part.values) * part.box.share(x.shape)
 
     def padded(
-        self, run: Callable[[Tensor], Tensor], x: Tensor, before: Sequence[int], mask: FeatureMask, shape: Sequence[int]
+        self,
+        run: Callable[[Tensor], Tensor],
+        x: Tensor,
+        before: Sequence[int],
+        mask: PositionMask,
+        shape: Sequence[int],
     ) -> Tensor:
         """Emit `x` with constants around it, after a checkpoint; `before`: how many, in front of each dimension."""
         part = self._part(x, clean=True)
@@ -129,14 +134,14 @@ class Parts(Context):
 
     # Where there is something to compute
 
-    def box(self, mask: FeatureMask | None, shape: Sequence[int]) -> Box | None:
+    def box(self, mask: PositionMask | None, shape: Sequence[int]) -> Box | None:
         """Outside of which nothing of a tensor need be computed; None if that is not worth the effort."""
         if mask is None or not self._skips or math.prod(shape) < SMALLEST or torch.is_grad_enabled():
             return None
         return mask.box if mask.box is not None and mask.box.share(shape) <= WORTHWHILE else None
 
     def _place(
-        self, operands: Sequence[Any], mask: FeatureMask | None, shape: Sequence[int], mixed: Collection[int]
+        self, operands: Sequence[Any], mask: PositionMask | None, shape: Sequence[int], mixed: Collection[int]
     ) -> tuple[Box | Boxes | None, Tensor | None]:
         """The box to compute of a result of these operands, and what stands beside it; None: all of it."""
         if not self._skips or torch.is_grad_enabled():

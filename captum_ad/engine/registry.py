@@ -34,7 +34,7 @@ def register_rule(*operations: str | type | Callable[..., Any], always: bool = F
     A rule is called instead of the operation when an operand has deactivated positions, as
     ``rule(ad, op, *args, **kwargs)``. It computes the result and hands it, with its mask, to ``ad``:
 
-    - ``ad.mask(x)``: the :class:`~captum_ad.FeatureMask` of ``x``, None if nothing of it is deactivated;
+    - ``ad.mask(x)``: the :class:`~captum_ad.PositionMask` of ``x``, None if nothing of it is deactivated;
     - ``ad.deactivate(x)``: ``x`` with zeros at its deactivated positions (a checkpoint), for operations
       that mix positions; ``ad.window_input(x, reach)`` the same for windows, which knob ``border`` fills;
     - ``ad.follow(function, *args)``: runs a function of operations that have rules, which carry the masks;
@@ -83,7 +83,7 @@ def register_rule(*operations: str | type | Callable[..., Any], always: bool = F
     An operation on each element by itself leaves the mask as it is:
 
     >>> import torch
-    >>> from captum_ad import ADForward, FeatureMask, register_rule
+    >>> from captum_ad import ADForward, PositionMask, register_rule
     >>> @register_rule("airy_ai")
     ... def airy(ad, op, x):
     ...     return ad.emit(op(x), ad.mask(x))
@@ -94,7 +94,7 @@ def register_rule(*operations: str | type | Callable[..., Any], always: bool = F
     >>> @register_rule("quantile")
     ... def quantile(ad, op, x, q, dim):
     ...     kept = ad.mask(x).kept.expand(x.shape)
-    ...     return ad.emit(op(ad.deactivate(x), q, dim), FeatureMask(kept.any(dim)))
+    ...     return ad.emit(op(ad.deactivate(x), q, dim), PositionMask(kept.any(dim)))
 
     An autograd function of your own (here, one by element):
 
@@ -117,7 +117,7 @@ def register_rule(*operations: str | type | Callable[..., Any], always: bool = F
     >>> @register_rule(Gate)
     ... def gate(ad, op, x):
     ...     kept = ad.mask(x).kept.any((2, 3), keepdim=True)  # active if anything is
-    ...     return ad.emit(op(ad.deactivate(x)), FeatureMask(kept))
+    ...     return ad.emit(op(ad.deactivate(x)), PositionMask(kept))
     >>> x, mask = torch.rand(1, 3, 8, 8), torch.arange(8).expand(8, 8) < 4
     >>> ad = ADForward(Gate().eval())
     >>> torch.equal(ad(x, mask=mask), ad.model(x * mask))

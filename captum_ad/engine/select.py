@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from captum_ad.engine.crop import SMALLEST, WORTHWHILE, Box
-from captum_ad.engine.masks import FeatureMask
+from captum_ad.engine.masks import PositionMask
 
 _INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
-def zeroed(x: Tensor, mask: FeatureMask) -> Tensor:
+def zeroed(x: Tensor, mask: PositionMask) -> Tensor:
     """A copy, zero where dead. Its strides are those of `x`, on which the choice of kernels (and so bits) depends."""
     if _has_bits(x):
         out = torch.empty_like(x)
@@ -26,7 +26,7 @@ def zeroed(x: Tensor, mask: FeatureMask) -> Tensor:
     return x.clone().masked_fill_(mask.dead, 0)
 
 
-def zero_(x: Tensor, mask: FeatureMask) -> None:
+def zero_(x: Tensor, mask: PositionMask) -> None:
     """Zero where dead, written into `x`; a small part of it is read and written alone."""
     if _has_bits(x):
         integers, box = _INTEGERS[x.itemsize], mask.dead_box if x.numel() >= SMALLEST else Box({})

@@ -12,7 +12,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from captum_ad.engine.axes import Axes
 from captum_ad.engine.crop import Part
-from captum_ad.engine.masks import FeatureMask
+from captum_ad.engine.masks import PositionMask
 
 _ATTRIBUTE = "_captum_ad_tag"
 _LEFT_BEHIND: Any = WeakIdKeyDictionary()
@@ -54,7 +54,7 @@ class Tag:
         self,
         run: int,
         data: bool,
-        mask: FeatureMask | None,
+        mask: PositionMask | None,
         clean: bool,
         storage: Storage,
         axes: Axes | None = None,

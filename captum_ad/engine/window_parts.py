@@ -9,7 +9,7 @@ from torch import Tensor
 
 from captum_ad.engine.border import fill_border_
 from captum_ad.engine.crop import WORTHWHILE, Box, Boxes, Part, fitted, room_for
-from captum_ad.engine.masks import FeatureMask
+from captum_ad.engine.masks import PositionMask
 from captum_ad.engine.parts import Parts
 from captum_ad.engine.positions import Slide
 
@@ -22,7 +22,7 @@ class WindowParts(Parts):
         run: Callable[[Tensor, Sequence[int] | None], Tensor],
         x: Tensor,
         slide: Slide,
-        mask: FeatureMask | None,
+        mask: PositionMask | None,
         shape: Sequence[int],
         *,
         beyond: float | None = None,
@@ -39,7 +39,7 @@ class WindowParts(Parts):
             Its input.
         slide : Slide
             The windows.
-        mask : FeatureMask or None
+        mask : PositionMask or None
             The mask of the result.
         shape : sequence of int
             The shape of the result.
@@ -63,7 +63,7 @@ class WindowParts(Parts):
         return self.emit(room_for(values, shape), mask, part=Part(box, values, outside))
 
     def _windows_place(
-        self, x: Tensor, slide: Slide, mask: FeatureMask | None, shape: Sequence[int]
+        self, x: Tensor, slide: Slide, mask: PositionMask | None, shape: Sequence[int]
     ) -> tuple[Box | Boxes | None, Tensor | None]:
         """The box to compute of a result of windows, and what stands beside it; None: all of it."""
         tag, first = self._tag(x), x.dim() - len(slide.kernel)
@@ -140,9 +140,9 @@ class WindowParts(Parts):
         values = part.in_box(reads, x.shape, beyond)
         if fill is None:
             return values
-        there = FeatureMask(reads.of(fill.kept.expand(*fill.kept.shape[: dims[0]], *x.shape[dims[0] :])))
+        there = PositionMask(reads.of(fill.kept.expand(*fill.kept.shape[: dims[0]], *x.shape[dims[0] :])))
         ones = fill.everywhere.expand(*fill.kept.shape[: dims[0]], *x.shape[dims[0] :])
-        there = FeatureMask(there.kept, reads.of(ones))
+        there = PositionMask(there.kept, reads.of(ones))
         own = values.clone() if values is part.values else values
         filled = fill_border_(own, there, fill_reach)
         for dim in dims:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from captum_ad.arguments import arrange
-from captum_ad.engine import FeatureMask
+from captum_ad.engine import PositionMask
 from captum_ad.engine.axes import Axes
 from captum_ad.engine.origins import running_module
 from captum_ad.engine.tags import Tag, tag_of, tensors_in, version_of
@@ -92,7 +92,7 @@ class Watch(Tracer):
                 self._seen(Result(checkpoint, _copied(x, tag), tag.axes, of_nothing))
         return out
 
-    def emit(self, out: Any, mask: FeatureMask | None, **kwargs: Any) -> Any:
+    def emit(self, out: Any, mask: PositionMask | None, **kwargs: Any) -> Any:
         """Mark a result with its mask, and put junk where it is deactivated."""
         out = super().emit(out, mask, **kwargs)
         tag = tag_of(out)

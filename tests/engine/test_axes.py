@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from captum_ad import ADForward, FeatureMask, MaskRule
+from captum_ad import ADForward, MaskRule, PositionMask
 from captum_ad.engine.axes import Atom, Axes, Role, axis, is_statistic_of
 from captum_ad.engine.interpreter import Interpreter
 from captum_ad.engine.reshapes import reshaped_axes
@@ -70,7 +70,7 @@ def numbered(shape: tuple[int, ...]) -> dict[Role, Tensor]:
 def followed(steps: list[str]) -> tuple[Axes | None, Tensor]:
     """What the engine says of the dimensions after these steps."""
     ad = Interpreter(nn.Identity(), MaskRule(), 0.0)
-    x = ad.start(torch.rand(SHAPE).double(), FeatureMask(torch.rand(2, 1, 6, 3) > 0.3))
+    x = ad.start(torch.rand(SHAPE).double(), PositionMask(torch.rand(2, 1, 6, 3) > 0.3))
     with ad:
         for step in steps:
             x = VIEWS[step](x)
@@ -128,7 +128,7 @@ def test_statistics() -> None:
 def test_one_position_of_each_sample() -> None:
     """As CLIP takes the token that ends the text: it is a sample's, and no statistic."""
     ad = Interpreter(nn.Identity(), MaskRule(), 0.0)
-    x = ad.start(torch.rand(SHAPE), FeatureMask(torch.rand(2, 1, 6, 3) > 0.3))
+    x = ad.start(torch.rand(SHAPE), PositionMask(torch.rand(2, 1, 6, 3) > 0.3))
     with ad:
         token = x.flatten(2).mT[torch.arange(2), torch.tensor([4, 7])]
     axes = ad.axes(token)

@@ -12,7 +12,7 @@ import torch
 import torch.fx
 from torch import Tensor, nn
 
-from captum_ad import ADForward, FeatureMask, UnsupportedOperationError, register_rule
+from captum_ad import ADForward, PositionMask, UnsupportedOperationError, register_rule
 from captum_ad.engine import Interpreter
 from tests.engine.own_code import (
     HALF,
@@ -94,7 +94,7 @@ def test_outside_of_masked_forwards_nothing_changes() -> None:
 def prefix_rule(ad: Interpreter, op: Op, x: Tensor, axis: int = 2) -> Tensor:
     mask = ad.mask(x)
     assert mask is not None
-    return ad.emit(op(ad.deactivate(x), axis), FeatureMask(mask.kept.expand(x.shape).cumsum(axis) > 0))
+    return ad.emit(op(ad.deactivate(x), axis), PositionMask(mask.kept.expand(x.shape).cumsum(axis) > 0))
 
 
 @pytest.mark.parametrize("named", [False, True])

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from captum_ad import ADForward, MaskRule
 from captum_ad.engine import border
 from captum_ad.engine.border import fill_border_
-from captum_ad.engine.masks import FeatureMask
+from captum_ad.engine.masks import PositionMask
 from tests.networks import Apply
 
 MEAN = MaskRule("none", border="mean")
@@ -29,9 +29,9 @@ def test_of_whole_numbers_it_is_rounded_towards_zero() -> None:
 def test_is_the_same_in_pieces(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = torch.rand(3, 1, 9, 8, generator=torch.Generator().manual_seed(0)) < 0.4
     x = torch.randn(3, 5, 9, 8).masked_fill(~kept, 0)
-    expected = fill_border_(x.clone(), FeatureMask(kept), [2, 1])
+    expected = fill_border_(x.clone(), PositionMask(kept), [2, 1])
     monkeypatch.setattr(border, "_AT_ONCE", at_once)
-    assert torch.equal(fill_border_(x.clone(), FeatureMask(kept), [2, 1]), expected)
+    assert torch.equal(fill_border_(x.clone(), PositionMask(kept), [2, 1]), expected)
     assert torch.equal(expected.where(kept, 0), x)
 
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from captum_ad import FeatureMask, MaskRule
+from captum_ad import MaskRule, PositionMask
 from captum_ad.engine.axes import Axes, Role, role_of
 from captum_ad.engine.interpreter import Interpreter
 from captum_ad.engine.provenance import Provenance
@@ -164,7 +164,7 @@ def follow(function: Function, masked: bool = True) -> tuple[Axes | None, Tensor
     ad = Interpreter(nn.Identity(), MaskRule(), 0.0)
     kept = torch.rand(2, 1, 6, 3, generator=torch.Generator().manual_seed(1)) > 0.3
     x = torch.rand(SHAPE, generator=torch.Generator().manual_seed(2)).double()
-    start = ad.start(x, FeatureMask(kept) if masked else None)
+    start = ad.start(x, PositionMask(kept) if masked else None)
     ad.provenance = Provenance(start)
     with torch.no_grad(), ad.provenance, ad:
         out = function(start)

@@ -13,7 +13,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from captum_ad import ADForward, FeatureMask, MaskRule
+from captum_ad import ADForward, MaskRule, PositionMask
 from captum_ad.engine import Interpreter
 from tests.networks import (
     CHANNELS,
@@ -40,7 +40,7 @@ class Recorder(Interpreter):
         super().__init__(*args)
         self.recorded: list[Tensor] = []
 
-    def emit(self, out: Tensor, mask: FeatureMask | None, **kwargs: Any) -> Tensor:
+    def emit(self, out: Tensor, mask: PositionMask | None, **kwargs: Any) -> Tensor:
         emitted = super().emit(out, mask, **kwargs)
         dead = torch.zeros((), dtype=torch.bool) if mask is None else mask.dead
         self.recorded.append(dead.expand(out.shape))
@@ -51,7 +51,7 @@ def dead_everywhere(model: nn.Module, rule: MaskRule, tau: float, x: Tensor, mas
     """Which elements are deactivated in the result of every operation on x's data."""
     ad = Recorder(model, rule, tau)
     # A mark of "not full" on everything makes both runs take the same rules, operation by operation.
-    start = ad.start(x, FeatureMask(mask.expand(len(x), *mask.shape[1:])))
+    start = ad.start(x, PositionMask(mask.expand(len(x), *mask.shape[1:])))
     with torch.no_grad(), ad:
         model(start)
     return ad.recorded

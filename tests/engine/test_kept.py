@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from captum_ad import ADForward, FeatureMask, MaskRule
+from captum_ad import ADForward, MaskRule, PositionMask
 from captum_ad.engine import Interpreter
 from captum_ad.engine.kept import KeptRun
 from captum_ad.engine.provenance import Provenance
@@ -41,13 +41,13 @@ def test_what_is_taken_over_is_as_computed(name: str) -> None:
     masks = windows(*shape)
     for number, rule in enumerate(RULES):
         tau = (0.0, 0.4, 0.0)[number % 3]
-        compare(graph, x, FeatureMask(masks[number % 2 :: 2] if tau else masks), rule, tau)
+        compare(graph, x, PositionMask(masks[number % 2 :: 2] if tau else masks), rule, tau)
 
 
 @torch.no_grad()
-def compare(graph: Graph, x: Tensor, mask: FeatureMask, rule: MaskRule, tau: float) -> None:
+def compare(graph: Graph, x: Tensor, mask: PositionMask, rule: MaskRule, tau: float) -> None:
     kept, many = KeptRun(x), x.expand(len(mask.kept), *x.shape[1:])
-    run(graph, x, FeatureMask(torch.ones((1,) * x.dim(), dtype=torch.bool)), rule, tau, kept)
+    run(graph, x, PositionMask(torch.ones((1,) * x.dim(), dtype=torch.bool)), rule, tau, kept)
     kept.finished = True
     whole, taken = (run(graph, many, mask, rule, tau, one) for one in (None, kept))
     for number, ((expected, mine), (found, same)) in enumerate(zip(whole, taken)):
@@ -60,8 +60,8 @@ def compare(graph: Graph, x: Tensor, mask: FeatureMask, rule: MaskRule, tau: flo
 
 
 def run(
-    graph: Graph, x: Tensor, mask: FeatureMask, rule: MaskRule, tau: float, kept: KeptRun | None
-) -> list[tuple[Tensor, FeatureMask | None]]:
+    graph: Graph, x: Tensor, mask: PositionMask, rule: MaskRule, tau: float, kept: KeptRun | None
+) -> list[tuple[Tensor, PositionMask | None]]:
     ad = Interpreter(graph, rule, tau, skip_dead=kept is not None, kept=kept)
     start = ad.start(x, None if mask.is_full() else mask)
     ad.provenance = Provenance(start)

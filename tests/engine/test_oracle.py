@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from captum_ad import FeatureMask, MaskRule
+from captum_ad import MaskRule, PositionMask
 from captum_ad.engine import Interpreter
 from captum_ad.engine.provenance import Provenance
 from tests.engine.graphs import CHANNELS, GRAPHS, HEIGHT, WIDTH
@@ -62,7 +62,7 @@ def _compare(graph: Graph, shape: tuple[int, ...], kept: Tensor, knobs: Knobs) -
     expected = graph.masked(knobs, first_map(x, kept))
     for skip_dead in (False, True):
         ad = Interpreter(graph, knobs.rule, knobs.tau, skip_dead=skip_dead)
-        start = ad.start(x, FeatureMask(kept))
+        start = ad.start(x, PositionMask(kept))
         ad.provenance = Provenance(start)
         with ad.provenance, ad:
             found = graph.trace(start)

@@ -11,7 +11,7 @@ import torch
 import torch.fx
 from torch import Tensor, nn
 
-from captum_ad import ADForward, FeatureMask, UnsupportedOperationError, register_rule
+from captum_ad import ADForward, PositionMask, UnsupportedOperationError, register_rule
 from captum_ad.engine import Interpreter
 from tests.engine.own_code import (
     HALF,
@@ -96,7 +96,7 @@ def test_the_samples_of_an_own_operation_are_known() -> None:
     def pool(ad: Interpreter, op: Callable[..., Tensor], x: Tensor) -> Tensor:
         mask = ad.mask(x)
         assert mask is not None
-        return ad.emit(op(ad.deactivate(x)), FeatureMask(mask.kept.flatten(2).any(2)))
+        return ad.emit(op(ad.deactivate(x)), PositionMask(mask.kept.flatten(2).any(2)))
 
     ad = ADForward(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), Pool(), nn.Linear(4, 2)).eval())
     x, mask = torch.rand(3, 3, 9, 9), torch.rand(3, 9, 9) > 0.4

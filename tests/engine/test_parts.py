@@ -12,7 +12,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from captum_ad import ADForward, FeatureMask, MaskRule
+from captum_ad import ADForward, MaskRule, PositionMask
 from captum_ad.engine import Interpreter
 from captum_ad.engine.crop import Box, Part
 from captum_ad.engine.definitions import attribute_positions, renewed_mask
@@ -52,11 +52,11 @@ def test_parts_are_as_the_whole(name: str) -> None:
     masks = itertools.cycle(_boxes(*shape))
     for rule in RULES:
         for tau in (0.0, 0.0, 0.4) if rule.growth == "none" else (0.0,):  # without growth all stays in its box
-            _compare(graph, x, FeatureMask(next(masks)), rule, tau)
+            _compare(graph, x, PositionMask(next(masks)), rule, tau)
 
 
 @torch.no_grad()
-def _compare(graph: Graph, x: Tensor, mask: FeatureMask, rule: MaskRule, tau: float) -> None:
+def _compare(graph: Graph, x: Tensor, mask: PositionMask, rule: MaskRule, tau: float) -> None:
     runs = []
     for skip_dead in (False, True):
         ad = Interpreter(graph, rule, tau, skip_dead=skip_dead)
@@ -168,7 +168,7 @@ def test_masks_are_renewed_alike_without_counting(data: st.DataObject) -> None:
     assume(outputs > 0)
     windows = sliding_windows([Geometry(inputs, outputs, kernel, stride, padding, dilation)] * 2, torch.device("cpu"))
     kept, feature = torch.rand(2, 2, 1, inputs, inputs, generator=torch.Generator().manual_seed(kernel)) < 0.4
-    for mask in (FeatureMask(kept), FeatureMask(kept & feature, feature)):
+    for mask in (PositionMask(kept), PositionMask(kept & feature, feature)):
         for rule in (MaskRule(), MaskRule(growth="none")):
             counted = attribute_positions(mask, windows, rule, 0.0).mask
             assert renewed_mask(mask, windows, rule, 0.0).equals(counted)

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from captum_ad import FeatureMask
+from captum_ad import PositionMask
 from captum_ad.engine.select import zero_, zeroed
 
 DTYPES = [
@@ -37,7 +37,7 @@ def test_as_masked_fill(dtype: torch.dtype, layout: str, dead: str) -> None:
         kept[:, :, 2:], kept[:, :, :, :1], kept[0] = True, True, True
     if dead in ("one position", "nowhere"):
         kept[:], kept[1, 0, 1, 2] = True, dead == "nowhere"
-    mask = FeatureMask(kept)
+    mask = PositionMask(kept)
     expected = x.clone().masked_fill_(mask.dead, 0)
     out = zeroed(x, mask)
     assert out.stride() == expected.stride()
@@ -47,7 +47,7 @@ def test_as_masked_fill(dtype: torch.dtype, layout: str, dead: str) -> None:
 
 
 def test_one_dimension() -> None:
-    x, mask = torch.randn(70_000), FeatureMask(torch.arange(70_000) > 100)
+    x, mask = torch.randn(70_000), PositionMask(torch.arange(70_000) > 100)
     zero_(x, mask)
     assert torch.equal(x == 0, mask.dead)
 
@@ -65,6 +65,6 @@ def _bits(x: torch.Tensor) -> torch.Tensor:
 
 
 def test_gradients_pass_what_is_kept() -> None:
-    x, mask = torch.randn(1, 2, 4, 4, requires_grad=True), FeatureMask(torch.eye(4, dtype=torch.bool)[None, None])
+    x, mask = torch.randn(1, 2, 4, 4, requires_grad=True), PositionMask(torch.eye(4, dtype=torch.bool)[None, None])
     zeroed(x, mask).sum().backward()
     assert torch.equal(x.grad, mask.kept.expand(x.shape).float())

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from captum_ad import ADForward, FeatureMask, MaskRule
+from captum_ad import ADForward, MaskRule, PositionMask
 from captum_ad.engine import Interpreter
 from tests.engine.places import FEWER, GRID, HALF, RULES, SHAPE, SOME, Function, X, neighbour
 from tests.engine.spatial_graphs import HOLDS, MOVES, PICKED, PRODUCTS, SUMS
@@ -112,7 +112,7 @@ def test_batches_do_not_mix(name: str) -> None:
 def test_masks_are_monotone(name: str, rule: MaskRule) -> None:
     def dead(mask: Tensor) -> Tensor:
         ad = Interpreter(nn.Identity(), rule, 0.3, [GRID, HOLDS, PICKED])
-        start = ad.start(X, FeatureMask(mask))
+        start = ad.start(X, PositionMask(mask))
         with torch.no_grad(), ad:
             out = EVERY[name](start)
         found = ad.mask(out)

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from captum_ad import ADForward, FeatureMask, MaskRule, UnsupportedOperationError
+from captum_ad import ADForward, MaskRule, PositionMask, UnsupportedOperationError
 from captum_ad.engine import Interpreter
 from tests.engine.places import FEWER, GRID, HALF, RULES, SHAPE, SOME, Function, X, neighbour
 from tests.networks import Apply
@@ -48,7 +48,7 @@ def test_an_identical_grid_leaves_the_mask() -> None:
     """Its coordinates are integers but for rounding, which is no reason to read a neighbour."""
     grid = F.affine_grid(torch.eye(2, 3)[None], (1, 4, 6, 5), align_corners=False)
     ad = Interpreter(nn.Identity(), MaskRule(), 0.0, [grid])
-    start = ad.start(X[:1], FeatureMask(SOME[:1]))
+    start = ad.start(X[:1], PositionMask(SOME[:1]))
     with ad:
         out = F.grid_sample(start, grid, align_corners=False)
     mask = ad.mask(out)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from captum_ad import FeatureMask, MaskRule
+from captum_ad import MaskRule, PositionMask
 from captum_ad.engine import Interpreter
 
 Site = tuple[int, ...]
@@ -41,7 +41,7 @@ def test_no_growth_is_submanifold(rank: int, shape: tuple[int, ...], share: floa
     active = set(sites)
 
     ad = Interpreter(nn.Identity(), MaskRule(growth="none"), 0.0, [p for layer in layers for p in layer.parameters()])
-    out = ad.start(x.where(mask, torch.nan), FeatureMask(mask))
+    out = ad.start(x.where(mask, torch.nan), PositionMask(mask))
     for layer in layers:
         with torch.no_grad(), ad:
             out = layer(out).relu()
@@ -62,7 +62,7 @@ def test_with_growth_it_is_not() -> None:
     layer, x = nn.Conv1d(1, 1, 3, padding=1), torch.ones(1, 1, 5)
     mask = torch.arange(5) == 2
     ad = Interpreter(layer, MaskRule(), 0.0)
-    start = ad.start(x, FeatureMask(mask[None, None]))
+    start = ad.start(x, PositionMask(mask[None, None]))
     with torch.no_grad(), ad:
         out = layer(start)
     found = ad.mask(out)

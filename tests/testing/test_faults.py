@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from captum_ad import ADForward, FeatureMask, register_rule
+from captum_ad import ADForward, PositionMask, register_rule
 from captum_ad.engine import Interpreter
 from captum_ad.testing import Report, check_model
 from tests.networks import Apply
@@ -38,7 +38,7 @@ def cumulated(operand: Callable[[Interpreter, Tensor], Tensor]) -> Report:
     @register_rule("cumsum")
     def rule(ad: Interpreter, op: Any, x: Tensor, dim: int) -> Tensor:
         kept = ad.mask(x).kept.expand(x.shape)
-        return ad.emit(op(operand(ad, x), dim), FeatureMask(kept.cumsum(dim) > 0))
+        return ad.emit(op(operand(ad, x), dim), PositionMask(kept.cumsum(dim) > 0))
 
     return check(network(lambda x: x.cumsum(2)))
 
@@ -71,7 +71,7 @@ def test_nan_made_of_nothing() -> None:
     def rule(ad: Interpreter, op: Any, x: Tensor) -> Tensor:
         mask = ad.mask(x)
         count = mask.kept.expand(x.shape).sum((2, 3), keepdim=True)
-        return ad.emit(ad.deactivate(x).sum((2, 3), keepdim=True) / count, FeatureMask(torch.ones_like(count) > 0))
+        return ad.emit(ad.deactivate(x).sum((2, 3), keepdim=True) / count, PositionMask(torch.ones_like(count) > 0))
 
     report = check(network(lambda x: x.mean((2, 3), keepdim=True), rule))
     assert_fails(report, MISSING, words="NaN or Inf")
@@ -81,7 +81,7 @@ def test_a_mask_that_shrinks() -> None:
     def rule(ad: Interpreter, op: Any, x: Tensor) -> Tensor:
         kept = ad.mask(x).kept
         count = kept.sum((1, 2, 3), keepdim=True)
-        return ad.emit(op(x), FeatureMask(kept & ((count < 40) | (count == 64))))
+        return ad.emit(op(x), PositionMask(kept & ((count < 40) | (count == 64))))
 
     assert_fails(check(network(rule=rule)), MONOTONE, words="grow")
 

@@ -13,7 +13,7 @@ import torch
 from hypothesis import given, settings
 from torch import Tensor, nn
 
-from captum_ad import PRESETS, ADForward, FeatureMask, MaskRule, register_rule
+from captum_ad import PRESETS, ADForward, MaskRule, PositionMask, register_rule
 from captum_ad.engine import Interpreter
 from captum_ad.testing import Check, check_model
 from captum_ad.testing.model import growing_masks
@@ -93,7 +93,7 @@ def test_a_rule_of_ones_own_that_is_right() -> None:
     @register_rule("cumsum")
     def cumsum(ad: Interpreter, op: Any, x: Tensor, dim: int) -> Tensor:
         kept = ad.mask(x).kept.expand(x.shape)
-        return ad.emit(op(ad.deactivate(x), dim), FeatureMask(kept.cumsum(dim) > 0))
+        return ad.emit(op(ad.deactivate(x), dim), PositionMask(kept.cumsum(dim) > 0))
 
     assert check(network(lambda x: x.cumsum(2)))
 

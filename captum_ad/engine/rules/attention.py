@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from captum_ad.engine.interpreter import Interpreter
-from captum_ad.engine.masks import FeatureMask
+from captum_ad.engine.masks import PositionMask
 from captum_ad.engine.registry import register_rule
 from captum_ad.engine.rules.combination import written_mask
 from captum_ad.engine.rules.contraction import contracted
@@ -86,9 +86,9 @@ def _allowed(live: Tensor, given: Tensor | None, dtype: torch.dtype) -> tuple[Te
     return torch.where(empty, given, after), empty
 
 
-def _without(mask: FeatureMask, empty: Tensor) -> FeatureMask:
+def _without(mask: PositionMask, empty: Tensor) -> PositionMask:
     """The mask in which what is computed from nothing is dead, too."""
-    return FeatureMask(mask.kept & ~empty, None if mask.feature is None else mask.feature | empty)
+    return PositionMask(mask.kept & ~empty, None if mask.feature is None else mask.feature | empty)
 
 
 @register_rule(F.multi_head_attention_forward)

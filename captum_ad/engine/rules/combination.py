@@ -12,7 +12,7 @@ from torch import Tensor
 from captum_ad.engine.axes import is_statistic_of
 from captum_ad.engine.definitions import exceeds, renewed
 from captum_ad.engine.interpreter import Interpreter
-from captum_ad.engine.masks import FeatureMask, constant_mask, full_mask
+from captum_ad.engine.masks import PositionMask, constant_mask, full_mask
 from captum_ad.engine.registry import is_in_place, register_rule, takes_parts
 
 
@@ -69,7 +69,7 @@ def product_of_maps(ad: Interpreter, op: Callable[..., Tensor], x: Any, other: A
         masks = masks_of(ad, *factors)
     mask = intersection([aligned(mask, dims_of_result(x, other)) for mask in masks])
     if zero is not None:
-        mask = FeatureMask(mask.kept & ~zero, mask.everywhere & (mask.dead | ~zero))
+        mask = PositionMask(mask.kept & ~zero, mask.everywhere & (mask.dead | ~zero))
     if torch.is_grad_enabled():
         x, other = _apart_from_zero(ad, op, x, other)
     if kwargs.get("out") is not None:
@@ -210,8 +210,8 @@ def sum_of(
 def contributing(
     ad: Interpreter,
     operands: Sequence[Any],
-    masks: Sequence[FeatureMask],
-    result: FeatureMask | None = None,
+    masks: Sequence[PositionMask],
+    result: PositionMask | None = None,
     same: bool | None = None,
 ) -> list[Tensor]:
     """The operands of a sum of which a dead position would be seen; `masks` are those of :func:`masks_of`.
@@ -224,29 +224,29 @@ def contributing(
     return _statistics(ad, *operands)
 
 
-def alike(masks: Sequence[FeatureMask]) -> bool:
+def alike(masks: Sequence[PositionMask]) -> bool:
     """Whether all masks say the same."""
     return all(mask.equals(masks[0]) for mask in masks)
 
 
-def sum_mask(ad: Interpreter, masks: Sequence[FeatureMask]) -> FeatureMask:
+def sum_mask(ad: Interpreter, masks: Sequence[PositionMask]) -> PositionMask:
     """The mask of a sum of maps; one of theirs, if it is that."""
     return masks[0] if alike(masks) else _sum_of_unlike(ad, masks)
 
 
-def _sum_of_unlike(ad: Interpreter, masks: Sequence[FeatureMask]) -> FeatureMask:
+def _sum_of_unlike(ad: Interpreter, masks: Sequence[PositionMask]) -> PositionMask:
     if ad.rule.sum == "union" and ad.tau == 0 and all(mask.feature is None for mask in masks):
         return _one_of(masks, reduce(torch.bitwise_or, [mask.kept for mask in masks]))
     return summed(ad, *_counts(masks))
 
 
-def summed(ad: Interpreter, kept: Tensor, features: Tensor) -> FeatureMask:
+def summed(ad: Interpreter, kept: Tensor, features: Tensor) -> PositionMask:
     """Where sums of that many features are active, of which some are kept (knob ``sum``)."""
     alive = exceeds(kept, features, ad.tau) if ad.rule.sum == "union" else kept == features
     return renewed(alive, features)
 
 
-def intersection(masks: Sequence[FeatureMask]) -> FeatureMask:
+def intersection(masks: Sequence[PositionMask]) -> PositionMask:
     """Active where every feature is."""
     if alike(masks):
         return masks[0]
@@ -256,12 +256,12 @@ def intersection(masks: Sequence[FeatureMask]) -> FeatureMask:
     return renewed(kept == features, features)
 
 
-def _one_of(masks: Sequence[FeatureMask], kept: Tensor) -> FeatureMask:
+def _one_of(masks: Sequence[PositionMask], kept: Tensor) -> PositionMask:
     """The mask that says that; the same object as before, if there is one: more is known of it."""
-    return next((mask for mask in masks if mask.feature is None and torch.equal(mask.kept, kept)), FeatureMask(kept))
+    return next((mask for mask in masks if mask.feature is None and torch.equal(mask.kept, kept)), PositionMask(kept))
 
 
-def masks_of(ad: Interpreter, *operands: Any) -> list[FeatureMask]:
+def masks_of(ad: Interpreter, *operands: Any) -> list[PositionMask]:
     """Masks of the operands that hold features at positions."""
     statistics = _statistics(ad, *operands)
     data = [operand for operand in operands if ad.is_data(operand)]
@@ -288,23 +288,23 @@ def _is_statistic_of(ad: Interpreter, x: Tensor, other: Tensor) -> bool:
     return bool(found)
 
 
-def written_mask(ad: Interpreter, x: Tensor) -> FeatureMask:
+def written_mask(ad: Interpreter, x: Tensor) -> PositionMask:
     """Like `ad.mask`, but what is kept whole has a mask too, and so have constants: they hold no features."""
     return _own_mask(ad, x) or full_mask(x)
 
 
-def _own_mask(ad: Interpreter, x: Tensor) -> FeatureMask | None:
+def _own_mask(ad: Interpreter, x: Tensor) -> PositionMask | None:
     return ad.mask(x) if ad.is_data(x) else constant_mask(x)
 
 
-def _counts(masks: Sequence[FeatureMask]) -> tuple[Tensor, Tensor]:
+def _counts(masks: Sequence[PositionMask]) -> tuple[Tensor, Tensor]:
     """How many operands are kept features, and features, at each position."""
     kept = torch.stack(torch.broadcast_tensors(*(mask.kept for mask in masks))).sum(0, dtype=torch.float32)
     there = torch.stack(torch.broadcast_tensors(*(mask.everywhere for mask in masks))).sum(0, dtype=torch.float32)
     return kept, there
 
 
-def _side_by_side(masks: Sequence[FeatureMask | None], lengths: Sequence[int], dim: int) -> FeatureMask | None:
+def _side_by_side(masks: Sequence[PositionMask | None], lengths: Sequence[int], dim: int) -> PositionMask | None:
     if all(mask is None for mask in masks):
         return None
     known = next(mask for mask in masks if mask is not None)
@@ -314,12 +314,12 @@ def _side_by_side(masks: Sequence[FeatureMask | None], lengths: Sequence[int], d
         and known.feature is None
     ):
         return known
-    full = FeatureMask(torch.ones_like(known.kept).narrow(dim, 0, 1))
+    full = PositionMask(torch.ones_like(known.kept).narrow(dim, 0, 1))
     written = [mask or full for mask in masks]
     kept = _joined([mask.kept for mask in written], lengths, dim)
     if all(mask.feature is None for mask in written):
-        return FeatureMask(kept)
-    return FeatureMask(kept, _joined([mask.everywhere for mask in written], lengths, dim))
+        return PositionMask(kept)
+    return PositionMask(kept, _joined([mask.everywhere for mask in written], lengths, dim))
 
 
 def _joined(parts: Sequence[Tensor], lengths: Sequence[int], dim: int) -> Tensor:
@@ -333,7 +333,7 @@ def _joined(parts: Sequence[Tensor], lengths: Sequence[int], dim: int) -> Tensor
     return torch.cat([grown(part, length) for part, length in zip(parts, lengths)], dim)
 
 
-def aligned(mask: FeatureMask, dims: int) -> FeatureMask:
+def aligned(mask: PositionMask, dims: int) -> PositionMask:
     """Leading dimensions added, as broadcasting does; the same object if there are none to add."""
     missing = dims - mask.kept.dim()
     return mask if missing == 0 else mask.map(lambda part: part[(None,) * missing])

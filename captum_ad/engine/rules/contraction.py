@@ -11,7 +11,7 @@ from torch import Tensor
 
 from captum_ad.engine.definitions import places_of, reduce_positions
 from captum_ad.engine.interpreter import Interpreter
-from captum_ad.engine.masks import FeatureMask
+from captum_ad.engine.masks import PositionMask
 from captum_ad.engine.mixing import contracted_axes
 from captum_ad.engine.registry import register_rule
 from captum_ad.engine.rules.combination import written_mask
@@ -86,7 +86,7 @@ def _emitted(ad: Interpreter, out: Tensor, equation: str, *operands: Tensor) -> 
     return ad.emit(out, contracted(equation, *masks) if masked else None, axes=axes)
 
 
-def _mixed(ad: Interpreter, x: Tensor, mask: FeatureMask, dims: Sequence[int]) -> FeatureMask:
+def _mixed(ad: Interpreter, x: Tensor, mask: PositionMask, dims: Sequence[int]) -> PositionMask:
     """The mask of `x` after these dimensions are reduced, to size 1."""
     axes = ad.axes(x)
     assert axes is not None
@@ -112,7 +112,7 @@ def _without_ellipsis(equation: str, dims: list[int]) -> str:
     return ",".join(written) + "->" + result.replace("...", lead)
 
 
-def contracted(equation: str, *masks: FeatureMask) -> FeatureMask:
+def contracted(equation: str, *masks: PositionMask) -> PositionMask:
     """The mask of an einsum of maps.
 
     A product of a dead factor is dead. A sum is dead if all of it is, active if any kept feature is in
@@ -120,12 +120,12 @@ def contracted(equation: str, *masks: FeatureMask) -> FeatureMask:
     """
     kept = [mask.kept for mask in masks]
     if all(mask.feature is None for mask in masks):
-        return FeatureMask(_any(equation, *kept))
+        return PositionMask(_any(equation, *kept))
     live = [~mask.dead for mask in masks]
     by_feature = [_any(equation, *live[:i], part, *live[i + 1 :]) for i, part in enumerate(kept)]
     found = torch.stack(by_feature).any(0)
     feature = found | ~_any(equation, *live)
-    return FeatureMask(found, None if bool(feature.all()) else feature)
+    return PositionMask(found, None if bool(feature.all()) else feature)
 
 
 def _any(equation: str, *parts: Tensor) -> Tensor:

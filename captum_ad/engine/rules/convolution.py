@@ -8,7 +8,7 @@ from torch import Tensor
 
 from captum_ad.engine.definitions import Windows, attribute_positions, places_of, renewed_mask
 from captum_ad.engine.interpreter import Interpreter
-from captum_ad.engine.masks import FeatureMask
+from captum_ad.engine.masks import PositionMask
 from captum_ad.engine.positions import Slide, transposed_windows
 from captum_ad.engine.registry import register_rule, takes_parts
 from captum_ad.engine.reshapes import reshaped_axes
@@ -87,7 +87,7 @@ def _behind(
     windows: Callable[[], Windows],
     groups: int,
     by_position: bool = False,
-) -> FeatureMask | None:
+) -> PositionMask | None:
     """The mask of a convolution's output; `by_position`: each position is computed from itself."""
     mask, axes = ad.mask(x), ad.axes(x)
     if mask is None:
@@ -109,7 +109,7 @@ def _behind(
     return _spread(mask, channel, shape[channel] // groups)
 
 
-def _spread(mask: FeatureMask, channel: int, repeats: int) -> FeatureMask:
+def _spread(mask: PositionMask, channel: int, repeats: int) -> PositionMask:
     """A group's mask for each of its output channels."""
     if mask.kept.shape[channel] == 1 or repeats == 1:
         return mask

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from captum_ad.engine.definitions import Windows, attribute_positions, reduce_positions
 from captum_ad.engine.interpreter import Interpreter
-from captum_ad.engine.masks import FeatureMask
+from captum_ad.engine.masks import PositionMask
 from captum_ad.engine.registry import register_rule
 
 
@@ -50,7 +50,7 @@ def recurrent(
     )
 
 
-def _along(ad: Interpreter, mask: FeatureMask, steps: int, time: int, bidirectional: bool) -> FeatureMask:
+def _along(ad: Interpreter, mask: PositionMask, steps: int, time: int, bidirectional: bool) -> PositionMask:
     """The mask behind every step; each covers the position that it is at."""
     reads = torch.ones(steps, steps, device=mask.kept.device)
     windows = Windows([reads if bidirectional else reads.tril()], [torch.eye(steps, device=mask.kept.device)])
@@ -58,7 +58,7 @@ def _along(ad: Interpreter, mask: FeatureMask, steps: int, time: int, bidirectio
     return attribute_positions(last, windows, ad.rule, ad.tau).mask.map(lambda part: part.transpose(time, -1))
 
 
-def _of_the_whole(mask: FeatureMask, shape: Sequence[int], time: int) -> FeatureMask:
+def _of_the_whole(mask: PositionMask, shape: Sequence[int], time: int) -> PositionMask:
     """The mask of a state (layers, samples, features)."""
     whole = reduce_positions(mask, shape, [time], tau=0.0).mask
     return whole.map(lambda part: part.transpose(0, 1)) if time == 1 else whole

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from captum_ad.engine.definitions import Windows, attribute_positions, exceeds, renewed
 from captum_ad.engine.interpreter import Interpreter
-from captum_ad.engine.masks import FeatureMask, all_of
+from captum_ad.engine.masks import PositionMask, all_of
 from captum_ad.engine.positions import Slide
 from captum_ad.engine.registry import register_rule
 from captum_ad.engine.rules.combination import intersection, written_mask
@@ -115,7 +115,7 @@ def deformed_convolution(
     return ad.emit(out, intersection([renewed(alive, features), *factors]))
 
 
-def _count_taps(mask: FeatureMask, x: Tensor, offset: Tensor, slide: Slide, groups: int) -> tuple[Tensor, Tensor]:
+def _count_taps(mask: PositionMask, x: Tensor, offset: Tensor, slide: Slide, groups: int) -> tuple[Tensor, Tensor]:
     """Kept features, and features, among the neighbours of all taps."""
     taps = list(itertools.product(*map(range, slide.kernel)))
     shifts = offset.double().unflatten(1, (groups, len(taps), 2))

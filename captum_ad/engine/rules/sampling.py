@@ -13,7 +13,7 @@ from torch import Tensor
 
 from captum_ad.engine.definitions import attribute_positions, exceeds, renewed
 from captum_ad.engine.interpreter import Interpreter
-from captum_ad.engine.masks import FeatureMask, all_of
+from captum_ad.engine.masks import PositionMask, all_of
 from captum_ad.engine.positions import adaptive_windows, resized_windows
 from captum_ad.engine.registry import register_rule
 from captum_ad.engine.rules.combination import intersection, written_mask
@@ -174,7 +174,7 @@ def _reflected(at: Tensor, low: float, high: float) -> Tensor:
     return torch.where(turns % 2 == 0, rest, span - rest) + low
 
 
-def _count_taps(mask: FeatureMask, x: Tensor, lines: Sequence[Sequence[_Tap]], which: int) -> tuple[Tensor, Tensor]:
+def _count_taps(mask: PositionMask, x: Tensor, lines: Sequence[Sequence[_Tap]], which: int) -> tuple[Tensor, Tensor]:
     """Kept features, and features, among the taps of each point: those read (0) or the nearest (1)."""
     sizes = x.shape[2:]
 

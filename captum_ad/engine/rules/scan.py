@@ -10,7 +10,7 @@ from torch import Tensor
 
 from captum_ad.engine.definitions import Windows, attribute_positions, renewed
 from captum_ad.engine.interpreter import Interpreter
-from captum_ad.engine.masks import FeatureMask
+from captum_ad.engine.masks import PositionMask
 from captum_ad.engine.registry import is_in_place, register_rule
 from captum_ad.engine.rules.ordering import refuse_samples
 from captum_ad.engine.tags import tensors_in
@@ -47,7 +47,7 @@ def running_logsumexp(ad: Interpreter, op: Callable[..., Tensor], input: Tensor,
     return ad.emit(op(input.masked_fill(mask.dead, nothing), dim), so_far(ad, input, dim))
 
 
-def so_far(ad: Interpreter, x: Tensor, dim: int) -> FeatureMask:
+def so_far(ad: Interpreter, x: Tensor, dim: int) -> PositionMask:
     """The mask of what is computed from all positions up to one's own; of a vector, active if anything is."""
     mask = ad.mask(x)
     assert mask is not None

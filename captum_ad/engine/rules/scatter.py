@@ -10,7 +10,7 @@ from torch import Tensor
 
 from captum_ad.engine.definitions import renewed
 from captum_ad.engine.interpreter import Interpreter
-from captum_ad.engine.masks import FeatureMask, all_true, constant_mask
+from captum_ad.engine.masks import PositionMask, all_true, constant_mask
 from captum_ad.engine.registry import is_in_place, register_rule
 from captum_ad.engine.rules.combination import summed, written_mask
 from captum_ad.engine.tags import tensors_in
@@ -70,7 +70,7 @@ def scatter(ad: Interpreter, op: Callable[..., Tensor], input: Tensor, *args: An
         out, mask = _added(ad, op, input, source, write, named)
     else:
         kept, feature = (write(getattr(Tensor, name), *parts) for parts in zip(_parts(ad, input), _parts(ad, source)))
-        out, mask = write(op, input, source), FeatureMask(kept, None if all_true(feature) else feature)
+        out, mask = write(op, input, source), PositionMask(kept, None if all_true(feature) else feature)
     ad.emit(out, mask)
     axes = ad.axes(out)
     if masked and axes is not None and axes.mixed and not all(one.mixed for one in known):
@@ -85,7 +85,7 @@ def _added(
     source: Tensor,
     write: Callable[[Callable[..., Tensor], Tensor, Any], Tensor],
     named: dict[str, Any],
-) -> tuple[Tensor, FeatureMask]:
+) -> tuple[Tensor, PositionMask]:
     masked = any(ad.mask(part) is not None for part in (x, source))
     kind, name = named.get("reduce"), op.__name__.rstrip("_")
     if kind == "mean" and ad.rule.average == "active" and masked:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from captum_ad.engine.dimensions import PERMUTE, permutation
 from captum_ad.engine.interpreter import Interpreter
-from captum_ad.engine.masks import FeatureMask, compress, full_mask, undeactivated
+from captum_ad.engine.masks import PositionMask, compress, full_mask, undeactivated
 from captum_ad.engine.registry import is_in_place, register_rule, takes_parts
 from captum_ad.engine.reshapes import reshaped
 from captum_ad.engine.rules.combination import written_mask
@@ -151,7 +151,7 @@ def pad(
             tuple(input.shape[d] if d in dims else 1 for d in range(input.dim())), tuple(pad), input.device
         )
         if mask is not None:
-            behind = FeatureMask(grown(mask.kept), behind.kept if mask.feature is None else grown(mask.feature))
+            behind = PositionMask(grown(mask.kept), behind.kept if mask.feature is None else grown(mask.feature))
     else:
         behind = (mask or full_mask(input)).map(grown)
 
@@ -167,7 +167,7 @@ def pad(
 
 
 @lru_cache(maxsize=256)
-def _inside(shape: tuple[int, ...], pad: tuple[int, ...], device: torch.device) -> FeatureMask:
+def _inside(shape: tuple[int, ...], pad: tuple[int, ...], device: torch.device) -> PositionMask:
     """The mask of a tensor of which all is kept, with constants around it; the same object whenever asked for."""
     with torch.inference_mode(False):
         inside = F.pad(torch.ones(shape, dtype=torch.uint8, device=device), list(pad)).bool()
@@ -186,7 +186,7 @@ def assignment(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, index: Any
     if isinstance(value, Tensor):
         new = written_mask(ad, value)
     else:
-        new = FeatureMask(*(torch.zeros((), dtype=torch.bool, device=x.device),) * 2)
+        new = PositionMask(*(torch.zeros((), dtype=torch.bool, device=x.device),) * 2)
 
     def replaced(part: Tensor, by: Tensor, shape: Sequence[int]) -> Tensor:
         part = part.expand(x.shape).clone()
@@ -194,15 +194,15 @@ def assignment(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, index: Any
         return part
 
     shape = value.shape if isinstance(value, Tensor) else ()
-    result = FeatureMask(replaced(mask.kept, new.kept, shape), replaced(mask.everywhere, new.everywhere, shape))
+    result = PositionMask(replaced(mask.kept, new.kept, shape), replaced(mask.everywhere, new.everywhere, shape))
     op(x, index, value)
-    ad.emit(x, result if not bool(result.everywhere.all()) else FeatureMask(result.kept))
+    ad.emit(x, result if not bool(result.everywhere.all()) else PositionMask(result.kept))
 
 
 def _moved(
     ad: Interpreter,
     out: Any,
-    mask: FeatureMask | None,
+    mask: PositionMask | None,
     clean: bool,
     move: Callable[[Tensor], Any],
 ) -> Any:
@@ -217,7 +217,7 @@ def _moved(
     return out
 
 
-def _compressed(kept: Tensor | None, feature: Tensor | None) -> FeatureMask | None:
+def _compressed(kept: Tensor | None, feature: Tensor | None) -> PositionMask | None:
     if kept is None:
         return None
-    return FeatureMask(compress(kept), None if feature is None else compress(feature))
+    return PositionMask(compress(kept), None if feature is None else compress(feature))

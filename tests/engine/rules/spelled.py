@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from captum_ad import PRESETS, ADForward, FeatureMask, MaskRule
+from captum_ad import PRESETS, ADForward, MaskRule, PositionMask
 from captum_ad.engine import Interpreter
 from captum_ad.engine.provenance import Provenance
 
@@ -58,7 +58,7 @@ def masks() -> dict[str, Tensor]:
 def both(model: nn.Module, rule: str, tau: float, x: Tensor, mask: Tensor) -> list[tuple[Tensor, Tensor]]:
     """Of each tensor that a model gives: its values, and where it is dead."""
     ad = Interpreter(model, MaskRule.named(rule), tau)
-    start = ad.start(x, FeatureMask(mask))
+    start = ad.start(x, PositionMask(mask))
     ad.provenance = Provenance(start)  # tests hold constants that are no parameters
     with ad.provenance, ad:
         out = model(start)

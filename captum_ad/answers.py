@@ -113,6 +113,27 @@ class Answering(nn.Module, ABC):
         return picked if self.target is None else self.target.readout(picked, Given(inputs, tuple(masks)))
 
 
+def plain_module(model: Any) -> nn.Module:
+    """A model that a forward can wrap.
+
+    Raises
+    ------
+    TypeError
+        If it is no module, or such a forward already.
+    """
+    if isinstance(model, Answering):
+        raise TypeError(f"the model is {with_article(model)} already: wrap its .model")
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"expected a torch.nn.Module, got {type(model).__name__}; wrap your function in a module")
+    return model
+
+
+def with_article(forward: nn.Module) -> str:
+    """A forward's class in words."""
+    name = type(forward).__name__
+    return f"{'an' if name[0] in 'AEIOU' else 'a'} {name}"
+
+
 def refuse_both(own: Target | None, asked: Any, who: str = "") -> None:
     """Refuse a call that says what to explain where its forward has said so.
 

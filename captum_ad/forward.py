@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.jit._fuser import optimized_execution
 from torch.utils._pytree import tree_map
 
-from captum_ad.answers import Answering, Masks, Select
+from captum_ad.answers import Answering, Masks, Select, plain_module
 from captum_ad.arguments import Arranged, arrange, as_features
 from captum_ad.compiled import Eager, refuse_compiled
 from captum_ad.engine import Interpreter, PositionMask
@@ -99,20 +99,13 @@ class ADForward(Answering):
         skip_dead: bool = True,
     ) -> None:
         super().__init__()
-        from captum_ad.painted import BaselineForward  # which knows this module
-
-        if isinstance(model, (ADForward, BaselineForward)):
-            kind = "an ADForward" if isinstance(model, ADForward) else "a BaselineForward"
-            raise TypeError(f"the model is {kind} already: wrap its .model")
-        if not isinstance(model, nn.Module):
-            raise TypeError(f"expected a torch.nn.Module, got {type(model).__name__}; wrap your function in a module")
+        self.model = plain_module(model)
         if isinstance(tau, bool) or not isinstance(tau, (int, float)) or not math.isfinite(tau) or not 0 <= tau < 1:
             raise ValueError(f"tau must be a number with 0 <= tau < 1, got {tau!r}")
         if not isinstance(rule, (str, MaskRule)):
             raise TypeError(f"rule must be a preset's name or a MaskRule, got {type(rule).__name__}")
         if "torchvision.models.detection" in sys.modules:  # no detector exists otherwise
             importlib.import_module("captum_ad.detectors").register(model)
-        self.model = model
         self.rule = MaskRule.named(rule) if isinstance(rule, str) else rule
         self.tau = float(tau)
         self.skip_dead = bool(skip_dead)

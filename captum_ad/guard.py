@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from types import FrameType
 from typing import Any
@@ -13,6 +13,9 @@ from torch import Tensor
 
 painter: ContextVar[str | None] = ContextVar("painter", default=None)
 """Who paints zeros into inputs at the moment, on its own account: an ADForward without a mask is a mistake then."""
+
+originals: dict[tuple[type, str], Callable[..., Any]] = {}
+"""Captum's own methods of the classes whose attributors mask an ADForward, or refuse it, by themselves."""
 
 
 def refuse_paint(mask: Any, kind: str) -> None:
@@ -68,10 +71,11 @@ def refuse_unbound(target: object) -> None:
 
 def _stranger() -> str | None:
     """The perturbation attributor that is running and whose ``attribute`` is not one that captum_ad has wrapped."""
-    from captum_ad.registration import knows  # which imports this module
-
     who = _running(PerturbationAttribution)
-    return None if who is None or knows(type(who)) else type(who).__name__
+    if who is None:
+        return None
+    owner = next((kind for kind in type(who).__mro__ if "attribute" in vars(kind)), type(who))
+    return None if (owner, "attribute") in originals else type(who).__name__
 
 
 def _running(kind: type[Attribution]) -> Attribution | None:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from captum_ad.answers import Answering, Masks, Select
+from captum_ad.answers import Answering, Masks, Select, plain_module
 from captum_ad.arguments import arrange, as_features
 from captum_ad.baselines import BASELINES, IMPUTATIONS, baseline
 from captum_ad.errors import UnknownNameError
@@ -60,17 +60,12 @@ class BaselineForward(Answering):
         self, model: nn.Module, baseline: Baseline, *, select: Select | None = None, target: Target | None = None
     ) -> None:
         super().__init__()
-        if isinstance(model, (ADForward, BaselineForward)):
-            kind = "an ADForward" if isinstance(model, ADForward) else "a BaselineForward"
-            raise TypeError(f"the model is {kind} already: wrap its .model")
-        if not isinstance(model, nn.Module):
-            raise TypeError(f"expected a torch.nn.Module, got {type(model).__name__}; wrap your function in a module")
+        self.model = plain_module(model)
         if isinstance(baseline, str):
             if baseline not in MASKING_VALUES:
                 raise UnknownNameError("baseline", baseline, MASKING_VALUES)
         elif not isinstance(baseline, (int, float, Tensor)) and not callable(baseline):
             raise TypeError(f"expected a name, a value, a tensor or a function, got {type(baseline).__name__}")
-        self.model = model
         self.baseline = baseline
         self._asks(select, target)
         self.training = model.training
@@ -188,8 +183,7 @@ def masked_forward(model: nn.Module, masking: Masking) -> MaskedForward:
     True
     """
     if isinstance(model, MaskedForward):
-        kind = "an ADForward" if isinstance(model, ADForward) else "a BaselineForward"
-        raise TypeError(f"the model is {kind} already, with a masking of its own: give its .model")
+        raise TypeError(f"the model is {with_article(model)} already, with a masking of its own: give its .model")
     if isinstance(masking, MaskRule):
         return ADForward(model, masking)
     if isinstance(masking, str) and masking.startswith("ad:"):

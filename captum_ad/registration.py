@@ -33,10 +33,10 @@ from captum.attr import (
 )
 from torch import Tensor, nn
 
-from captum_ad.answers import refuse_both
+from captum_ad.answers import refuse_both, with_article
 from captum_ad.arguments import as_tuple
 from captum_ad.forward import ADForward
-from captum_ad.guard import painter
+from captum_ad.guard import originals, painter
 from captum_ad.keeping import keeping_runs
 from captum_ad.painted import BaselineForward
 from captum_ad.perturbing import Image, MaskForward, warn_of_lone_values, without_mask, without_partial
@@ -57,7 +57,6 @@ NOT_MASKING = (
 )
 """Attributors that perturb otherwise; on an ADForward they would silently run the plain model."""
 
-_originals: dict[tuple[type, str], Callable[..., Any]] = {}
 _own: list[type] = []
 
 
@@ -96,24 +95,18 @@ def register(*kinds: type[PerturbationAttribution]) -> None:
         _replace(kind, "attribute_future", _refused)
 
 
-def knows(kind: type) -> bool:
-    """Whether a class's own ``attribute`` masks an ADForward, or refuses it, by itself."""
-    owner = next((base for base in kind.__mro__ if "attribute" in vars(base)), kind)
-    return (owner, "attribute") in _originals
-
-
 def unregister() -> None:
     """Give Captum's classes back their own methods."""
-    for (kind, name), original in _originals.items():
+    for (kind, name), original in originals.items():
         setattr(kind, name, original)
-    _originals.clear()
+    originals.clear()
 
 
 def _replace(kind: type, name: str, wrap: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
     original = vars(kind).get(name)
-    if original is None or (kind, name) in _originals:
+    if original is None or (kind, name) in originals:
         return
-    _originals[kind, name] = original
+    originals[kind, name] = original
     method = functools.wraps(original)(wrap(original))
     # Captum calls super().attribute.__wrapped__, past its usage log: that way must be wrapped too.
     quiet = wrap(getattr(original, "__wrapped__", original))
@@ -236,17 +229,12 @@ def masked_forward_name(forward: Any) -> str | None:
         forward = forward.module
     owner = getattr(forward, "__self__", forward)
     if isinstance(owner, MASKED_FORWARDS):
-        return _with_article(owner)
+        return with_article(owner)
     modules = owner.modules() if isinstance(owner, nn.Module) else ()
     buried = next((module for module in modules if isinstance(module, MASKED_FORWARDS)), None)
     if buried is not None:
         raise ValueError(
-            f"{type(owner).__name__} has {_with_article(buried)} inside, which gets no mask there: it would be painted "
+            f"{type(owner).__name__} has {with_article(buried)} inside, which gets no mask there: it would be painted "
             f"like any model. Put it outermost, e.g. {type(buried).__name__}(nn.Sequential(model, nn.Softmax(1)))."
         )
     return None
-
-
-def _with_article(forward: nn.Module) -> str:
-    name = type(forward).__name__
-    return f"{'an' if name[0] in 'AEIOU' else 'a'} {name}"

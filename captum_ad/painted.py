@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from captum_ad.answers import Answering, Masks, Select, plain_module
+from captum_ad.answers import Answering, Masks, Select, plain_module, with_article
 from captum_ad.arguments import arrange, as_features
 from captum_ad.baselines import BASELINES, IMPUTATIONS, baseline
 from captum_ad.errors import UnknownNameError

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import reduce
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from captum_ad.engine.axes import is_statistic_of
-from captum_ad.engine.definitions import exceeds, renewed
 from captum_ad.engine.interpreter import Interpreter
 from captum_ad.engine.masks import PositionMask, constant_mask, full_mask
 from captum_ad.engine.registry import is_in_place, register_rule, takes_parts
+from captum_ad.engine.rules.combined_masks import aligned, alike, intersection, side_by_side, sum_of_unlike
 
 
 @register_rule(
@@ -157,7 +156,7 @@ def concatenation(
         ad.refuse("writes into out=")
     joined = [tensor for tensor in tensors if tensor.dim() == max(t.dim() for t in tensors)]  # torch skips shape (0,)
     masks, clean = [_own_mask(ad, tensor) for tensor in joined], all(ad.is_clean(tensor) for tensor in joined)
-    mask = _side_by_side(masks, [t.shape[dim] for t in joined], dim)
+    mask = side_by_side(masks, [t.shape[dim] for t in joined], dim)
     first, dim = joined[0], dim % joined[0].dim()
     shape = (*first.shape[:dim], sum(t.shape[dim] for t in joined), *first.shape[dim + 1 :])
     if len(joined) < len(tensors):
@@ -176,7 +175,7 @@ def stacking(
     masks, clean = [_own_mask(ad, tensor) for tensor in tensors], all(ad.is_clean(tensor) for tensor in tensors)
     out = op(tensors, dim, **kwargs)
     masks = [mask and mask.map(lambda part: part.unsqueeze(dim)) for mask in masks]
-    return ad.emit(out, _side_by_side(masks, [1] * len(tensors), dim), clean=clean)
+    return ad.emit(out, side_by_side(masks, [1] * len(tensors), dim), clean=clean)
 
 
 def sum_of(
@@ -193,7 +192,7 @@ def sum_of(
     masks = masks_of(ad, *operands)
     same = alike(masks)
     dims = dims_of_result(*operands)
-    mask = aligned(masks[0], dims) if same else _sum_of_unlike(ad, [aligned(mask, dims) for mask in masks])
+    mask = aligned(masks[0], dims) if same else sum_of_unlike(ad, [aligned(mask, dims) for mask in masks])
     if len(masks) < len(operands):
         clean = False
     elif not same:  # a live contribution may stand at a dead position
@@ -222,43 +221,6 @@ def contributing(
     if ad.rule.sum == "union" and not (alike(masks) if same is None else same):
         return [x for x in operands if isinstance(x, Tensor) and (result is None or ad.mask(x) is not result)]
     return _statistics(ad, *operands)
-
-
-def alike(masks: Sequence[PositionMask]) -> bool:
-    """Whether all masks say the same."""
-    return all(mask.equals(masks[0]) for mask in masks)
-
-
-def sum_mask(ad: Interpreter, masks: Sequence[PositionMask]) -> PositionMask:
-    """The mask of a sum of maps; one of theirs, if it is that."""
-    return masks[0] if alike(masks) else _sum_of_unlike(ad, masks)
-
-
-def _sum_of_unlike(ad: Interpreter, masks: Sequence[PositionMask]) -> PositionMask:
-    if ad.rule.sum == "union" and ad.tau == 0 and all(mask.feature is None for mask in masks):
-        return _one_of(masks, reduce(torch.bitwise_or, [mask.kept for mask in masks]))
-    return summed(ad, *_counts(masks))
-
-
-def summed(ad: Interpreter, kept: Tensor, features: Tensor) -> PositionMask:
-    """Where sums of that many features are active, of which some are kept (knob ``sum``)."""
-    alive = exceeds(kept, features, ad.tau) if ad.rule.sum == "union" else kept == features
-    return renewed(alive, features)
-
-
-def intersection(masks: Sequence[PositionMask]) -> PositionMask:
-    """Active where every feature is."""
-    if alike(masks):
-        return masks[0]
-    if all(mask.feature is None for mask in masks):
-        return _one_of(masks, reduce(torch.bitwise_and, [mask.kept for mask in masks]))
-    kept, features = _counts(masks)
-    return renewed(kept == features, features)
-
-
-def _one_of(masks: Sequence[PositionMask], kept: Tensor) -> PositionMask:
-    """The mask that says that; the same object as before, if there is one: more is known of it."""
-    return next((mask for mask in masks if mask.feature is None and torch.equal(mask.kept, kept)), PositionMask(kept))
 
 
 def masks_of(ad: Interpreter, *operands: Any) -> list[PositionMask]:
@@ -295,45 +257,3 @@ def written_mask(ad: Interpreter, x: Tensor) -> PositionMask:
 
 def _own_mask(ad: Interpreter, x: Tensor) -> PositionMask | None:
     return ad.mask(x) if ad.is_data(x) else constant_mask(x)
-
-
-def _counts(masks: Sequence[PositionMask]) -> tuple[Tensor, Tensor]:
-    """How many operands are kept features, and features, at each position."""
-    kept = torch.stack(torch.broadcast_tensors(*(mask.kept for mask in masks))).sum(0, dtype=torch.float32)
-    there = torch.stack(torch.broadcast_tensors(*(mask.everywhere for mask in masks))).sum(0, dtype=torch.float32)
-    return kept, there
-
-
-def _side_by_side(masks: Sequence[PositionMask | None], lengths: Sequence[int], dim: int) -> PositionMask | None:
-    if all(mask is None for mask in masks):
-        return None
-    known = next(mask for mask in masks if mask is not None)
-    if (
-        all(mask is not None and mask.equals(known) for mask in masks)
-        and known.kept.shape[dim] == 1
-        and known.feature is None
-    ):
-        return known
-    full = PositionMask(torch.ones_like(known.kept).narrow(dim, 0, 1))
-    written = [mask or full for mask in masks]
-    kept = _joined([mask.kept for mask in written], lengths, dim)
-    if all(mask.feature is None for mask in written):
-        return PositionMask(kept)
-    return PositionMask(kept, _joined([mask.everywhere for mask in written], lengths, dim))
-
-
-def _joined(parts: Sequence[Tensor], lengths: Sequence[int], dim: int) -> Tensor:
-    sizes = [max(part.shape[d] for part in parts) for d in range(parts[0].dim())]
-
-    def grown(part: Tensor, length: int) -> Tensor:
-        target = list(sizes)
-        target[dim] = length
-        return part.expand(target)
-
-    return torch.cat([grown(part, length) for part, length in zip(parts, lengths)], dim)
-
-
-def aligned(mask: PositionMask, dims: int) -> PositionMask:
-    """Leading dimensions added, as broadcasting does; the same object if there are none to add."""
-    missing = dims - mask.kept.dim()
-    return mask if missing == 0 else mask.map(lambda part: part[(None,) * missing])

@@ -11,7 +11,7 @@ from captum_ad.engine.axes import Role
 from captum_ad.engine.definitions import Attribution, reduce_positions
 from captum_ad.engine.interpreter import Interpreter
 from captum_ad.engine.registry import register_rule, takes_parts
-from captum_ad.engine.rules.combination import summed
+from captum_ad.engine.rules.combined_masks import summed
 from captum_ad.engine.rules.pooling import over_active
 
 

@@ -13,7 +13,8 @@ from captum_ad.engine.interpreter import Interpreter
 from captum_ad.engine.masks import PositionMask, all_of
 from captum_ad.engine.positions import Slide
 from captum_ad.engine.registry import register_rule
-from captum_ad.engine.rules.combination import intersection, written_mask
+from captum_ad.engine.rules.combination import written_mask
+from captum_ad.engine.rules.combined_masks import intersection
 from captum_ad.rule import MaskRule
 
 

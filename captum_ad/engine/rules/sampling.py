@@ -16,7 +16,8 @@ from captum_ad.engine.interpreter import Interpreter
 from captum_ad.engine.masks import PositionMask, all_of
 from captum_ad.engine.positions import adaptive_windows, resized_windows
 from captum_ad.engine.registry import register_rule
-from captum_ad.engine.rules.combination import intersection, written_mask
+from captum_ad.engine.rules.combination import written_mask
+from captum_ad.engine.rules.combined_masks import intersection
 from captum_ad.engine.rules.windows import geometry, per_dim
 
 _AREA = {1: F.adaptive_avg_pool1d, 2: F.adaptive_avg_pool2d, 3: F.adaptive_avg_pool3d}

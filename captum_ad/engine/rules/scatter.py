@@ -12,7 +12,8 @@ from captum_ad.engine.definitions import renewed
 from captum_ad.engine.interpreter import Interpreter
 from captum_ad.engine.masks import PositionMask, all_true, constant_mask
 from captum_ad.engine.registry import is_in_place, register_rule
-from captum_ad.engine.rules.combination import summed, written_mask
+from captum_ad.engine.rules.combination import written_mask
+from captum_ad.engine.rules.combined_masks import summed
 from captum_ad.engine.tags import tensors_in
 
 _WRITE = {

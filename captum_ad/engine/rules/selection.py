@@ -15,15 +15,8 @@ from captum_ad.engine.interpreter import Interpreter
 from captum_ad.engine.masks import PositionMask, constant_mask
 from captum_ad.engine.positions import Slide
 from captum_ad.engine.registry import register_rule
-from captum_ad.engine.rules.combination import (
-    aligned,
-    contributing,
-    intersection,
-    masks_of,
-    sum_mask,
-    summed,
-    written_mask,
-)
+from captum_ad.engine.rules.combination import contributing, masks_of, written_mask
+from captum_ad.engine.rules.combined_masks import aligned, intersection, sum_mask, summed
 from captum_ad.engine.rules.shape import move, select
 from captum_ad.engine.rules.windows import Setting, per_dim
 

@@ -11,7 +11,8 @@ from captum_ad.engine.definitions import attribute_positions, reduce_positions, 
 from captum_ad.engine.interpreter import Interpreter
 from captum_ad.engine.positions import transposed_windows
 from captum_ad.engine.registry import register_rule
-from captum_ad.engine.rules.combination import intersection, written_mask
+from captum_ad.engine.rules.combination import written_mask
+from captum_ad.engine.rules.combined_masks import intersection
 from captum_ad.engine.rules.pooling import sliding
 from captum_ad.engine.rules.windows import Setting, geometry, per_dim
 

@@ -133,6 +133,27 @@ class Boxes:
         return Boxes(starts, sizes, self.empty & other.empty)
 
 
+@dataclass(frozen=True)
+class Rows:
+    """Some rows of a tensor: all of its last dimension, at places counted over the sizes of the others.
+
+    Parameters
+    ----------
+    index : Tensor
+        Which rows, int64, shape (rows,).
+    leading : tuple of int
+        All sizes but the last.
+    """
+
+    index: Tensor
+    leading: tuple[int, ...]
+
+    def of(self, x: Tensor) -> Tensor:
+        """The rows of a tensor, one after another in its last dimension but one; its other dimensions have size 1."""
+        found = x.reshape(-1, x.shape[-1])[self.index]
+        return found.reshape(*(1,) * (x.dim() - 2), *found.shape)
+
+
 def fitted(ranges: Sequence[tuple[int, int]], length: int) -> tuple[tuple[int, ...], int]:
     """Ranges of one size that hold these (start and end), within a dimension of that length."""
     size = min(length, max(1, *(end - start for start, end in ranges)))
@@ -142,7 +163,7 @@ def fitted(ranges: Sequence[tuple[int, int]], length: int) -> tuple[tuple[int, .
 class Part(NamedTuple):
     """The values of a tensor in a box, and what is beside it: `outside`, of one sample; else zeros, or what is dead."""
 
-    box: Box | Boxes
+    box: Box | Boxes | Rows
     values: Tensor
     outside: Tensor | None = None
 
@@ -166,7 +187,10 @@ class Part(NamedTuple):
         """Write into a tensor what is known of it."""
         if self.outside is None:
             x.zero_()
-            self.box.of(x).copy_(self.values)
+            if isinstance(self.box, Rows):
+                x.view(-1, x.shape[-1])[self.box.index] = self.values.view(-1, x.shape[-1])
+            else:
+                self.box.of(x).copy_(self.values)
             return
         assert isinstance(self.box, Boxes)
         x.copy_(self.outside)

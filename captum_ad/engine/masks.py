@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -74,6 +74,17 @@ class PositionMask:
     def dead_box(self) -> Box | None:
         """The box of what is dead in any sample, across samples; None if nothing is."""
         return bounding_box(~self._extremes[0])
+
+    def live_rows(self, leading: Sequence[int]) -> Tensor:
+        """Which positions are not dead, counted over these sizes of all dimensions but the last; int64."""
+        key = tuple(leading)
+        if key not in self._rows:
+            self._rows[key] = (~self.dead).squeeze(-1).expand(key).reshape(-1).nonzero().flatten()
+        return self._rows[key]
+
+    @cached_property
+    def _rows(self) -> dict[tuple[int, ...], Tensor]:
+        return {}
 
     def again(self) -> PositionMask:
         """The same mask as an object of its own: renewed, and nothing has changed. What is known of one is of both."""

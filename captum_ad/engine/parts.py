@@ -15,14 +15,14 @@ import torch
 from torch import Tensor
 
 from captum_ad.engine.axes import Axes
-from captum_ad.engine.context import Context
-from captum_ad.engine.crop import SMALLEST, WORTHWHILE, Box, Boxes, Part, room_for
+from captum_ad.engine.crop import SMALLEST, WORTHWHILE, Box, Boxes, Part, Rows, room_for
 from captum_ad.engine.masks import PositionMask
+from captum_ad.engine.rows import RowParts
 from captum_ad.engine.select import zero_, zeroed
 from captum_ad.engine.tags import pointer_of
 
 
-class Parts(Context):
+class Parts(RowParts):
     """What rules know as ``ad``, with the ways to run an operation of which a part may do."""
 
     def by_position(
@@ -62,6 +62,9 @@ class Parts(Context):
         checks = {id(x) for x in checked}
         if shape is None:
             shape = torch.broadcast_shapes(*(x.shape for x in operands if isinstance(x, Tensor)))
+        found = None if in_place else self.by_rows(run, operands, mask, shape, mixed, axes)
+        if found is not None:
+            return found
         box, outside = self._place(operands, mask, shape, mixed)
         box = box and box.along([d for d in range(len(shape)) if d not in mixed])
         if box is None:
@@ -92,7 +95,12 @@ class Parts(Context):
     def mean_over(self, run: Callable[[Tensor], Tensor], x: Tensor, dims: Sequence[int]) -> Tensor:
         """The mean over these dimensions, which `run` computes, after a checkpoint."""
         part = self._part(x, clean=True)
-        if part is None or part.outside is not None or not set(part.box.dims) <= set(dims):
+        if (
+            part is None
+            or part.outside is not None
+            or isinstance(part.box, Rows)
+            or not set(part.box.dims) <= set(dims)
+        ):
             self.complete()
             return run(self.deactivate(x))
         return run(part.values) * part.box.share(x.shape)
@@ -117,6 +125,7 @@ class Parts(Context):
             starts = {dim: [start + before[dim] for start in starts] for dim, starts in box.starts.items()}
             moved: Box | Boxes = Boxes(starts, box.sizes, box.empty)
         else:
+            assert isinstance(part.box, Box)
             sides = {dim: part.box.sides.get(dim, (0, size)) for dim, size in enumerate(x.shape) if size != shape[dim]}
             sides = {**part.box.sides, **sides}
             moved = Box({dim: (low + before[dim], high + before[dim]) for dim, (low, high) in sides.items()})
@@ -128,6 +137,9 @@ class Parts(Context):
         if tag is None or tag.part is None or order[0] != 0:
             return None
         box, values, outside = tag.part
+        if isinstance(box, Rows):
+            self.complete(x)
+            return None
         if outside is not None and (outside := self.kept_result([x.shape[dim] for dim in order])) is None:
             return None
         return Part(box.permuted(order), values.permute(*order), outside)
@@ -167,6 +179,8 @@ class Parts(Context):
         tag = self._tag(x)
         if tag is None:
             return None
+        if tag.part is not None and isinstance(tag.part.box, Rows):
+            self.complete(x)
         part = tag.part
         if part is None:
             box = self.box(tag.mask, x.shape)

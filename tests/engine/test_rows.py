@@ -113,8 +113,6 @@ def test_rows_that_are_dead_are_not_computed(network: str) -> None:
     model, x = NETWORKS[network]().eval(), torch.randn(3, 3, 16, 16)
     mask = torch.zeros(16, 16, dtype=torch.bool)
     mask[:4] = mask[12:] = True  # half of the tokens, the first and the last of them
-        True  # half of the tokens, in a pattern that no box is smaller than
-    )
     counted = []
     for skip in (True, False):
         with Multiplied() as multiplied:

@@ -106,11 +106,10 @@ class Multiplied(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize("network", ["attention written out", "attention of torch"])
 @torch.no_grad()
-def test_rows_that_are_dead_are_not_computed(network: str) -> None:
+def test_rows_that_are_dead_are_not_computed() -> None:
     torch.manual_seed(0)
-    model, x = NETWORKS[network]().eval(), torch.randn(3, 3, 16, 16)
+    model, x = Tokens(whole=False).eval(), torch.randn(3, 3, 16, 16)
     mask = torch.zeros(16, 16, dtype=torch.bool)
     mask[:4] = mask[12:] = True  # half of the tokens, the first and the last of them
     counted = []

@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from captum_ad.guard import refuse_unbound
-from captum_ad.targets.base import Given, Target, tensor_of
+from captum_ad.guard import on_purpose, refuse_unbound
+from captum_ad.targets.base import Given, Target, selected_part, tensor_of
 
 Select = str | int | Callable[[Any], Any]
 """The part of a model's output that counts: its name, its number, or a function that picks it."""
@@ -70,8 +70,9 @@ class Answering(nn.Module, ABC):
         if self.target is None or not self.target.checks_whole:
             return self
         alike = bool(inputs) and all(isinstance(x, Tensor) and x.dim() and x.stride(0) == 0 for x in inputs)
+        alike = alike and not any(isinstance(value, Tensor) for value in kwargs.values())
         whole = [x[:1].clone() for x in inputs] if alike else inputs  # one image, expanded: run it once
-        with torch.no_grad():
+        with torch.no_grad(), on_purpose():
             return self.with_target(self.target.bound(self.outputs(*whole, **kwargs)))
 
     def around(self: Self, model: nn.Module) -> Self:
@@ -87,7 +88,7 @@ class Answering(nn.Module, ABC):
     def _score(self, readout: Any, inputs: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor:
         """One score per sample of a readout, or the output itself if there is no target."""
         target = self.target
-        if target is not None and target.needs_whole:
+        if target is not None and target.score_needs_whole:
             refuse_unbound(target)
             target = self.bound(*inputs, **kwargs).target
         if target is None:
@@ -103,7 +104,7 @@ class Answering(nn.Module, ABC):
         elif select is None:
             picked = output
         else:
-            picked = _part(output, select)
+            picked = selected_part(output, select)
         if self.target is not None and type(self.target).readout is not Target.readout:
             return picked
         return tensor_of(picked)
@@ -145,15 +146,3 @@ def refuse_both(own: Target | None, asked: Any, who: str = "") -> None:
     if own is not None and asked is not None:
         prefix = f"{who}: " if who else ""
         raise ValueError(f"{prefix}the forward explains {own!r} and the call {asked!r}: leave one of them out")
-
-
-def _part(output: Any, select: str | int) -> Any:
-    try:
-        if isinstance(select, str) and not isinstance(output, Mapping):
-            return getattr(output, select)
-        return output[select]
-    except (KeyError, IndexError, AttributeError, TypeError):
-        has = f" with {', '.join(map(str, output))}" if isinstance(output, Mapping) else ""
-        raise TypeError(
-            f"select={select!r}: the model returned {type(output).__name__}{has}, which has no such part"
-        ) from None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
 from types import FrameType
 from typing import Any
@@ -16,6 +17,19 @@ painter: ContextVar[str | None] = ContextVar("painter", default=None)
 
 originals: dict[tuple[type, str], Callable[..., Any]] = {}
 """Captum's own methods of the classes whose attributors mask an ADForward, or refuse it, by themselves."""
+
+
+_whole: ContextVar[bool] = ContextVar("whole", default=False)
+
+
+@contextmanager
+def on_purpose() -> Iterator[None]:
+    """A forward without a mask that is meant so, whoever runs: the whole input's."""
+    token = _whole.set(True)
+    try:
+        yield
+    finally:
+        _whole.reset(token)
 
 
 def refuse_paint(mask: Any, kind: str) -> None:
@@ -33,7 +47,7 @@ def refuse_paint(mask: Any, kind: str) -> None:
     ValueError
         If there is no mask, and a perturbation attributor of Captum's kind is running that paints into inputs.
     """
-    if mask is not None:
+    if mask is not None or _whole.get():
         return
     a = f"{'an' if kind[0] in 'AEIOU' else 'a'} {kind}"
     if painter.get() is not None:
@@ -61,8 +75,8 @@ def refuse_unbound(target: object) -> None:
         If an attributor of Captum's is running that masks nothing: what it runs between the baseline and the image
         is no whole input.
     """
-    who = _running(Attribution)
-    if who is not None and not isinstance(who, PerturbationAttribution):
+    who = next((one for one in _running() if not isinstance(one, PerturbationAttribution)), None)
+    if who is not None:
         raise ValueError(
             f"{target!r} depends on the answer to the whole input, and {type(who).__name__} may run other inputs as "
             f"well: say which one is meant, {type(who).__name__}(ad.bound(x), ...).attribute(x)"
@@ -71,23 +85,22 @@ def refuse_unbound(target: object) -> None:
 
 def _stranger() -> str | None:
     """The perturbation attributor that is running and whose ``attribute`` is not one that captum_ad has wrapped."""
-    who = _running(PerturbationAttribution)
+    who = next((one for one in _running() if isinstance(one, PerturbationAttribution)), None)
     if who is None:
         return None
     owner = next((kind for kind in type(who).__mro__ if "attribute" in vars(kind)), type(who))
     return None if (owner, "attribute") in originals else type(who).__name__
 
 
-def _running(kind: type[Attribution]) -> Attribution | None:
-    """The innermost attributor of a kind that is running."""
-    frame: FrameType | None = sys._getframe(2)
+def _running() -> Iterator[Attribution]:
+    """The attributors of Captum's kind that are running, the innermost first."""
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         if frame.f_code.co_name in ("attribute", "attribute_future") and frame.f_code.co_argcount:
             who = frame.f_locals.get(frame.f_code.co_varnames[0])
-            if isinstance(who, kind):
-                return who
+            if isinstance(who, Attribution):
+                yield who
         frame = frame.f_back
-    return None
 
 
 def refuse_positions(output: Any, target: Any) -> None:

@@ -36,7 +36,7 @@ from torch import Tensor, nn
 from captum_ad.answers import refuse_both, with_article
 from captum_ad.arguments import as_tuple
 from captum_ad.forward import ADForward
-from captum_ad.guard import originals, painter
+from captum_ad.guard import originals, painter, refuse_unbound
 from captum_ad.keeping import keeping_runs
 from captum_ad.painted import BaselineForward
 from captum_ad.perturbing import Image, MaskForward, warn_of_lone_values, without_mask, without_partial
@@ -147,8 +147,11 @@ def _masked(original: Callable[..., Any], *, future: bool = False) -> Callable[.
         forward, own = without_mask(self.forward_func, images)
         refuse_both(getattr(without_partial(forward), "target", None), call.get("target"), who)
         alone = all(image.shape[:1] == (1,) for image in images)
-        if alone and isinstance(forward, MASKED_FORWARDS):
-            forward = forward.bound(*images, *more)  # once, not in each of its forwards
+        if isinstance(forward, MASKED_FORWARDS) and forward.target is not None:
+            if forward.target.score_needs_whole:
+                refuse_unbound(forward.target)  # under NoiseTunnel these images are not the whole one
+            if alone or not forward.target.needs_whole:
+                forward = forward.bound(*images, *more)  # once, not in each of its forwards
         masking = copy.copy(self)
         masking.forward_func = MaskForward(
             forward, len(images), own=own is not None, target=call.get("target"), future=future

@@ -39,6 +39,9 @@ class Output(Target):
         """Always."""
         return torch.ones_like(self.score(readout), dtype=torch.bool)
 
+    def __repr__(self) -> str:
+        return f"output {self.index}"
+
 
 class Judge:
     """What a forward says of a target: the confidence in it, and whether it is still the answer.

@@ -32,11 +32,11 @@ def superpixels(
     Parameters
     ----------
     image : PIL.Image.Image, array or Tensor
-        An image: PIL of any mode, an array of shape (H, W) or (H, W, 1|3|4), a tensor of shape (H, W) or (3|4, H, W).
+        An image: PIL of any mode, an array of shape (H, W) or (H, W, 1|3|4), a tensor of shape (H, W) or (1|3|4, H, W).
         A batch of the model's inputs: a tensor (N, C, H, W), (N, C, D, H, W), or with `spatial_dims` any other. The
         fourth channel of an image is transparency and left out; other numbers of channels are averaged.
         Integers count as 0 to 255, or as :func:`captum_ad.pixels.unit_range` scales them; floats as 0 to 1; floats
-        outside that (a normalised input) are rescaled to it.
+        outside that (a normalised input), and integers of which some are negative, are rescaled to it.
     method : {"slic", "quickshift", "felzenszwalb", "grid"}
         The segmentation of that name in ``skimage.segmentation``, or a grid of rectangles. Volumes know slic and grid.
     n_segments : int
@@ -44,7 +44,7 @@ def superpixels(
         themselves, through `options`.
     spatial_dims : int, optional
         How many of a tensor's last dimensions are positions, where its shape does not say: 1 for series, (N, C, T) or
-        waveforms (N, T); 2 for an image (1, H, W); 3 for a volume (C, D, H, W).
+        waveforms (N, T); 3 for a volume (C, D, H, W).
     **options
         Passed to scikit-image's function, e.g. ``compactness=20`` for slic.
 
@@ -115,11 +115,11 @@ def _channels_first(image: Tensor, spatial_dims: int | None) -> Sequence[npt.NDA
     dims, shape = image.dim(), tuple(image.shape)
     if spatial_dims not in (None, 1, 2, 3):
         raise ValueError(f"spatial_dims must be 1, 2 or 3, got {spatial_dims!r}")
-    plain = dims in (2, 4, 5) or (dims == 3 and shape[0] in (3, 4))
+    plain = dims in (2, 4, 5) or (dims == 3 and shape[0] in (1, 3, 4))
     if image.numel() == 0 or (spatial_dims is None and not plain):
         raise ValueError(
-            f"expected a tensor (H, W), an image of 3 or 4 channels, or a batch (N, C, H, W) or (N, C, D, H, W), got "
-            f"{shape}: say spatial_dims=1 for series (N, C, T), 2 for an image (1, H, W)"
+            f"expected a tensor (H, W), an image (1|3|4, H, W), or a batch (N, C, H, W) or (N, C, D, H, W), got "
+            f"{shape}: say spatial_dims=1 for series (N, C, T)"
         )
     spatial = spatial_dims or (3 if dims == 5 else 2)
     leading = shape[: dims - spatial]  # nothing, (C), or (N, C); of waveforms (N)
@@ -135,8 +135,8 @@ def _unit(array: npt.NDArray[Any]) -> Pixels:
         raise ValueError(f"expected an image of integers or floats, got {array.dtype}")
     if array.shape[-1] == 4 and array.ndim == 3:
         array = array[..., :3]
-    if np.issubdtype(array.dtype, np.integer):
-        pixels: Pixels = unit_range(np.clip(array, 0, None))
+    if np.issubdtype(array.dtype, np.integer) and array.min(initial=0) >= 0:
+        pixels: Pixels = unit_range(array)
     elif not np.isfinite(array).all():
         raise ValueError("the image holds NaN or Inf")
     else:

@@ -93,7 +93,7 @@ def test_unknown_method_suggests_near_ones(picture):
         (np.zeros(4), r"\(H, W, 1\|3\|4\), got \(4,\)"),
         (np.zeros((3, 4, 5)), r"\(H, W, 1\|3\|4\), got \(3, 4, 5\)"),
         (np.zeros((0, 4, 3)), r"\(H, W, 1\|3\|4\)"),
-        (torch.zeros(5, 4, 3), r"an image of 3 or 4 channels, .*got \(5, 4, 3\)"),
+        (torch.zeros(5, 4, 3), r"an image \(1\|3\|4, H, W\), .*got \(5, 4, 3\)"),
         (torch.zeros(1, 2, 1, 3, 4, 4), r"got \(1, 2, 1, 3, 4, 4\)"),
         (np.full((4, 4, 3), np.nan), "NaN"),
         (np.full((4, 4, 3), "a"), "integers or floats"),
@@ -128,7 +128,7 @@ def test_what_people_hold_is_segmented_like_the_same_image_in_rgb(method):
     x = torch.from_numpy(grey / 255)
     for same in (grey, grey[..., None], x, x[None, None], Image.fromarray(grey)):
         assert torch.equal(superpixels(same, method, 12), expected)
-    assert torch.equal(superpixels(x[None], method, 12, spatial_dims=2), expected)
+    assert torch.equal(superpixels(x[None], method, 12), expected)
     opaque = np.dstack([PHOTOGRAPH, np.random.default_rng(1).integers(0, 256, grey.shape, dtype=np.uint8)])
     assert torch.equal(superpixels(opaque, method, 12), superpixels(PHOTOGRAPH, method, 12))
 
@@ -161,10 +161,18 @@ def test_series_get_equal_pieces():
     assert superpixels(torch.rand(2, 6), n_segments=3, spatial_dims=1).tolist() == [[0, 0, 1, 1, 2, 2]] * 2
 
 
-@pytest.mark.parametrize("shape", [(2, 5, 12), (1, 2, 100), (1, 12, 12)])
-def test_whether_it_is_a_series_or_an_image_is_not_guessed_from_sizes(shape):
-    with pytest.raises(ValueError, match=r"spatial_dims=1 for series \(N, C, T\), 2 for an image"):
-        superpixels(torch.rand(shape))
+def test_what_is_no_image_is_asked_for_its_dimensions():
+    with pytest.raises(ValueError, match=r"spatial_dims=1 for series \(N, C, T\)"):
+        superpixels(torch.rand(2, 5, 12))
+
+
+def test_integers_below_zero_are_segmented_as_the_same_floats():
+    scan = torch.full((1, 1, 32, 32), -1000, dtype=torch.int16)  # in Hounsfield units: air, lung and fat
+    scan[..., 8:24, 8:24], scan[..., 12:20, 12:20] = -700, -100
+    for method in ("slic", "felzenszwalb"):
+        expected = superpixels(scan.float(), method, 8)
+        assert torch.equal(superpixels(scan, method, 8), expected)
+        assert len(expected.unique()) > 1
 
 
 def test_an_image_of_many_channels_is_no_volume():

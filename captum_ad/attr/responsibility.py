@@ -155,6 +155,11 @@ class CausalResponsibility(PerturbationAttribution):  # type: ignore[misc]
             of_input = []
             for sample, judge in enumerate(runner.judges):
                 test = _Test(runner, place, sample, judge, gamma, batch)
+                if not judge.asked.decides:
+                    raise ValueError(
+                        f"a part is responsible if it keeps the answer, and nobody says when {judge.asked} is kept: "
+                        "give target= a class, or one of captum_ad.targets that has a threshold or a tolerance"
+                    )
                 if not test.whole_passes and not allow_other_target:
                     raise ValueError(
                         f"{judge.asked} is not the network's answer for sample {sample}, so nothing in it can be "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from captum_ad.answers import Answering, refuse_both
 from captum_ad.arguments import as_features, as_tuple
+from captum_ad.perturbing import without_mask, without_partial
 from captum_ad.registration import masked_forward_name
 from captum_ad.scoring import Judge, Output, ToConfidence
 from captum_ad.targets.base import Given, Target
@@ -61,13 +63,14 @@ class MaskRunner:
         kind = masked_forward_name(forward_func)
         if kind is not None and baselines is not None:
             raise ValueError(f"{who} got baselines together with {kind}, which needs none: leave them out")
-        self.forward_func, self.takes_masks = forward_func, kind is not None
+        self.takes_masks = kind is not None
+        self.forward_func, self.own_masks = without_mask(forward_func, self.inputs)
         given = baselines if isinstance(baselines, tuple) else (baselines,) * len(self.inputs)
         if len(given) != len(self.inputs):
             raise ValueError(f"{who} got {len(given)} baselines for {len(self.inputs)} inputs: give one for each")
         self.baselines = [_painted(one, x, who) for one, x in zip(given, self.inputs)]
         self.more = as_tuple(additional_forward_args)
-        own = forward_func.target if isinstance(forward_func, Answering) else None
+        own = getattr(without_partial(forward_func), "target", None) if self.takes_masks else None
         refuse_both(own, target, who)
         asked = targets_of(own if target is None else target, self.inputs[0], who)
         self.judges = [_judge(one, to_confidence) for one in asked]
@@ -110,11 +113,14 @@ class MaskRunner:
         images = [x[sample : sample + 1].expand(count, *x.shape[1:]) for x in self.inputs]
         more = [self._row(arg, sample, count) for arg in self.more]
         kept = [self._with_channel(mask, x) for mask, x in zip(masks, images)]
+        if self.own_masks is not None:
+            kept = [mask & given[sample : sample + 1] for mask, given in zip(kept, self.own_masks)]
         if self.takes_masks:
             # Registration wraps Captum's attributors only: here the mask is passed on by hand.
             mask = (*kept, *(None for _ in more))
-            if isinstance(self.forward_func, Answering):
-                return self.forward_func.with_target(target).outputs(*images, *more, mask=mask)
+            forward = without_partial(self.forward_func)
+            if isinstance(forward, Answering):
+                return _renewed(self.forward_func, forward.with_target(target).outputs)(*images, *more, mask=mask)
             return target.readout(self.forward_func(*images, *more, mask=mask), Given((*images, *more), mask))
         painted = []
         for x, keep, baseline in zip(images, kept, self.baselines):
@@ -131,6 +137,13 @@ class MaskRunner:
         if isinstance(arg, Tensor) and arg.dim() > 0 and len(arg) == len(self.inputs[0]):
             return arg[sample : sample + 1].expand(count, *arg.shape[1:])
         return arg
+
+
+def _renewed(call: Any, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Another function with the arguments of partial calls."""
+    if not isinstance(call, functools.partial):
+        return function
+    return functools.partial(_renewed(call.func, function), *call.args, **call.keywords)
 
 
 def _checked(x: Any, who: str) -> Tensor:
@@ -152,6 +165,9 @@ def _checked(x: Any, who: str) -> Tensor:
 
 class _Only(Output):
     """The only output of a forward of which nobody said what to explain."""
+
+    def __repr__(self) -> str:
+        return "the only output"
 
     def __init__(self) -> None:
         super().__init__(0)

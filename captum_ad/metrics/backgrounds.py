@@ -222,7 +222,7 @@ class OtherClassImages:
         found: dict[int, Any] = {}
         for index in candidates:
             image, label = self._item(index)
-            if isinstance(target, Target) or int(label) != target:
+            if isinstance(target, Target) or _one_class(label, index) != target:
                 found[index] = image
                 if len(found) == count:
                     break
@@ -233,6 +233,16 @@ class OtherClassImages:
         if not isinstance(item, (tuple, list)) or len(item) < 2:
             raise TypeError(f"item {index} of the data set is {type(item).__name__}, expected (input, label)")
         return item[0], item[1]
+
+
+def _one_class(label: Any, index: int) -> int:
+    try:
+        return int(label)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(
+            f"the label of item {index} of the data set is no class index, but {type(label).__name__}: for labels of "
+            "another kind explain one of captum_ad.targets, e.g. MultiLabel(0), which needs none"
+        ) from error
 
 
 def _run_on(forward: MaskedForward, inputs: Tensor, start: int, stop: int) -> Any:

@@ -60,7 +60,8 @@ def packed(
         (mask if image.dim() == 2 else mask[:, None].expand(-1, *image.shape[1:])).flatten(1)
         for mask, image in zip(row.split(masks), x)
     ]
-    values = torch.cat([image.flatten(1) for image in x], 1)[:, None]
+    exact = len({image.dtype for image in x}) == 1  # float32 does not hold all integers
+    values = torch.cat([image.flatten(1) if exact else image.flatten(1).double() for image in x], 1)[:, None]
     unpacks = _Unpacks(model.model if isinstance(model, Answering) else model, x)
     taking = model.around(unpacks) if isinstance(model, Answering) else unpacks
     return taking, values, torch.cat(kept, 1), _Together(each, x)

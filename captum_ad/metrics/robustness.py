@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from captum_ad.metrics.backgrounds import Backgrounds, DrawnBackgrounds
+from captum_ad.metrics.backgrounds import Backgrounds, DrawnBackgrounds, OtherClassImages
 from captum_ad.metrics.curve import Curve
 from captum_ad.metrics.inputs import Inputs, row_of, with_arguments
 from captum_ad.metrics.packing import Grounds, packed
@@ -244,11 +244,20 @@ def _prepared(
     drawn = (
         backgrounds
         if isinstance(backgrounds, DrawnBackgrounds)
-        else backgrounds.draw(forward.model, x, judge.target, batch_size=batch_size)
+        else _of_same_meaning(backgrounds, to_confidence).draw(
+            forward.with_target(None), x, judge.target, batch_size=batch_size
+        )
     )
     if drawn.n < 1:
         raise ValueError("there is no background to plant the explanation on")
     return drawn, judge
+
+
+def _of_same_meaning(backgrounds: Backgrounds, to_confidence: ToConfidence) -> Backgrounds:
+    """Backgrounds of a data set, judged as the explanation is, unless they say otherwise."""
+    if isinstance(backgrounds, OtherClassImages) and backgrounds.to_confidence == "softmax":
+        return replace(backgrounds, to_confidence=to_confidence)
+    return backgrounds
 
 
 def explanation_mask(explanation: SufficientExplanation | Inputs, x: Inputs) -> Tensor:

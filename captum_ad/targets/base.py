@@ -63,6 +63,11 @@ class Target(ABC):
         return False
 
     @property
+    def score_needs_whole(self) -> bool:
+        """Whether :meth:`score` does, too, and not :meth:`kept` alone."""
+        return self.needs_whole
+
+    @property
     def checks_whole(self) -> bool:
         """Whether :meth:`bound` refuses an input that it does not apply to, so that it is worth a forward."""
         return self.needs_whole
@@ -147,6 +152,25 @@ def tensor_of(output: Any) -> Tensor:
     )
 
 
+def selected_part(output: Any, select: str | int) -> Any:
+    """A part of a model's output, by its name or number.
+
+    Raises
+    ------
+    TypeError
+        If there is none.
+    """
+    try:
+        if isinstance(select, str) and not isinstance(output, Mapping):
+            return getattr(output, select)
+        return output[select]
+    except (KeyError, IndexError, AttributeError, TypeError):
+        has = f" with {', '.join(map(str, output))}" if isinstance(output, Mapping) else ""
+        raise TypeError(
+            f"select={select!r}: the model returned {type(output).__name__}{has}, which has no such part"
+        ) from None
+
+
 def part_of(output: Any, name: str) -> Tensor | None:
     """The tensor of that name in a dict or an object, if there is one."""
     found = output.get(name) if isinstance(output, Mapping) else getattr(output, name, None)
@@ -206,7 +230,7 @@ def as_many(known: Tensor, count: int, who: str) -> Tensor:
     if len(known) not in (1, count):
         raise ValueError(
             f"{who} knows the answers to {len(known)} inputs, and {count} are scored now: bind it to one input, or to "
-            "as many as are scored together"
+            "as many as are scored together; under gradients explain one input at a time"
         )
     return known
 

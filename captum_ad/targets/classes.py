@@ -198,9 +198,11 @@ def index_of(given: Any, names: Names | None) -> int:
     """
     if isinstance(given, str):
         known = dict(names) if isinstance(names, Mapping) else dict(enumerate(names or ()))
-        for number, name in known.items():
-            if name == given:
-                return int(number)
+        found = [int(number) for number, name in known.items() if name == given]
+        if len(found) > 1:
+            raise ValueError(f"the classes {', '.join(map(str, found))} are all called {given!r}: give a number")
+        if found:
+            return found[0]
         if not known:
             raise TypeError(f"the class {given!r} is a name: say names=, the names of all classes in their order")
         raise UnknownNameError("class", given, [str(name) for name in known.values()])

@@ -84,7 +84,10 @@ class Detection(Target):
         names: Names | None = None,
         to_confidence: str = "softmax",
     ) -> None:
-        self.box = tuple(float(side) for side in (box.tolist() if isinstance(box, Tensor) else box))
+        try:
+            self.box = tuple(float(side) for side in (box.tolist() if isinstance(box, Tensor) else box))
+        except (TypeError, ValueError) as error:
+            raise TypeError(f"box must be four numbers (left, top, right, bottom) in pixels, got {box!r}") from error
         sides_in_order = len(self.box) == 4 and self.box[0] < self.box[2] and self.box[1] < self.box[3]
         if not sides_in_order or not all(map(math.isfinite, self.box)):
             raise ValueError(f"box must be (left, top, right, bottom) in pixels, of some finite area, got {self.box}")

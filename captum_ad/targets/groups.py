@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from captum_ad.targets.base import Target, column, matrix
-from captum_ad.targets.classes import Names, index_of
+from captum_ad.targets.classes import Names, checked_confidence, index_of
 
 
 class Group(Target):
@@ -21,6 +21,8 @@ class Group(Target):
         The classes, or their names.
     names : sequence of str, or mapping of int to str, optional
         The names of all, e.g. ``model.config.id2label``.
+    to_confidence : {"softmax", "none"}
+        ``"none"`` for a model that ends in a softmax.
 
     Examples
     --------
@@ -30,30 +32,39 @@ class Group(Target):
 
     instead: ClassVar[str] = "explain a group with the predicted class in it"
 
-    def __init__(self, indices: Sequence[int | str], names: Names | None = None) -> None:
-        if isinstance(indices, str):
-            raise TypeError(f"a Group is of several classes, got {indices!r}: Group([{indices!r}, ...], names)")
+    def __init__(
+        self, indices: Sequence[int | str], names: Names | None = None, *, to_confidence: str = "softmax"
+    ) -> None:
+        if isinstance(indices, str) or not isinstance(indices, Iterable):
+            raise TypeError(f"a Group is of several classes, got {indices!r}: Group([{indices!r}, ...])")
+        checked_confidence(to_confidence, ("softmax", "none"))
+        self.to_confidence = to_confidence
         self.indices = sorted({index_of(index, names) for index in indices})
         if not self.indices:
             raise ValueError("a Group needs one class at least")
 
     def score(self, readout: Any) -> Tensor:
         """The logarithm of the sum of the classes' exponentials: of one class, its logit."""
-        outputs = matrix(readout, "Group", 2)
+        outputs = self._logits(readout)
         return torch.stack([column(outputs, index) for index in self.indices], 1).logsumexp(1)
 
     def confidence(self, readout: Any) -> Tensor:
         """The sum of their probabilities."""
-        return (self.score(readout) - matrix(readout, "Group", 2).logsumexp(1)).exp().clamp(max=1)
+        return (self.score(readout) - self._logits(readout).logsumexp(1)).exp().clamp(max=1)
 
     def kept(self, readout: Any) -> Tensor:
         """Whether the answer is one of them."""
         outputs = matrix(readout, "Group", 2)
+        column(outputs, self.indices[-1])
         inside = torch.zeros(outputs.shape[1], dtype=torch.bool, device=outputs.device)
         inside[self.indices] = True
         if bool(inside.all()):
             return torch.ones(len(outputs), dtype=torch.bool, device=outputs.device)
         return outputs[:, inside].amax(1) > outputs[:, ~inside].amax(1)
+
+    def _logits(self, readout: Any) -> Tensor:
+        outputs = matrix(readout, "Group", 2)
+        return outputs.clamp(min=torch.finfo(outputs.dtype).tiny).log() if self.to_confidence == "none" else outputs
 
     def __repr__(self) -> str:
         return f"Group({self.indices})"
@@ -71,6 +82,8 @@ class Contrast(Target):
         The class in question, and what it is held against.
     names : sequence of str, or mapping of int to str, optional
         The names of all classes.
+    to_confidence : {"softmax", "none"}
+        As of :class:`Group`, whose own counts where groups are given.
 
     Examples
     --------
@@ -81,8 +94,19 @@ class Contrast(Target):
 
     instead: ClassVar[str] = "exchange the two classes"
 
-    def __init__(self, a: int | str | Group, b: int | str | Group, names: Names | None = None) -> None:
-        self.a, self.b = (one if isinstance(one, Group) else Group([one], names) for one in (a, b))
+    def __init__(
+        self,
+        a: int | str | Group,
+        b: int | str | Group,
+        names: Names | None = None,
+        *,
+        to_confidence: str = "softmax",
+    ) -> None:
+        self.a, self.b = (
+            one if isinstance(one, Group) else Group([one], names, to_confidence=to_confidence) for one in (a, b)
+        )
+        if self.a.to_confidence != self.b.to_confidence:
+            raise ValueError("one side of a Contrast is of logits and the other of probabilities: say the same of both")
         common = set(self.a.indices) & set(self.b.indices)
         if common:
             raise ValueError(f"a Contrast is between different classes, got {sorted(common)} on both sides")

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from captum_ad.errors import UnknownNameError
-from captum_ad.targets.base import Target, as_many, column, others
-from captum_ad.targets.classes import Names, checked_threshold, index_of
+from captum_ad.targets.base import Given, Target, as_many, column, others, tensor_of
+from captum_ad.targets.classes import Names, checked_confidence, checked_threshold, index_of
 
 Where = Tensor | npt.NDArray[Any] | Sequence[int]
 
@@ -34,6 +34,8 @@ class Region(Target):
         The answer is kept while more than that share of the region is still the class's.
     names : sequence of str, or mapping of int to str, optional
         The names of all classes.
+    to_confidence : {"softmax", "none"}
+        ``"none"`` for a network that ends in a softmax, or a sigmoid of its only map.
 
     Examples
     --------
@@ -52,17 +54,31 @@ class Region(Target):
         reduction: str = "mean",
         threshold: float = 0.5,
         names: Names | None = None,
+        to_confidence: str = "softmax",
     ) -> None:
         if reduction not in ("mean", "sum"):
             raise UnknownNameError("reduction", str(reduction), ("mean", "sum"))
         self.index, self.where = index_of(index, names), None if where is None else _place(where)
         self.reduction, self.threshold = reduction, checked_threshold(threshold)
+        checked_confidence(to_confidence, ("softmax", "none"))
+        self.ends_in_probabilities = to_confidence == "none"
         self.found: Tensor | None = None
 
     @property
     def needs_whole(self) -> bool:
         """Where no region was given, until it is bound."""
         return self.where is None and self.found is None
+
+    @property
+    def checks_whole(self) -> bool:
+        """Always: the outputs of one map say whether they are logits."""
+        return True
+
+    def readout(self, output: Any, given: Given) -> Any:
+        """Maps of classes; of a network whose only map has no dimension for classes, with that."""
+        maps = tensor_of(output)
+        images = [x for x in given.inputs[:1] if isinstance(x, Tensor)]
+        return maps[:, None] if images and maps.dim() == images[0].dim() - 1 else maps
 
     def bound(self, whole: Any) -> Target:
         """It, knowing which positions the network gives to the class in the whole input.
@@ -72,10 +88,16 @@ class Region(Target):
         ValueError
             If there is none.
         """
+        maps = _maps(whole)
+        if maps.shape[1] == 1 and not self.ends_in_probabilities and bool(((maps >= 0) & (maps <= 1)).all()):
+            raise ValueError(
+                "all outputs are between 0 and 1, as of a network that ends in a sigmoid, and logits are expected: say "
+                f"Region({self.index}, to_confidence='none')"
+            )
         if self.where is not None:
             return self
         known = copy.copy(self)
-        known.found = self._given(_maps(whole))
+        known.found = self._given(maps)
         empty = (~known.found.flatten(1).any(1)).nonzero().flatten().tolist()
         if empty:
             raise ValueError(
@@ -92,8 +114,9 @@ class Region(Target):
     def confidence(self, readout: Any) -> Tensor:
         """Its mean probability over the region."""
         maps = _maps(readout)
-        probabilities = maps.sigmoid() if maps.shape[1] == 1 else maps.softmax(1)
-        return self._over(column(probabilities, self.index), maps, "mean")
+        if not self.ends_in_probabilities:
+            maps = maps.sigmoid() if maps.shape[1] == 1 else maps.softmax(1)
+        return self._over(column(maps, self.index), maps, "mean")
 
     def kept(self, readout: Any) -> Tensor:
         """Whether more than the threshold's share of the region is still the class's."""
@@ -104,7 +127,7 @@ class Region(Target):
         """Which positions get the class, bool, shape (N, *spatial)."""
         own = column(maps, self.index)
         if maps.shape[1] == 1:
-            return own > 0
+            return own > (0.5 if self.ends_in_probabilities else 0)
         return own > others(maps, self.index)  # a tie is nobody's: where all is missing the network answers zeros
 
     def _over(self, values: Tensor, maps: Tensor, reduction: str) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from captum_ad.targets.base import Given, Target, as_many, between, column, matrix, tensor_of
+from captum_ad.targets.base import Given, Target, as_many, between, column, matrix, selected_part, tensor_of
 from captum_ad.targets.classes import index_of
 
 LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
@@ -54,6 +54,11 @@ class Regression(Target):
     def needs_whole(self) -> bool:
         """Until it is bound."""
         return self.whole is None
+
+    @property
+    def score_needs_whole(self) -> bool:
+        """The value itself needs nothing."""
+        return False
 
     def bound(self, whole: Any) -> Target:
         """It, knowing the value of the whole input."""
@@ -112,7 +117,7 @@ class Similarity(Target):
         image: Tensor,
         threshold: float | None = None,
         *,
-        select: Callable[[Any], Any] = tensor_of,
+        select: str | int | Callable[[Any], Any] = tensor_of,
     ) -> Similarity:
         """Similarity to an image, shape (1, C, *spatial), by the model's own embedding of it.
 
@@ -126,7 +131,8 @@ class Similarity(Target):
         if model.training:
             raise ValueError(f"{type(model).__name__} is in train mode: call model.eval() first")
         with torch.no_grad():
-            return cls(select(model(image)), threshold)
+            output = model(image)
+            return cls(select(output) if callable(select) else selected_part(output, select), threshold)
 
     @property
     def decides(self) -> bool:
@@ -135,6 +141,8 @@ class Similarity(Target):
 
     def score(self, readout: Any) -> Tensor:
         """The cosine, −1 to 1; 0 for an embedding of zeros."""
+        if readout.dim() < 2:
+            raise ValueError(f"Similarity: the model returned {tuple(readout.shape)}, expected embeddings, (N, K)")
         flat = readout.flatten(1)
         if flat.shape[1] != len(self.reference):
             raise ValueError(

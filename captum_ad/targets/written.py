@@ -57,12 +57,14 @@ def _value(node: ast.expr, names: Names | None) -> Any:
     if not isinstance(node, ast.Call):
         try:
             return ast.literal_eval(node)
-        except ValueError:
+        except (ValueError, TypeError):
             raise ValueError(f"{ast.unparse(node)} is neither a number, a string, a list nor a target") from None
     name = ast.unparse(node.func)
     if name not in KINDS:
         raise UnknownNameError("target", name, KINDS)
     kind = KINDS[name]
+    if any(keyword.arg is None for keyword in node.keywords) or any(isinstance(one, ast.Starred) for one in node.args):
+        raise ValueError(f"{ast.unparse(node)} has * or ** in it: write the arguments out")
     given = {keyword.arg: _value(keyword.value, names) for keyword in node.keywords if keyword.arg}
     if names and "names" in inspect.signature(kind).parameters:
         given.setdefault("names", names)

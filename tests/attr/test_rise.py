@@ -1,5 +1,7 @@
 """Rise: against a transcription of the source, known answers, invariances, and bad input."""
 
+import functools
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from torch import nn
 
 from captum_ad import ADForward, BaselineForward
 from captum_ad.attr import Rise
+from captum_ad.targets import Class
 from tests.attr.models import QUADRANTS, Quadrants, bright
 
 
@@ -176,3 +179,17 @@ def test_several_inputs_are_masked_together(kind):
         outputs = of_image.mean((1, 2)) * of_wave[:, :4].mean(1)
         for found, masks in ((image[0, 0], of_image), (wave[0], of_wave)):
             torch.testing.assert_close(found, torch.tensordot(outputs, masks, 1) / (7 * 0.5))
+
+
+def test_the_mask_of_a_partial_call_counts_too():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
+    x, left = torch.rand(1, 1, 8, 8), torch.arange(8).expand(8, 8) < 4
+    for target in (None, Class(1)):
+        ad = ADForward(model, "paper", target=target)
+        more = {"target": 1} if target is None else {}
+        both = Rise(functools.partial(ad, mask=left)).attribute(x, n_samples=40, grid=4, **more)
+        alone = Rise(functools.partial(ad, mask=left & False)).attribute(x, n_samples=40, grid=4, **more)
+        whole = Rise(functools.partial(ad)).attribute(x, n_samples=40, grid=4, **more)
+        assert torch.equal(whole, Rise(ad).attribute(x, n_samples=40, grid=4, **more))
+        assert len({float(a.sum()) for a in (both, alone, whole)}) == 3

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from captum_ad import ADForward, BaselineForward
 from captum_ad.metrics import (
+    DrawnBackgrounds,
     OtherClassImages,
     SolidColors,
     confidence_drop_off,
@@ -146,6 +147,21 @@ def test_backgrounds_that_several_inputs_do_not_have(grounds, message: str) -> N
         rho_robustness(Mixed().eval(), (IMAGE, TABLE), masks, 1, grounds)
     with pytest.raises(ValueError, match="2 backgrounds for one input"):
         rho_robustness(Wave().eval(), torch.ones(1, 16), torch.ones(16, dtype=torch.bool), 1, (SolidColors(),) * 2)
+
+
+def test_integers_beside_floats_are_planted_exactly() -> None:
+    class Odd(nn.Module):
+        def forward(self, x: Tensor, number: Tensor) -> Tensor:
+            odd = (number[:, 0] % 2).to(x) + 0 * x.mean((1, 2, 3))
+            return torch.stack([1 - odd, odd], 1)
+
+    pair = torch.rand(1, 1, 2, 2), torch.tensor([[2**24 + 1]])
+    everything = torch.ones(2, 2, dtype=torch.bool), torch.ones(1, dtype=torch.bool)
+    grounds = (
+        DrawnBackgrounds(lambda a, b: torch.zeros(b - a, 1, 2, 2), 2),
+        DrawnBackgrounds(lambda a, b: torch.zeros(b - a, 1, 1), 2),
+    )
+    assert rho_robustness(Odd().eval(), pair, everything, 1, grounds).rho == 1
 
 
 def test_refusals() -> None:

@@ -16,6 +16,7 @@ from captum_ad.metrics import (
     rho_robustness,
     sufficient_explanation,
 )
+from captum_ad.targets import MultiLabel
 from tests.metrics import reference
 from tests.metrics.models import (
     CORNERS,
@@ -244,3 +245,25 @@ class TestRefusals:
         bias[nan_class] = torch.nan
         with pytest.raises(ValueError, match="NaN"):
             refused(model=linear(torch.zeros(2, 1, 4, 4), bias), to_confidence=to_confidence)
+
+
+def test_backgrounds_are_judged_as_the_explanation_is_and_by_the_selected_output():
+    """Labels that do not exclude each other: all images of the data set have label 0."""
+
+    class Labels(nn.Module):
+        def forward(self, x):
+            return torch.stack([x.mean((1, 2, 3)), x.mean((1, 2, 3)) * 2], 1), x
+
+    images = [(torch.full((1, 2, 2), value), 1) for value in (1.0, 2.0)]
+    x, nothing = torch.ones(1, 1, 2, 2), torch.zeros(2, 2, dtype=torch.bool)
+    for target in ({"target": 0, "to_confidence": "sigmoid"}, {"target": MultiLabel(0)}):
+        with pytest.raises(ValueError, match="no background is left"):
+            rho_robustness(
+                ADForward(Labels().eval(), select=0), x, nothing, backgrounds=OtherClassImages(images), **target
+            )
+    found = rho_robustness(ADForward(Labels().eval(), select=0), x, nothing, 0, OtherClassImages(images))
+    assert (found.rho, found.n) == (0, 2)
+    with pytest.raises(TypeError, match="label of item 0 of the data set is no class index"):
+        rho_robustness(
+            ADForward(Labels().eval(), select=0), x, nothing, 0, OtherClassImages([(images[0][0], torch.ones(2))])
+        )

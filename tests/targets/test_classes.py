@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from captum.attr import FeatureAblation, Occlusion
+from captum.attr import FeatureAblation, Occlusion, Saliency
 from torch import Tensor, nn
 
 from captum_ad import ADForward, BaselineForward, UnknownNameError
@@ -15,7 +15,7 @@ from captum_ad.metrics import (
     rho_robustness,
     sufficient_explanation,
 )
-from captum_ad.targets import Binary, Class, Contrast, Group, MultiLabel, Target
+from captum_ad.targets import Binary, Class, Contrast, Group, MultiLabel, Regression, Target
 
 LOGITS = torch.tensor([[2.0, 0.0, 1.0], [0.0, 3.0, 1.0]])
 
@@ -220,3 +220,22 @@ def test_two_answers_to_what_is_explained_are_refused(x: Tensor) -> None:
         insertion_curve(ADForward(network(3)), x, x, Class(0), to_confidence="sigmoid")
     with pytest.raises(TypeError, match="returns 3 numbers"):
         Rise(ADForward(network(3))).attribute(x, n_samples=2, grid=2)
+
+
+@pytest.mark.parametrize(
+    "make", [lambda **how: Group([0, 2], **how), lambda **how: Contrast(0, Group([1, 2], **how), **how)]
+)
+def test_probabilities_are_what_their_logits_are(make) -> None:
+    logits, probabilities = make(), make(to_confidence="none")
+    torch.testing.assert_close(probabilities.confidence(LOGITS.softmax(1)), logits.confidence(LOGITS))
+    assert torch.equal(probabilities.kept(LOGITS.softmax(1)), logits.kept(LOGITS))
+
+
+def test_a_name_that_two_classes_have_is_refused() -> None:
+    with pytest.raises(ValueError, match="classes 0, 2 are all called 'crane': give a number"):
+        Class("crane", ["crane", "dog", "crane"])
+
+
+def test_regressions_have_gradients_without_more_ado() -> None:
+    ad = ADForward(nn.Sequential(nn.Flatten(), nn.Linear(4, 1)).eval(), target=Regression(tolerance=1))
+    assert Saliency(ad).attribute(torch.rand(1, 1, 2, 2)).abs().sum() > 0

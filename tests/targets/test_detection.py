@@ -124,6 +124,15 @@ def test_an_object_that_is_not_found_is_refused_and_not_explained_by_zeros(targe
         sufficient_explanation(ad, squares, torch.rand(1, 3, 64, 64), step=1024)
 
 
+def test_a_batch_is_checked_sample_by_sample(squares: Tensor) -> None:
+    batch, windows = torch.cat([squares, squares * 0]), {"sliding_window_shapes": (3, 32, 32), "strides": (3, 32, 32)}
+    Occlusion(ADForward(colours(), target=RED)).attribute(batch[:1], **windows)
+    network = colours()
+    network.score_thresh = 0.05
+    with pytest.raises(ValueError, match=r"finds no object of class 1 .* in sample 1"):
+        Occlusion(ADForward(network, target=RED)).attribute(batch, **windows)
+
+
 def test_an_index_on_a_detector_names_the_target_to_take(squares: Tensor) -> None:
     windows = {"sliding_window_shapes": (3, 32, 32), "strides": (3, 32, 32)}
     with pytest.raises(TypeError, match=r"targets.Detection\(box, label\)"):

@@ -2,7 +2,15 @@
 
 import pytest
 import torch
-from captum.attr import FeatureAblation, IntegratedGradients, LayerIntegratedGradients, Saliency
+from captum.attr import (
+    FeatureAblation,
+    IntegratedGradients,
+    LayerIntegratedGradients,
+    NoiseTunnel,
+    Occlusion,
+    Saliency,
+    ShapleyValues,
+)
 from torch import Tensor, nn
 
 from captum_ad import ADForward, BaselineForward
@@ -158,3 +166,53 @@ def test_what_is_no_region_is_refused_at_once(where, message) -> None:
 
 def test_two_bools_are_a_mask_and_no_point() -> None:
     assert Region(1, [True, False]).score(torch.tensor([[[0.0, 0.0], [1.0, 3.0]]])).tolist() == [1.0]
+
+
+class Sigmoid(nn.Module):
+    """A single map, in [0, 1]: bright or not; `flat`: without a dimension for classes."""
+
+    def __init__(self, flat: bool = False, logits: bool = False) -> None:
+        super().__init__()
+        self.flat, self.logits = flat, logits
+
+    def forward(self, x: Tensor) -> Tensor:
+        maps = nn.functional.conv2d(x, torch.ones(1, 1, 1, 1)) * 8 - 4
+        maps = maps if self.logits else maps.sigmoid()
+        return maps[:, 0] if self.flat else maps
+
+
+def test_a_network_that_ends_in_a_sigmoid_is_not_taken_for_logits(x: Tensor) -> None:
+    with pytest.raises(ValueError, match=r"between 0 and 1.*Region\(0, to_confidence='none'\)"):
+        ADForward(Sigmoid().eval(), target=Region(0)).bound(x)
+    probabilities = ADForward(Sigmoid().eval(), target=Region(0, to_confidence="none")).bound(x)
+    logits = ADForward(Sigmoid(logits=True).eval(), target=Region(0)).bound(x)
+    assert torch.equal(probabilities.target.found, logits.target.found)
+    for mask in (LEFT, ~LEFT):
+        one, other = (ad.target.kept(ad.outputs(x, mask=mask)) for ad in (probabilities, logits))
+        assert torch.equal(one, other)
+    torch.testing.assert_close(
+        probabilities.target.confidence(probabilities.outputs(x)), logits.target.confidence(logits.outputs(x))
+    )
+
+
+def test_a_map_without_a_dimension_for_classes_is_the_only_class(x: Tensor) -> None:
+    flat, one = (ADForward(Sigmoid(flat, logits=True).eval(), target=Region(0)) for flat in (True, False))
+    torch.testing.assert_close(flat(x), one(x))
+    assert torch.equal(flat.bound(x).target.found[0], LEFT)
+
+
+def test_noise_around_a_perturbing_attributor_is_no_whole_input(x: Tensor) -> None:
+    ad = ADForward(Halves().eval(), target=Region(1))
+    with pytest.raises(ValueError, match="NoiseTunnel may run other inputs"):
+        NoiseTunnel(FeatureAblation(ad)).attribute(x, nt_samples=2, feature_mask=LABELS)
+    NoiseTunnel(FeatureAblation(ad.bound(x))).attribute(x, nt_samples=2, feature_mask=LABELS)
+
+
+@pytest.mark.parametrize("make", [ADForward, lambda model, target: BaselineForward(model, 0.0, target=target)])
+@pytest.mark.parametrize("kind", [Occlusion, ShapleyValues, FeatureAblation])
+def test_every_attributor_takes_a_batch(make, kind, x: Tensor) -> None:
+    forward, batch = make(Halves().eval(), target=Region(1)), torch.cat([x, x.flip(-1)])
+    how = {"sliding_window_shapes": (1, 8, 4), "strides": (1, 8, 4)} if kind is Occlusion else {"feature_mask": LABELS}
+    together = kind(forward).attribute(batch, **how)
+    for i in (0, 1):
+        torch.testing.assert_close(together[i : i + 1], kind(forward).attribute(batch[i : i + 1], **how))

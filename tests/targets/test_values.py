@@ -7,6 +7,7 @@ from captum.attr import FeatureAblation
 from torch import Tensor, nn
 
 from captum_ad import ADForward, BaselineForward
+from captum_ad.attr import CausalResponsibility
 from captum_ad.metrics import SolidColors, insertion_curve, rho_robustness, sufficient_explanation
 from captum_ad.targets import Reconstruction, Regression, Similarity
 from captum_ad.testing import check_model
@@ -200,3 +201,20 @@ def test_an_autoencoder_is_checked_with_its_target() -> None:
     x = torch.rand(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     report = check_model(ADForward(Blind().eval(), target=Reconstruction()), x, verbose=False)
     assert report, str(report)
+
+
+@pytest.mark.parametrize("target", [Similarity(torch.ones(4)), Reconstruction()])
+def test_responsibility_too(target) -> None:
+    model = (
+        Blind().eval() if isinstance(target, Reconstruction) else nn.Sequential(nn.AvgPool2d(4), nn.Flatten()).eval()
+    )
+    with pytest.raises(ValueError, match=r"nobody says when .* is kept"):
+        CausalResponsibility(ADForward(model, target=target)).attribute(torch.ones(1, 1, 8, 8))
+
+
+def test_an_embedding_of_one_number_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"expected embeddings, \(N, K\)"):
+        Similarity(torch.ones(2)).score(torch.ones(3))
+    model = nn.Sequential(nn.AvgPool2d(4), nn.Flatten()).eval()
+    with pytest.raises(TypeError, match="no such part"):
+        Similarity.to(model, torch.ones(1, 1, 8, 8), select="embedding")

@@ -50,6 +50,8 @@ def test_every_kind_is_tried_here():
         ("Class(open('x'))", UnknownNameError, "unknown target 'open'"),
         ("Class(x)", ValueError, "x is neither a number"),
         ("Class([1 for _ in [2]])", ValueError, "neither a number"),
+        ("Region(1, **{'threshold': 0.9})", ValueError, "write the arguments out"),
+        ("Class({[1]: 2})", ValueError, "neither a number"),
         ("Class(1, colour=2)", TypeError, "colour"),
         ("Regression(0)", TypeError, "tolerance"),
     ],

@@ -69,6 +69,9 @@ def levels(image: Any) -> Floats:
     """
     values = np.asarray(image)
     if not np.issubdtype(values.dtype, np.floating):
+        brightest = int(values.max()) if values.size else 0
+        if 0 < brightest < 256:  # a dark scan of more bits, or eight of them in a larger file: the file does not say
+            warnings.warn(f"the largest grey level is {brightest}: 255 (8 bits) is taken for white", stacklevel=2)
         return unit_range(values)
     low, high = float(values.min()), float(values.max())
     if not 0 <= low <= high <= 1:

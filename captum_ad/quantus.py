@@ -8,8 +8,11 @@ argument ``perturb_baseline``, nothing else is needed::
 So it is with ``FaithfulnessCorrelation``, ``FaithfulnessEstimate``, ``MonotonicityCorrelation``,
 ``RegionPerturbation``, ``Selectivity`` and ``SensitivityN``. ``ROAD`` takes :func:`missing` as its ``perturb_func``.
 Metrics that only look at an attribution, as those of localisation do, need nothing. ``Infidelity`` multiplies by what
-it removed: use a value there. Give attributions of the input's shape, equal in all channels (``a.repeat(3, axis=1)``):
-Quantus then removes whole pixels. A pixel of which one channel is NaN is there still, without that channel.
+it removed: use a value there. Where something is removed, give attributions of the input's shape, equal in all
+channels (``a.repeat(3, axis=1)``): Quantus then removes whole pixels; a pixel of which one channel is NaN is there
+still, without that channel. Metrics of localisation want as many channels as their masks have, which is one.
+
+A plain model makes NaN of NaN, and Quantus's scores are then 0 or NaN without a word: give it an ADForward.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from captum_ad.geometry import segment_labels
 from captum_ad.painted import Baseline
-from captum_ad.scoring import Judge, ToConfidence, batch_of, masked, one_input, scored
+from captum_ad.scoring import Asked, ToConfidence, asking, batch_of, masked, one_input, scored, whole_of
 
 
 class SuperpixelGame:
@@ -32,8 +32,8 @@ class SuperpixelGame:
         One input, shape (1, C, H, W).
     superpixels : Tensor or array
         Integer labels, any labels, shape (H, W) or (1, 1, H, W); the players are numbered in the labels' order.
-    target : int
-        The class.
+    target : int or Target, optional
+        The class, or another target; None if the forward has one.
     baseline : str, float, Tensor or callable, optional
         What a plain model's missing superpixels are painted with.
     to_confidence : str or callable
@@ -66,19 +66,19 @@ class SuperpixelGame:
         forward: nn.Module,
         x: Tensor,
         superpixels: Tensor | npt.NDArray[Any],
-        target: int,
+        target: Asked = None,
         *,
         baseline: Baseline | None = None,
         to_confidence: ToConfidence = "softmax",
         batch_size: int | None = None,
     ) -> None:
         one_input(x)
-        self.forward = masked(forward, baseline)
+        self.forward, self.judge = asking(masked(forward, baseline), target, to_confidence)
+        whole_of(self.forward, x, self.judge)
         self.x = x
         labels = torch.as_tensor(segment_labels(superpixels, (int(x.shape[-2]), int(x.shape[-1]))))
         self.labels = labels.long().to(x.device)
         self.n_players = int(self.labels.max()) + 1
-        self.judge = Judge(target, to_confidence)
         self.batch_size = batch_of(batch_size, x.device)
 
     def __call__(self, coalitions: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
@@ -100,13 +100,12 @@ class SuperpixelGame:
             If the shape does not fit.
         """
         players = torch.as_tensor(np.atleast_2d(np.asarray(coalitions)).astype(bool), device=self.x.device)
-        if players.dim() != 2 or players.shape[1] != self.n_players:
+        if players.dim() != 2 or players.shape[1] != self.n_players or not len(players):
             raise ValueError(f"the coalitions have shape {tuple(players.shape)}, expected (n, {self.n_players})")
 
-        def run(start: int, stop: int) -> Tensor:
+        def run(start: int, stop: int) -> Any:
             mask = players[start:stop][:, self.labels]
-            output: Tensor = self.forward(self.x.expand(stop - start, *self.x.shape[1:]), mask=mask)
-            return output
+            return self.forward.outputs(self.x.expand(stop - start, *self.x.shape[1:]), mask=mask)
 
         confidence, _ = scored(run, len(players), self.judge, self.batch_size)
         values: npt.NDArray[np.float64] = confidence.double().cpu().numpy()

@@ -74,7 +74,8 @@ def add_target(add: Callable[..., object]) -> None:
         "--target",
         metavar="TARGET",
         help="This class is explained, a number or a name; or another question, as Python writes it: "
-        f"'Contrast(967, 968)', 'MultiLabel(3, threshold=0.2)', of {listed(KINDS)} (default: the predicted class).",
+        f"'Contrast(967, 968)', 'MultiLabel(3, threshold=0.2)', of {listed(KINDS)}. Names of classes are in quotes "
+        "there, and places in pixels of what the network sees, as the picture shows it (default: the predicted class).",
     )
 
 

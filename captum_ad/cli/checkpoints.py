@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import codecs
+import datetime
 import pathlib
 import pickle
 import re
@@ -40,6 +41,10 @@ _HARMLESS: list[Any] = [  # settings beside the tensors
     types.SimpleNamespace,
     type(pathlib.Path()),
     codecs.encode,  # numpy's numbers use it
+    datetime.datetime,
+    datetime.date,
+    np.ndarray,
+    np.ones(1).__reduce__()[0],
     np.float64(0).__reduce__()[0],
     np.dtype,
     *(type(np.dtype(name)) for name in ("float64", "float32", "int64", "int32", "bool")),
@@ -81,7 +86,15 @@ def read_checkpoint(path: Path) -> Checkpoint:
     loaded = _safetensors(path) if path.suffix == ".safetensors" else _pickled(path)
     state, key, others = _state_of(loaded)
     if not state:
-        raise InputError(f"{str(path)!r} holds no state dict (names to tensors): save model.state_dict()")
+        keys = (
+            f"its keys are {', '.join(map(repr, list(loaded)[:8]))}"
+            if isinstance(loaded, Mapping)
+            else type(loaded).__name__
+        )
+        raise InputError(
+            f"{str(path)!r} holds no state dict (names to tensors) where one is looked for ({', '.join(WRAPPERS)}): "
+            f"{keys}. Save the weights alone, torch.save(model.state_dict(), FILE)"
+        )
     state = {_OLD_DENSENET.sub(r"\1\2", name): value for name, value in state.items()}
     return Checkpoint(state, _names_in(loaded), key, others)
 
@@ -111,14 +124,27 @@ def _pickled(path: Path) -> Any:
         found = _REFUSED.search(str(error))
         if found is not None:
             raise InputError(
-                f"{str(path)!r} holds an object of {found[1]}, and loading it would run code of the file, so "
-                "torch.load(weights_only=True) refuses it. If you trust the file, load it in Python with "
+                f"{str(path)!r} holds an object of {found[1]}, and loading it might run code of the file, "
+                "so torch.load(weights_only=True) refuses it. If you trust the file, load it in Python with "
                 "weights_only=False and save the weights alone: torch.save(model.state_dict(), FILE)"
+            ) from None
+        if _is_torchscript(path):
+            raise InputError(
+                f"{str(path)!r} is a TorchScript archive, a network and not its weights: save those, "
+                "torch.save(torch.jit.load(FILE).state_dict(), OTHER)"
             ) from None
         raise InputError(
             f"{str(path)!r} is no checkpoint that torch.load(weights_only=True) reads ({type(error).__name__}): "
             "save the weights with torch.save(model.state_dict(), FILE)"
         ) from None
+
+
+def _is_torchscript(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith("constants.pkl") for name in archive.namelist())
+    except (OSError, zipfile.BadZipFile):
+        return False
 
 
 def _safetensors(path: Path) -> Any:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import sys
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,9 +14,12 @@ from captum_ad.attributions import METHODS, columns, seeded
 from captum_ad.baselines import BASELINES
 from captum_ad.cli.devices import default_batch_size, device_named
 from captum_ad.cli.errors import InputError, InterruptedRun
+from captum_ad.cli.files import digest
+from captum_ad.cli.folder import occupied_alone, refuse_foreign
 from captum_ad.cli.images import Photograph, load_photographs
 from captum_ad.cli.models import Classifier, load_classifier
 from captum_ad.cli.output import refuse_occupied, remove, staged
+from captum_ad.cli.own_code import source_of
 from captum_ad.cli.page import write_page
 from captum_ad.cli.predictions import add_explanation, prediction, rule_name
 from captum_ad.cli.report import (
@@ -72,11 +73,28 @@ def compare(arguments: argparse.Namespace, command: Sequence[str]) -> None:
     out, names = arguments.out, file_names(photographs)
     settings = settings_of(arguments, methods, shown)
     refuse_occupied(out, names, force=arguments.force or arguments.resume, way_out=", or go on with it by --resume")
-    entries = entries_to_keep(out, settings, photographs) if arguments.resume else []
-    obsolete = [] if arguments.resume else files_of(read_summary(out))
-    with seeded(arguments.seed, device):
-        classifier = load_classifier(arguments.model, arguments.weights, device, arguments.classes)
+    earlier = files_of(read_summary(out))
+    refuse_foreign(out, names, earlier, [photograph.source for photograph in photographs])
+    with occupied_alone(out):
+        entries = entries_to_keep(out, settings, photographs) if arguments.resume else []
+        obsolete = [] if arguments.resume else earlier
+        with seeded(arguments.seed, device):
+            classifier = load_classifier(arguments.model, arguments.weights, device, arguments.classes)
+        _explain_all(classifier, photographs, entries, obsolete, settings, arguments, command)
+    _print(classifier, entries, arguments, len(names))
 
+
+def _explain_all(
+    classifier: Classifier,
+    photographs: Sequence[Photograph],
+    entries: list[dict[str, Any]],
+    obsolete: Sequence[str],
+    settings: dict[str, Any],
+    arguments: argparse.Namespace,
+    command: Sequence[str],
+) -> None:
+    """Explain the photographs that `entries` do not have, and add what is found to those and to the report."""
+    out, methods, shown = arguments.out, settings["methods"], settings["maskings"]
     done = {one["figure"] for one in entries}
     left = [photograph for photograph in photographs if figure_name(photograph) not in done]
     try:
@@ -94,10 +112,14 @@ def compare(arguments: argparse.Namespace, command: Sequence[str]) -> None:
             f"{len(entries)} of {len(photographs)} photographs are in {str(out)!r}; the same command with --resume "
             "goes on"
         ) from None
+    except OSError as error:
+        raise InputError(
+            f"cannot write to {str(out)!r}: {error.strerror or error}; {len(entries)} of {len(photographs)} "
+            "photographs are in it, and the same command with --resume goes on"
+        ) from error
     finally:
         if entries:
             write_page(out, summary_of(command, settings, classifier, entries))
-    _print(classifier, entries, arguments, len(names))
 
 
 def _compared(
@@ -145,7 +167,9 @@ def settings_of(arguments: argparse.Namespace, methods: Sequence[str], shown: Se
     numbers = ("target", "seed", "samples", "segments", "batch_size", "gamma", "backgrounds")
     return {
         "model": arguments.model,
-        "weights": _digest(arguments.weights),
+        "weights": digest(arguments.weights),
+        "classes": digest(arguments.classes),
+        "code": digest(source_of(arguments.model)),
         "methods": list(methods),
         "maskings": list(shown),
         **{name: getattr(arguments, name) for name in numbers},
@@ -164,14 +188,3 @@ def known(what: str, given: Iterable[str], names: Iterable[str]) -> list[str]:
         if name not in names:
             raise UnknownNameError(what, name, names)
     return list(dict.fromkeys(given))
-
-
-def _digest(path: Path | None) -> dict[str, str] | None:
-    """A file by name and contents."""
-    if path is None or not path.is_file():
-        return None
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return {"file": str(path), "sha256": digest.hexdigest()}

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from captum_ad import PRESETS
 from captum_ad.attributions import METHODS, seeded
 from captum_ad.cli.compare import known, print_notes, settings_of
 from captum_ad.cli.devices import default_batch_size, device_named
@@ -50,7 +52,7 @@ def explain(arguments: argparse.Namespace, command: Sequence[str]) -> None:
         raise InputError(f"{arguments.image!r} is {len(photographs)} images: give one, or use captum-ad compare")
     (photograph,) = photographs
     out = arguments.out or Path(f"{photograph.name}-explained.png")
-    _refuse(out, force=arguments.force)
+    _refuse(out, photograph.source, force=arguments.force)
     with staged(out.parent, [out.name]) as folder:
         with seeded(arguments.seed, device):
             classifier = load_classifier(arguments.model, arguments.weights, device, arguments.classes)
@@ -73,11 +75,13 @@ def explain(arguments: argparse.Namespace, command: Sequence[str]) -> None:
 def _masking(name: str) -> str:
     if name.startswith("ad:"):
         return f"ad:{rule_name(name.removeprefix('ad:'))}"
-    (masking,) = known("masking", [name], MASKING_VALUES)
+    (masking,) = known("masking", [name], [*MASKING_VALUES, *(f"ad:{preset}" for preset in PRESETS)])
     return masking
 
 
-def _refuse(out: Path, *, force: bool) -> None:
+def _refuse(out: Path, source: str, *, force: bool) -> None:
+    if os.path.realpath(out) == os.path.realpath(source):
+        raise InputError(f"--out {str(out)!r} is the photograph itself: name another file")
     if out.is_dir():
         raise InputError(f"--out {str(out)!r} is a folder: name a file, as {str(out / 'explained.png')!r}")
     if out.suffix.lower() not in KINDS:
@@ -95,6 +99,10 @@ def _most_probable(classifier: Classifier, comparison: Comparison) -> str:
 def _sentence(comparison: Comparison, method: str, masking: str) -> str:
     found = comparison.explanations[method, masking]
     which = f"{METHOD_TITLES[method]}, {column_title(masking)}"
+    if found.empty:
+        return (
+            f"{which}: the network gives this answer to a photograph of which nothing is there, so no part explains it."
+        )
     if not found.found:
         return f"{which}: no part of the photograph alone keeps the answer."
     return (

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from captum_ad.cli.errors import InputError
+from captum_ad.cli.files import printable
 from captum_ad.pixels import deep, levels
 
 PHOTOGRAPHS = ("camera", "chelsea", "coffee")
@@ -59,7 +60,7 @@ def load_photographs(sources: Sequence[str]) -> list[Photograph]:
     loaded = []
     for name, source in zip(_unique_names(found), found, strict=True):
         image, note = _load(source)
-        loaded.append(Photograph(name, source, image.size, note))
+        loaded.append(Photograph(name, source, image.size, note and printable(note)))
     return loaded
 
 
@@ -80,7 +81,8 @@ def expanded(sources: Sequence[str]) -> list[str]:
             matches = sorted(name for name in glob.glob(source, recursive=True) if Path(name).is_file())
             images = [name for name in matches if _is_image(Path(name))]
             if not images:
-                raise InputError(f"no image fits {source!r}; {len(matches)} other files do")
+                others = f"; {len(matches)} other files do" if matches else ""
+                raise InputError(f"no image fits {source!r}{others}")
             files += images
         else:
             files.append(source)
@@ -104,11 +106,12 @@ def _is_image(path: Path) -> bool:
 
 def _unique_names(sources: Sequence[str]) -> list[str]:
     """The sources' stems; the second of a kind gets ``-2``, and so on."""
-    stems = [Path(source).stem or "image" for source in sources]
+    stems = [printable(Path(source).stem) or "image" for source in sources]
     names: list[str] = []
+    folded = [stem.casefold() for stem in stems]  # a.png and A.png are one file on many systems
     for i, stem in enumerate(stems):
         name, count = stem, 1
-        while name in names or (count > 1 and name in stems[i:]):
+        while name.casefold() in {one.casefold() for one in names} or (count > 1 and name.casefold() in folded[i:]):
             count += 1
             name = f"{stem}-{count}"
         names.append(name)
@@ -133,7 +136,9 @@ def _load(source: str) -> tuple[Image.Image, str]:
         phone = path.suffix.lower() in (".heic", ".heif")
         hint = ": pip install pillow-heif, or save it as JPEG" if phone else ""
         raise InputError(f"{source!r} is not an image that Pillow can read{hint}") from None
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError as error:
+        raise InputError(f"the image {source!r} is too large: {error}") from None
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
         raise InputError(f"cannot read the image {source!r} (truncated or damaged?): {error}") from None
     return _deep(upright, source) if deep(upright) else (upright.convert("RGB"), "")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -167,10 +168,28 @@ def load_classifier(name: str, weights: Path | None, device: torch.device, class
         if known:
             origin = f"{origin}, assumed for {weights.name}; to use another, give the network as --model mine.py:make"
         if loaded.classes is not None:
-            notes.append(f"The last layer has {loaded.classes} classes, as in {weights.name}.")
+            what = "class" if loaded.classes == 1 else "classes"
+            notes.append(f"The last layer has {loaded.classes} {what}, as in {weights.name}.")
         names = loaded.class_names or (() if loaded.classes is not None else names)
+        if loaded.class_names and classes is None:
+            count = _outputs(model, transform)
+            if count is not None and count != len(names):
+                notes.append(
+                    f"{weights.name} names {len(names)} classes, and the network has {count}: they are left out."
+                )
+                names = ()
     names = read_class_names(classes) if classes is not None else names
     return Classifier(name, title, model.eval().to(device), transform, names, device, origin, notes)
+
+
+def _outputs(model: nn.Module, transform: Transform) -> int | None:
+    """How many classes a network has, if it is a classifier."""
+    try:
+        with torch.no_grad():
+            output = copy.deepcopy(model).eval()(transform(Image.new("RGB", (256, 256)))[None])
+    except Exception:  # of the user's own code: it will be said where it matters
+        return None
+    return output.shape[1] if isinstance(output, Tensor) and output.dim() == 2 else None
 
 
 def read_class_names(path: Path) -> list[str]:
@@ -186,6 +205,8 @@ def read_class_names(path: Path) -> list[str]:
         lines = [line.strip() for line in text.splitlines()]
         while lines and not lines[-1]:
             lines.pop()
+        if path.suffix.lower() != ".json" and "" in lines:
+            raise InputError(f"--classes {str(path)!r}: line {lines.index('') + 1} is empty, expected a name on each")
         names = names_of(json.loads(text) if path.suffix.lower() == ".json" else lines)
     except (OSError, ValueError) as error:
         raise InputError(f"cannot read --classes {str(path)!r}: {error}") from None

@@ -11,6 +11,9 @@ from pathlib import Path
 
 from captum_ad.cli.errors import InputError
 
+STAGING = ".captum-ad-staging-"
+"""What temporary directories are called."""
+
 
 @contextmanager
 def staged(out: Path, files: Sequence[str]) -> Iterator[Path]:
@@ -94,6 +97,6 @@ def _temporary_directory(out: Path) -> Path:
             raise InputError(f"cannot write --out {str(out)!r}: {str(place)!r} is not a directory")
         place = place.parent
     try:
-        return Path(tempfile.mkdtemp(prefix=".captum-ad-", dir=place))
+        return Path(tempfile.mkdtemp(prefix=STAGING, dir=place))
     except OSError as error:
         raise InputError(f"cannot write --out {str(out)!r}: {error.strerror} ({place})") from None

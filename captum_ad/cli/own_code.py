@@ -23,6 +23,21 @@ def split_name(name: str) -> tuple[str, str]:
     return where, what
 
 
+def source_of(name: str) -> Path | None:
+    """The file of a model of one's own; None of the demo's, torchvision's and timm's."""
+    where, what = split_name(name)
+    if not what or where in ("torchvision", "timm"):
+        return None
+    if where.endswith(".py"):
+        return Path(where)
+    with _importable(Path.cwd()):
+        try:
+            spec = importlib.util.find_spec(where)
+        except (ImportError, ValueError):
+            return None
+    return Path(spec.origin) if spec is not None and spec.origin else None
+
+
 def made_by(name: str) -> tuple[nn.Module, Callable[..., Tensor] | None]:
     """The model that ``package.module:function`` or ``file.py:function`` gives, and its transform if there is one.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,7 @@ def page(summary: Mapping[str, Any], archives: Sequence[Mapping[str, Any]]) -> s
         notes=[note for note in (*summary["notes"], *(one["note"] for one in entries)) if note],
         transform=summary["transform"],
         explained=summary["explained"],
-        command=" ".join(summary["command"]),
+        command=shlex.join(summary["command"]),
         settings={name.replace("_", " "): _words(summary[name]) for name in summary if name not in _UNLISTED},
         gamma=summary["gamma"],
     )

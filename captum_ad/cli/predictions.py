@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -38,6 +38,8 @@ class Comparison:
         In the target: for a class its probability.
     predicted : int or None
         The most probable class; None where another target than a class is explained.
+    answered : bool
+        Whether another target than a class is what the model answers to the whole photograph.
     results : dict
         (method, column) to an attribution.
     explanations : dict
@@ -49,6 +51,7 @@ class Comparison:
     scale: Scale
     confidence: float
     predicted: int | None
+    answered: bool = True
     results: dict[tuple[str, str], Result] = field(default_factory=dict)
     explanations: dict[tuple[str, str], Explanation] = field(default_factory=dict)
 
@@ -80,21 +83,29 @@ def prediction(classifier: Classifier, photograph: Photograph, arguments: argpar
     x = classifier.prepare(photograph.image)
     text = arguments.target
     if text is not None and text not in classifier.class_names and re.match(r"\s*\w+\(", text):
-        target, confidence = _asked(classifier, x, photograph, text)
-        return _comparison(classifier, photograph, arguments, x, target, "softmax", confidence, None)
+        target, confidence, answered = _asked(classifier, x, photograph, arguments)
+        found = _comparison(classifier, photograph, arguments, x, target, "softmax", confidence, None)
+        return replace(found, answered=answered)
     row, to_confidence = probabilities(classifier, x, photograph)
     predicted = int(row.argmax())
-    if arguments.classes is not None and len(classifier.class_names) != len(row):
-        raise InputError(
-            f"--classes {str(arguments.classes)!r} names {len(classifier.class_names)} classes, and the model has "
-            f"{len(row)}: expected as many, in the order of its outputs"
-        )
+    _check_names(classifier, arguments, len(row))
     index = predicted if arguments.target is None else classifier.class_index(arguments.target, len(row))
     return _comparison(classifier, photograph, arguments, x, index, to_confidence, float(row[index]), predicted)
 
 
-def _asked(classifier: Classifier, x: Tensor, photograph: Photograph, text: str) -> tuple[Target, float]:
-    """The target that was written on the command line, told of the whole input, and the confidence in it."""
+def _check_names(classifier: Classifier, arguments: argparse.Namespace, classes: int) -> None:
+    if arguments.classes is not None and len(classifier.class_names) != classes:
+        raise InputError(
+            f"--classes {str(arguments.classes)!r} names {len(classifier.class_names)} classes, and the model has "
+            f"{classes}: expected as many, in the order of its outputs"
+        )
+
+
+def _asked(
+    classifier: Classifier, x: Tensor, photograph: Photograph, arguments: argparse.Namespace
+) -> tuple[Target, float, bool]:
+    """The target that was written, told of the whole input; the confidence in it; whether it is the model's answer."""
+    text = arguments.target
     try:
         target = written(text, classifier.class_names or None)
     except UnknownNameError:
@@ -107,10 +118,13 @@ def _asked(classifier: Classifier, x: Tensor, photograph: Photograph, text: str)
         forward = BaselineForward(classifier.model, 0.0, target=target).bound(x)
         assert forward.target is not None
         with torch.no_grad():
-            confidence = float(forward.target.confidence(forward.outputs(x))[0])
+            outputs = forward.outputs(x)
+            confidence, kept = float(forward.target.confidence(outputs)[0]), bool(forward.target.kept(outputs)[0])
     except Exception as error:  # of the user's own code, or of a target that does not fit it
         raise InputError(f"--target {text!r} with {classifier.name!r} on {photograph.source!r}: {error}") from error
-    return forward.target, confidence
+    if isinstance(outputs, Tensor) and outputs.dim() >= 2 and outputs.shape[1] > 1:
+        _check_names(classifier, arguments, outputs.shape[1])
+    return forward.target, confidence, kept
 
 
 def _comparison(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import zipfile
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -16,12 +17,13 @@ import torch
 from captum_ad import __version__
 from captum_ad.cli.errors import InputError
 from captum_ad.cli.figure import save_figure
+from captum_ad.cli.files import digest, printable
 from captum_ad.cli.images import Photograph
 from captum_ad.cli.models import Classifier
 from captum_ad.cli.predictions import Comparison
 
 SUMMARY, PAGE = "summary.json", "report.html"
-SCHEMA = 2
+SCHEMA = 3
 
 
 def figure_name(photograph: Photograph) -> str:
@@ -43,7 +45,9 @@ def described(classifier: Classifier, comparison: Comparison) -> str:
     """The network, the photograph, the explained class and its probability, in words."""
     target, where = comparison.task.index, f"{classifier.title} on {comparison.photograph.name}"
     if target is None or comparison.predicted is None:
-        return f"{where}: {comparison.task.target}, confidence {comparison.confidence:.3g}"
+        what = "confidence" if comparison.task.graded else "value"
+        words = f"{where}: {comparison.task.target}, {what} {comparison.confidence:.3g}"
+        return words if comparison.answered else f"{words}; not the network's answer to the whole photograph"
     words = f"{where}: {classifier.class_name(target)} ({target}), confidence {comparison.confidence:.2f}"
     if target != comparison.predicted:
         words += f"; predicted {classifier.class_name(comparison.predicted)} ({comparison.predicted})"
@@ -109,7 +113,8 @@ def entry(classifier: Classifier, comparison: Comparison) -> dict[str, Any]:
             "explanation": comparison.explanations[method, column].measures(),
         }
     return {
-        "file": photograph.source,
+        "file": printable(photograph.source),
+        "contents": digest(Path(photograph.source)),
         "title": described(classifier, comparison),
         "note": photograph.note,
         "size": list(photograph.size),
@@ -135,7 +140,7 @@ def summary_of(
     """What ran, on what, and what it found and cost."""
     return {
         "schema": SCHEMA,
-        "command": list(command),
+        "command": [printable(word) for word in command],
         "explained": "the model's raw output for the target class (the logit, if the model ends without softmax); of "
         "another target, its score",
         "transform": classifier.described_transform,
@@ -175,7 +180,10 @@ def read_summary(folder: Path) -> dict[str, Any]:
         summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return summary if isinstance(summary, dict) and isinstance(summary.get("images"), list) else {}
+    images = summary.get("images") if isinstance(summary, dict) else None
+    needed = {"file", "contents", "figure", "attributions", "methods"}
+    whole = isinstance(images, list) and all(isinstance(one, dict) and one.keys() >= needed for one in images)
+    return summary if whole else {}
 
 
 def files_of(summary: Mapping[str, Any]) -> list[str]:
@@ -207,7 +215,7 @@ def entries_to_keep(
         raise InputError(
             f"--resume: the report in {str(folder)!r} had other settings, {was}: give the same, or --force"
         )
-    expected = {(one.source, figure_name(one)) for one in photographs}
+    expected = {(printable(one.source), figure_name(one)): digest(Path(one.source)) for one in photographs}
     unknown = [one["file"] for one in summary["images"] if (one["file"], one["figure"]) not in expected]
     if unknown:
         raise InputError(
@@ -215,8 +223,22 @@ def entries_to_keep(
             "give the same images, or --force"
         )
     return [
-        one for one in summary["images"] if all((folder / one[kind]).is_file() for kind in ("figure", "attributions"))
+        one
+        for one in summary["images"]
+        if one["contents"] == expected[one["file"], one["figure"]] and _is_whole(folder, one)
     ]
+
+
+def _is_whole(folder: Path, one: Mapping[str, Any]) -> bool:
+    """Whether the files of a photograph are there, and can be read."""
+    try:
+        with np.load(folder / one["attributions"]) as archive:
+            found = all(
+                f"{method}/{column}" in archive.files for method, row in one["methods"].items() for column in row
+            )
+        return found and (folder / one["figure"]).stat().st_size > 0
+    except (OSError, ValueError, zipfile.BadZipFile):
+        return False
 
 
 def _bytes(pixels: Any) -> Any:

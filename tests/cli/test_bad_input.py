@@ -1,6 +1,8 @@
 """Bad input: one clear line, exit code 2, nothing written; and what --force may touch."""
 
 import io
+import json
+import os
 import sys
 import urllib.error
 
@@ -8,6 +10,8 @@ import pytest
 import torch
 import torchvision
 from PIL import Image
+
+from captum_ad.cli.folder import occupied_alone
 
 
 @pytest.fixture
@@ -156,7 +160,7 @@ def test_occupied_out_is_refused_before_anything_runs(compare, here):
 
 def test_force_replaces_our_files_and_leaves_others(compare, here):
     quick = ("--methods", "occlusion", "--ad", "paper", "--baselines", "--out", "out")
-    (here / "out").mkdir()
+    assert compare(*quick).code == 0
     (here / "out/mine.txt").write_text("keep")
     (here / "out/photo.npz").write_text("old")
     assert compare(*quick, "--force").code == 0
@@ -165,6 +169,53 @@ def test_force_replaces_our_files_and_leaves_others(compare, here):
     ]
     assert (here / "out/mine.txt").read_text() == "keep"
     assert (here / "out/photo.npz").read_bytes()[:2] == b"PK"
+
+
+QUICK = ("--methods", "occlusion", "--ad", "paper", "--baselines")
+
+
+@pytest.mark.parametrize("how", ["--force", "--resume"])
+def test_photographs_are_never_replaced(compare, here, how):
+    (here / "own").mkdir()
+    Image.open(here / "photo.png").save(here / "own/photo.png")
+    before = (here / "own/photo.png").read_bytes()
+    ran = compare(*QUICK, "--out", "own", how, images=("own",))
+    assert ran.code == 2
+    assert "is one of the photographs" in ran.err
+    (here / "other").mkdir()
+    (here / "other/photo.png").write_bytes(before)  # a picture of the user's own that is not explained
+    ran = compare(*QUICK, "--out", "other", how)
+    assert ran.code == 2
+    assert "is no file of an earlier report" in ran.err
+    assert (here / "own/photo.png").read_bytes() == (here / "other/photo.png").read_bytes() == before
+    assert len(list((here / "own").iterdir())) == len(list((here / "other").iterdir())) == 1
+
+
+def test_two_runs_do_not_write_into_one_folder(compare, here):
+    with occupied_alone(here / "out"):
+        ran = compare(*QUICK, "--out", "out", "--force")
+    assert ran.code == 2
+    assert "another run is writing to 'out'" in ran.err
+    assert not (here / "out").exists()
+
+
+def test_what_a_killed_run_left_is_cleared_away(compare, here):
+    (here / "out/.captum-ad-staging-x").mkdir(parents=True)
+    assert compare(*QUICK, "--out", "out", "--force").code == 0
+    assert sorted(one.name for one in (here / "out").iterdir()) == [
+        "photo.npz",
+        "photo.png",
+        "report.html",
+        "summary.json",
+    ]
+
+
+def test_a_file_name_that_is_no_utf8(compare, here):
+    name = os.fsdecode(b"\xff\xfe.png")
+    Image.open(here / "photo.png").save(here / name)
+    ran = compare(*QUICK, "--out", "out", images=(name, "photo.png"))
+    assert ran.code == 0, ran.err
+    assert json.loads((here / "out/summary.json").read_text())["images"][0]["file"] == "_ff_fe.png"
 
 
 def test_an_empty_out_and_a_nested_new_one_are_fine(compare, here):

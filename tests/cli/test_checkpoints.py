@@ -2,6 +2,7 @@
 
 import argparse
 import collections
+import datetime
 import json
 import pathlib
 
@@ -194,3 +195,37 @@ class TestClassNames:
     def test_no_state_dict_is_no_checkpoint(self, saved):
         with pytest.raises(InputError, match="no state dict"):
             read_checkpoint(saved({"classes": ["cat", "dog"]}))
+
+
+def test_names_that_are_not_as_many_as_the_outputs_are_left_out(tmp_path, monkeypatch):
+    model = torchvision.models.resnet18(num_classes=7)
+    torch.save({"state_dict": model.state_dict(), "names": ["train", "val"]}, tmp_path / "split.pth")
+    found = load_classifier("torchvision:resnet18", tmp_path / "split.pth", CPU)
+    assert not found.class_names
+    assert any("names 2 classes, and the network has 7: they are left out" in note for note in found.notes)
+    torch.save({"state_dict": model.state_dict(), "names": list("abcdefg")}, tmp_path / "right.pth")
+    assert load_classifier("torchvision:resnet18", tmp_path / "right.pth", CPU).class_names == list("abcdefg")
+
+
+def test_settings_of_every_kind_beside_the_weights(saved, state):
+    beside = {"when": datetime.datetime(2026, 1, 2), "mean": np.ones(3)}
+    load_weights(network(), saved({"state_dict": state, **beside}))
+
+
+def test_what_holds_none_says_what_it_holds(saved, state):
+    with pytest.raises(InputError, match=r"holds no state dict .*its keys are 'teacher', 'student'"):
+        read_checkpoint(saved({"teacher": state, "student": state}))
+    with pytest.raises(InputError, match=r"looked for .*: tuple"):
+        read_checkpoint(saved((state, 3)))
+
+
+def test_a_torchscript_archive_is_called_by_its_name(tmp_path):
+    torch.jit.trace(network().eval(), torch.rand(1, 3, 4, 4)).save(str(tmp_path / "jit.pt"))
+    with pytest.raises(InputError, match="is a TorchScript archive"):
+        read_checkpoint(tmp_path / "jit.pt")
+
+
+def test_an_empty_line_among_the_names_is_said(tmp_path):
+    (tmp_path / "names.txt").write_text("cat\n\ndog\n")
+    with pytest.raises(InputError, match="line 2 is empty"):
+        read_class_names(tmp_path / "names.txt")

@@ -31,7 +31,10 @@ def test_one_picture(explain, here):
     lines = ran.out.splitlines()
     assert lines[0].startswith("Sequential on photo: class ")
     assert lines[1].startswith("Most probable: class ")
-    assert re.match(r"Feature ablation, AD: no-growth-mean: \d+% of the photograph alone keeps the answer", lines[2])
+    what = (
+        r"\d+% of the photograph alone keeps the answer|the network gives this answer to a photograph of which nothing"
+    )
+    assert re.match(rf"Feature ablation, AD: no-growth-mean: ({what})", lines[2])
     assert lines[-1] == "photo-explained.png"
     assert "Transform: Compose(" in ran.out
 
@@ -173,8 +176,8 @@ def test_the_package_is_the_command():
 def test_questions_that_are_no_class(explain, here, model, target):
     ran = explain("--target", target, "--out", "x.html", model=f"tiny_model:{model}")
     assert ran.code == 0, ran.err
-    assert re.match(rf"\w+ on photo: {target.split('(')[0]}\(.*, confidence ", ran.out)
-    assert re.search(r"% of the photograph alone keeps|no part of the photograph", ran.out)
+    assert re.match(rf"\w+ on photo: {target.split('(')[0]}\(.*, (confidence|value) ", ran.out)
+    assert re.search(r"% of the photograph alone keeps|no part of the photograph|so no part explains", ran.out)
     assert "Most probable" not in ran.out
     ran = explain("--target", target, "--out", "x.png", model=f"tiny_model:{model}")
     assert ran.code == 0, ran.err
@@ -203,3 +206,25 @@ def test_a_network_of_one_number_is_asked_what_is_meant(explain):
     ran = explain(model="tiny_model:one_number")
     assert ran.code == 2
     assert "--target 'Binary()' of one logit" in ran.err
+
+
+def test_the_photograph_itself_is_not_replaced(explain, here):
+    before = (here / "photo.png").read_bytes()
+    ran = explain("--out", "photo.png", "--force")
+    assert ran.code == 2
+    assert "is the photograph itself" in ran.err
+    assert (here / "photo.png").read_bytes() == before
+
+
+def test_an_answer_that_the_network_does_not_give_is_said(explain):
+    given = explain("--target", "Contrast(4, 1)", "--out", "a.png")
+    other = explain("--target", "Contrast(1, 4)", "--out", "b.png")
+    assert "not the network's answer" not in given.out
+    assert "not the network's answer to the whole photograph" in other.out
+
+
+def test_names_are_counted_for_other_questions_too(explain, here):
+    (here / "names.txt").write_text("a\nb\n")
+    ran = explain("--target", "Contrast('a', 'b')", "--classes", "names.txt", "--out", "a.png")
+    assert ran.code == 2
+    assert "names 2 classes, and the model has 5" in ran.err

@@ -151,6 +151,48 @@ def entry(size, method="occlusion", column="a rather long masking, growth=none,b
     return {"methods": {method: {column: {"seconds": 1.0, "explanation": found}}}}
 
 
+@pytest.mark.parametrize("damage", ["archive", "figure", "photograph"])
+def test_what_is_damaged_or_has_changed_is_explained_again(compare, photos, damage):
+    assert compare(*QUICK, images=("photos",)).code == 0
+    whole = (photos / "out/1.npz").read_bytes()
+    if damage == "archive":
+        (photos / "out/1.npz").write_bytes(whole[:100])
+    elif damage == "figure":
+        (photos / "out/1.png").write_bytes(b"")
+    else:
+        Image.open(photos / "photos/1.png").transpose(Image.Transpose.FLIP_TOP_BOTTOM).save(photos / "photos/1.png")
+    ran = compare(*QUICK, "--resume", images=("photos",))
+    assert ran.code == 0, ran.err
+    assert "2/2" in ran.err  # maps: of one photograph
+    with np.load(photos / "out/1.npz") as archive:
+        assert archive.files
+    assert (photos / "out/1.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("damage", [lambda s: {**s, "images": [1, 2]}, lambda s: {**s, "images": [{}]}, lambda s: []])
+def test_a_damaged_summary_is_no_traceback(compare, photos, damage):
+    assert compare(*QUICK, images=("photos",)).code == 0
+    summary = json.loads((photos / "out/summary.json").read_text())
+    (photos / "out/summary.json").write_text(json.dumps(damage(summary)))
+    ran = compare(*QUICK, "--resume", images=("photos",))
+    assert ran.code in (0, 2)
+    assert "Traceback" not in ran.err
+
+
+def test_other_code_or_names_are_another_run(compare, photos):
+    names = photos / "names.txt"
+    names.write_text("a\nb\nc\nd\ne\n")
+    assert compare(*QUICK, images=("photos",)).code == 0
+    ran = compare(*QUICK, "--resume", "--classes", "names.txt", images=("photos",))
+    assert ran.code == 2
+    assert "other settings, classes" in ran.err
+    code = photos / "tiny_model.py"
+    code.write_text(code.read_text() + "\n# another network\n")
+    ran = compare(*QUICK, "--resume", images=("photos",))
+    assert ran.code == 2
+    assert "other settings, code" in ran.err
+
+
 class TestTable:
     def test_nothing_is_cut(self):
         table = results_table([entry(0.25)] * 200)

@@ -88,7 +88,7 @@ function choose(one) {
   at("chosen").textContent = `${one.method}, ${one.masking}`;
   at("size").max = one.sizes.length - 1;
   at("sufficient").disabled = !one.measures.found;
-  show(one.measures.found ? sufficient(one) : one.sizes.length - 1);
+  show(one.measures.found && !one.measures.empty ? sufficient(one) : one.sizes.length - 1);
 }
 
 const sufficient = (one) => one.kept.findIndex((kept, k) => kept && Math.abs(one.sizes[k] - one.measures.size) < 1e-4);
@@ -97,10 +97,11 @@ function show(step) {
   shown = step;
   at("size").value = step;
   at("size").setAttribute("aria-valuetext", percent(map.sizes[step]));
-  const kept = map.kept[step] ? "the class is kept" : "the class is lost";
+  const kept = map.kept[step] ? "the answer is kept" : "the answer is lost";
   at("caption").textContent =
     `${percent(map.sizes[step])} of the photograph: confidence ${map.confidences[step].toFixed(2)}, ${kept}.` +
-    (!map.measures.found ? " No part along this ranking suffices."
+    (map.measures.empty ? " The network gives this answer to an image of which nothing is there, so no part explains it."
+      : !map.measures.found ? " No part along this ranking suffices."
       : step === sufficient(map) ? " That is the smallest part that suffices." : ` ${percent(map.measures.size)} suffice.`);
   paint(at("alone"), (i, bytes) => {
     for (let c = 0; c < 3; c++) bytes[4 * i + c] = map.steps[i] < step ? photo.pixels[4 * i + c] : 232;

@@ -1,0 +1,22 @@
+"""Files by name and contents: how they are written down, and whether they are still the same."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+
+def digest(path: Path | None) -> dict[str, str] | None:
+    """A file by name and contents; None if there is none."""
+    if path is None or not path.is_file():
+        return None
+    found = hashlib.sha256()
+    with open(path, "rb") as file:
+        while chunk := file.read(1 << 20):
+            found.update(chunk)
+    return {"file": printable(str(path)), "sha256": found.hexdigest()}
+
+
+def printable(text: str) -> str:
+    """A file's name as it can be shown and written: bytes that are no UTF-8 in their numbers."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace").replace("\\x", "_")

@@ -288,8 +288,7 @@ def _normalisation(transform: Any) -> tuple[Sequence[float] | None, Sequence[flo
 
 def _listed(values: Any) -> Sequence[float]:
     """Numbers of a transform, which may be a tensor (timm's) or one alone."""
-    numbers: Sequence[float] = torch.as_tensor(values, dtype=torch.float64).flatten().tolist()
-    return numbers
+    return list(map(float, torch.as_tensor(values, dtype=torch.float64).flatten()))
 
 
 def _imagenet_names() -> Sequence[str]:

@@ -102,7 +102,7 @@ def test_in_a_browser(report, browser, width, tmp_path):
 
     first = data(report)[0]["maps"][0]
     page.locator("#size").fill(str(len(first["sizes"]) - 1))
-    assert f"confidence {first['confidences'][-1]:.2f}, the class is kept" in page.locator("#caption").inner_text()
+    assert f"confidence {first['confidences'][-1]:.2f}, the answer is kept" in page.locator("#caption").inner_text()
     whole = page.evaluate("[...at('alone').getContext('2d').getImageData(0, 0, 24, 24).data]")
     with np.load(report / "photo.npz") as archive:
         assert np.array_equal(np.array(whole).reshape(24, 24, 4)[..., :3], archive["photograph"])

@@ -129,7 +129,7 @@ function drawPlanted() {
   const whole = map.measures.found && shown === sufficient(map);
   const holds = map.keptOn.filter(Boolean).length;
   at("planted-caption").textContent = whole
-    ? `The plain network still sees the class on ${holds} of ${photo.backgrounds.length} solid colours (ρ ${map.measures.rho.toFixed(2)}).`
+    ? `The plain network still gives the answer on ${holds} of ${photo.backgrounds.length} solid colours (ρ ${map.measures.rho.toFixed(2)}).`
     : map.measures.found ? "ρ was measured for the smallest part that suffices; at other sizes this is how it looks."
     : "This is how it looks; no part suffices, so that there is no ρ.";
   const part = document.createElement("canvas");

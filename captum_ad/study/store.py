@@ -1,6 +1,6 @@
 """Records of a study: SQLite files to which units are added one by one, each whole or not at all.
 
-Every process writes a file of its own, so that none waits for another, and a process that is killed harms nobody else's.
+Every process writes a file of its own, so that none waits for another, and one that is killed harms nobody else's.
 SQLite's write-ahead log makes the price of a unit the same however many there are. What was added stays when the
 process is killed at any moment; after a power failure the last few units may be gone, and no file is damaged.
 """
@@ -117,7 +117,7 @@ class Store:
         """
         with _told(self.path), self._file:  # commits, or rolls back
             added = self._file.execute(
-                "INSERT OR IGNORE INTO units (model, image, method, masking, target, seconds) VALUES (?, ?, ?, ?, ?, ?)",
+                "INSERT OR IGNORE INTO units VALUES (NULL, ?, ?, ?, ?, ?, ?)",
                 (*unit, measured.target, measured.seconds),
             )
             if not added.rowcount:

@@ -21,6 +21,8 @@ import torch.distributed as dist
 from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
+from captum_ad.study.store import StoreError
+
 T = TypeVar("T")
 
 _PATIENCE = timedelta(days=7)  # for others that are in the middle of long units
@@ -71,7 +73,7 @@ class Together:
     """One of several processes, see :func:`processes`."""
 
     def __init__(self) -> None:
-        self.store, self.rank, self.count = next(rendezvous("env://", timeout=_PATIENCE))
+        self.store, self.rank, self.count = next(rendezvous("env://"))
         self.lost = False
         group = PrefixStore("captum_ad/group", self.store)
         dist.init_process_group("gloo", store=group, rank=self.rank, world_size=self.count, timeout=_PATIENCE)
@@ -79,7 +81,10 @@ class Together:
     def gather(self, value: T) -> list[T]:
         """What every process gives, in their order."""
         found: list[Any] = [None] * self.count
-        dist.all_gather_object(found, value)
+        try:
+            dist.all_gather_object(found, value)
+        except RuntimeError as error:
+            raise StoreError(f"another process ended before the study began, see what it said ({error})") from error
         return found
 
     def take(self, todo: Sequence[T]) -> Iterator[tuple[int, T]]:

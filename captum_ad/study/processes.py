@@ -26,7 +26,7 @@ from captum_ad.study.store import StoreError
 T = TypeVar("T")
 
 _PATIENCE = timedelta(days=7)  # for others that are in the middle of long units
-_NEXT = "captum_ad/next"
+_NEXT = "next"
 
 
 class Processes(Protocol):
@@ -73,9 +73,11 @@ class Together:
     """One of several processes, see :func:`processes`."""
 
     def __init__(self) -> None:
-        self.store, self.rank, self.count = next(rendezvous("env://"))
+        store, self.rank, self.count = next(rendezvous("env://"))
+        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")  # torchrun's store outlives its restarts
+        self.store = PrefixStore(f"captum_ad/{attempt}", store)
         self.lost = False
-        group = PrefixStore("captum_ad/group", self.store)
+        group = PrefixStore("group", self.store)
         dist.init_process_group("gloo", store=group, rank=self.rank, world_size=self.count, timeout=_PATIENCE)
 
     def gather(self, value: T) -> list[T]:

@@ -27,7 +27,7 @@ from captum_ad.metrics.missingness import missingness_curve
 from captum_ad.metrics.planting import planted_scores
 from captum_ad.metrics.robustness import equal_size_masks
 from captum_ad.metrics.scan import SufficientExplanation
-from captum_ad.painted import MaskedForward, Masking, masked_forward
+from captum_ad.painted import MaskedForward, masked_forward
 from captum_ad.scoring import Judge, ToConfidence, batch_of
 from captum_ad.segmentation import superpixels
 from captum_ad.study.contexts import of_model
@@ -41,8 +41,26 @@ MAP_SIDE = 64
 
 
 @dataclass(frozen=True)
-class _Image:
-    """One input, ready to be explained: what all methods and maskings have in common."""
+class Prepared:
+    """One input, ready to be explained: what all methods and maskings have in common.
+
+    Attributes
+    ----------
+    model : nn.Module
+        Bound to the input's other arguments.
+    sample : Sample
+        The input.
+    target : int or Target
+        What is explained.
+    confidence : float, optional
+        In the class that the model gives.
+    backgrounds : mapping
+        Drawn for that target.
+    to_confidence : str or callable
+        What a class index means.
+    superpixels : Tensor, optional
+        Where a method needs them.
+    """
 
     model: nn.Module
     sample: Sample
@@ -54,6 +72,7 @@ class _Image:
 
     @property
     def named(self) -> int | str:
+        """The target as records have it."""
         return self.target if isinstance(self.target, int) else repr(self.target)
 
 
@@ -70,7 +89,7 @@ class Measuring:
         self.plan = plan
         self._backgrounds: dict[str, dict[str, Backgrounds]] = {}
         self._of: tuple[str, str] | None = None
-        self._image: _Image | None = None
+        self._image: Prepared | None = None
 
     def __call__(self, unit: Unit) -> Measured:
         """Everything about one unit. It depends on the plan and the unit alone, not on what was measured before.
@@ -80,8 +99,8 @@ class Measuring:
         ValueError, TypeError, UnsupportedOperationError
             If the model cannot be asked that, or a method returns what is no attribution.
         """
-        image, masking = self.prepared(unit.model, unit.image), self.plan.maskings[unit.masking]
-        forward = masked_forward(image.model, masking)
+        image = self.prepared(unit.model, unit.image)
+        forward = masked_forward(image.model, self.plan.maskings[unit.masking])
         start = time.perf_counter()
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="the model gives the target to an input of which nothing is")
@@ -89,13 +108,13 @@ class Measuring:
                 rows = self._of_masking(unit, image, forward)
                 seconds = time.perf_counter() - start
             else:
-                attribution = self._attributed(unit, image, forward, masking)
+                attribution = self.attributed(unit, image, forward)
                 rows, seconds = self._of_attribution(image, forward, attribution, start)
         sample, predicted = image.sample, image.target if isinstance(image.target, int) else None
         about = (sample.label, predicted, image.confidence, sample.picture)
         return Measured(image.named, seconds, rows, about)
 
-    def prepared(self, model: str, name: str) -> _Image:
+    def prepared(self, model: str, name: str) -> Prepared:
         """An image as one model sees it, with the backgrounds for its answer."""
         if self._of == (model, name) and self._image is not None:
             return self._image
@@ -112,11 +131,12 @@ class Measuring:
         labels = None
         if set(OVER_SUPERPIXELS) & {method for method in plan.methods.values() if isinstance(method, str)}:
             labels = superpixels(x, n_segments=plan.effort.segments, spatial_dims=x.dim() - 2).to(x.device)
-        self._image = _Image(bound, sample, target, confidence, drawn, subject.to_confidence, labels)
+        self._image = Prepared(bound, sample, target, confidence, drawn, subject.to_confidence, labels)
         self._of = (model, name)
         return self._image
 
-    def _attributed(self, unit: Unit, image: _Image, forward: MaskedForward, masking: Masking) -> Tensor:
+    def attributed(self, unit: Unit, image: Prepared, forward: MaskedForward) -> Tensor:
+        """The attribution of a unit's method."""
         plan, x, method = self.plan, image.sample.x, self.plan.methods[unit.method]
         if not isinstance(method, str):
             with seeded(plan.seed, x.device):
@@ -124,10 +144,10 @@ class Measuring:
         labels = torch.zeros(1, dtype=torch.int64, device=x.device) if image.superpixels is None else image.superpixels
         batch, effort = batch_of(plan.batch_size, x.device), plan.effort
         task = Task(x, image.target, labels, effort.samples, batch, plan.seed, effort.window, image.to_confidence)
-        return explain(image.model, method, masking, task).attribution
+        return explain(image.model, method, plan.maskings[unit.masking], task).attribution
 
     def _of_attribution(
-        self, image: _Image, forward: MaskedForward, attribution: Tensor, start: float
+        self, image: Prepared, forward: MaskedForward, attribution: Tensor, start: float
     ) -> tuple[dict[str, list[tuple[Any, ...]]], float]:
         """The rows of an attribution, and the seconds that it and the scan took since `start`."""
         judges, x, size = self.plan.judges, image.sample.x, self.plan.batch_size
@@ -158,7 +178,7 @@ class Measuring:
         found = {"explanations": rows, "scores": scores_of}
         return found | ({"pictures": _pictures(attribution, explanations[-1])} if self.plan.pictures else {}), seconds
 
-    def _of_masking(self, unit: Unit, image: _Image, forward: MaskedForward) -> dict[str, list[tuple[Any, ...]]]:
+    def _of_masking(self, unit: Unit, image: Prepared, forward: MaskedForward) -> dict[str, list[tuple[Any, ...]]]:
         """What a masking does to an image by itself: the same parts are missing under every masking."""
         plan, sample = self.plan, image.sample
         seed = (plan.seed << 32) + zlib.crc32(unit.image.encode())

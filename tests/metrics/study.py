@@ -50,8 +50,8 @@ class Counting:
     """Stands where every attribution begins, and notes what is explained how; with another digest nothing changes."""
 
     def __init__(self, monkeypatch):
-        self.calls, self.fail_at, self.error, self.real = [], None, RuntimeError, Measuring._attributed
-        monkeypatch.setattr(Measuring, "_attributed", lambda *given: self(*given))
+        self.calls, self.fail_at, self.error, self.real = [], None, RuntimeError, Measuring.attributed
+        monkeypatch.setattr(Measuring, "attributed", lambda *given: self(*given))
 
     def __call__(self, measuring, unit, image, *rest):
         self.calls.append((unit.image, unit.method, unit.masking))

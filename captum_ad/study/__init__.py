@@ -5,3 +5,5 @@ runs it on tensors. To read the algorithm: :mod:`~captum_ad.study.units` says wh
 :mod:`~captum_ad.study.measuring` what is measured then, :mod:`~captum_ad.study.store` how it is kept, and
 :mod:`~captum_ad.study.processes` who takes which unit.
 """
+
+import captum_ad.metrics  # noqa: F401  # whose compare imports from here: it has to come first

@@ -195,3 +195,9 @@ def method_text(method: Method) -> str:
 def _of_subject(subject: Subject) -> str:
     sets = {name: described(source) for name, source in subject.backgrounds.items()}
     return digest(fingerprint(subject.model), subject.preparation, sets, described(subject.to_confidence))
+
+
+def units_of(manifest: Manifest) -> list[Unit]:
+    """Every unit of the study that a manifest is of."""
+    own = (OF_MASKING,) if manifest.settings["missingness"] else ()
+    return list(all_units(manifest.models, manifest.images, (*own, *manifest.methods), manifest.maskings))

@@ -60,7 +60,7 @@ def study(arguments: argparse.Namespace, command: Sequence[str]) -> None:
         raise InputError(str(error)) from error
     except KeyboardInterrupt:
         raise InterruptedRun(_left(arguments.out)) from None
-    if among.rank == 0:
+    if among.rank == 0 and not ran.stopped:  # who asked to stop does not wait for a report
         from captum_ad.cli.study_report import write_report
 
         print(write_report([arguments.out], arguments.out))

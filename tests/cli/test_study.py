@@ -214,7 +214,7 @@ class TestRefusals:
         (here / "bare").mkdir()
         with pytest.raises(InputError, match="holds no images"):
             read_dataset(here / "bare")
-        with pytest.raises(InputError, match="no data set at 'study.toml'"):
+        with pytest.raises(InputError, match=r"no data set at 'study\.toml'"):
             read_dataset(Path("study.toml"))
 
     @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ class Photograph:
     @property
     def image(self) -> Image.Image:
         """The image, RGB and upright, read from its file anew: many do not fit into memory."""
-        return _load(self.source)[0]
+        return load_image(self.source)[0]
 
 
 def load_photographs(sources: Sequence[str]) -> list[Photograph]:
@@ -59,7 +59,7 @@ def load_photographs(sources: Sequence[str]) -> list[Photograph]:
     found = expanded(sources)
     loaded = []
     for name, source in zip(_unique_names(found), found, strict=True):
-        image, note = _load(source)
+        image, note = load_image(source)
         loaded.append(Photograph(name, source, image.size, note and printable(note)))
     return loaded
 
@@ -79,7 +79,7 @@ def expanded(sources: Sequence[str]) -> list[str]:
             files += _of_folder(path)
         elif any(sign in source for sign in "*?[") and not path.exists():
             matches = sorted(name for name in glob.glob(source, recursive=True) if Path(name).is_file())
-            images = [name for name in matches if _is_image(Path(name))]
+            images = [name for name in matches if is_image(Path(name))]
             if not images:
                 others = f"; {len(matches)} other files do" if matches else ""
                 raise InputError(f"no image fits {source!r}{others}")
@@ -91,7 +91,7 @@ def expanded(sources: Sequence[str]) -> list[str]:
 
 def _of_folder(folder: Path) -> list[str]:
     inside = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-    images = [str(path) for path in inside if path.is_file() and _is_image(path)]
+    images = [str(path) for path in inside if path.is_file() and is_image(path)]
     if not images:
         below = any(path.is_dir() for path in inside)
         hint = f"; for those in its folders give '{folder}/**/*.*'" if below else ""
@@ -99,7 +99,8 @@ def _of_folder(folder: Path) -> list[str]:
     return images
 
 
-def _is_image(path: Path) -> bool:
+def is_image(path: Path) -> bool:
+    """Whether a file's name is that of an image that Pillow can read."""
     _know_heif()
     return path.suffix.lower() in Image.registered_extensions()
 
@@ -118,8 +119,14 @@ def _unique_names(sources: Sequence[str]) -> list[str]:
     return names
 
 
-def _load(source: str) -> tuple[Image.Image, str]:
-    """The image, and how its values were read if that was a choice."""
+def load_image(source: str) -> tuple[Image.Image, str]:
+    """The image of a source, RGB and upright, and how its values were read if that was a choice.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, see :func:`load_photographs`.
+    """
     path = Path(source)
     if source in PHOTOGRAPHS and not path.exists():
         return _shipped(source), ""
@@ -140,7 +147,18 @@ def _load(source: str) -> tuple[Image.Image, str]:
         raise InputError(f"the image {source!r} is too large: {error}") from None
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         raise InputError(f"cannot read the image {source!r} (truncated or damaged?): {error}") from None
-    return _deep(upright, source) if deep(upright) else (upright.convert("RGB"), "")
+    return as_rgb(upright, source)
+
+
+def as_rgb(image: Image.Image, source: str) -> tuple[Image.Image, str]:
+    """An image of any mode as RGB, and how its values were read if that was a choice.
+
+    Raises
+    ------
+    InputError
+        If it has grey levels whose range is unknown.
+    """
+    return _deep(image, source) if deep(image) else (image.convert("RGB"), "")
 
 
 def _deep(image: Image.Image, source: str) -> tuple[Image.Image, str]:

@@ -29,6 +29,7 @@ from captum_ad.cli.arguments import (
     listed,
 )
 from captum_ad.cli.errors import InputError, InterruptedRun
+from captum_ad.cli.study_arguments import add_report, add_study
 from captum_ad.errors import UnknownNameError, UnsupportedOperationError
 from captum_ad.extras import install_hint
 from captum_ad.painted import MASKING_VALUES
@@ -93,6 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_explain(commands)
     _add_compare(commands)
     _add_rules(commands)
+    _add_study(commands)
     return parser
 
 
@@ -192,6 +194,25 @@ def _add_rules(commands: _Commands) -> None:
     rules.set_defaults(run=_rules)
 
 
+def _add_study(commands: _Commands) -> None:
+    study = commands.add_parser(
+        "study",
+        help="the paper's experiment on your images: which way of hiding gives the better explanations?",
+        description="Explain every image of a data set by every method under every masking, measure the explanations, "
+        "record them one by one, and write tables, figures and a page. Several processes share the work: torchrun "
+        "--nproc-per-node=2 -m captum_ad.study …",
+    )
+    add_study(study)
+    study.set_defaults(run=_study)
+    report = commands.add_parser(
+        "report",
+        help="a study's report again, of one folder of results or several together",
+        description="Write the tables, figures and the page of a study anew, of all that is recorded in the folders.",
+    )
+    add_report(report)
+    report.set_defaults(run=_report)
+
+
 def _add_labels(add: Callable[..., object]) -> None:
     add(
         "--labels",
@@ -230,6 +251,20 @@ def _rules(arguments: argparse.Namespace, command: Sequence[str]) -> None:
     rules(arguments, command)
 
 
+def _study(arguments: argparse.Namespace, command: Sequence[str]) -> None:
+    _require("study", _STUDY)
+    from captum_ad.cli.study import study
+
+    study(arguments, command)
+
+
+def _report(arguments: argparse.Namespace, command: Sequence[str]) -> None:
+    _require("study", _STUDY)
+    from captum_ad.cli.study_report import report
+
+    report(arguments)
+
+
 _DEMO = {
     "torchvision": "torchvision",
     "PIL": "pillow",
@@ -240,6 +275,8 @@ _DEMO = {
     "jinja2": "jinja2",
 }
 """What a module of the extra is called by pip."""
+
+_STUDY = {**_DEMO, "pandas": "pandas", "scipy": "scipy", "statsmodels": "statsmodels"}
 
 
 def _require(extras: str, modules: Mapping[str, str]) -> None:

@@ -6,7 +6,7 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -49,17 +49,8 @@ def made_by(name: str) -> tuple[nn.Module, Callable[..., Tensor] | None]:
     InputError, UnknownNameError
         If it cannot be imported or called, or is something else.
     """
-    where, what = split_name(name)
-    with _importable(Path(where).parent if where.endswith(".py") else Path.cwd(), Path.cwd()):
-        try:
-            module = _module_of(Path(where)) if where.endswith(".py") else importlib.import_module(where)
-        except InputError:
-            raise
-        except (Exception, SystemExit) as error:
-            raise InputError(f"cannot import {where!r} for --model: {type(error).__name__}: {error}") from error
-        make = getattr(module, what, None)
-        if make is None:
-            raise UnknownNameError(f"name in {where}", what, [n for n in dir(module) if n[0] != "_"])
+    with _importable_for(name):
+        make = _found(name, "--model")
         if not callable(make):
             raise InputError(f"{name} cannot be called; --model wants a function without arguments")
         try:
@@ -72,10 +63,40 @@ def made_by(name: str) -> tuple[nn.Module, Callable[..., Tensor] | None]:
     return model, transform
 
 
-def _module_of(path: Path) -> ModuleType:
+def own_function(name: str, option: str) -> Callable[..., Any]:
+    """The function of ``package.module:function`` or ``file.py:function``.
+
+    Raises
+    ------
+    InputError, UnknownNameError
+        If it cannot be imported, or is no function.
+    """
+    with _importable_for(name):
+        function = _found(name, option)
+    if not callable(function):
+        raise InputError(f"{name} cannot be called: {option} wants a function")
+    found: Callable[..., Any] = function
+    return found
+
+
+def _found(name: str, option: str) -> Any:
+    where, what = split_name(name)
+    try:
+        module = _module_of(Path(where), option) if where.endswith(".py") else importlib.import_module(where)
+    except InputError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise InputError(f"cannot import {where!r} for {option}: {type(error).__name__}: {error}") from error
+    found = getattr(module, what, None)
+    if found is None:
+        raise UnknownNameError(f"name in {where}", what, [n for n in dir(module) if n[0] != "_"])
+    return found
+
+
+def _module_of(path: Path, option: str) -> ModuleType:
     if not path.is_file():
-        raise InputError(f"no file at {str(path)!r} for --model: expected FILE.py:FUNCTION")
-    name = f"captum_ad_model_{path.stem}"  # under its own name it could hide a package, as torch.py would
+        raise InputError(f"no file at {str(path)!r} for {option}: expected FILE.py:FUNCTION")
+    name = f"captum_ad_own_{path.stem}"  # under its own name it could hide a package, as torch.py would
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
@@ -87,6 +108,11 @@ def _module_of(path: Path) -> ModuleType:
         del sys.modules[name]
         raise
     return module
+
+
+def _importable_for(name: str) -> AbstractContextManager[None]:
+    where, _ = split_name(name)
+    return _importable(Path(where).parent if where.endswith(".py") else Path.cwd(), Path.cwd())
 
 
 @contextmanager

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,10 +9,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from PIL import Image
 
 from captum_ad.cli.figure import METHOD_TITLES, OUTLIERS, column_title
+from captum_ad.cli.html import png, rendered
 from captum_ad.cli.report import PAGE, write_text
 from captum_ad.cli.table import legend, table_rows
 
@@ -52,10 +49,8 @@ def page(summary: Mapping[str, Any], archives: Sequence[Mapping[str, Any]]) -> s
         What the archives of the photographs hold that are shown, in the summary's order.
     """
     entries = summary["images"]
-    environment = Environment(
-        loader=PackageLoader("captum_ad.cli"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    return environment.get_template("page.html").render(
+    return rendered(
+        "page.html",
         title=entries[0]["title"] if len(entries) == 1 else f"{len(entries)} photographs, {summary['model']}",
         photographs=[_photograph(one, archive) for one, archive in zip(entries, archives)],
         left_out=len(entries) - len(archives),
@@ -96,7 +91,7 @@ def _photograph(entry: Mapping[str, Any], archive: Mapping[str, Any]) -> dict[st
         "title": entry["title"],
         "width": width,
         "height": height,
-        "pixels": _uri(archive["photograph"]),
+        "pixels": png(archive["photograph"]),
         "backgrounds": [f"rgb({r},{g},{b})" for r, g, b in archive["backgrounds"].tolist()],
         "confidence": entry["confidence"],
         "graded": entry["graded"],
@@ -109,19 +104,13 @@ def _heat(attribution: npt.NDArray[np.float32]) -> tuple[str, float]:
     heat = attribution.sum(0, dtype=np.float64)
     scale = float(np.percentile(np.abs(heat), 100 - OUTLIERS)) or float(np.abs(heat).max())
     shown = np.clip(heat / scale, -1, 1) if scale > 0 else heat
-    return _uri(np.rint(128 + 127 * shown).astype(np.uint8)), scale
+    return png(np.rint(128 + 127 * shown).astype(np.uint8)), scale
 
 
 def _steps(steps: npt.NDArray[np.int16]) -> str:
     """The step at which each position appears, its low byte in red and its high byte in green."""
     low, high = (steps & 255).astype(np.uint8), (steps >> 8).astype(np.uint8)
-    return _uri(np.stack([low, high, np.zeros_like(low)], -1))
-
-
-def _uri(pixels: npt.NDArray[np.uint8]) -> str:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return png(np.stack([low, high, np.zeros_like(low)], -1))
 
 
 def _words(value: Any) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from captum_ad.metrics.backgrounds import Backgrounds, DrawnBackgrounds, OtherClassImages, SolidColors
 from captum_ad.metrics.collages import Collages, collage, make_collages
+from captum_ad.metrics.comparing import compare
 from captum_ad.metrics.confidence import (
     confidence_drop_off,
     confidence_kept,
@@ -31,7 +32,6 @@ from captum_ad.metrics.recommendation_table import Recommendation
 from captum_ad.metrics.robustness import RhoCurve, Robustness, rho_curve, rho_robustness
 from captum_ad.metrics.scan import ConfidenceCurve, SufficientExplanation
 from captum_ad.metrics.statistics import significance, summarise
-from captum_ad.metrics.study import compare
 
 if TYPE_CHECKING:
     from captum_ad.metrics.modular import (

@@ -216,19 +216,26 @@ class OtherClassImages:
         return DrawnBackgrounds(lambda start, stop: self._load(chosen[start:stop], x), len(chosen), excluded)
 
     def _load(self, indices: Sequence[int], x: Tensor) -> Tensor:
-        return _stacked({index: self._item(index)[0] for index in indices}, x)
+        return _stacked({index: self.item(index)[0] for index in indices}, x)
 
     def _next_of_other_classes(self, candidates: Iterator[int], target: int | Target, count: int) -> dict[int, Any]:
         found: dict[int, Any] = {}
         for index in candidates:
-            image, label = self._item(index)
+            image, label = self.item(index)
             if isinstance(target, Target) or _one_class(label, index) != target:
                 found[index] = image
                 if len(found) == count:
                     break
         return found
 
-    def _item(self, index: int) -> tuple[Any, Any]:
+    def item(self, index: int) -> tuple[Any, Any]:
+        """An input of the data set and its label.
+
+        Raises
+        ------
+        TypeError
+            If there is something else in its place.
+        """
         item = self.dataset[index]
         if not isinstance(item, (tuple, list)) or len(item) < 2:
             raise TypeError(f"item {index} of the data set is {type(item).__name__}, expected (input, label)")

@@ -1,10 +1,9 @@
-"""Records of a comparison in a file: written whole or not at all, and read back exactly."""
+"""A table in a file: written whole or not at all, and read back exactly."""
 
 from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -76,25 +75,3 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
-
-
-def known_records(path: Path | None, run: str, columns: Sequence[str]) -> pd.DataFrame | None:
-    """What a file holds already, if there is one.
-
-    Raises
-    ------
-    ValueError
-        If it is of other settings, or there is no such directory.
-    """
-    if path is None:
-        return None
-    if not path.parent.is_dir():
-        raise ValueError(f"there is no directory {str(path.parent)!r} for the records: make it first")
-    known = read_records(path)
-    if known is None:
-        return None
-    if set(columns) - set(known.columns) or set(known["run"]) != {run}:
-        raise ValueError(
-            f"{str(path)!r} has records of other settings, backgrounds or weights: choose another file, or delete it"
-        )
-    return known

@@ -3,7 +3,8 @@
 import pandas as pd
 import torch
 
-from captum_ad.metrics import SolidColors, compare, study
+from captum_ad.metrics import SolidColors, compare
+from captum_ad.study.measuring import Measuring
 from tests.metrics.models import noise, small_net
 
 GAMMAS, SIZES = (0.2, 0.9), (0.25, 0.5)
@@ -49,11 +50,11 @@ class Counting:
     """Stands where every attribution begins, and notes what is explained how; with another digest nothing changes."""
 
     def __init__(self, monkeypatch):
-        self.calls, self.fail_at, self.error, self.real = [], None, RuntimeError, study._attributed
-        monkeypatch.setattr(study, "_attributed", self)
+        self.calls, self.fail_at, self.error, self.real = [], None, RuntimeError, Measuring.attributed
+        monkeypatch.setattr(Measuring, "attributed", lambda *given: self(*given))
 
-    def __call__(self, method, forward, masking, image, *rest):
-        self.calls.append((method, type(forward).__name__, image.target))
+    def __call__(self, measuring, unit, image, *rest):
+        self.calls.append((unit.image, unit.method, unit.masking))
         if len(self.calls) == self.fail_at:
             raise self.error("the power went out")
-        return self.real(method, forward, masking, image, *rest)
+        return self.real(measuring, unit, image, *rest)

@@ -22,7 +22,7 @@ from tests.metrics.study import DATASET, GAMMAS, IMAGES, K1, METHODS, MODEL, SIZ
 COLUMNS = (
     "image method masking target gamma backgrounds found size confidence rho confidence_planted n_backgrounds".split()
 )
-COLUMNS += ["seconds", "run", "input"]
+COLUMNS += ["seconds"]
 NAN = float("nan")
 
 
@@ -73,7 +73,7 @@ class TestRecords:
                         row = {"gamma": NAN, "size": size, "confidence": NAN, "rho": float(curve.values[i])}
                         row |= {"confidence_planted": float(curve.confidences[i]), "n_backgrounds": curve.n}
                         expected.append({**fixed, **row, "found": True})
-        names = [name for name in COLUMNS if name not in ("seconds", "run", "input")]
+        names = [name for name in COLUMNS if name != "seconds"]
         pd.testing.assert_frame_equal(records[names], pd.DataFrame(expected)[names], rtol=1e-9, atol=1e-9)
 
     def test_have_these_columns_and_a_row_for_each_cell_context_and_level_in_order(self):
@@ -105,15 +105,6 @@ class TestRecords:
         assert full.groupby("image")["target"].unique().map(list).to_dict() == {
             image: [answer(MODEL, x)] for image, x in IMAGES.items()
         }
-
-    def test_tell_runs_and_inputs_apart(self, full):
-        assert full["run"].nunique() == 1
-        of_cell = full.groupby(["image", "method", "masking"])["input"]
-        assert set(of_cell.nunique()) == {1}
-        assert full["input"].nunique() == len(of_cell)
-        others = [run(seed=1), run(gammas=(0.5,)), run(model=small_net(6, (3, 8, 8), 4)), run(backgrounds={"K": K1})]
-        assert len({records["run"].iloc[0] for records in (full, *others)}) == 5
-        assert run({"cat": IMAGES["cat"] + 1e-6})["input"].iloc[0] != full["input"].iloc[0]
 
     def test_are_the_same_for_the_same_seed_and_any_batch_size(self):
         methods = ["lime", "occlusion"]
@@ -246,8 +237,6 @@ class TestArguments:
             ({"maskings": "zero"}, TypeError, r"write \['zero'\]"),
             ({"maskings": []}, ValueError, "name one masking at least"),
             ({"maskings": {"own": None}}, TypeError, "got NoneType"),
-            ({"path": "records.txt"}, ValueError, r"ends in \.csv or \.parquet, got 'records\.txt'"),
-            ({"path": "nowhere/records.csv"}, ValueError, "no directory 'nowhere' for the records"),
             ({"model": small_net(5, (3, 8, 8)).train()}, ValueError, "train mode"),
             ({"gammas": ()}, ValueError, "empty sequence"),
             ({"gammas": (0.5, 1.5)}, ValueError, "0 to 1, got 1.5"),
@@ -283,9 +272,7 @@ def test_series_and_volumes(shape: tuple[int, ...]) -> None:
         model, {"alone": x, "batch": x[None]}, list(attributions.METHODS), ["ad:paper", "avg"], backgrounds=k1, **given
     )
     assert len(records) == 2 * len(attributions.METHODS) * 2 * 4
-    alone, batch = (
-        records[records.image == name].drop(columns=["image", "seconds", "input"]) for name in ("alone", "batch")
-    )
+    alone, batch = (records[records.image == name].drop(columns=["image", "seconds"]) for name in ("alone", "batch"))
     assert alone.reset_index(drop=True).equals(batch.reset_index(drop=True))
 
 
@@ -303,6 +290,6 @@ def test_other_arguments_of_the_model_stay_as_they_are() -> None:
     methods, maskings, k1 = ["occlusion", "lime", "rise"], ["ad:paper", "avg"], {"K1": K1}
     found = compare(Scaled().eval(), {"a": (x, table, 2.0)}, methods, maskings, backgrounds=k1, **given)
     expected = compare(OfImage().eval(), {"a": x}, methods, maskings, backgrounds=k1, **given)
-    assert_same(found.drop(columns=["run", "input"]), expected.drop(columns=["run", "input"]))
+    assert_same(found, expected)
     with pytest.raises(ValueError, match="empty tuple"):
         compare(Scaled().eval(), {"a": ()}, backgrounds=k1)

@@ -1,0 +1,8 @@
+"""``python -m captum_ad.study`` is ``captum-ad study``, for torchrun: one process of several."""
+
+import sys
+
+from captum_ad.cli.main import main
+
+if __name__ == "__main__":
+    sys.exit(main(["study", *sys.argv[1:]]))

@@ -1,0 +1,169 @@
+"""What a folder of results is of: settings, and digests of all that the results depend on."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from captum_ad._version import __version__
+from captum_ad.study.store import SCHEMA, StoreError
+
+FILE = "study.json"
+"""The manifest's file in a folder of results."""
+
+_NAMED = ("models", "images", "methods", "maskings")
+
+
+def _versions() -> dict[str, str]:
+    packages = {name: version(name) for name in ("torch", "captum", "numpy")}
+    return {"captum_ad": __version__, **packages, "python": platform.python_version()}
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What was measured, and of what.
+
+    Attributes
+    ----------
+    settings : dict
+        What all units have in common.
+    models, images, methods, maskings : dict
+        Names to digests: of weights, code and transform; contents; code; values.
+    running : dict
+        What changes roundings and times alone: threads, batch size.
+    about : dict
+        For people: the command, images that were skipped, names of classes.
+    versions : dict
+        Of the packages that ran.
+    schema : int
+        Of the records.
+    """
+
+    settings: dict[str, Any]
+    models: dict[str, str]
+    images: dict[str, str]
+    methods: dict[str, str]
+    maskings: dict[str, str]
+    running: dict[str, Any] = field(default_factory=dict)
+    about: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=_versions)
+    schema: int = SCHEMA
+
+    def differences(self, other: Manifest) -> list[str]:
+        """What keeps results of the two apart, a line each; names that only one of them has do not.
+
+        Examples
+        --------
+        >>> mine = Manifest({"seed": 0}, {"net": "1f"}, {}, {}, {})
+        >>> mine.differences(Manifest({"seed": 1}, {"net": "1f", "other": "2e"}, {}, {}, {}))
+        ['seed: 0 there, 1 now']
+        """
+        found = [
+            f"{name}: {self.settings.get(name)!r} there, {other.settings.get(name)!r} now"
+            for name in sorted({*self.settings, *other.settings})
+            if self.settings.get(name) != other.settings.get(name)
+        ]
+        for kind in _NAMED:
+            mine, theirs = getattr(self, kind), getattr(other, kind)
+            changed = [name for name in mine if name in theirs and mine[name] != theirs[name]]
+            found += [f"{_CHANGED[kind].format(name)} ({mine[name]} there, {theirs[name]} now)" for name in changed]
+        for package in ("captum_ad", "torch", "captum"):
+            there, now = self.versions.get(package), other.versions.get(package)
+            found += [f"version of {package}: {there} there, {now} now"] if there != now else []
+        return found
+
+    def grown(self, other: Manifest) -> Manifest:
+        """The same with the names of the other too."""
+        named: dict[str, Any] = {kind: {**getattr(self, kind), **getattr(other, kind)} for kind in _NAMED}
+        return Manifest(
+            self.settings,
+            **named,
+            running=other.running,
+            about=merged(self.about, other.about),
+            versions=other.versions,
+        )
+
+    def write(self, folder: Path) -> None:
+        """Write :data:`FILE`, as a whole or not at all."""
+        write_whole(folder / FILE, json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n")
+
+
+_CHANGED = {
+    "models": "model {!r} has other weights, code, transform or backgrounds",
+    "images": "image {!r} has other contents",
+    "methods": "method {!r} has other code",
+    "maskings": "masking {!r} has another meaning",
+}
+
+
+def merged(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """Two mappings as one, those within them too; what both have is the other's."""
+    both = {name: (one[name], other[name]) for name in one if name in other}
+    inner = {
+        name: merged(a, b) if isinstance(a, Mapping) and isinstance(b, Mapping) else b for name, (a, b) in both.items()
+    }
+    return {**one, **other, **inner}
+
+
+def read_manifest(folder: Path) -> Manifest | None:
+    """The manifest of a folder of results; None if there is none.
+
+    Raises
+    ------
+    StoreError
+        If it is damaged or of another schema.
+    """
+    path = folder / FILE
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    try:
+        given = json.loads(text)
+        schema = given["schema"]
+        found = Manifest(**given) if schema == SCHEMA else None
+    except (ValueError, KeyError, TypeError) as error:
+        raise StoreError(f"{str(path)!r} is no manifest of a study ({error}): choose another folder") from None
+    if found is None:
+        raise StoreError(
+            f"{str(path)!r} is of schema {schema}, and this version of captum_ad knows schema {SCHEMA}: use the "
+            "version that wrote it, or begin in another folder"
+        )
+    return found
+
+
+def take_up(folder: Path, now: Manifest) -> Manifest:
+    """Write the manifest of a study that begins, or that goes on in a folder, and grows.
+
+    Raises
+    ------
+    StoreError
+        If the folder has results of another configuration: the message shows each difference.
+    """
+    there = read_manifest(folder)
+    if there is not None:
+        different = there.differences(now)
+        if different:
+            shown = "; ".join(different[:8]) + (f"; and {len(different) - 8} more" if len(different) > 8 else "")
+            raise StoreError(
+                f"{str(folder)!r} has results of another configuration: {shown}. Give the same, or another folder"
+            )
+        now = there.grown(now)
+    now.write(folder)
+    return now
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file so that it is there as a whole, or as it was before."""
+    temporary = path.with_name(f".{path.name}.new")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

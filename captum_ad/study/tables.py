@@ -1,0 +1,144 @@
+"""The tables of a study: the paper's, and those of the judges that it lacks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+
+from captum_ad.extras import needed
+from captum_ad.metrics.statistics import is_ad, significance, summarise
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_KEY = ["model", "method", "masking"]
+
+
+def summary(explanations: pd.DataFrame) -> pd.DataFrame:
+    """:func:`captum_ad.metrics.summarise` of every model: means and standard errors of all that is recorded."""
+    return _by_model(explanations, summarise)
+
+
+def score_summary(scores: pd.DataFrame) -> pd.DataFrame:
+    """Means over images of each judge's score, at each of its levels.
+
+    Returns
+    -------
+    DataFrame
+        ``model``, ``method`` (empty where a masking is judged by itself), ``masking``, ``score``, ``level``, and
+        ``mean``, ``sem`` and ``n`` of the images that have a value.
+    """
+    grouped = scores.groupby([*_KEY, "score", "level"], sort=False, dropna=False)["value"]
+    return grouped.agg(["mean", "sem", "count"]).rename(columns={"count": "n"}).reset_index()
+
+
+def accuracy(images: Sequence[Mapping[str, object]]) -> pd.DataFrame:
+    """Of each model, on how many images, and on which share of them, its answer is the label (the paper's Table E)."""
+    pandas = needed("pandas", "pandas", "metrics")
+    table = pandas.DataFrame(list(images), columns=["model", "image", "label", "predicted", "confidence"])
+    known = table[table["label"].notna() & table["predicted"].notna()]
+    known = known.assign(accuracy=(known["label"] == known["predicted"]).astype(float))
+    found = known.groupby("model", sort=False).agg(
+        images=("image", "count"), accuracy=("accuracy", "mean"), confidence=("confidence", "mean")
+    )
+    return cast("pd.DataFrame", found.reset_index())
+
+
+def over_gamma(whole: pd.DataFrame, value: str, *, per_context: bool) -> pd.DataFrame:
+    """Means at every γ, a column each: sizes (the paper's Tables F), confidences (G), ρ (Figures 5, 6, A1, A2).
+
+    Parameters
+    ----------
+    whole : DataFrame
+        Of :func:`summary`.
+    value : str
+        ``"size"``, ``"confidence"``, ``"rho"`` or ``"confidence_planted"``.
+    per_context : bool
+        Whether it differs between contexts.
+    """
+    rows = whole[whole["gamma"].notna()]
+    return _pivoted(rows, rows["gamma"], "γ {:g}", value, per_context=per_context)
+
+
+def at_equal_size(whole: pd.DataFrame) -> pd.DataFrame:
+    """Mean ρ at equal sizes, a column each: larger explanations are the more robust ones, and these are not larger."""
+    rows = whole[whole["gamma"].isna()]
+    return _pivoted(rows, rows["size_mean"], "size {:g}", "rho", per_context=True)
+
+
+def size_differences(explanations: pd.DataFrame) -> pd.DataFrame:
+    """Mean size under each AD rule minus that under the best baseline, the smallest, by γ (the paper's Table 1).
+
+    Returns
+    -------
+    DataFrame
+        Rows of :func:`captum_ad.metrics.significance` with the baseline that is best, among those that have
+        explanations that are not empty; nothing where there is no AD rule or no baseline.
+    """
+    rows = explanations[explanations["gamma"].notna() & explanations["found"] & (explanations["size"] > 0)]
+    rows = rows[rows["backgrounds"] == rows["backgrounds"].iloc[0]] if len(rows) else rows
+    found = compared(rows, "size", higher_is_better=False)
+    return found[found["is_best"]].drop(columns=["is_best", "size", "backgrounds"]) if len(found) else found
+
+
+def compared(explanations: pd.DataFrame, value: str = "rho", *, higher_is_better: bool = True) -> pd.DataFrame:
+    """:func:`captum_ad.metrics.significance` of every model: paired by image, Holm's correction within a model."""
+    both = explanations.groupby("model")["masking"].transform(lambda names: len({is_ad(name) for name in names}) == 2)
+    rows = explanations[both.astype(bool)]
+    if rows.empty:
+        return rows
+    return _by_model(rows, lambda some: significance(some, value, higher_is_better=higher_is_better))
+
+
+def judged(scores: pd.DataFrame) -> pd.DataFrame:
+    """Means of the judges' scores, a column each: insertion, deletion, missingness (over its shares), localisation."""
+    if scores.empty:
+        return scores
+    per_image = scores.groupby([*_KEY, "image", "score"], sort=False)["value"].mean().reset_index()
+    table = per_image.pivot_table(index=_KEY, columns="score", values="value", aggfunc="mean", sort=False)
+    table.columns.name = None
+    return table.reset_index()
+
+
+def all_tables(
+    explanations: pd.DataFrame, scores: pd.DataFrame, images: Sequence[Mapping[str, object]]
+) -> dict[str, pd.DataFrame]:
+    """Every table by its title; those that have nothing to say are left out."""
+    whole = summary(explanations)
+    tables = {
+        "Accuracy": accuracy(images),
+        "Mean size by γ": over_gamma(whole, "size", per_context=False),
+        "Size against the best baseline": size_differences(explanations),
+        "ρ by γ": over_gamma(whole, "rho", per_context=True),
+        "ρ at equal size": at_equal_size(whole),
+        "ρ, AD against each baseline": compared(explanations),
+        "Confidence by γ": over_gamma(whole, "confidence", per_context=False),
+        "Confidence on backgrounds by γ": over_gamma(whole, "confidence_planted", per_context=True),
+        "Judges": judged(scores),
+    }
+    return {title: table for title, table in tables.items() if len(table)}
+
+
+def _pivoted(
+    rows: pd.DataFrame, levels: pd.Series[float], title: str, value: str, *, per_context: bool
+) -> pd.DataFrame:
+    index = [*_KEY, "backgrounds"] if per_context else _KEY
+    named = rows.assign(level=[title.format(level) for level in levels])
+    table = named.pivot_table(index=index, columns="level", values=f"{value}_mean", aggfunc="first", sort=False)
+    columns = [title.format(level) for level in sorted(set(levels))]
+    table = table.reindex(columns=[name for name in columns if name in table])
+    table.columns.name = None
+    return table.reset_index()
+
+
+def _by_model(rows: pd.DataFrame, made: object) -> pd.DataFrame:
+    pandas = needed("pandas", "pandas", "metrics")
+    assert callable(made)
+    parts = []
+    for model, group in rows.groupby("model", sort=False):
+        part = made(group)
+        part.insert(0, "model", model)
+        parts.append(part)
+    return cast("pd.DataFrame", pandas.concat(parts, ignore_index=True).replace({None: np.nan}))

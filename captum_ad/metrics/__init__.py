@@ -1,4 +1,4 @@
-"""Metrics of explanations: sufficiency, ρ-robustness, insertion and deletion, missingness, localisation.
+"""Metrics of explanations: sufficiency, ρ-robustness, insertion and deletion, missingness, localisation, pathways.
 
 Functions of one input; most have a class of torchmetrics' kind over many. :func:`compare` runs a
 whole study; :func:`summarise` and :func:`significance` say what came out of it, the plots show it.
@@ -23,6 +23,8 @@ from captum_ad.metrics.explanation import PAPER_GAMMAS, sufficient_explanation
 from captum_ad.metrics.insertion import deletion_curve, insertion_curve
 from captum_ad.metrics.localisation import energy_pointing_game, grid_pointing_game, pointing_game
 from captum_ad.metrics.missingness import MissingnessCurve, missingness_curve, present_masks
+from captum_ad.metrics.pathway_plots import plot_activation_deviation
+from captum_ad.metrics.pathways import PathwayDeviation, activation_deviation
 from captum_ad.metrics.places import box_mask, cell_masks
 from captum_ad.metrics.planting import planted
 from captum_ad.metrics.plots import plot_explanation, plot_planted, plot_rho_over_gamma, plot_rho_over_size
@@ -35,6 +37,7 @@ from captum_ad.metrics.study import compare
 
 if TYPE_CHECKING:
     from captum_ad.metrics.modular import (
+        ActivationDeviation,
         ConfidenceDropOff,
         ConfidenceKept,
         ConfidenceOnBackgrounds,
@@ -50,6 +53,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PAPER_GAMMAS",
+    "ActivationDeviation",
     "Backgrounds",
     "Collages",
     "ConfidenceCurve",
@@ -66,6 +70,7 @@ __all__ = [
     "MissingnessCurve",
     "ObjectDrop",
     "OtherClassImages",
+    "PathwayDeviation",
     "PointingGame",
     "Recommendation",
     "RhoCurve",
@@ -74,6 +79,7 @@ __all__ = [
     "SolidColors",
     "SpecificDrop",
     "SufficientExplanation",
+    "activation_deviation",
     "box_mask",
     "cell_masks",
     "collage",
@@ -91,6 +97,7 @@ __all__ = [
     "missingness_curve",
     "object_drop",
     "planted",
+    "plot_activation_deviation",
     "plot_explanation",
     "plot_planted",
     "plot_rho_over_gamma",

@@ -14,6 +14,7 @@ from torchmetrics import Metric
 
 from captum_ad import ADForward
 from captum_ad.metrics import (
+    ActivationDeviation,
     ConfidenceDropOff,
     ConfidenceKept,
     ConfidenceOnBackgrounds,
@@ -26,6 +27,7 @@ from captum_ad.metrics import (
     RhoRobustness,
     SolidColors,
     SpecificDrop,
+    activation_deviation,
     box_mask,
     confidence_drop_off,
     confidence_kept,
@@ -170,6 +172,13 @@ CASES = {
             ("forward", "x", "inside", "target"),
             lambda **given: object_drop(**given).specific,
             {"to_confidence": "sigmoid", "controls": 2, "seed": 1},
+        ),
+        Case(
+            ActivationDeviation,
+            {"layers": ["1"]},
+            ("forward", "x", "explanation"),
+            lambda **given: activation_deviation(**given).mean,
+            {"layers": ["0"], "over": "everywhere"},
         ),
     )
 }

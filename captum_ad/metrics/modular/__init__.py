@@ -14,8 +14,10 @@ from captum_ad.metrics.modular.explanations import (
     RhoRobustness,
 )
 from captum_ad.metrics.modular.localisation import EnergyPointingGame, GridPointingGame, PointingGame, SpecificDrop
+from captum_ad.metrics.modular.pathways import ActivationDeviation
 
 __all__ = [
+    "ActivationDeviation",
     "ConfidenceDropOff",
     "ConfidenceKept",
     "ConfidenceOnBackgrounds",

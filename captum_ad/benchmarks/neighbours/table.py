@@ -1,0 +1,71 @@
+"""The table of a study, in Markdown."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from captum_ad.benchmarks.scenes.estimates import Estimate, estimate, mean_of
+from captum_ad.metrics.recommendation_text import interval, number
+from captum_ad.metrics.statistics import is_ad
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_RESAMPLES = 9999
+
+
+def markdown(
+    records: pd.DataFrame, *, compared: tuple[str, ...] = (), lower_is_better: bool = False, seed: int = 0
+) -> str:
+    """A row per method and masking, a column per quantity: means over photographs with 95 % bootstrap intervals.
+
+    Parameters
+    ----------
+    records : DataFrame
+        Of :func:`measure`; NaN is no value.
+    compared : tuple of str
+        Quantities of which the mean paired difference from the best of the method's baselines is shown, too: the one
+        with the best mean on these very photographs, which favours it.
+    lower_is_better : bool
+        Of these.
+    seed : int
+        Of the bootstrap.
+    """
+    quantities = list(dict.fromkeys(records["quantity"]))
+    heads = [head for one in quantities for head in ([one, "against the best paint"] if one in compared else [one])]
+    lines = ["| " + " | ".join(["method", "masking", *heads]) + " |", "|---" * (len(heads) + 2) + "|"]
+    for method in dict.fromkeys(records["method"]):
+        rows = records[records["method"] == method]
+        names = list(dict.fromkeys(rows["masking"]))
+        cells: dict[str, list[str]] = {name: [] for name in names}
+        for quantity in quantities:
+            wide = rows[rows["quantity"] == quantity].pivot(index="photograph", columns="masking", values="value")
+            wide = wide.reindex(columns=names)
+            best = _best(wide, lower_is_better) if quantity in compared else None
+            for name in names:
+                cells[name].append(_shown(wide[name], seed))
+                if quantity in compared:
+                    difference = "" if best is None or best == name else _shown(wide[name] - wide[best], seed, True)
+                    cells[name].append("best" if name == best else difference)
+        lines += ["| " + " | ".join([method, name, *cells[name]]) + " |" for name in names]
+    return "\n".join(lines)
+
+
+def _best(wide: pd.DataFrame, lower_is_better: bool) -> str | None:
+    painted = [name for name in wide.columns if not is_ad(str(name)) and wide[name].notna().any()]
+    if not painted or len(wide.columns) < 2:
+        return None
+    means = wide[painted].mean()
+    return str(means.idxmin() if lower_is_better else means.idxmax())
+
+
+def _shown(values: pd.Series[float], seed: int, signed: bool = False) -> str:
+    """The mean and its interval, with the number of values if some are missing."""
+    known = np.asarray(values.dropna(), dtype=np.float64)
+    if not len(known):
+        return "–"
+    found: Estimate = estimate(mean_of(known), seed=seed, n_resamples=_RESAMPLES)
+    counted = f" [{len(known)}]" if len(known) < len(values) else ""
+    return number(found.value, signed=signed) + interval(found.low, found.high, signed=signed) + counted

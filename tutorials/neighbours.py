@@ -1,0 +1,97 @@
+"""The figures of neighbours.md, on EfficientNet-Lite0: ``python tutorials/neighbours.py [NAME ...]``.
+
+Needs ``pip install ".[test]"``. Some take a minute on a CPU; NAME draws some of them only.
+"""
+
+from __future__ import annotations
+
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import skimage.data
+import torch
+from captum.attr import Occlusion
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from PIL import Image
+from torch import Tensor, nn
+
+from captum_ad import ADForward, BaselineForward
+from captum_ad.demo import efficientnet_lite0
+from captum_ad.metrics import activation_deviation, plot_activation_deviation, plot_explanation
+from captum_ad.metrics.ranking import ranked
+
+FOLDER = Path(__file__).resolve().parent / "figures"
+STAGES = ["_conv_stem", *(f"_blocks.{i}" for i in range(0, 16, 3)), "_conv_head", "_fc"]
+
+
+@cache
+def network() -> tuple[nn.Module, Any]:
+    """The demo network and its transform."""
+    return efficientnet_lite0()
+
+
+def photograph(name: str) -> Tensor:
+    """One of scikit-image's photographs as the network's input."""
+    transform = network()[1]
+    x: Tensor = transform(Image.fromarray(getattr(skimage.data, name)()).convert("RGB"))[None]
+    return x
+
+
+def shown(x: Tensor) -> Tensor:
+    """An input as it is displayed, shape (3, H, W), values in [0, 1]."""
+    return (x[0] * (128 / 255) + 127 / 255).clamp(0, 1)
+
+
+def heat(axis: Axes, x: Tensor, values: Tensor, title: str) -> None:
+    """An attribution over the grey photograph: red speaks for, blue against."""
+    total = values.detach().reshape(-1, *values.shape[-2:]).sum(0)
+    scale = float(total.abs().flatten().kthvalue(int(0.99 * total.numel())).values) or 1.0
+    axis.imshow(shown(x).mean(0), cmap="gray", vmin=0, vmax=1)
+    axis.imshow(total, cmap="RdBu_r", vmin=-scale, vmax=scale, alpha=0.6)
+    axis.set_title(title, fontsize=9)
+    axis.axis("off")
+
+
+def pathways() -> Figure:
+    """30 % of a photograph by Occlusion under each masking, and how far it leads the activations astray."""
+    model, x = network()[0], photograph("coffee")
+    target = int(model(x).argmax())
+    forwards: dict[str, nn.Module] = {
+        "ad:no-growth-mean": ADForward(model),
+        "ad:paper": ADForward(model, "paper"),
+        **{name: BaselineForward(model, name) for name in ("avg", "blur", "linear")},
+    }
+    figure = Figure(figsize=(10.5, 5.6), layout="constrained")
+    grid = figure.add_gridspec(2, len(forwards), height_ratios=[1, 1.7])
+    found = {}
+    for i, (name, forward) in enumerate(forwards.items()):
+        window = {"sliding_window_shapes": (3, 56, 56), "strides": (3, 28, 28), "perturbations_per_eval": 4}
+        ranking = ranked(Occlusion(forward).attribute(x, target=target, **window), x)
+        mask = ranking.prefixes(torch.tensor([round(0.3 * len(ranking))]))[0]
+        found[name] = activation_deviation(forward, x, mask, STAGES)
+        axis = figure.add_subplot(grid[0, i])
+        plot_explanation(shown(x), mask, title=name, plt_fig_axis=(figure, axis), use_pyplot=False)
+    plot_activation_deviation(found, plt_fig_axis=(figure, figure.add_subplot(grid[1, :])), use_pyplot=False)
+    return figure
+
+
+PICTURES = {"pathways": pathways}
+
+
+def main(names: list[str], folder: Path = FOLDER) -> None:
+    """Write the figures of these names, or all."""
+    unknown = [name for name in names if name not in PICTURES]
+    if unknown:
+        raise SystemExit(f"no figure {unknown[0]!r}: expected some of {', '.join(PICTURES)}")
+    folder.mkdir(parents=True, exist_ok=True)
+    with torch.no_grad():
+        for name in names or PICTURES:
+            path = folder / f"neighbours-{name}.jpg"
+            PICTURES[name]().savefig(path, dpi=90, pil_kwargs={"quality": 85})
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

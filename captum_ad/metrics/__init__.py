@@ -23,6 +23,10 @@ from captum_ad.metrics.explanation import PAPER_GAMMAS, sufficient_explanation
 from captum_ad.metrics.insertion import deletion_curve, insertion_curve
 from captum_ad.metrics.localisation import energy_pointing_game, grid_pointing_game, pointing_game
 from captum_ad.metrics.missingness import MissingnessCurve, missingness_curve, present_masks
+from captum_ad.metrics.noise import NoiseResponse, noise_responses, noise_study
+from captum_ad.metrics.noise_plots import plot_noise_robustness
+from captum_ad.metrics.noise_statistics import noise_robustness, noise_significance
+from captum_ad.metrics.noises import corrupted
 from captum_ad.metrics.pathway_plots import plot_activation_deviation
 from captum_ad.metrics.pathways import PathwayDeviation, activation_deviation
 from captum_ad.metrics.places import box_mask, cell_masks
@@ -32,6 +36,7 @@ from captum_ad.metrics.recommendation import recommend_rule
 from captum_ad.metrics.recommendation_table import Recommendation
 from captum_ad.metrics.robustness import RhoCurve, Robustness, rho_curve, rho_robustness
 from captum_ad.metrics.scan import ConfidenceCurve, SufficientExplanation
+from captum_ad.metrics.similarity import rank_biased_overlap, rank_correlation, ssim, top_overlap
 from captum_ad.metrics.statistics import significance, summarise
 from captum_ad.metrics.study import compare
 
@@ -46,6 +51,7 @@ if TYPE_CHECKING:
         ExplanationSize,
         GridPointingGame,
         Insertion,
+        NoiseRobustness,
         PointingGame,
         RhoRobustness,
         SpecificDrop,
@@ -68,6 +74,8 @@ __all__ = [
     "GridPointingGame",
     "Insertion",
     "MissingnessCurve",
+    "NoiseResponse",
+    "NoiseRobustness",
     "ObjectDrop",
     "OtherClassImages",
     "PathwayDeviation",
@@ -87,6 +95,7 @@ __all__ = [
     "confidence_drop_off",
     "confidence_kept",
     "confidence_on_backgrounds",
+    "corrupted",
     "deletion_curve",
     "energy_pointing_game",
     "equal_area_control",
@@ -95,21 +104,30 @@ __all__ = [
     "insertion_curve",
     "make_collages",
     "missingness_curve",
+    "noise_responses",
+    "noise_robustness",
+    "noise_significance",
+    "noise_study",
     "object_drop",
     "planted",
     "plot_activation_deviation",
     "plot_explanation",
+    "plot_noise_robustness",
     "plot_planted",
     "plot_rho_over_gamma",
     "plot_rho_over_size",
     "pointing_game",
     "present_masks",
+    "rank_biased_overlap",
+    "rank_correlation",
     "recommend_rule",
     "rho_curve",
     "rho_robustness",
     "significance",
+    "ssim",
     "sufficient_explanation",
     "summarise",
+    "top_overlap",
 ]
 
 

@@ -23,6 +23,7 @@ from captum_ad.metrics import (
     ExplanationSize,
     GridPointingGame,
     Insertion,
+    NoiseRobustness,
     PointingGame,
     RhoRobustness,
     SolidColors,
@@ -183,6 +184,9 @@ CASES = {
     )
 }
 
+
+OTHERS = {"NoiseRobustness": NoiseRobustness}
+"""Classes that are no means of one function; they have tests of their own."""
 
 every_class = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 

@@ -14,6 +14,7 @@ from captum_ad.metrics.modular.explanations import (
     RhoRobustness,
 )
 from captum_ad.metrics.modular.localisation import EnergyPointingGame, GridPointingGame, PointingGame, SpecificDrop
+from captum_ad.metrics.modular.noise import NoiseRobustness
 from captum_ad.metrics.modular.pathways import ActivationDeviation
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "ExplanationSize",
     "GridPointingGame",
     "Insertion",
+    "NoiseRobustness",
     "PointingGame",
     "RhoRobustness",
     "SpecificDrop",

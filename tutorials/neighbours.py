@@ -12,7 +12,7 @@ from typing import Any
 
 import skimage.data
 import torch
-from captum.attr import Occlusion
+from captum.attr import LayerGradCam, Occlusion
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
@@ -20,7 +20,15 @@ from torch import Tensor, nn
 
 from captum_ad import ADForward, BaselineForward
 from captum_ad.demo import efficientnet_lite0
-from captum_ad.metrics import activation_deviation, plot_activation_deviation, plot_explanation
+from captum_ad.metrics import (
+    activation_deviation,
+    corrupted,
+    noise_study,
+    plot_activation_deviation,
+    plot_explanation,
+    plot_noise_robustness,
+)
+from captum_ad.metrics.noise import Attribute
 from captum_ad.metrics.ranking import ranked
 
 FOLDER = Path(__file__).resolve().parent / "figures"
@@ -78,7 +86,39 @@ def pathways() -> Figure:
     return figure
 
 
-PICTURES = {"pathways": pathways}
+def noise() -> Figure:
+    """What two noises do to Occlusion's map of a photograph, and its consistency over levels of four."""
+    model, photographs = network()[0], {name: photograph(name) for name in ("coffee", "chelsea", "camera")}
+
+    def occlusion(forward: nn.Module) -> Attribute:
+        window = {"sliding_window_shapes": (3, 56, 56), "strides": (3, 28, 28), "perturbations_per_eval": 4}
+        return lambda x, target: Occlusion(forward).attribute(x, target=target, **window)
+
+    cam = LayerGradCam(model, model._conv_head)
+    methods: dict[str, Attribute] = {
+        "Occlusion, AD": occlusion(ADForward(model)),
+        "Occlusion, avg": occlusion(BaselineForward(model, "avg")),
+        "Grad-CAM": lambda x, target: cam.attribute(x, target, relu_attributions=True),
+    }
+    names = ["gaussian", "jpeg", "blur", "contrast"]
+    normalisation = {"mean": 127 / 255, "std": 128 / 255}
+    records = noise_study(model, photographs, methods, names, (1, 3, 5), **normalisation)  # type: ignore[arg-type]
+    figure = Figure(figsize=(10.5, 5.2), layout="constrained")
+    above, below = figure.subfigures(2, 1)
+    x = photographs["chelsea"]
+    noisy = {"clean": x}
+    for name, level in (("gaussian", 3), ("blur", 3)):
+        noisy[f"{name}, level {level}"] = (corrupted(shown(x), name, level)[None] - 127 / 255) / (128 / 255)
+    axes = iter(above.subplots(1, 2 * len(noisy)))
+    for name, one in noisy.items():
+        answer = int(model(one).argmax())
+        for method in ("Occlusion, AD", "Occlusion, avg"):
+            heat(next(axes), one, methods[method](one, answer), f"{name}\n{method}")
+    plot_noise_robustness(records, plt_fig_axis=(figure, below.subplots(1, 4, sharey=True)), use_pyplot=False)
+    return figure
+
+
+PICTURES = {"pathways": pathways, "noise": noise}
 
 
 def main(names: list[str], folder: Path = FOLDER) -> None:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from captum_ad.attributions import seeded
-from captum_ad.benchmarks.neighbours import pathways
+from captum_ad.benchmarks.neighbours import noise, pathways
 from captum_ad.benchmarks.neighbours.measuring import Study, measure
 from captum_ad.benchmarks.neighbours.table import markdown
 from captum_ad.cli.arguments import Parser, at_least
@@ -27,7 +27,7 @@ from captum_ad.metrics.masking_names import by_their_names
 PROGRAM = "python -m captum_ad.benchmarks.neighbours"
 FAILED, INTERRUPTED = 2, 130
 
-STUDIES: Mapping[str, Study] = {"pathways": pathways.STUDY}
+STUDIES: Mapping[str, Study] = {"noise": noise.STUDY, "pathways": pathways.STUDY}
 """What can be measured, by name."""
 
 MASKINGS = ("ad:no-growth-mean", "ad:no-growth", "ad:paper", "avg", "blur", "linear")
@@ -67,6 +67,7 @@ def _report(given: argparse.Namespace) -> str:
     with seeded(given.seed, device):
         classifier = load_classifier(given.model, given.weights, device)
     images, targets = _known(given, classifier.model, classifier.prepare)
+    mean, std = classifier.normalisation(next(iter(images.values())).shape[1])
     records = measure(
         given.study,
         study.run,
@@ -75,6 +76,8 @@ def _report(given: argparse.Namespace) -> str:
         targets,
         maskings,
         seed=given.seed,
+        mean=0.0 if mean is None else mean,
+        std=1.0 if std is None else std,
         path=given.csv,
         show_progress=True,
     )
@@ -83,7 +86,8 @@ def _report(given: argparse.Namespace) -> str:
         f"{classifier.title}, {len(images)} photographs (classes: {which}), seed {given.seed}. {study.title} "
         "In brackets 95 % bootstrap intervals over photographs."
     )
-    table = markdown(records, compared=study.compared, lower_is_better=study.lower_is_better, seed=given.seed)
+    options = {"compared": study.compared, "lower_is_better": study.lower_is_better, "product": study.product}
+    table = markdown(records, seed=given.seed, **options)  # type: ignore[arg-type]
     return f"{head}\n\n{table}"
 
 

@@ -45,6 +45,8 @@ class Case:
         Names to maskings.
     seed : int
         Of whatever is random.
+    mean, std : float or sequence of float
+        The normalisation of `x`.
     window : int
         Side of Occlusion's window in pixels.
     samples, segments : int
@@ -56,6 +58,8 @@ class Case:
     target: int
     maskings: Mapping[str, Masking]
     seed: int = 0
+    mean: Sequence[float] | float = 0.0
+    std: Sequence[float] | float = 1.0
     window: int = 56
     samples: int = 100
     segments: int = 50
@@ -92,12 +96,15 @@ class Study:
         Quantities whose paired difference from the best paint the table shows.
     lower_is_better : bool
         Of these.
+    product : tuple of str
+        Two quantities, and the name of the product of their means, which the table shows, too.
     """
 
     run: Callable[[Case], Iterator[Found]]
     title: str
     compared: tuple[str, ...] = ()
     lower_is_better: bool = False
+    product: tuple[str, str, str] | None = None
 
 
 def measure(
@@ -109,6 +116,8 @@ def measure(
     maskings: Mapping[str, Masking],
     *,
     seed: int = 0,
+    mean: Sequence[float] | float = 0.0,
+    std: Sequence[float] | float = 1.0,
     path: Path | None = None,
     show_progress: bool = False,
 ) -> pd.DataFrame:
@@ -126,6 +135,8 @@ def measure(
         Names to maskings.
     seed : int
         Of whatever is random.
+    mean, std : float or sequence of float
+        The normalisation of the inputs.
     path : Path, optional
         A file, .csv or .parquet, that the records are added to after every photograph.
     show_progress : bool
@@ -152,7 +163,7 @@ def measure(
         shown = digest(x, str(targets[name]))
         if (name, shown) in done:
             continue
-        for method, masking, quantity, value in run(Case(model, x, targets[name], maskings, seed)):
+        for method, masking, quantity, value in run(Case(model, x, targets[name], maskings, seed, mean, std)):
             values = (name, targets[name], method, masking, quantity, value, settings, shown)
             rows.append(dict(zip(COLUMNS, values, strict=True)))
         if path is not None:

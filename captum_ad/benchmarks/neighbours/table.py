@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -17,7 +17,12 @@ _RESAMPLES = 9999
 
 
 def markdown(
-    records: pd.DataFrame, *, compared: tuple[str, ...] = (), lower_is_better: bool = False, seed: int = 0
+    records: pd.DataFrame,
+    *,
+    compared: tuple[str, ...] = (),
+    lower_is_better: bool = False,
+    product: tuple[str, str, str] | None = None,
+    seed: int = 0,
 ) -> str:
     """A row per method and masking, a column per quantity: means over photographs with 95 % bootstrap intervals.
 
@@ -30,11 +35,14 @@ def markdown(
         with the best mean on these very photographs, which favours it.
     lower_is_better : bool
         Of these.
+    product : (str, str, str), optional
+        Two quantities, and the name of the product of their means.
     seed : int
         Of the bootstrap.
     """
     quantities = list(dict.fromkeys(records["quantity"]))
     heads = [head for one in quantities for head in ([one, "against the best paint"] if one in compared else [one])]
+    heads += [] if product is None else [product[2]]
     lines = ["| " + " | ".join(["method", "masking", *heads]) + " |", "|---" * (len(heads) + 2) + "|"]
     for method in dict.fromkeys(records["method"]):
         rows = records[records["method"] == method]
@@ -49,6 +57,8 @@ def markdown(
                 if quantity in compared:
                     difference = "" if best is None or best == name else _shown(wide[name] - wide[best], seed, True)
                     cells[name].append("best" if name == best else difference)
+        for name in names if product else []:
+            cells[name].append(_multiplied(rows[rows["masking"] == name], cast("tuple[str, str, str]", product), seed))
         lines += ["| " + " | ".join([method, name, *cells[name]]) + " |" for name in names]
     return "\n".join(lines)
 
@@ -69,3 +79,18 @@ def _shown(values: pd.Series[float], seed: int, signed: bool = False) -> str:
     found: Estimate = estimate(mean_of(known), seed=seed, n_resamples=_RESAMPLES)
     counted = f" [{len(known)}]" if len(known) < len(values) else ""
     return number(found.value, signed=signed) + interval(found.low, found.high, signed=signed) + counted
+
+
+def _multiplied(rows: pd.DataFrame, product: tuple[str, str, str], seed: int) -> str:
+    """The product of two means over photographs, and its interval: photographs drawn with replacement."""
+    wide = rows.pivot(index="photograph", columns="quantity", values="value").reindex(columns=list(product[:2]))
+    values = wide.to_numpy(dtype=np.float64)
+    if not (~np.isnan(values)).any(0).all():
+        return "–"
+    draws = np.random.default_rng(seed).multinomial(len(values), np.full(len(values), 1 / len(values)), _RESAMPLES)
+    counts = np.concatenate([np.ones((1, len(values))), draws])
+    below = counts @ ~np.isnan(values)
+    means = np.divide(counts @ np.nan_to_num(values), below, out=np.full(below.shape, np.nan), where=below > 0)
+    found = means.prod(1)
+    low, high = np.nanquantile(found[1:], [0.025, 0.975]) if len(values) > 1 else (np.nan, np.nan)
+    return number(found[0]) + interval(low, high)

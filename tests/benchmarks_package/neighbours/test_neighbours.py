@@ -117,6 +117,15 @@ def test_missing_values_are_counted_and_never_zero():
     assert "| –" in text
 
 
+def test_products_are_of_means():
+    records = pd.concat([rows({"avg": [0.5, 0.7]}, "a"), rows({"avg": [float("nan"), 0.5]}, "b")])
+    text = markdown(records, product=("a", "b", "a × b"))
+    assert text.splitlines()[0].endswith("| a | b | a × b |")
+    assert "| .30 (.30 to .35) |" in text
+    nothing = pd.concat([rows({"avg": [0.5]}, "a"), rows({"avg": [float("nan")]}, "b")])
+    assert markdown(nothing, product=("a", "b", "a × b")).endswith("| – | – |")
+
+
 def test_a_case_explains_once():
     model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
     case = Case(model, torch.rand(1, 1, 16, 16), 1, {"avg": "avg"}, window=8)

@@ -20,6 +20,7 @@ from captum_ad.metrics.confidence import (
 from captum_ad.metrics.controls import ObjectDrop, equal_area_control, object_drop
 from captum_ad.metrics.curve import Curve
 from captum_ad.metrics.explanation import PAPER_GAMMAS, sufficient_explanation
+from captum_ad.metrics.frames import FrameCurve, frame_curve
 from captum_ad.metrics.insertion import deletion_curve, insertion_curve
 from captum_ad.metrics.localisation import energy_pointing_game, grid_pointing_game, pointing_game
 from captum_ad.metrics.missingness import MissingnessCurve, missingness_curve, present_masks
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
         Deletion,
         EnergyPointingGame,
         ExplanationSize,
+        FrameScore,
         GridPointingGame,
         Insertion,
         NoiseRobustness,
@@ -71,6 +73,8 @@ __all__ = [
     "DrawnBackgrounds",
     "EnergyPointingGame",
     "ExplanationSize",
+    "FrameCurve",
+    "FrameScore",
     "GridPointingGame",
     "Insertion",
     "MissingnessCurve",
@@ -100,6 +104,7 @@ __all__ = [
     "energy_pointing_game",
     "equal_area_control",
     "explanation_size",
+    "frame_curve",
     "grid_pointing_game",
     "insertion_curve",
     "make_collages",

@@ -21,6 +21,7 @@ from captum_ad.metrics import (
     Deletion,
     EnergyPointingGame,
     ExplanationSize,
+    FrameScore,
     GridPointingGame,
     Insertion,
     NoiseRobustness,
@@ -185,8 +186,8 @@ CASES = {
 }
 
 
-OTHERS = {"NoiseRobustness": NoiseRobustness}
-"""Classes that are no means of one function; they have tests of their own."""
+OTHERS = {"FrameScore": FrameScore, "NoiseRobustness": NoiseRobustness}
+"""Classes that are no means of a function of these samples; they have tests of their own."""
 
 every_class = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from captum_ad.attributions import seeded
-from captum_ad.benchmarks.neighbours import noise, pathways
+from captum_ad.benchmarks.neighbours import frames, idgi, noise, pathways
 from captum_ad.benchmarks.neighbours.measuring import Study, measure
 from captum_ad.benchmarks.neighbours.table import markdown
 from captum_ad.cli.arguments import Parser, at_least
@@ -27,7 +27,12 @@ from captum_ad.metrics.masking_names import by_their_names
 PROGRAM = "python -m captum_ad.benchmarks.neighbours"
 FAILED, INTERRUPTED = 2, 130
 
-STUDIES: Mapping[str, Study] = {"noise": noise.STUDY, "pathways": pathways.STUDY}
+STUDIES: Mapping[str, Study] = {
+    "frames": frames.STUDY,
+    "idgi": idgi.STUDY,
+    "noise": noise.STUDY,
+    "pathways": pathways.STUDY,
+}
 """What can be measured, by name."""
 
 MASKINGS = ("ad:no-growth-mean", "ad:no-growth", "ad:paper", "avg", "blur", "linear")

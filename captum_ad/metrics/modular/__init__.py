@@ -13,6 +13,7 @@ from captum_ad.metrics.modular.explanations import (
     Insertion,
     RhoRobustness,
 )
+from captum_ad.metrics.modular.frames import FrameScore
 from captum_ad.metrics.modular.localisation import EnergyPointingGame, GridPointingGame, PointingGame, SpecificDrop
 from captum_ad.metrics.modular.noise import NoiseRobustness
 from captum_ad.metrics.modular.pathways import ActivationDeviation
@@ -25,6 +26,7 @@ __all__ = [
     "Deletion",
     "EnergyPointingGame",
     "ExplanationSize",
+    "FrameScore",
     "GridPointingGame",
     "Insertion",
     "NoiseRobustness",

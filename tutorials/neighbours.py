@@ -12,17 +12,19 @@ from typing import Any
 
 import skimage.data
 import torch
-from captum.attr import LayerGradCam, Occlusion
+from captum.attr import IntegratedGradients, LayerGradCam, Occlusion
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor, nn
 
 from captum_ad import ADForward, BaselineForward
+from captum_ad.attr import IDGI
 from captum_ad.demo import efficientnet_lite0
 from captum_ad.metrics import (
     activation_deviation,
     corrupted,
+    frame_curve,
     noise_study,
     plot_activation_deviation,
     plot_explanation,
@@ -30,6 +32,7 @@ from captum_ad.metrics import (
 )
 from captum_ad.metrics.noise import Attribute
 from captum_ad.metrics.ranking import ranked
+from captum_ad.targets import Contrast, Group
 
 FOLDER = Path(__file__).resolve().parent / "figures"
 STAGES = ["_conv_stem", *(f"_blocks.{i}" for i in range(0, 16, 3)), "_conv_head", "_fc"]
@@ -118,7 +121,49 @@ def noise() -> Figure:
     return figure
 
 
-PICTURES = {"pathways": pathways, "noise": noise}
+def idgi() -> Figure:
+    """Integrated Gradients and IDGI on three paths, for two photographs; the maps are smoothed to be seen."""
+    model = network()[0]
+    figure = Figure(figsize=(10.5, 5.6), layout="constrained")
+    for axes, name in zip(figure.subplots(2, 4), ("coffee", "chelsea")):
+        x = photograph(name)
+        target = int(model(x).argmax())
+        maps = {"Integrated Gradients": IntegratedGradients(model).attribute(x, target=target, internal_batch_size=4)}
+        for path in ("straight", "blur", "guided"):
+            maps[f"IDGI, {path} path"] = IDGI(model).attribute(x, target=target, path=path)
+        for axis, (title, values) in zip(axes, maps.items()):
+            heat(axis, x, torch.nn.functional.avg_pool2d(values, 9, 1, 4), title)
+    return figure
+
+
+def frames() -> Figure:
+    """Occlusion's map of a class, of the class against another, and of its group, and what masking their tops takes."""
+    model, x = network()[0], photograph("chelsea")
+    target, other = model(x).argsort(descending=True)[0, :2].tolist()
+    cats = Group(range(281, 294))
+    questions = {
+        f"why class {target}?": Group([target]),
+        f"why {target} and not {other}?": Contrast(target, other),
+        "why any cat?": cats,
+        "why a cat and not a dog?": Contrast(cats, Group(range(151, 269))),
+    }
+    window = {"sliding_window_shapes": (3, 56, 56), "strides": (3, 28, 28), "perturbations_per_eval": 4}
+    figure = Figure(figsize=(10.5, 5.0), layout="constrained")
+    for top, below, (title, question) in zip(*figure.subplots(2, 4, sharey="row"), questions.items()):
+        for name, masked in (("AD", ADForward(model)), ("blur", BaselineForward(model, "blur"))):
+            values = Occlusion(masked.with_target(question)).attribute(x, **window)
+            curve = frame_curve(masked, x, values, question)
+            below.plot(curve.sizes, curve.values, marker="o", markersize=3, label=f"{name}, area {curve.area:.2f}")
+            if name == "AD":
+                heat(top, x, values, f"{title}\nOcclusion, AD")
+        below.axhline(0, color="0.7", linewidth=0.8)
+        below.set(xlabel="share masked", xlim=(0, 1))
+        below.legend(fontsize=7)
+    figure.axes[4].set_ylabel("drop")
+    return figure
+
+
+PICTURES = {"pathways": pathways, "noise": noise, "idgi": idgi, "frames": frames}
 
 
 def main(names: list[str], folder: Path = FOLDER) -> None:

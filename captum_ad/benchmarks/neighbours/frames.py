@@ -57,7 +57,7 @@ def _questions(logits: Tensor, target: int) -> Iterator[Contrast | Group]:
 
 STUDY = Study(
     run,
-    "Mean drop over 10 to 90 % of the top of Occlusion's map masked, by the same masking that made the map; the group is "
-    "that of the class among eight of ImageNet. Larger is better.",
+    "Mean drop over 10 to 90 % of the top of Occlusion's map masked, by the same masking that made the map; the group "
+    "is that of the class among eight of ImageNet. Larger is better.",
     compared=("its own map",),
 )

@@ -12,14 +12,14 @@ from typing import Any
 
 import skimage.data
 import torch
-from captum.attr import IntegratedGradients, LayerGradCam, Occlusion
+from captum.attr import FeatureAblation, IntegratedGradients, LayerGradCam, Occlusion
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor, nn
 
 from captum_ad import ADForward, BaselineForward
-from captum_ad.attr import IDGI
+from captum_ad.attr import IDGI, MultiScale, log_odds, pyramid
 from captum_ad.demo import efficientnet_lite0
 from captum_ad.metrics import (
     activation_deviation,
@@ -163,7 +163,36 @@ def frames() -> Figure:
     return figure
 
 
-PICTURES = {"pathways": pathways, "noise": noise, "idgi": idgi, "frames": frames}
+def multiscale() -> Figure:
+    """A photograph's superpixels on three scales, each one's evidence and their mean; two paints beside it."""
+    model, x = network()[0], photograph("coffee")
+    evidence = log_odds(int(model(x).argmax()), classes=1000)
+    levels = pyramid(x)
+    figure = Figure(figsize=(10.5, 4.4), layout="constrained")
+    axes = figure.subplots(2, 5)
+    for masked, row, name in (
+        (ADForward(model, target=evidence), axes[0], "AD"),
+        (BaselineForward(model, "boundary-normal", target=evidence), axes[1], "boundary-normal"),
+    ):
+        attributor = MultiScale(FeatureAblation(masked))
+        for axis, scales in zip(row, ([levels[0]], [levels[1]], [levels[2]], levels)):
+            values = attributor.attribute(x, feature_masks=scales, perturbations_per_eval=4)
+            regions = int(scales[0].max()) + 1
+            heat(axis, x, values, f"{name}\n{f'{regions} regions' if len(scales) == 1 else 'all three'}")
+    kept = torch.ones(224, 224, dtype=torch.bool)
+    kept[40:150, 60:180] = False
+    paint = BaselineForward(model, "boundary-normal").painted(x, kept)
+    for axis, image, title in (
+        (axes[0, 4], x, "photograph"),
+        (axes[1, 4], paint, "a region excluded\nby boundary-normal"),
+    ):
+        axis.imshow(shown(image).permute(1, 2, 0))
+        axis.set_title(title, fontsize=9)
+        axis.axis("off")
+    return figure
+
+
+PICTURES = {"pathways": pathways, "noise": noise, "idgi": idgi, "frames": frames, "multiscale": multiscale}
 
 
 def main(names: list[str], folder: Path = FOLDER) -> None:

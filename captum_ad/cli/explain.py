@@ -17,7 +17,7 @@ from captum_ad.cli.output import staged
 from captum_ad.cli.page import page
 from captum_ad.cli.predictions import Comparison, add_explanation, prediction, probabilities, rule_name
 from captum_ad.cli.report import arrays, described, draw, entry, summary_of
-from captum_ad.painted import MASKING_VALUES
+from captum_ad.painted import NAMED
 
 KINDS = (".png", ".jpg", ".jpeg", ".pdf", ".svg", ".html")
 SAID = 3
@@ -73,7 +73,7 @@ def explain(arguments: argparse.Namespace, command: Sequence[str]) -> None:
 def _masking(name: str) -> str:
     if name.startswith("ad:"):
         return f"ad:{rule_name(name.removeprefix('ad:'))}"
-    (masking,) = known("masking", [name], MASKING_VALUES)
+    (masking,) = known("masking", [name], NAMED)
     return masking
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from captum_ad.attributions import seeded
-from captum_ad.benchmarks.neighbours import frames, idgi, noise, pathways
+from captum_ad.benchmarks.neighbours import frames, idgi, multiscale, noise, pathways
 from captum_ad.benchmarks.neighbours.measuring import Study, measure
 from captum_ad.benchmarks.neighbours.table import markdown
 from captum_ad.cli.arguments import Parser, at_least
@@ -30,6 +30,7 @@ FAILED, INTERRUPTED = 2, 130
 STUDIES: Mapping[str, Study] = {
     "frames": frames.STUDY,
     "idgi": idgi.STUDY,
+    "multiscale": multiscale.STUDY,
     "noise": noise.STUDY,
     "pathways": pathways.STUDY,
 }

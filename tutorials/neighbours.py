@@ -6,6 +6,7 @@ Needs ``pip install ".[test]"``. Some take a minute on a CPU; NAME draws some of
 from __future__ import annotations
 
 import sys
+import textwrap
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,9 @@ from torch import Tensor, nn
 from captum_ad import ADForward, BaselineForward
 from captum_ad.attr import IDGI, MultiScale, log_odds, pyramid
 from captum_ad.demo import efficientnet_lite0
+from captum_ad.describe import describe
 from captum_ad.metrics import (
+    SolidColors,
     activation_deviation,
     corrupted,
     frame_curve,
@@ -29,6 +32,8 @@ from captum_ad.metrics import (
     plot_activation_deviation,
     plot_explanation,
     plot_noise_robustness,
+    rho_robustness,
+    sufficient_explanation,
 )
 from captum_ad.metrics.noise import Attribute
 from captum_ad.metrics.ranking import ranked
@@ -192,7 +197,34 @@ def multiscale() -> Figure:
     return figure
 
 
-PICTURES = {"pathways": pathways, "noise": noise, "idgi": idgi, "frames": frames, "multiscale": multiscale}
+def words() -> Figure:
+    """Three photographs, what alone keeps their class by Occlusion under AD, and the sentences about it."""
+    model = network()[0]
+    window = {"sliding_window_shapes": (3, 56, 56), "strides": (3, 28, 28), "perturbations_per_eval": 4}
+    names = {968: "cup", 967: "espresso", 282: "tiger cat", 281: "tabby", 285: "Egyptian cat"}
+    figure = Figure(figsize=(10.5, 4.2), layout="constrained")
+    for (top, axis), name in zip(figure.subplots(2, 3, height_ratios=[2.2, 1]).T, ("coffee", "chelsea", "camera")):
+        x = photograph(name)
+        target = int(model(x).argmax())
+        values = Occlusion(ADForward(model)).attribute(x, target=target, **window)
+        explanation = sufficient_explanation(ADForward(model), x, values, target, gamma=0.5)
+        colours = SolidColors(n=20, seed=0, mean=127 / 255, std=128 / 255)
+        robustness = rho_robustness(model, x, explanation, target, colours)
+        told = describe(values, explanation, robustness, target=target, names=names, backgrounds="solid colours")
+        plot_explanation(shown(x), explanation.mask, plt_fig_axis=(figure, top), use_pyplot=False)
+        axis.text(0.5, 1, textwrap.fill(str(told), 46), ha="center", va="top", fontsize=8, transform=axis.transAxes)
+        axis.axis("off")
+    return figure
+
+
+PICTURES = {
+    "pathways": pathways,
+    "noise": noise,
+    "idgi": idgi,
+    "frames": frames,
+    "multiscale": multiscale,
+    "words": words,
+}
 
 
 def main(names: list[str], folder: Path = FOLDER) -> None:

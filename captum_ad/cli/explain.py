@@ -10,6 +10,7 @@ from captum_ad.attributions import METHODS, seeded
 from captum_ad.cli.compare import known, print_notes, settings_of
 from captum_ad.cli.devices import default_batch_size, device_named
 from captum_ad.cli.errors import InputError
+from captum_ad.cli.explanations import in_words
 from captum_ad.cli.figure import METHOD_TITLES, column_title
 from captum_ad.cli.images import load_photographs
 from captum_ad.cli.models import Classifier, load_classifier
@@ -95,9 +96,5 @@ def _most_probable(classifier: Classifier, comparison: Comparison) -> str:
 def _sentence(comparison: Comparison, method: str, masking: str) -> str:
     found = comparison.explanations[method, masking]
     which = f"{METHOD_TITLES[method]}, {column_title(masking)}"
-    if not found.found:
-        return f"{which}: no part of the photograph alone keeps the answer."
-    return (
-        f"{which}: {found.size:.0%} of the photograph alone keeps the answer, at confidence {found.confidence:.2f}; "
-        f"planted on {comparison.scale.backgrounds.n} solid colours the network gives it on {found.rho:.0%} of them."
-    )
+    attribution = comparison.results[method, masking].attribution
+    return f"{which}: {in_words(attribution, found.measures(), comparison.scale.backgrounds.n)}"

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
+from captum_ad.cli.explanations import in_words
 from captum_ad.cli.figure import METHOD_TITLES, OUTLIERS, column_title
 from captum_ad.cli.report import PAGE, write_text
 from captum_ad.cli.table import legend, table_rows
@@ -88,6 +89,7 @@ def _photograph(entry: Mapping[str, Any], archive: Mapping[str, Any]) -> dict[st
                     "kept": [bool(one) for one in kept],
                     "keptOn": [bool(one) for one in archive[f"kept/{key}"]],
                     "measures": measured["explanation"],
+                    "words": in_words(archive[key], measured["explanation"], len(archive["backgrounds"])),
                 }
             )
     height, width = archive["photograph"].shape[:2]

@@ -17,9 +17,9 @@ from captum_ad.targets.classes import Class, MultiLabel, Names, index_of
 from captum_ad.targets.groups import Contrast, Group
 
 PLACES = (
-    ("upper left", "top", "upper right"),
-    ("left", "centre", "right"),
-    ("lower left", "bottom", "lower right"),
+    ("upper left", "upper middle", "upper right"),
+    ("middle left", "centre", "middle right"),
+    ("lower left", "lower middle", "lower right"),
 )
 """The ninths of an image."""
 

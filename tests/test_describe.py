@@ -71,7 +71,13 @@ class TestWhere:
 
     @pytest.mark.parametrize(
         ("at", "place"),
-        [((0, 0), "upper left"), ((0, 4), "top"), ((4, 4), "centre"), ((8, 4), "bottom"), ((5, 8), "right")],
+        [
+            ((0, 0), "upper left"),
+            ((0, 4), "upper middle"),
+            ((4, 4), "centre"),
+            ((8, 4), "lower middle"),
+            ((5, 8), "middle right"),
+        ],
     )
     def test_places(self, at, place):
         values = torch.zeros(3, 9, 9)

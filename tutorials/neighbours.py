@@ -201,7 +201,7 @@ def words() -> Figure:
     """Three photographs, what alone keeps their class by Occlusion under AD, and the sentences about it."""
     model = network()[0]
     window = {"sliding_window_shapes": (3, 56, 56), "strides": (3, 28, 28), "perturbations_per_eval": 4}
-    names = {968: "cup", 967: "espresso", 282: "tiger cat", 281: "tabby", 285: "Egyptian cat"}
+    names = {968: "cup", 967: "espresso", 282: "tiger cat", 281: "tabby", 285: "Egyptian cat", 872: "tripod"}
     figure = Figure(figsize=(10.5, 4.2), layout="constrained")
     for (top, axis), name in zip(figure.subplots(2, 3, height_ratios=[2.2, 1]).T, ("coffee", "chelsea", "camera")):
         x = photograph(name)

@@ -16,7 +16,7 @@ from captum_ad.metrics.ranking import labels_of_positions
 
 
 def rank_biased_overlap(one: Sequence[int] | Tensor, other: Sequence[int] | Tensor, p: float = 0.9) -> float:
-    """Rank-biased overlap of two rankings, extrapolated: RBO_ext of Webber, Moffat and Zobel 2010, equation 23.
+    """Rank-biased overlap of two rankings, extrapolated: RBO_ext of Webber, Moffat and Zobel 2010.
 
     *A Similarity Measure for Indefinite Rankings* (ACM TOIS). With X_d the number of items that the first d of both
     have in common and k the length, ``p^k X_k / k + (1 − p) / p Σ_d p^d X_d / d``: 1 for the same ranking, 0 for two

@@ -7,9 +7,16 @@ They remove by a function of an image and a mask, and NaN is missing to an :clas
 
     metric = PerturbationConfidenceMetric(RemoveMostRelevantFirst(75, missing))
     metric(x, cams, targets, ADForward(model))
+
+Its CAMs go into the metrics of this package that want a function from an input and a class to an attribution::
+
+    noise_responses(model, x, cam_attribute(GradCAM(model, [model.layer4])))
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -36,3 +43,32 @@ def missing(image: Tensor, mask: Tensor) -> Tensor:
     tensor([[[1., nan]]])
     """
     return image.where(mask.to(image.device) > 0.5, torch.nan)
+
+
+def cam_attribute(cam: Any) -> Callable[[Tensor, int], Tensor]:
+    """A CAM of the package ``grad-cam`` as a function from an input and a class to its map.
+
+    Parameters
+    ----------
+    cam : BaseCAM
+        ``GradCAM(model, target_layers)``, or any other of ``pytorch_grad_cam``.
+
+    Returns
+    -------
+    callable
+        From an input (1, C, H, W) and a class to a tensor (1, H, W).
+
+    Examples
+    --------
+    >>> def cam(input_tensor, targets):  # what GradCAM(...) is called like
+    ...     return torch.stack([target(input_tensor[0]) * input_tensor[0, 0] for target in targets]).numpy()
+    >>> cam_attribute(cam)(torch.ones(1, 1, 1, 2), 0)
+    tensor([[[1., 1.]]])
+    """
+
+    def attribute(x: Tensor, target: int) -> Tensor:
+        with torch.enable_grad():
+            found = cam(input_tensor=x, targets=[lambda output: output[target]])
+        return torch.as_tensor(found)
+
+    return attribute

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from captum_ad.answers import Answering, Masks, Select, plain_module, with_article
 from captum_ad.arguments import arrange, as_features
 from captum_ad.baselines import BASELINES, IMPUTATIONS, baseline
+from captum_ad.boundary import SAMPLED
 from captum_ad.errors import UnknownNameError
 from captum_ad.features import kept_features
 from captum_ad.forward import ADForward
@@ -35,9 +36,9 @@ class BaselineForward(Answering):
     model : nn.Module
         The network; its input is one tensor of shape (N, C, *spatial), any other arguments are passed on.
     baseline : str, float, Tensor or callable
-        ``"zero"``, ``"min"``, ``"max"``, ``"avg"``, ``"blur"``, ``"inpaint"`` or ``"linear"``, computed for each
-        sample; a value; a tensor that broadcasts to the input; or a function of (x, mask), mask bool (N, 1|C, *spatial)
-        with True = keep, that returns the painted input. Kept features are the input's whatever it
+        ``"zero"``, ``"min"``, ``"max"``, ``"avg"``, ``"blur"``, ``"inpaint"``, ``"linear"`` or ``"boundary-normal"``,
+        computed for each sample; a value; a tensor that broadcasts to the input; or a function of (x, mask), mask bool
+        (N, 1|C, *spatial) with True = keep, that returns the painted input. Kept features are the input's whatever it
         returns.
     select, target
         As of :class:`~captum_ad.ADForward`.
@@ -62,8 +63,8 @@ class BaselineForward(Answering):
         super().__init__()
         self.model = plain_module(model)
         if isinstance(baseline, str):
-            if baseline not in MASKING_VALUES:
-                raise UnknownNameError("baseline", baseline, MASKING_VALUES)
+            if baseline not in NAMED:
+                raise UnknownNameError("baseline", baseline, NAMED)
         elif not isinstance(baseline, (int, float, Tensor)) and not callable(baseline):
             raise TypeError(f"expected a name, a value, a tensor or a function, got {type(baseline).__name__}")
         self.baseline = baseline
@@ -128,9 +129,10 @@ class BaselineForward(Answering):
 
     def _paint(self, x: Tensor, kept: Tensor) -> Tensor:
         given = self.baseline
-        if isinstance(given, str) and given in BASELINES:
+        if isinstance(given, str) and given not in IMPUTATIONS:  # whatever is masked
             one_image = x.shape[0] > 1 and x.stride(0) == 0  # repeated by expand: paint it once
-            return baseline(given, x[:1] if one_image else x)
+            seen = x[:1] if one_image else x
+            return SAMPLED[given](seen, kept) if given in SAMPLED else baseline(given, seen)
         if isinstance(given, (int, float)):
             return x.new_full((), given)
         function = IMPUTATIONS[given] if isinstance(given, str) else given if callable(given) else None
@@ -150,7 +152,10 @@ MaskedForward = ADForward | BaselineForward
 """A forward that takes ``mask=``: what features are missing is said, not painted by the caller."""
 
 MASKING_VALUES = (*BASELINES, *IMPUTATIONS)
-"""The baselines that have a name."""
+"""The baselines that are compared unless others are asked for."""
+
+NAMED = (*MASKING_VALUES, *SAMPLED)
+"""All that have a name."""
 
 Masking = str | MaskRule | float | Tensor | Callable[[Tensor, Tensor], Tensor]
 """A way of hiding features: ``"ad:PRESET"`` or a :class:`MaskRule`, else a baseline."""
@@ -188,6 +193,6 @@ def masked_forward(model: nn.Module, masking: Masking) -> MaskedForward:
         return ADForward(model, masking)
     if isinstance(masking, str) and masking.startswith("ad:"):
         return ADForward(model, masking.removeprefix("ad:"))
-    if isinstance(masking, str) and masking not in MASKING_VALUES:
-        raise UnknownNameError("masking", masking, [*(f"ad:{preset}" for preset in PRESETS), *MASKING_VALUES])
+    if isinstance(masking, str) and masking not in NAMED:
+        raise UnknownNameError("masking", masking, [*(f"ad:{preset}" for preset in PRESETS), *NAMED])
     return BaselineForward(model, masking)

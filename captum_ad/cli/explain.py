@@ -12,6 +12,7 @@ from captum_ad.attributions import METHODS, seeded
 from captum_ad.cli.compare import known, print_notes, settings_of
 from captum_ad.cli.devices import default_batch_size, device_named
 from captum_ad.cli.errors import InputError
+from captum_ad.cli.explanations import in_words
 from captum_ad.cli.figure import METHOD_TITLES, column_title
 from captum_ad.cli.images import load_photographs
 from captum_ad.cli.models import Classifier, load_classifier
@@ -19,7 +20,7 @@ from captum_ad.cli.output import staged
 from captum_ad.cli.page import page
 from captum_ad.cli.predictions import Comparison, add_explanation, prediction, probabilities, rule_name
 from captum_ad.cli.report import arrays, described, draw, entry, summary_of
-from captum_ad.painted import MASKING_VALUES
+from captum_ad.painted import NAMED
 
 KINDS = (".png", ".jpg", ".jpeg", ".pdf", ".svg", ".html")
 SAID = 3
@@ -75,7 +76,7 @@ def explain(arguments: argparse.Namespace, command: Sequence[str]) -> None:
 def _masking(name: str) -> str:
     if name.startswith("ad:"):
         return f"ad:{rule_name(name.removeprefix('ad:'))}"
-    (masking,) = known("masking", [name], [*MASKING_VALUES, *(f"ad:{preset}" for preset in PRESETS)])
+    (masking,) = known("masking", [name], [*NAMED, *(f"ad:{preset}" for preset in PRESETS)])
     return masking
 
 
@@ -99,13 +100,5 @@ def _most_probable(classifier: Classifier, comparison: Comparison) -> str:
 def _sentence(comparison: Comparison, method: str, masking: str) -> str:
     found = comparison.explanations[method, masking]
     which = f"{METHOD_TITLES[method]}, {column_title(masking)}"
-    if found.empty:
-        return (
-            f"{which}: the network gives this answer to a photograph of which nothing is there, so no part explains it."
-        )
-    if not found.found:
-        return f"{which}: no part of the photograph alone keeps the answer."
-    return (
-        f"{which}: {found.size:.0%} of the photograph alone keeps the answer, at confidence {found.confidence:.2f}; "
-        f"planted on {comparison.scale.backgrounds.n} solid colours the network gives it on {found.rho:.0%} of them."
-    )
+    attribution = comparison.results[method, masking].attribution
+    return f"{which}: {in_words(attribution, found.measures(), comparison.scale.backgrounds.n)}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from captum_ad.attributions import OVER_SUPERPIXELS, Task
 from captum_ad.cli.models import Classifier
+from captum_ad.describe import describe
 from captum_ad.metrics import SolidColors, sufficient_explanation
 from captum_ad.metrics.backgrounds import DrawnBackgrounds
 from captum_ad.metrics.planting import planted_scores
@@ -96,6 +98,42 @@ class Explanation:
     def empty(self) -> bool:
         """Whether nothing at all keeps the class: the model's answer to an empty image."""
         return self.found and self.size == 0
+
+
+@dataclass(frozen=True)
+class Told:
+    """An explanation's numbers, from the summary or from where they were measured, for :func:`in_words`."""
+
+    found: bool
+    size: float
+    confidence: float
+
+
+@dataclass(frozen=True)
+class Planted:
+    """What came of planting an explanation on so many backgrounds; NaN if there is none."""
+
+    rho: float
+    n: int
+
+
+def in_words(attribution: Any, measures: Mapping[str, Any], backgrounds: int) -> str:
+    """What the terminal and the page say of an explanation.
+
+    Parameters
+    ----------
+    attribution : Tensor or array
+        Shape (C, H, W).
+    measures : mapping
+        Of :meth:`Explanation.measures`.
+    backgrounds : int
+        How many solid colours it was planted on.
+    """
+    size, confidence, rho = (
+        math.nan if measures[name] is None else measures[name] for name in ("size", "confidence", "rho")
+    )
+    told, planted = Told(measures["found"], size, confidence), Planted(rho, backgrounds)
+    return str(describe(attribution, told, planted, backgrounds="solid colours", subject="photograph"))
 
 
 def solid_colors(classifier: Classifier, x: Tensor, n: int, seed: int) -> DrawnBackgrounds:

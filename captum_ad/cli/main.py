@@ -32,7 +32,7 @@ from captum_ad.cli.errors import InputError, InterruptedRun
 from captum_ad.cli.study_arguments import add_report, add_study
 from captum_ad.errors import UnknownNameError, UnsupportedOperationError
 from captum_ad.extras import install_hint
-from captum_ad.painted import MASKING_VALUES
+from captum_ad.painted import MASKING_VALUES, NAMED
 
 PROGRAM = "captum-ad"
 FAILED, INTERRUPTED = 2, 130
@@ -121,7 +121,7 @@ def _add_explain(commands: _Commands) -> None:
         "--masking",
         default="ad:no-growth-mean",
         help=f"Parts are hidden by AD, ad:PRESET of {listed(PRESETS)} or ad:KNOB=VALUE,KNOB=VALUE; or by a baseline, "
-        f"of {listed(MASKING_VALUES)} {DEFAULT}.",
+        f"of {listed(NAMED)} {DEFAULT}.",
     )
     add_effort(explain.add_argument)
     add_running(explain.add_argument, batch="4")

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from captum_ad.cli.explanations import in_words
 from captum_ad.cli.figure import METHOD_TITLES, OUTLIERS, column_title
 from captum_ad.cli.html import png, rendered
 from captum_ad.cli.report import PAGE, write_text
@@ -84,6 +85,7 @@ def _photograph(entry: Mapping[str, Any], archive: Mapping[str, Any]) -> dict[st
                     "kept": [bool(one) for one in kept],
                     "keptOn": [bool(one) for one in archive[f"kept/{key}"]],
                     "measures": measured["explanation"],
+                    "words": in_words(archive[key], measured["explanation"], len(archive["backgrounds"])),
                 }
             )
     height, width = archive["photograph"].shape[:2]

@@ -1,4 +1,4 @@
-"""Metrics of explanations: sufficiency, ρ-robustness, insertion and deletion, missingness, localisation.
+"""Metrics of explanations: sufficiency, ρ-robustness, insertion and deletion, missingness, localisation, pathways.
 
 Functions of one input; most have a class of torchmetrics' kind over many. :func:`compare` runs a
 whole study; :func:`summarise` and :func:`significance` say what came out of it, the plots show it.
@@ -21,9 +21,16 @@ from captum_ad.metrics.confidence import (
 from captum_ad.metrics.controls import ObjectDrop, equal_area_control, object_drop
 from captum_ad.metrics.curve import Curve
 from captum_ad.metrics.explanation import PAPER_GAMMAS, sufficient_explanation
+from captum_ad.metrics.frames import FrameCurve, frame_curve
 from captum_ad.metrics.insertion import deletion_curve, insertion_curve
 from captum_ad.metrics.localisation import energy_pointing_game, grid_pointing_game, pointing_game
 from captum_ad.metrics.missingness import MissingnessCurve, missingness_curve, present_masks
+from captum_ad.metrics.noise import NoiseResponse, noise_responses, noise_study
+from captum_ad.metrics.noise_plots import plot_noise_robustness
+from captum_ad.metrics.noise_statistics import noise_robustness, noise_significance
+from captum_ad.metrics.noises import corrupted
+from captum_ad.metrics.pathway_plots import plot_activation_deviation
+from captum_ad.metrics.pathways import PathwayDeviation, activation_deviation
 from captum_ad.metrics.places import box_mask, cell_masks
 from captum_ad.metrics.planting import planted
 from captum_ad.metrics.plots import plot_explanation, plot_planted, plot_rho_over_gamma, plot_rho_over_size
@@ -31,18 +38,22 @@ from captum_ad.metrics.recommendation import recommend_rule
 from captum_ad.metrics.recommendation_table import Recommendation
 from captum_ad.metrics.robustness import RhoCurve, Robustness, rho_curve, rho_robustness
 from captum_ad.metrics.scan import ConfidenceCurve, SufficientExplanation
+from captum_ad.metrics.similarity import rank_biased_overlap, rank_correlation, ssim, top_overlap
 from captum_ad.metrics.statistics import significance, summarise
 
 if TYPE_CHECKING:
     from captum_ad.metrics.modular import (
+        ActivationDeviation,
         ConfidenceDropOff,
         ConfidenceKept,
         ConfidenceOnBackgrounds,
         Deletion,
         EnergyPointingGame,
         ExplanationSize,
+        FrameScore,
         GridPointingGame,
         Insertion,
+        NoiseRobustness,
         PointingGame,
         RhoRobustness,
         SpecificDrop,
@@ -50,6 +61,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PAPER_GAMMAS",
+    "ActivationDeviation",
     "Backgrounds",
     "Collages",
     "ConfidenceCurve",
@@ -61,11 +73,16 @@ __all__ = [
     "DrawnBackgrounds",
     "EnergyPointingGame",
     "ExplanationSize",
+    "FrameCurve",
+    "FrameScore",
     "GridPointingGame",
     "Insertion",
     "MissingnessCurve",
+    "NoiseResponse",
+    "NoiseRobustness",
     "ObjectDrop",
     "OtherClassImages",
+    "PathwayDeviation",
     "PointingGame",
     "Recommendation",
     "RhoCurve",
@@ -74,6 +91,7 @@ __all__ = [
     "SolidColors",
     "SpecificDrop",
     "SufficientExplanation",
+    "activation_deviation",
     "box_mask",
     "cell_masks",
     "collage",
@@ -81,28 +99,40 @@ __all__ = [
     "confidence_drop_off",
     "confidence_kept",
     "confidence_on_backgrounds",
+    "corrupted",
     "deletion_curve",
     "energy_pointing_game",
     "equal_area_control",
     "explanation_size",
+    "frame_curve",
     "grid_pointing_game",
     "insertion_curve",
     "make_collages",
     "missingness_curve",
+    "noise_responses",
+    "noise_robustness",
+    "noise_significance",
+    "noise_study",
     "object_drop",
     "planted",
+    "plot_activation_deviation",
     "plot_explanation",
+    "plot_noise_robustness",
     "plot_planted",
     "plot_rho_over_gamma",
     "plot_rho_over_size",
     "pointing_game",
     "present_masks",
+    "rank_biased_overlap",
+    "rank_correlation",
     "recommend_rule",
     "rho_curve",
     "rho_robustness",
     "significance",
+    "ssim",
     "sufficient_explanation",
     "summarise",
+    "top_overlap",
 ]
 
 

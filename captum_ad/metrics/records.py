@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -69,6 +70,28 @@ def write_records(records: pd.DataFrame, path: Path) -> None:
         os.replace(name, path)
     finally:
         Path(name).unlink(missing_ok=True)
+
+
+def known_records(path: Path | None, run: str, columns: Sequence[str]) -> pd.DataFrame | None:
+    """What a file holds already, if there is one.
+
+    Raises
+    ------
+    ValueError
+        If it is of other settings, or there is no such directory.
+    """
+    if path is None:
+        return None
+    if not path.parent.is_dir():
+        raise ValueError(f"there is no directory {str(path.parent)!r} for the records: make it first")
+    known = read_records(path)
+    if known is None:
+        return None
+    if set(columns) - set(known.columns) or set(known["run"]) != {run}:
+        raise ValueError(
+            f"{str(path)!r} has records of other settings, backgrounds or weights: choose another file, or delete it"
+        )
+    return known
 
 
 def _umask() -> int:

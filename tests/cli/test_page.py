@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from captum_ad.cli import page as page_module
+from captum_ad.describe import describe, percent
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
@@ -52,6 +53,11 @@ class TestContents:
                 explained, steps = archive[f"explanation/{key}"], archive[f"steps/{key}"]
                 sizes = archive[f"curve/{key}"][0]
                 assert found["sizes"] == pytest.approx(list(sizes), abs=1e-5)
+                assert str(describe(archive[key], subject="photograph")) in found["words"]
+                if found["measures"]["size"]:
+                    assert found["words"].startswith(
+                        f"{percent(explained.mean())} of the photograph alone keeps the answer"
+                    )
                 if found["measures"]["found"]:
                     (step,) = np.flatnonzero(np.isclose(sizes, found["measures"]["size"]))
                     assert np.array_equal(steps < step, explained)
@@ -117,6 +123,7 @@ def test_in_a_browser(report, browser, width, tmp_path):
     bare = np.array(page.evaluate("[...photo.maps[1].canvas.getContext('2d').getImageData(0, 0, 24, 24).data]"))
     assert np.array_equal(bare, np.array(whole))
     page.locator("#maps button").nth(3).click()
+    assert page.locator("#words").inner_text() == data(report)[0]["maps"][3]["words"]
     assert page.locator("#chosen").inner_text() == "Lime, baseline: zero"
     page.locator("#photograph").select_option("1")
     page.wait_for_selector("body[data-ready='1']")

@@ -14,18 +14,22 @@ from torchmetrics import Metric
 
 from captum_ad import ADForward
 from captum_ad.metrics import (
+    ActivationDeviation,
     ConfidenceDropOff,
     ConfidenceKept,
     ConfidenceOnBackgrounds,
     Deletion,
     EnergyPointingGame,
     ExplanationSize,
+    FrameScore,
     GridPointingGame,
     Insertion,
+    NoiseRobustness,
     PointingGame,
     RhoRobustness,
     SolidColors,
     SpecificDrop,
+    activation_deviation,
     box_mask,
     confidence_drop_off,
     confidence_kept,
@@ -171,9 +175,19 @@ CASES = {
             lambda **given: object_drop(**given).specific,
             {"to_confidence": "sigmoid", "controls": 2, "seed": 1},
         ),
+        Case(
+            ActivationDeviation,
+            {"layers": ["1"]},
+            ("forward", "x", "explanation"),
+            lambda **given: activation_deviation(**given).mean,
+            {"layers": ["0"], "over": "everywhere"},
+        ),
     )
 }
 
+
+OTHERS = {"FrameScore": FrameScore, "NoiseRobustness": NoiseRobustness}
+"""Classes that are no means of a function of these samples; they have tests of their own."""
 
 every_class = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 

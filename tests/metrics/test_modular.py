@@ -10,6 +10,7 @@ from torchmetrics import Metric
 import captum_ad.metrics
 from captum_ad import ADForward
 from captum_ad.metrics import (
+    ActivationDeviation,
     ConfidenceDropOff,
     ConfidenceKept,
     ConfidenceOnBackgrounds,
@@ -32,6 +33,7 @@ from tests.metrics.modular import (
     CLASSES,
     HEIGHT,
     MODEL,
+    OTHERS,
     PLANTED,
     WIDTH,
     Sample,
@@ -66,7 +68,7 @@ def not_found() -> SufficientExplanation:
 def test_every_class_is_among_these_cases():
     exported = {getattr(captum_ad.metrics, name) for name in captum_ad.metrics.__all__}
     classes = {one for one in exported if isinstance(one, type) and issubclass(one, Metric)}
-    assert classes == {case.kind for case in CASES.values()}
+    assert classes == {*(case.kind for case in CASES.values()), *OTHERS.values()}
 
 
 class TestMean:
@@ -153,6 +155,7 @@ class TestMean:
             EnergyPointingGame(): ((first, right), (last, right), (4 / 10 + 1 / 10) / 2),
             GridPointingGame(): ((first, 0), (last, 2), (4 / 10 + 2 / 10) / 2),
             SpecificDrop(baseline="zero"): ((model, x, right, 1), (model, x, beside, 1), (high - low) / 3),
+            ActivationDeviation(["1"], baseline="zero"): ((model, x, right), (model, x, wrong), 2 / 20**0.5),
         }
         assert {type(metric) for metric in expected} == {case.kind for case in CASES.values()}
         for metric, (one, other, mean) in expected.items():
@@ -180,7 +183,7 @@ class TestDirection:
             assert case.kind.higher_is_better == (better > worse), case.name
 
     def test_declared(self):
-        lower = {"ExplanationSize", "ConfidenceDropOff", "Deletion"}
+        lower = {"ExplanationSize", "ConfidenceDropOff", "Deletion", "ActivationDeviation"}
         assert {name for name, case in CASES.items() if case.kind.higher_is_better is False} == lower
         assert {name for name, case in CASES.items() if case.kind.higher_is_better is True} == set(CASES) - lower
 

@@ -178,7 +178,7 @@ def test_repr_shows_the_baseline():
         (Seen(), np.zeros((3, 8, 8)), TypeError, "got ndarray"),
         (Seen(), "zeros", UnknownNameError, "unknown baseline 'zeros': did you mean 'zero'"),
         (Seen(), "ad:paper", UnknownNameError, "unknown baseline 'ad:paper'"),
-        (Seen(), "", UnknownNameError, "expected one of avg, blur, inpaint, linear, max, min, zero"),
+        (Seen(), "", UnknownNameError, "expected one of avg, blur, boundary-normal, inpaint, linear, max, min, zero"),
     ],
 )
 def test_what_is_no_model_or_no_baseline_is_refused(model, given_, error, message):

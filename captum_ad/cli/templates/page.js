@@ -86,6 +86,7 @@ function choose(one) {
   map = one;
   for (const other of photo.maps) other.button.setAttribute("aria-pressed", other === one);
   at("chosen").textContent = `${one.method}, ${one.masking}`;
+  at("words").textContent = one.words;
   at("size").max = one.sizes.length - 1;
   at("sufficient").disabled = !one.measures.found;
   show(one.measures.found && !one.measures.empty ? sufficient(one) : one.sizes.length - 1);

@@ -13,17 +13,23 @@ from captum_ad.metrics.modular.explanations import (
     Insertion,
     RhoRobustness,
 )
+from captum_ad.metrics.modular.frames import FrameScore
 from captum_ad.metrics.modular.localisation import EnergyPointingGame, GridPointingGame, PointingGame, SpecificDrop
+from captum_ad.metrics.modular.noise import NoiseRobustness
+from captum_ad.metrics.modular.pathways import ActivationDeviation
 
 __all__ = [
+    "ActivationDeviation",
     "ConfidenceDropOff",
     "ConfidenceKept",
     "ConfidenceOnBackgrounds",
     "Deletion",
     "EnergyPointingGame",
     "ExplanationSize",
+    "FrameScore",
     "GridPointingGame",
     "Insertion",
+    "NoiseRobustness",
     "PointingGame",
     "RhoRobustness",
     "SpecificDrop",

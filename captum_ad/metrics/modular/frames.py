@@ -1,0 +1,65 @@
+"""Means over attributions of what their top holds of a contrastive or a group's answer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from captum_ad.metrics.frames import frame_curve
+from captum_ad.metrics.inputs import Inputs
+from captum_ad.metrics.modular.mean import Mean, check
+from captum_ad.painted import Baseline
+from captum_ad.targets.groups import Contrast, Group
+
+
+class FrameScore(Mean):
+    """Mean area of :func:`captum_ad.metrics.frame_curve`: give one metric questions of one kind.
+
+    Parameters
+    ----------
+    baseline, batch_size
+        As for the function.
+    **kwargs
+        Of ``torchmetrics.Metric``.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from captum_ad import ADForward
+    >>> model = nn.Sequential(nn.Conv2d(1, 3, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
+    >>> metric = FrameScore()
+    >>> metric.update(ADForward(model), torch.rand(1, 1, 4, 4), torch.rand(4, 4), Contrast(0, Group([1, 2])))
+    >>> bool(metric.compute().isfinite())
+    True
+    """
+
+    higher_is_better = True
+
+    def __init__(self, *, baseline: Baseline | None = None, batch_size: int | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        check("softmax", batch_size)
+        self.batch_size = batch_size
+        self._baseline = (baseline,)  # in a tuple: a module would become a part of this one
+
+    def update(
+        self,
+        forward: nn.Module,
+        x: Inputs,
+        attribution: Inputs,
+        target: Contrast | Group | None = None,
+        feature_mask: Inputs | None = None,
+        additional_forward_args: Any = None,
+    ) -> None:
+        """Add one attribution; arguments as of the function."""
+        found = frame_curve(
+            forward,
+            x,
+            attribution,
+            target,
+            baseline=self._baseline[0],
+            additional_forward_args=additional_forward_args,
+            feature_mask=feature_mask,
+            batch_size=self.batch_size,
+        )
+        self._add(found.area)

@@ -1,0 +1,112 @@
+"""Robustness to noise over many images: means of two kinds of samples, and their product."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from captum_ad.extras import needed
+from captum_ad.metrics.noise import LEVELS, Attribute, checked_levels, checked_noises, noise_responses, similarity_named
+from captum_ad.metrics.noises import NOISES
+
+if TYPE_CHECKING:
+    from torchmetrics import Metric
+else:
+    Metric = needed("torchmetrics", "torchmetrics", "metrics").Metric
+
+
+class NoiseRobustness(Metric):
+    """Consistency times responsiveness of attributions under noise: :func:`captum_ad.metrics.noise_robustness`.
+
+    Parameters
+    ----------
+    noises, levels, mean, std, similarity, p, seed
+        As for :func:`captum_ad.metrics.noise_responses`.
+    **kwargs
+        Of ``torchmetrics.Metric``.
+
+    Attributes
+    ----------
+    kept, changed, undefined : Tensor
+        How many samples kept their class, changed it, and have no similarity, int64.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(48, 2)).eval()
+    >>> metric = NoiseRobustness(["contrast"], [1])
+    >>> metric.update(model, torch.rand(1, 3, 4, 4), lambda x, target: x, segments=torch.arange(4).repeat(4, 1))
+    >>> int(metric.kept + metric.changed)
+    1
+    """
+
+    is_differentiable = False
+    higher_is_better = True
+    full_state_update = False
+    alike: Tensor
+    alike_changed: Tensor
+    kept: Tensor
+    changed: Tensor
+    undefined: Tensor
+
+    def __init__(
+        self,
+        noises: Sequence[str] | None = None,
+        levels: Sequence[int] = LEVELS,
+        *,
+        mean: float | Sequence[float] = 0.0,
+        std: float | Sequence[float] = 1.0,
+        similarity: str = "rbo",
+        p: float = 0.9,
+        seed: int = 0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        similarity_named(similarity, p)
+        self.noises = list(NOISES) if noises is None else checked_noises(noises)
+        self.levels = checked_levels(levels)
+        self.settings = {"mean": mean, "std": std, "similarity": similarity, "p": p, "seed": seed}
+        for name in ("alike", "alike_changed"):
+            self.add_state(name, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        for name in ("kept", "changed", "undefined"):
+            self.add_state(name, torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+        # A MetricCollection updates metrics of equal states once for all: NaN equals nothing.
+        self.add_state("apart", torch.tensor(math.nan, dtype=torch.float64), dist_reduce_fx="max")
+
+    def update(self, model: nn.Module, x: Tensor, attribute: Attribute, segments: Tensor | None = None) -> None:
+        """Add one image; arguments as of :func:`captum_ad.metrics.noise_responses`."""
+        found = noise_responses(
+            model,
+            x,
+            attribute,
+            self.noises,
+            self.levels,
+            segments=segments,
+            **self.settings,  # type: ignore[arg-type]
+        )
+        for one in found:
+            if math.isnan(one.similarity):
+                self.undefined += 1
+            elif one.class_kept:
+                self.alike += one.similarity
+                self.kept += 1
+            else:
+                self.alike_changed += one.similarity
+                self.changed += 1
+
+    @property
+    def consistency(self) -> Tensor:
+        """The mean similarity where the class was kept; NaN without such a sample."""
+        return self.alike / self.kept
+
+    @property
+    def responsiveness(self) -> Tensor:
+        """One minus the mean similarity where the class changed; NaN without such a sample."""
+        return 1 - self.alike_changed / self.changed
+
+    def compute(self) -> Tensor:
+        """Their product, a scalar, float64; NaN if one of them is."""
+        return self.consistency * self.responsiveness

@@ -1,0 +1,82 @@
+"""Figure of attributions' robustness to noise; it needs matplotlib and pandas."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from captum_ad.errors import UnknownNameError
+from captum_ad.metrics.noise_statistics import noise_robustness
+from captum_ad.metrics.plots import _new_figure, _show
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_VALUES = ("consistency", "responsiveness", "robustness")
+_LINES = (("#0072b2", "o-"), ("#d55e00", "s--"), ("#009e73", "^-."), ("#cc79a7", "v:"), ("#8c8c8c", "D--"))
+
+
+def plot_noise_robustness(
+    records: pd.DataFrame,
+    value: str = "consistency",
+    *,
+    plt_fig_axis: tuple[Figure, Sequence[Axes]] | None = None,
+    use_pyplot: bool = True,
+) -> tuple[Figure, npt.NDArray[np.object_]]:
+    """What noise does to attributions over its level: a panel per noise, a line per method.
+
+    Parameters
+    ----------
+    records : DataFrame
+        Of :func:`noise_study`.
+    value : {"consistency", "responsiveness", "robustness"}
+        What to show, see :func:`noise_robustness`. Points that are NaN are missing.
+    plt_fig_axis : (Figure, sequence of Axes), optional
+        Where to draw, an axis per noise; otherwise on a new figure.
+    use_pyplot : bool
+        Whether to make the figure with pyplot and show it, as in Captum.
+
+    Returns
+    -------
+    figure : Figure
+    axes : array of Axes
+        The grey dots are the share of samples whose class the noise left alone.
+
+    Raises
+    ------
+    UnknownNameError, ValueError
+        If there is no such value, or as many axes as noises; and as :func:`noise_robustness`.
+    """
+    if value not in _VALUES:
+        raise UnknownNameError("value of noise", value, _VALUES)
+    table = noise_robustness(records)
+    noises, methods = (list(dict.fromkeys(table[name])) for name in ("noise", "method"))
+    rows = -(-len(noises) // 4)
+    figure, given = plt_fig_axis or _new_figure(
+        use_pyplot, (2.5 * min(4, len(noises)) + 1.9, 2.3 * rows), rows, min(4, len(noises))
+    )
+    axes: Any = np.asarray(given, dtype=object).ravel()
+    if len(axes) < len(noises):
+        raise ValueError(f"plt_fig_axis: expected {len(noises)} axes, one per noise, got {len(axes)}")
+    for unused in axes[len(noises) :]:
+        unused.axis("off")
+    for axis, noise in zip(axes, noises):
+        for method, (colour, style) in zip(methods, _LINES * len(methods)):
+            line = table[(table["noise"] == noise) & (table["method"] == method)].sort_values("level")
+            axis.plot(line["level"], line[value], style, color=colour, label=method, markersize=4)
+        share = records[records["noise"] == noise].groupby("level")["class_kept"].mean()
+        axis.plot(share.index, share.to_numpy(), ":", color="0.7", marker=".", label="class kept")
+        axis.set_title(str(noise).replace("_", " "), fontsize=9)
+        axis.set(ylim=(-0.03, 1.03), xticks=sorted(set(table["level"])))
+        axis.grid(axis="y", alpha=0.3)
+    axes[0].set_ylabel(value)
+    axes[min(len(noises), axes.size) - 1].legend(
+        loc="upper left", bbox_to_anchor=(1.02, 1), borderaxespad=0, fontsize=8
+    )
+    _show(use_pyplot)
+    return figure, axes[: len(noises)]

@@ -1,0 +1,143 @@
+"""What records of noise say: consistency, responsiveness, their product, and tests over methods."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from captum_ad.extras import needed
+from captum_ad.metrics.noise import COLUMNS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def noise_robustness(records: pd.DataFrame, by: Sequence[str] = ("method", "noise", "level")) -> pd.DataFrame:
+    """Consistency, responsiveness and robustness of attributions under noise.
+
+    From *Assessing the Noise Robustness of Class Activation Maps* (2025, arXiv 2508.18154): the metric is the product.
+    Our reading: *consistency* is the mean similarity where the noise leaves the class alone, *responsiveness* 1 − the
+    mean similarity where the class changes. Higher is better for all three.
+
+    Parameters
+    ----------
+    records : DataFrame
+        Of :func:`noise_study`.
+    by : sequence of str
+        What to tell apart.
+
+    Returns
+    -------
+    DataFrame
+        A row per group, with `by`, ``consistency``, ``responsiveness``, ``robustness``, and how many samples they are
+        of: ``kept``, ``changed``, and ``undefined``, whose similarity is NaN and which count for nothing. Without a
+        sample whose class changed, responsiveness is NaN, and so is robustness; never zero.
+
+    Raises
+    ------
+    ValueError
+        If records are empty or a column is missing.
+    """
+    pandas = needed("pandas", "pandas", "metrics")
+    rows = []
+    for key, group in _checked(records, by).groupby(list(by), sort=False):
+        row: dict[str, Any] = dict(zip(by, key if isinstance(key, tuple) else (key,)))
+        known = group[group["similarity"].notna()]
+        kept, changed = (known[known["class_kept"] == value]["similarity"] for value in (True, False))
+        consistency, responsiveness = kept.mean(), 1 - changed.mean()
+        row |= {"consistency": consistency, "responsiveness": responsiveness}
+        row |= {"robustness": consistency * responsiveness, "kept": len(kept), "changed": len(changed)}
+        rows.append({**row, "undefined": len(group) - len(known)})
+    found: pd.DataFrame = pandas.DataFrame(rows)
+    return found
+
+
+@dataclass(frozen=True)
+class Friedman:
+    """Whether methods differ, and which.
+
+    Attributes
+    ----------
+    statistic, p : float
+        Of Friedman's test; NaN where all values are equal.
+    n : int
+        Images, the blocks of the test.
+    ranks : DataFrame
+        A row per method: ``method``, its mean ``rank``, 1 for the most consistent, and its ``mean``.
+    pairs : DataFrame
+        A row per pair of methods: ``one``, ``other``, the difference of their mean ``ranks`` and Nemenyi's ``p``,
+        which holds for all pairs together.
+    """
+
+    statistic: float
+    p: float
+    n: int
+    ranks: pd.DataFrame
+    pairs: pd.DataFrame
+
+
+def noise_significance(records: pd.DataFrame, *, class_kept: bool = True) -> Friedman:
+    """Friedman's test over methods, and Nemenyi's test of all pairs (Demšar 2006, JMLR).
+
+    Parameters
+    ----------
+    records : DataFrame
+        Of :func:`noise_study`, of three methods at least.
+    class_kept : bool
+        Test consistency, over samples whose class the noise left alone, or responsiveness, over the others.
+
+    Returns
+    -------
+    Friedman
+        Each image is a block: its mean similarity, over noises and levels. Images without such a sample, or with one
+        that is NaN under any method, are left out.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than three methods, or than two images are left.
+    """
+    pandas, stats = needed("pandas", "pandas", "metrics"), needed("scipy.stats", "scipy", "metrics")
+    wanted = _checked(records, ())
+    wanted = wanted[wanted["class_kept"] == class_kept]
+    wide = wanted.pivot_table(
+        index="image",
+        columns="method",
+        values="similarity",
+        aggfunc=lambda values: values.mean(skipna=False),
+        dropna=False,
+    )
+    wide = wide.reindex(columns=list(dict.fromkeys(records["method"]))).dropna()
+    if not class_kept:
+        wide = 1 - wide
+    methods, n = list(wide.columns), len(wide)
+    if len(methods) < 3 or n < 2:
+        raise ValueError(
+            f"Friedman's test compares three methods at least on two images at least, got {len(methods)} and {n}: for "
+            "two methods take a signed-rank test, scipy.stats.wilcoxon"
+        )
+    values = wide.to_numpy(dtype=np.float64).round(12)
+    ranks = stats.rankdata(-values, axis=1).mean(0)
+    equal = bool((values == values[:, :1]).all())
+    tested = (np.nan, np.nan) if equal else stats.friedmanchisquare(*values.T)
+    error = (len(methods) * (len(methods) + 1) / (6 * n)) ** 0.5
+    pairs = []
+    for i, one in enumerate(methods):
+        for j, other in enumerate(methods[i + 1 :], start=i + 1):
+            apart = float(ranks[i] - ranks[j])
+            p = float(stats.studentized_range.sf(abs(apart) / error * 2**0.5, len(methods), np.inf))
+            pairs.append({"one": one, "other": other, "ranks": apart, "p": p})
+    table = {"method": methods, "rank": ranks, "mean": wide.mean().to_numpy()}
+    return Friedman(float(tested[0]), float(tested[1]), n, pandas.DataFrame(table), pandas.DataFrame(pairs))
+
+
+def _checked(records: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    missing = [name for name in (*COLUMNS, *by) if name not in records.columns]
+    if missing:
+        raise ValueError(f"records of noise have no column {missing[0]!r}: take those of noise_study")
+    if records.empty:
+        raise ValueError("records of noise are empty: there is nothing to say")
+    return records

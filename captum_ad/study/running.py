@@ -97,6 +97,7 @@ def _begin(folder: Path, manifest: Manifest, among: Processes) -> None:
     there = among.gather(manifest)
     different = next((said for one in there if (said := there[0].differences(one))), None)
     if different:
+        among.leave()  # a connection that breaks while others still read it would abort them
         raise StoreError(f"the processes have different configurations: {'; '.join(different)}. Start them alike")
     error = None
     for turn in (True, False):  # the first process first: a folder may be one for all hosts, or one for each
@@ -108,6 +109,7 @@ def _begin(folder: Path, manifest: Manifest, among: Processes) -> None:
                 error = str(failed)
         failures = [said for said in among.gather(error) if said]
         if failures:
+            among.leave()
             raise StoreError(failures[0])
 
 

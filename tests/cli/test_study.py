@@ -94,6 +94,7 @@ class TestStudy:
         assert re.search(r"Time: about \d+ (s|min) with 1 process of 1 thread", ran.out)
         assert not (here / "out").exists()
 
+    @pytest.mark.slow
     def test_report_merges_studies_of_other_images(self, study: Any, here: Path, cli: Any) -> None:
         assert study("--out", "whole").code == 0
         with open("boxes.csv") as file:

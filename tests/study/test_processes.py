@@ -66,6 +66,7 @@ def test_two_launches_over_loopback_give_the_records_of_one(here: Path, alone: d
     assert len(record_files(here / "both")) == 2
 
 
+@pytest.mark.slow
 def test_one_that_dies_loses_its_unit_and_nothing_else(here: Path, alone: dict[Any, list[str]]) -> None:
     """The other does the rest of the list; another number of processes goes on."""
     first, second = launched(here, 2, *STUDY, "--out", "out", DIES="1/2/0")

@@ -15,7 +15,9 @@ from rex_xai import rex_wrapper
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
-(COMMAND_LINE,) = re.findall(r"```py\n(# script.py.*?)```", (REPOSITORY / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+(COMMAND_LINE,) = re.findall(
+    r"```py\n(# script.py.*?)```", (REPOSITORY / "README.md").read_text(encoding="utf-8"), re.DOTALL
+)
 
 CONFIGURATION = """
 [rex]

@@ -15,6 +15,8 @@ from captum_ad.cli.main import main
 from captum_ad.study.store import record_files, recorded, rows_of
 from tests.study.conftest import started
 
+pytestmark = pytest.mark.slow  # processes that wait for one another: not beside other work
+
 STUDY = ("photos", "--config", "study.toml")
 UNITS = 8 * 3 * 3
 
@@ -66,7 +68,6 @@ def test_two_launches_over_loopback_give_the_records_of_one(here: Path, alone: d
     assert len(record_files(here / "both")) == 2
 
 
-@pytest.mark.slow
 def test_one_that_dies_loses_its_unit_and_nothing_else(here: Path, alone: dict[Any, list[str]]) -> None:
     """The other does the rest of the list; another number of processes goes on."""
     first, second = launched(here, 2, *STUDY, "--out", "out", DIES="1/2/0")
@@ -79,7 +80,6 @@ def test_one_that_dies_loses_its_unit_and_nothing_else(here: Path, alone: dict[A
     assert rows(here / "out") == alone
 
 
-@pytest.mark.slow
 def test_without_the_one_that_counts_the_others_stop_after_their_unit(here: Path, alone: dict[Any, list[str]]) -> None:
     first, second = launched(here, 2, *STUDY, "--out", "out", DIES="0/2/0")
     _, error = second.communicate(timeout=300)
@@ -90,7 +90,6 @@ def test_without_the_one_that_counts_the_others_stop_after_their_unit(here: Path
     assert rows(here / "out") == alone
 
 
-@pytest.mark.slow
 def test_torchrun_of_three_and_after_a_death_a_restart(here: Path, alone: dict[Any, list[str]]) -> None:
     code, error = torchrun(here, 3, *STUDY, "--out", "three")
     assert code == 0, error
@@ -100,7 +99,6 @@ def test_torchrun_of_three_and_after_a_death_a_restart(here: Path, alone: dict[A
     assert rows(here / "again") == alone
 
 
-@pytest.mark.slow
 def test_torchrun_that_gave_up_is_taken_up_by_another_number(here: Path, alone: dict[Any, list[str]]) -> None:
     code, error = torchrun(here, 2, *STUDY, "--out", "out", DIES="0/3/0")
     assert code, error

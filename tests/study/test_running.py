@@ -175,6 +175,7 @@ class TestBackgrounds:
         assert sum(alone) < sum(several)
 
 
+@pytest.mark.slow
 def test_killed_50_times_at_random_moments(tmp_path, full):
     """A whole study of dummy methods: whatever the moment, what is there is whole, and in the end all is as without."""
     moments, seen = random.Random(1), set()

@@ -122,6 +122,7 @@ class TestRefusals:
             Store(tmp_path / "nowhere" / "records-0.sqlite")
 
 
+@pytest.mark.slow
 def test_killed_50_times_at_random_moments(tmp_path):
     """Every unit that was acknowledged is there, whole; at most the one in hand is lost."""
     moments, path, done = random.Random(0), record_file(tmp_path, 0), 0

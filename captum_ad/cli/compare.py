@@ -15,13 +15,14 @@ from captum_ad.baselines import BASELINES
 from captum_ad.cli.devices import default_batch_size, device_named
 from captum_ad.cli.errors import InputError, InterruptedRun
 from captum_ad.cli.files import digest
-from captum_ad.cli.folder import occupied_alone, refuse_foreign
+from captum_ad.cli.folder import occupied_alone, refuse_foreign, refuse_occupied, remove
 from captum_ad.cli.images import Photograph, load_photographs
+from captum_ad.cli.maskings import masking_given
 from captum_ad.cli.models import Classifier, load_classifier
-from captum_ad.cli.output import refuse_occupied, remove, staged
+from captum_ad.cli.output import staged
 from captum_ad.cli.own_code import source_of
 from captum_ad.cli.page import write_page
-from captum_ad.cli.predictions import add_explanation, prediction, rule_name
+from captum_ad.cli.predictions import add_explanation, prediction
 from captum_ad.cli.report import (
     PAGE,
     archive_name,
@@ -60,9 +61,8 @@ def compare(arguments: argparse.Namespace, command: Sequence[str]) -> None:
         On Ctrl-C after the first photograph.
     """
     methods = known("method", arguments.methods, METHODS)
-    shown = columns(
-        list(dict.fromkeys(rule_name(name) for name in arguments.ad)), known("baseline", arguments.baselines, BASELINES)
-    )
+    rules = dict.fromkeys(masking_given(f"ad:{name}", "--ad", ())[0].removeprefix("ad:") for name in arguments.ad)
+    shown = columns(list(rules), known("baseline", arguments.baselines, BASELINES))
     if not shown:
         raise InputError("nothing to compare: name at least one of --ad and --baselines")
     device = device_named(arguments.device)

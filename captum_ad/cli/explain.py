@@ -7,7 +7,6 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from captum_ad import PRESETS
 from captum_ad.attributions import METHODS, seeded
 from captum_ad.cli.compare import known, print_notes, settings_of
 from captum_ad.cli.devices import default_batch_size, device_named
@@ -15,10 +14,11 @@ from captum_ad.cli.errors import InputError
 from captum_ad.cli.explanations import in_words
 from captum_ad.cli.figure import METHOD_TITLES, column_title
 from captum_ad.cli.images import load_photographs
+from captum_ad.cli.maskings import masking_given
 from captum_ad.cli.models import Classifier, load_classifier
 from captum_ad.cli.output import staged
 from captum_ad.cli.page import page
-from captum_ad.cli.predictions import Comparison, add_explanation, prediction, probabilities, rule_name
+from captum_ad.cli.predictions import Comparison, add_explanation, prediction, probabilities
 from captum_ad.cli.report import arrays, described, draw, entry, summary_of
 from captum_ad.painted import NAMED
 
@@ -43,7 +43,7 @@ def explain(arguments: argparse.Namespace, command: Sequence[str]) -> None:
         If something given cannot be worked with; nothing is written then.
     """
     (method,) = known("method", [arguments.method], METHODS)
-    masking = _masking(arguments.masking)
+    masking, _ = masking_given(arguments.masking, "--masking", NAMED)
     device = device_named(arguments.device)
     arguments.batch_size = arguments.batch_size or default_batch_size(device)
     if not 0 <= arguments.gamma <= 1:
@@ -71,13 +71,6 @@ def explain(arguments: argparse.Namespace, command: Sequence[str]) -> None:
     print(_sentence(comparison, method, masking))
     print_notes(classifier, [photograph.note])
     print(f"\n{out}")
-
-
-def _masking(name: str) -> str:
-    if name.startswith("ad:"):
-        return f"ad:{rule_name(name.removeprefix('ad:'))}"
-    (masking,) = known("masking", [name], [*NAMED, *(f"ad:{preset}" for preset in PRESETS)])
-    return masking
 
 
 def _refuse(out: Path, source: str, *, force: bool) -> None:

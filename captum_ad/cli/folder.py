@@ -4,14 +4,57 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from captum_ad.cli.errors import InputError
-from captum_ad.cli.output import STAGING
+from captum_ad.cli.output import STAGING, temporary_directory
 
 LOCK = ".captum-ad.lock"
+
+
+def refuse_occupied(out: Path, files: Sequence[str], *, force: bool, way_out: str = "") -> None:
+    """Refuse a directory that files should not or cannot go to, before anything runs.
+
+    Parameters
+    ----------
+    out : Path
+        The directory.
+    files : sequence of str
+        Names of the files that will be written.
+    force : bool
+        It may hold files already.
+    way_out : str
+        What else the user can do if it does.
+
+    Raises
+    ------
+    InputError
+        If it is no directory, cannot be written, has a directory where a file goes, or is not empty without `force`.
+    """
+    if out.exists() and not out.is_dir():
+        raise InputError(f"--out {str(out)!r} is a file: name a directory")
+    try:
+        occupied = out.exists() and any(out.iterdir())
+    except OSError as error:
+        raise InputError(f"cannot read --out {str(out)!r}: {error.strerror}") from None
+    if occupied and not force:
+        raise InputError(
+            f"--out {str(out)!r} exists and is not empty: choose another, or replace its report by --force{way_out}"
+        )
+    for name in files:
+        if (out / name).is_dir():
+            raise InputError(f"{str(out / name)!r} is a directory where the report has a file: move it away")
+    shutil.rmtree(temporary_directory(out))
+
+
+def remove(out: Path, files: Iterable[str]) -> None:
+    """Remove files of an earlier report; names that lead out of the directory are left alone."""
+    for name in files:
+        path = out / name
+        if Path(name).name == name and path.is_file():
+            path.unlink()
 
 
 def refuse_foreign(out: Path, files: Sequence[str], known: Sequence[str], sources: Sequence[str]) -> None:

@@ -13,8 +13,9 @@ import numpy.typing as npt
 from captum_ad.cli.explanations import in_words
 from captum_ad.cli.figure import METHOD_TITLES, OUTLIERS, column_title
 from captum_ad.cli.html import png, rendered
-from captum_ad.cli.report import PAGE, write_text
+from captum_ad.cli.report import PAGE
 from captum_ad.cli.table import legend, table_rows
+from captum_ad.files import write_whole
 
 SHOWN = 40
 """Photographs that a page holds, a few hundred kilobytes each: a phone has to open it. The table has all of them."""
@@ -36,7 +37,7 @@ def write_page(folder: Path, summary: Mapping[str, Any]) -> None:
     for one in summary["images"][:SHOWN]:
         with np.load(folder / one["attributions"]) as archive:
             archives.append({name: archive[name] for name in archive.files})
-    write_text(folder / PAGE, page(summary, archives))
+    write_whole(folder / PAGE, page(summary, archives))
 
 
 def page(summary: Mapping[str, Any], archives: Sequence[Mapping[str, Any]]) -> str:

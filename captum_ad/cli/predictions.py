@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from captum_ad import MaskRule
 from captum_ad.attributions import Result, Task, explain
 from captum_ad.cli.errors import InputError
 from captum_ad.cli.explanations import Explanation, Scale, measure, solid_colors
@@ -54,22 +53,6 @@ class Comparison:
     answered: bool = True
     results: dict[tuple[str, str], Result] = field(default_factory=dict)
     explanations: dict[tuple[str, str], Explanation] = field(default_factory=dict)
-
-
-def rule_name(name: str) -> str:
-    """The name of an AD rule as columns have it.
-
-    Raises
-    ------
-    InputError, UnknownNameError
-        If there is no such rule.
-    """
-    try:
-        return MaskRule.named(name).name
-    except UnknownNameError:
-        raise
-    except ValueError as error:
-        raise InputError(f"--ad: {error}") from None
 
 
 def prediction(classifier: Classifier, photograph: Photograph, arguments: argparse.Namespace) -> Comparison:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -21,6 +20,7 @@ from captum_ad.cli.files import digest, printable
 from captum_ad.cli.images import Photograph
 from captum_ad.cli.models import Classifier
 from captum_ad.cli.predictions import Comparison
+from captum_ad.files import write_whole
 
 SUMMARY, PAGE = "summary.json", "report.html"
 SCHEMA = 3
@@ -158,20 +158,10 @@ def summary_of(
     }
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a file so that it is there as a whole, or as it was before."""
-    temporary = path.with_name(f".{path.name}.new")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def write_summary(folder: Path, summary: Mapping[str, Any]) -> None:
     """Write ``summary.json``."""
     text = json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False)
-    write_text(folder / SUMMARY, text + "\n")
+    write_whole(folder / SUMMARY, text + "\n")
 
 
 def read_summary(folder: Path) -> dict[str, Any]:

@@ -15,10 +15,11 @@ from torch import Tensor
 from captum_ad.attributions import seeded
 from captum_ad.cli.devices import device_named
 from captum_ad.cli.errors import InputError
+from captum_ad.cli.folder import refuse_occupied
 from captum_ad.cli.images import PHOTOGRAPHS, expanded, load_photographs
 from captum_ad.cli.labels import Box, Label, carried_box, labels_of, read_labels
 from captum_ad.cli.models import Classifier, load_classifier
-from captum_ad.cli.output import refuse_occupied, staged
+from captum_ad.cli.output import staged
 from captum_ad.cli.predictions import probabilities
 from captum_ad.errors import UnknownNameError, UnsupportedOperationError
 from captum_ad.extras import install_hint

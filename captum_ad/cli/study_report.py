@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from captum_ad.cli.errors import InputError
 from captum_ad.cli.html import rendered, uri
 from captum_ad.cli.study_examples import examples
+from captum_ad.files import write_whole
 from captum_ad.metrics.plots import plot_rho_over_gamma, plot_rho_over_size
-from captum_ad.study.manifest import Manifest, write_whole
+from captum_ad.study.manifest import Manifest
 from captum_ad.study.plan import units_of
 from captum_ad.study.results import merged_manifest, read_explanations, read_scores
 from captum_ad.study.store import StoreError, rows_of

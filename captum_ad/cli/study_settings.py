@@ -12,14 +12,13 @@ from typing import Any
 
 from captum_ad.attributions import METHODS
 from captum_ad.cli.errors import InputError
+from captum_ad.cli.maskings import masking_given
 from captum_ad.cli.own_code import own_function
 from captum_ad.errors import UnknownNameError
 from captum_ad.extras import needed
 from captum_ad.metrics.explanation import PAPER_GAMMAS
 from captum_ad.metrics.given import Method
-from captum_ad.metrics.masking_names import all_maskings, masking_name, named_masking
 from captum_ad.painted import MASKING_VALUES, Masking
-from captum_ad.rule import MaskRule
 
 JUDGES = ("deletion", "missingness")
 CONTEXTS = ("K1", "K2")
@@ -99,18 +98,7 @@ class Settings:
         InputError, UnknownNameError
             If there is no such masking.
         """
-        found: dict[str, Masking] = {}
-        for given in self.maskings:
-            if not given.startswith("ad:") and given not in MASKING_VALUES:
-                raise UnknownNameError("masking", given, all_maskings())
-            try:
-                masking = named_masking(given)
-            except UnknownNameError:
-                raise
-            except ValueError as error:
-                raise InputError(f"masking {given!r}: {error}") from None
-            found[masking_name(masking) if isinstance(masking, MaskRule) else given] = masking
-        return found
+        return dict(masking_given(given, "masking", MASKING_VALUES) for given in self.maskings)
 
 
 _NUMBERS: Mapping[str, int] = {

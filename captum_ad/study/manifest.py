@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from captum_ad._version import __version__
+from captum_ad.files import write_whole
 from captum_ad.study.store import SCHEMA, StoreError
 
 FILE = "study.json"
@@ -157,13 +157,3 @@ def take_up(folder: Path, now: Manifest) -> Manifest:
         now = there.grown(now)
     now.write(folder)
     return now
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file so that it is there as a whole, or as it was before."""
-    temporary = path.with_name(f".{path.name}.new")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from captum_ad.cli.main import main
@@ -167,3 +168,14 @@ def compare(here, cli):
         return cli("compare", *images, "--model", model, "--samples", 12, "--segments", 6, *argv)
 
     return run
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """Save something with torch, and return the file."""
+
+    def save(content):
+        torch.save(content, tmp_path / "weights.pth")
+        return tmp_path / "weights.pth"
+
+    return save

@@ -30,15 +30,6 @@ def state():
     return network().state_dict()
 
 
-@pytest.fixture
-def saved(tmp_path):
-    def save(content):
-        torch.save(content, tmp_path / "weights.pth")
-        return tmp_path / "weights.pth"
-
-    return save
-
-
 def prefixed(prefix, state):
     return {prefix + key: value for key, value in state.items()}
 

@@ -27,15 +27,6 @@ def state():
     return model.state_dict()
 
 
-@pytest.fixture
-def saved(tmp_path):
-    def save(content):
-        torch.save(content, tmp_path / "weights.pth")
-        return tmp_path / "weights.pth"
-
-    return save
-
-
 @pytest.mark.parametrize(
     "wrap",
     [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor
 
 from captum_ad.attributions import METHODS, seeded
+from captum_ad.benchmarks.console import exit_code
 from captum_ad.benchmarks.localisation.measuring import localise
 from captum_ad.benchmarks.localisation.table import markdown
 from captum_ad.cli.arguments import Parser, at_least
@@ -26,7 +26,6 @@ from captum_ad.metrics.masking_names import all_maskings, by_their_names
 from captum_ad.metrics.recommendation_text import number
 
 PROGRAM = "python -m captum_ad.benchmarks.localisation"
-FAILED, INTERRUPTED = 2, 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,26 +42,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         0; 2 after bad input, with one line on stderr; 130 after Ctrl-C.
     """
     csv: Path | None = None
-    try:
+
+    def run() -> None:
+        nonlocal csv
         given = _parser().parse_args(argv)
         csv = given.csv
         print(_report(given))
-    except SystemExit as stop:  # argparse: --help
-        return int(stop.code or 0)
-    except KeyboardInterrupt:
-        left = f"the same command goes on from {str(csv)!r}" if csv else "nothing was written"
-        print(f"{PROGRAM}: interrupted, {left}", file=sys.stderr)
-        return INTERRUPTED
-    except torch.OutOfMemoryError as error:
-        return _failed(f"out of memory, try a smaller --batch-size: {error}")
-    except (InputError, UnsupportedOperationError, ValueError, TypeError, ImportError, OSError) as error:
-        return _failed(str(error))
-    return 0
 
+    def left() -> str:
+        return f"the same command goes on from {str(csv)!r}" if csv else "nothing was written"
 
-def _failed(message: str) -> int:
-    print(f"{PROGRAM}: error: {' '.join(message.split())}", file=sys.stderr)
-    return FAILED
+    return exit_code(PROGRAM, run, left)
 
 
 def _report(given: argparse.Namespace) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 
 from captum_ad.attributions import seeded
+from captum_ad.benchmarks.console import exit_code
 from captum_ad.benchmarks.neighbours import frames, idgi, multiscale, noise, pathways
 from captum_ad.benchmarks.neighbours.measuring import Study, measure
 from captum_ad.benchmarks.neighbours.table import markdown
@@ -21,11 +21,9 @@ from captum_ad.cli.errors import InputError
 from captum_ad.cli.images import load_photographs
 from captum_ad.cli.labels import labels_of, read_labels
 from captum_ad.cli.models import load_classifier
-from captum_ad.errors import UnsupportedOperationError
 from captum_ad.metrics.masking_names import by_their_names
 
 PROGRAM = "python -m captum_ad.benchmarks.neighbours"
-FAILED, INTERRUPTED = 2, 130
 
 STUDIES: Mapping[str, Study] = {
     "frames": frames.STUDY,
@@ -52,17 +50,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     int
         0; 2 after bad input, with one line on stderr; 130 after Ctrl-C.
     """
-    try:
-        print(_report(_parser().parse_args(argv)))
-    except SystemExit as stop:  # argparse: --help
-        return int(stop.code or 0)
-    except KeyboardInterrupt:
-        print(f"{PROGRAM}: interrupted; with --csv the same command goes on", file=sys.stderr)
-        return INTERRUPTED
-    except (InputError, UnsupportedOperationError, ValueError, TypeError, ImportError, OSError) as error:
-        print(f"{PROGRAM}: error: {' '.join(str(error).split())}", file=sys.stderr)
-        return FAILED
-    return 0
+    return exit_code(
+        PROGRAM, lambda: print(_report(_parser().parse_args(argv))), lambda: "with --csv the same command goes on"
+    )
 
 
 def _report(given: argparse.Namespace) -> str:

@@ -1,0 +1,49 @@
+"""What the benchmarks' commands have in common: bad input takes one line, and an interruption says what is left."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+import torch
+
+from captum_ad.cli.errors import InputError
+from captum_ad.errors import UnsupportedOperationError
+
+FAILED, INTERRUPTED = 2, 130
+
+
+def exit_code(program: str, run: Callable[[], None], left: Callable[[], str]) -> int:
+    """Run a command.
+
+    Parameters
+    ----------
+    program : str
+        What it is called, for messages.
+    run : callable
+        Parses the arguments, works and prints.
+    left : callable
+        What an interruption leaves, in words.
+
+    Returns
+    -------
+    int
+        0; 2 after bad input, with one line on stderr; 130 after Ctrl-C.
+    """
+    try:
+        run()
+    except SystemExit as stop:  # argparse: --help
+        return int(stop.code or 0)
+    except KeyboardInterrupt:
+        print(f"{program}: interrupted, {left()}", file=sys.stderr)
+        return INTERRUPTED
+    except torch.OutOfMemoryError as error:
+        return _failed(program, f"out of memory, try a smaller --batch-size: {error}")
+    except (InputError, UnsupportedOperationError, ValueError, TypeError, ImportError, OSError) as error:
+        return _failed(program, str(error))
+    return 0
+
+
+def _failed(program: str, message: str) -> int:
+    print(f"{program}: error: {' '.join(message.split())}", file=sys.stderr)
+    return FAILED

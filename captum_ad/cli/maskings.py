@@ -1,0 +1,39 @@
+"""Maskings by the names that people give."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from captum_ad.cli.errors import InputError
+from captum_ad.errors import UnknownNameError
+from captum_ad.metrics.masking_names import masking_name, named_masking
+from captum_ad.painted import Masking
+from captum_ad.rule import PRESETS, MaskRule
+
+
+def masking_given(given: str, option: str, baselines: Sequence[str]) -> tuple[str, Masking]:
+    """A masking, and its name in tables and files.
+
+    Parameters
+    ----------
+    given : str
+        ``ad:PRESET``, ``ad:KNOB=VALUE,...`` or a baseline.
+    option : str
+        Where it was given, for messages.
+    baselines : sequence of str
+        Those that are known there.
+
+    Raises
+    ------
+    InputError, UnknownNameError
+        If there is no such masking.
+    """
+    if not given.startswith("ad:") and given not in baselines:
+        raise UnknownNameError("masking", given, [*(f"ad:{preset}" for preset in PRESETS), *baselines])
+    try:
+        masking = named_masking(given)
+    except UnknownNameError:
+        raise
+    except ValueError as error:
+        raise InputError(f"{option} {given!r}: {error}") from None
+    return (masking_name(masking) if isinstance(masking, MaskRule) else given), masking

@@ -11,6 +11,7 @@ from captum_ad import ADForward, BaselineForward
 from captum_ad import grad_cam as adapted_grad_cam
 from captum_ad import quantus as adapted_quantus
 from captum_ad.shapiq import SuperpixelGame
+from captum_ad.targets import Contrast
 
 STEP = 16
 
@@ -126,6 +127,15 @@ class TestShapiq:
                 expected = ad(torch.from_numpy(x[:1]), mask=mask).softmax(1)[0, y[0]]
             assert value == pytest.approx(float(expected), rel=1e-5)
         assert game(coalitions[3]) == pytest.approx(game(coalitions[3:4]))
+
+    def test_another_question_may_be_the_forward_s(self):
+        x, question = torch.from_numpy(data(3)[0][:1]), Contrast(1, 2)
+        asked = SuperpixelGame(ADForward(network(3), target=question), x, self.LABELS)
+        given = SuperpixelGame(ADForward(network(3)), x, self.LABELS, question)
+        assert np.array_equal(asked(np.eye(4)), given(np.eye(4)))
+        assert asked(np.ones(4))[0] == pytest.approx(float(question.confidence(network(3)(x))[0]))
+        with pytest.raises(ValueError, match=r"shape \(0, 4\), expected"):
+            asked(np.zeros((0, 4)))
 
     def test_paint_plays_too_and_gives_another_game(self):
         x, y, _ = data(3)

@@ -88,3 +88,12 @@ def test_upright_sizes(tmp_path):
     image.save(tmp_path / "phone.jpg", exif=exif)
     (photograph,) = load_photographs([str(tmp_path / "phone.jpg")])
     assert photograph.size == photograph.image.size == (10, 20)
+
+
+def test_names_that_differ_in_case_only_are_two_files_everywhere(tmp_path):
+    for name in ("a/Cat.png", "b/cat.png", "c/cat.png"):
+        (tmp_path / name).parent.mkdir()
+        Image.new("RGB", (8, 8)).save(tmp_path / name)
+    names = [one.name for one in load_photographs([str(tmp_path / name) for name in ("a", "b", "c")])]
+    assert len({name.casefold() for name in names}) == 3
+    assert names[0] == "Cat"

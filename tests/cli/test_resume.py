@@ -1,11 +1,14 @@
 """Several photographs: what an interruption leaves, --resume, --force, and the table of means."""
 
+import errno
 import json
+import os
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from captum_ad.cli.report import write_summary
 from captum_ad.cli.table import interval, results_table
 
 QUICK = ("--methods", "feature_ablation", "--ad", "paper", "--baselines", "zero", "--out", "out")
@@ -120,6 +123,26 @@ def test_an_error_in_the_third_leaves_two(interrupted, compare, photos):
     assert ran.code == 2
     assert "stopped" in ran.err
     assert files(photos / "out") == ["0.npz", "0.png", "1.npz", "1.png", "report.html", "summary.json"]
+
+
+def test_a_full_disk_says_what_is_finished_and_how_it_goes_on(compare, photos, monkeypatch):
+    written = []
+
+    def full(folder, summary):
+        written.append(folder)
+        if len(written) == 3:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        write_summary(folder, summary)
+
+    monkeypatch.setattr("captum_ad.cli.compare.write_summary", full)
+    ran = compare(*QUICK, images=("photos",))
+    assert ran.code == 2
+    assert "cannot write to 'out': No space left on device" in ran.err
+    assert "--resume goes on" in ran.err
+    monkeypatch.undo()
+    monkeypatch.chdir(photos)
+    assert compare(*QUICK, "--resume", images=("photos",)).code == 0
+    assert len(files(photos / "out")) == 10
 
 
 def test_force_leaves_no_older_file_that_the_summary_does_not_know(compare, photos):

@@ -216,3 +216,13 @@ def test_every_attributor_takes_a_batch(make, kind, x: Tensor) -> None:
     together = kind(forward).attribute(batch, **how)
     for i in (0, 1):
         torch.testing.assert_close(together[i : i + 1], kind(forward).attribute(batch[i : i + 1], **how))
+
+
+def test_arguments_by_name_keep_their_rows_where_one_image_is_asked_about_again_and_again(x: Tensor) -> None:
+    class Shifted(Halves):
+        def forward(self, x: Tensor, by: Tensor) -> dict[str, Tensor]:
+            return super().forward(x + 0 * by[:, None, None, None])
+
+    ad = ADForward(Shifted().eval(), target=Region(1))
+    found = ad(x.expand(3, -1, -1, -1), by=torch.zeros(3))
+    torch.testing.assert_close(found, ad(x, by=torch.zeros(1)).expand(3))

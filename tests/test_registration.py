@@ -6,42 +6,21 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import captum.attr
 import pytest
 import torch
 from captum.attr import (
     FeatureAblation,
     KernelShap,
-    Lime,
-    LimeBase,
     NoiseTunnel,
     Occlusion,
     Saliency,
     ShapleyValues,
-    ShapleyValueSampling,
 )
 from torch import Tensor, nn
 
 import captum_ad
 from captum_ad import ADForward, BaselineForward
-
-QUADRANTS = torch.tensor([[0, 1], [2, 3]]).repeat_interleave(4, 0).repeat_interleave(4, 1)[None, None]
-
-
-def network(seed: int = 0) -> nn.Module:
-    torch.manual_seed(seed)
-    model = nn.Sequential(
-        nn.Conv2d(3, 6, 3, padding=1),
-        nn.BatchNorm2d(6),
-        nn.SiLU(),
-        nn.MaxPool2d(2),
-        nn.Conv2d(6, 5, 3),
-        nn.ReLU(),
-        nn.Flatten(),
-        nn.Linear(20, 4),
-    ).eval()
-    model[-1].weight.data *= 20  # outputs that Captum's Lasso (alpha 0.01) does not shrink to nothing
-    return model
+from tests.registered import CASES, QUADRANTS, network, sparse_inputs
 
 
 @pytest.fixture
@@ -51,33 +30,7 @@ def ad() -> ADForward:
 
 @pytest.fixture
 def x() -> Tensor:
-    x = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(1))
-    x[:, :, 2:5, 1:6] = 0  # zeros are values like any other
-    return x
-
-
-def lime_base(forward: Callable[..., Tensor]) -> LimeBase:
-    from captum._utils.models.linear_model import SkLearnLinearRegression
-
-    def sample(original: Tensor, **kwargs: Any) -> Tensor:
-        return torch.randint(0, 2, (1, 4))
-
-    def painted(sample: Tensor, original: Tensor, **kwargs: Any) -> Tensor:
-        return original * sample[0][QUADRANTS].to(original.dtype)
-
-    return LimeBase(forward, SkLearnLinearRegression(), lambda *_, **__: 1.0, sample, True, painted, None)
-
-
-CASES: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
-    "Occlusion": (Occlusion, {"sliding_window_shapes": (3, 3, 3), "strides": (3, 2, 2)}),
-    "Occlusion of one channel": (Occlusion, {"sliding_window_shapes": (1, 4, 4), "strides": (1, 4, 4)}),
-    "FeatureAblation": (FeatureAblation, {"feature_mask": QUADRANTS}),
-    "ShapleyValueSampling": (ShapleyValueSampling, {"feature_mask": QUADRANTS, "n_samples": 5}),
-    "ShapleyValues": (ShapleyValues, {"feature_mask": QUADRANTS}),
-    "KernelShap": (KernelShap, {"feature_mask": QUADRANTS, "n_samples": 20}),
-    "Lime": (Lime, {"feature_mask": QUADRANTS, "n_samples": 20}),
-    "LimeBase": (lime_base, {"n_samples": 20}),
-}
+    return sparse_inputs()
 
 
 @pytest.mark.filterwarnings("ignore:You are providing multiple inputs")
@@ -250,78 +203,10 @@ def test_plain_models_are_explained_as_ever(ad: ADForward, x: Tensor) -> None:
         captum_ad.register()
 
 
-@pytest.mark.parametrize("name", [name for name in CASES if name != "LimeBase"])
-def test_baselines_are_refused(name: str, ad: ADForward, x: Tensor) -> None:
-    attributor, arguments = CASES[name]
-    with pytest.raises(ValueError, match="needs none"):
-        attributor(ad).attribute(x[:1], target=0, baselines=0, **arguments)
-
-
-def test_methods_that_cannot_mask_are_refused(ad: ADForward, x: Tensor) -> None:
-    layer = ad.model[0]
-    with pytest.raises(ValueError, match=r"FeaturePermutation.*cannot mask"):
-        captum.attr.FeaturePermutation(ad).attribute(x, target=0)
-    with pytest.raises(ValueError, match=r"LayerFeatureAblation.*cannot mask"):
-        captum.attr.LayerFeatureAblation(ad, layer).attribute(x, target=0)
-    with pytest.raises(ValueError, match=r"NeuronFeatureAblation.*cannot mask"):
-        captum.attr.NeuronFeatureAblation(ad, layer).attribute(x, (0, 0, 0))
-    with pytest.raises(ValueError, match=r"FeaturePermutation.attribute_future cannot mask"):
-        captum.attr.FeaturePermutation(ad).attribute_future(x, target=0)
-
-
-def test_perturbations_that_paint_are_refused(ad: ADForward, x: Tensor) -> None:
-    attributor = lime_base(ad)
-    attributor.from_interp_rep_transform = lambda sample, original, **_: original * 0.5
-    with pytest.raises(ValueError, match="may only set features of it to 0"):
-        attributor.attribute(x[:1], target=0, n_samples=2)
-
-
 def test_partial_calls_are_masked(ad: ADForward, x: Tensor) -> None:
     options: dict[str, Any] = {"target": 0, "feature_mask": QUADRANTS}
     expected = FeatureAblation(ad).attribute(x, **options)
     assert torch.equal(FeatureAblation(functools.partial(ad)).attribute(x, **options), expected)
-
-
-def test_an_adforward_inside_another_module_is_refused(ad: ADForward, x: Tensor) -> None:
-    """It gets no mask there, so Captum would paint."""
-    with pytest.raises(ValueError, match="Put it outermost"):
-        FeatureAblation(nn.Sequential(ad, nn.Softmax(1))).attribute(x, target=0, feature_mask=QUADRANTS)
-    outermost = ADForward(nn.Sequential(ad.model, nn.Softmax(1)))
-    assert FeatureAblation(outermost).attribute(x, target=0, feature_mask=QUADRANTS).abs().sum() > 0
-
-
-@pytest.mark.parametrize("name", [name for name in CASES if name != "LimeBase"])
-def test_an_adforward_inside_a_function_is_refused(name: str, ad: ADForward, x: Tensor) -> None:
-    """Neither does it get a mask there, and nobody can see it from outside."""
-    attributor, arguments = CASES[name]
-
-    def softmax(x: Tensor) -> Tensor:
-        return ad(x).softmax(1)
-
-    with pytest.raises(ValueError, match=rf"{attributor.__name__} was given a function .*ADForward itself"):
-        attributor(softmax).attribute(x[:1], target=0, **arguments)
-    assert torch.equal(ad(x), ad.model(x))  # and nothing of that is left behind
-    painted = attributor(softmax).attribute(x[:1], target=0, baselines=0, **arguments)  # said aloud
-    plain = nn.Sequential(ad.model, nn.Softmax(1))
-    if "Lime" not in name and "Sampling" not in name and "Shap" not in name:  # these draw at random
-        assert torch.equal(painted, attributor(plain).attribute(x[:1], target=0, **arguments))
-
-
-@pytest.mark.parametrize("call", [lambda x, ad: ad.trace(x).output, lambda x, ad: BaselineForward(ad.model, "avg")(x)])
-def test_so_is_whatever_takes_masks(call: Callable[..., Tensor], ad: ADForward, x: Tensor) -> None:
-    with pytest.raises(ValueError, match="was given a function that calls a"):
-        FeatureAblation(lambda x: call(x, ad)).attribute(x, target=0, feature_mask=QUADRANTS)
-
-
-def test_a_function_that_passes_masks_on_may_call_an_adforward(ad: ADForward, x: Tensor) -> None:
-    hidden = torch.arange(8).expand(8, 8) < 2
-    part = FeatureAblation(lambda x: ad(x, mask=~hidden)).attribute(x, target=0, feature_mask=QUADRANTS)
-    assert part.abs().sum() > 0
-
-
-def test_inputs_that_are_no_tensors_are_refused(ad: ADForward, x: Tensor) -> None:
-    with pytest.raises(TypeError, match="got list"):
-        FeatureAblation(ad).attribute([x], target=0)
 
 
 @pytest.fixture

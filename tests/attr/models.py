@@ -38,3 +38,13 @@ NEEDS = {
 
 def bright(**kwargs: object) -> Tensor:
     return torch.ones(1, 1, 8, 8, **kwargs)
+
+
+BY_QUADRANT = {"feature_mask": QUADRANTS, "n_iterations": 3, "max_forwards": 300, "min_region": 1}
+
+
+def of_quadrants(attribution):
+    """One value per quadrant, which is the same all over it."""
+    values = [attribution[0, 0][q == QUADRANTS] for q in range(4)]
+    assert all(len(v.unique()) == 1 for v in values)
+    return [float(v[0]) for v in values]

@@ -97,6 +97,7 @@ def _explain_all(
     out, methods, shown = arguments.out, settings["methods"], settings["maskings"]
     done = {one["figure"] for one in entries}
     left = [photograph for photograph in photographs if figure_name(photograph) not in done]
+    writable = True
     try:
         with tqdm(total=len(left) * len(methods) * len(shown), unit="map", file=sys.stderr) as progress:
             for photograph in left:
@@ -113,12 +114,13 @@ def _explain_all(
             "goes on"
         ) from None
     except OSError as error:
+        writable = False
         raise InputError(
             f"cannot write to {str(out)!r}: {error.strerror or error}; {len(entries)} of {len(photographs)} "
             "photographs are in it, and the same command with --resume goes on"
         ) from error
     finally:
-        if entries:
+        if entries and writable:
             write_page(out, summary_of(command, settings, classifier, entries))
 
 

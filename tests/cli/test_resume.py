@@ -135,6 +135,7 @@ def test_a_full_disk_says_what_is_finished_and_how_it_goes_on(compare, photos, m
         write_summary(folder, summary)
 
     monkeypatch.setattr("captum_ad.cli.compare.write_summary", full)
+    monkeypatch.setattr("captum_ad.cli.compare.write_page", full)  # nor is there room for that
     ran = compare(*QUICK, images=("photos",))
     assert ran.code == 2
     assert "cannot write to 'out': No space left on device" in ran.err

@@ -203,8 +203,11 @@ def test_a_map_without_a_dimension_for_classes_is_the_only_class(x: Tensor) -> N
 
 def test_noise_around_a_perturbing_attributor_is_no_whole_input(x: Tensor) -> None:
     ad = ADForward(Halves().eval(), target=Region(1))
-    with pytest.raises(ValueError, match="NoiseTunnel may run other inputs"):
-        NoiseTunnel(FeatureAblation(ad)).attribute(x, nt_samples=2, feature_mask=LABELS)
+    for together in (None, 1):
+        with pytest.raises(ValueError, match="NoiseTunnel may run other inputs"):
+            NoiseTunnel(FeatureAblation(ad)).attribute(
+                x, nt_samples=2, nt_samples_batch_size=together, feature_mask=LABELS
+            )
     NoiseTunnel(FeatureAblation(ad.bound(x))).attribute(x, nt_samples=2, feature_mask=LABELS)
 
 

@@ -58,9 +58,10 @@ class Channels(nn.Module):
         self.places = nn.Parameter(torch.randn(1, 16, 16, WIDTH))
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.norm(self.stem(x).permute(0, 2, 3, 1))
+        x = self.stem(x).permute(0, 2, 3, 1)
+        y = self.norm(x)
         z = self.linear(y) * self.places  # numbers that differ from row to row
-        z = self.linear(z) + y * y.roll(1, 1)  # a map that is dead at more places, and not zero at them
+        z = self.linear(z) + x * x.roll(1, 1)  # a map that is dead at more places, and not zero at them
         z = (z * 2).add_(self.linear(z) + y)
         z = torch.cat([z[..., :5], F.gelu(z)[..., 5:]], -1) + z.mean(-1, keepdim=True)
         return self.head(z.permute(0, 3, 1, 2).mean((2, 3)))

@@ -130,12 +130,14 @@ def test_killed_50_times_at_random_moments(tmp_path):
         here, there = os.pipe()
         child = os.fork()
         if not child:
-            os.close(here)
-            store = Store(path)
-            for number in range(done, done + 100_000):
-                store.add(unit(number), measured(number))
-                os.write(there, b".")
-            os._exit(0)
+            try:
+                os.close(here)
+                store = Store(path)
+                for number in range(done, done + 100_000):
+                    store.add(unit(number), measured(number))
+                    os.write(there, b".")
+            finally:  # whatever happens, the child must not go on as a second test run
+                os._exit(0)
         os.close(there)
         time.sleep(moments.uniform(0, 0.02))
         os.kill(child, signal.SIGKILL)

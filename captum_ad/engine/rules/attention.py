@@ -87,7 +87,9 @@ def _allowed(live: Tensor, given: Tensor | None, dtype: torch.dtype) -> tuple[Te
 
 
 def _without(mask: PositionMask, empty: Tensor) -> PositionMask:
-    """The mask in which what is computed from nothing is dead, too."""
+    """The mask in which what is computed from nothing is dead, too; the same object if all of that is dead already."""
+    if not bool((empty & ~mask.dead).any()):
+        return mask
     return PositionMask(mask.kept & ~empty, None if mask.feature is None else mask.feature | empty)
 
 

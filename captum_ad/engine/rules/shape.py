@@ -139,7 +139,10 @@ def pad(
     value: float | None = None,
 ) -> Tensor:
     """Constant padding is no feature; reflected, replicated and circular padding copies features."""
-    mask, dims = ad.mask(input), range(input.dim() - len(pad) // 2, input.dim())
+    mask = ad.mask(input)
+    dims = {input.dim() - 1 - d // 2 for d, margin in enumerate(pad) if margin}
+    if mask is not None and not dims:
+        return ad.follow(Tensor.clone, input)
 
     def grown(part: Tensor) -> Tensor:
         part = part.expand([input.shape[d] if d in dims else n for d, n in enumerate(part.shape)])

@@ -3,7 +3,8 @@
     python tests/benchmarks/speed.py [NETWORK ...] [--tasks [TASK ...] | --memory | --overhead] [--json FILE] [--help]
 
 Plain and AD forwards alternate in one process; a figure is the median of the ratios of the pairs. Random
-weights, inference mode. ``--tasks`` measures whole tasks (Occlusion, FeatureAblation, KernelShap, the scan for a
+weights, inference mode. On one thread seconds are those of the CPU, which other work on the machine hardly changes.
+``--tasks`` measures whole tasks (Occlusion, FeatureAblation, KernelShap, the scan for a
 sufficient explanation), on AD and with baseline 0, and in brackets the same ratio of multiply-adds; ``--memory`` the
 growth of the peak memory of a process of its own for each forward; ``--overhead`` what there is beside forwards.
 """
@@ -28,6 +29,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from captum_ad import PRESETS, ADForward
+from captum_ad.attr import Rise
 from captum_ad.metrics import sufficient_explanation
 from captum_ad.painted import BaselineForward
 
@@ -37,7 +39,7 @@ NETWORKS = (
 ).split()
 SIZE = 224
 GAMMAS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)
-TASKS = ("Occlusion", "FeatureAblation 49", "FeatureAblation 196", "KernelShap", "scan at six γ")
+TASKS = ("Occlusion", "FeatureAblation 49", "FeatureAblation 196", "KernelShap", "RISE", "scan at six γ")
 
 
 def network(name: str) -> nn.Module:
@@ -66,13 +68,14 @@ def masks() -> dict[str, Tensor]:
 
 
 def seconds(run: Callable[[], Any], device: str = "cpu") -> float:
+    clock = time.process_time if device == "cpu" and torch.get_num_threads() == 1 else time.perf_counter
     if device != "cpu":
         torch.cuda.synchronize()
-    start = time.perf_counter()
+    start = clock()
     run()
     if device != "cpu":
         torch.cuda.synchronize()
-    return time.perf_counter() - start
+    return clock() - start
 
 
 def ratio(before: Callable[[], Any], after: Callable[[], Any], options: argparse.Namespace) -> float:
@@ -115,6 +118,7 @@ def tasks(options: argparse.Namespace) -> list[dict[str, Any]]:
             "FeatureAblation 49": partial(_attributed, FeatureAblation, **given, feature_mask=cells(7)),
             "FeatureAblation 196": partial(_attributed, FeatureAblation, **given, feature_mask=cells(14)),
             "KernelShap": partial(_attributed, KernelShap, **given, feature_mask=cells(7), n_samples=200),
+            "RISE": partial(_attributed, Rise, **given, n_samples=200),
             "scan at six γ": partial(sufficient_explanation, x=x, attribution=blob(), **scanned),
         }
         for task in options.tasks or TASKS:

@@ -34,10 +34,9 @@ def softmax(
         ad.refuse("is called without dim")
     if mask.kept.shape[dim] == 1:
         return ad.emit(op(input, dim, *args, **kwargs), mask)
-    x = input.masked_fill(mask.dead, -math.inf)
+    x = input.masked_fill(mask.dead, torch.finfo(input.dtype).min)  # beside anything that is alive it weighs nothing,
     empty = (x.detach().amax(dim, keepdim=True) <= _EXCLUDED) & mask.dead.any(dim, keepdim=True)
-    out = op(x.masked_fill(empty, 0), dim, *args, **kwargs).masked_fill(empty, 0)
-    return ad.emit(out, _without(mask, empty))
+    return ad.emit(op(x, dim, *args, **kwargs), _without(mask, empty))  # and where nothing is, there is no 0 / 0
 
 
 @register_rule(F.scaled_dot_product_attention)

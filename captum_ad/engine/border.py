@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from captum_ad.engine.masks import PositionMask
+from captum_ad.engine.masks import PositionMask, broadcast
 from captum_ad.engine.select import fill_, zeroed
 
 _AT_ONCE = 2**18
@@ -35,7 +35,7 @@ def fill_border_(x: Tensor, mask: PositionMask, reach: Sequence[int]) -> Tensor:
         return x
     windowed = [dim for dim, r in zip(range(-rank, 0), reach) if r]
     known = mask.kept.expand(*mask.kept.shape[:-rank], *x.shape[-rank:])
-    dead = mask.dead.expand(torch.broadcast_shapes(mask.dead.shape, known.shape))
+    dead = mask.dead.expand(broadcast(mask.dead.shape, known.shape))
     known = known.expand(dead.shape)
     fresh = []  # of each step: what is filled, and from how many positions
     for _ in range(steps):

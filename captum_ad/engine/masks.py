@@ -139,6 +139,18 @@ def all_true(values: Tensor) -> bool:
     return values.numel() == 0 or bool(values.view(torch.uint8).min())
 
 
+def broadcast(*shapes: Sequence[int]) -> tuple[int, ...]:
+    """The shape of tensors of these shapes together; ``torch.broadcast_shapes`` takes many times as long."""
+    found = [1] * max(map(len, shapes))
+    for shape in shapes:
+        for dim in range(-len(shape), 0):
+            if shape[dim] != 1:
+                if found[dim] not in (1, shape[dim]):
+                    return tuple(torch.broadcast_shapes(*map(tuple, shapes)))  # says what is wrong
+                found[dim] = shape[dim]
+    return tuple(found)
+
+
 def compress(part: Tensor) -> Tensor:
     """Narrow a mask's broadcast dimensions (stride 0) to size 1."""
     for dim, (size, stride) in enumerate(zip(part.shape, part.stride())):

@@ -14,9 +14,8 @@ SHAPES = st.lists(st.lists(st.integers(0, 3), max_size=4).map(tuple), min_size=1
 def test_shapes_broadcast_as_torch_broadcasts_them(shapes: list[tuple[int, ...]]) -> None:
     try:
         expected = tuple(torch.broadcast_shapes(*shapes))
-    except RuntimeError as error:
-        with pytest.raises(RuntimeError, match="[Ss]hape mismatch|broadcast"):
+    except RuntimeError:
+        with pytest.raises(RuntimeError, match="mismatch|broadcast"):
             broadcast(*shapes)
-        assert "roadcast" in str(error) or "mismatch" in str(error)
     else:
         assert broadcast(*shapes) == expected

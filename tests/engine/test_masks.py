@@ -15,7 +15,7 @@ def test_shapes_broadcast_as_torch_broadcasts_them(shapes: list[tuple[int, ...]]
     try:
         expected = tuple(torch.broadcast_shapes(*shapes))
     except RuntimeError:
-        with pytest.raises(RuntimeError, match="mismatch|broadcast"):
+        with pytest.raises(RuntimeError, match=r"mismatch|broadcast"):
             broadcast(*shapes)
     else:
         assert broadcast(*shapes) == expected

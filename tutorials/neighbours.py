@@ -21,11 +21,14 @@ from torch import Tensor, nn
 
 from captum_ad import ADForward, BaselineForward
 from captum_ad.attr import IDGI, MultiScale, log_odds, pyramid
+from captum_ad.benchmarks.neighbours.attention import scenes
 from captum_ad.demo import efficientnet_lite0
 from captum_ad.describe import describe
 from captum_ad.metrics import (
     SolidColors,
     activation_deviation,
+    attention_correlation,
+    attention_maps,
     corrupted,
     frame_curve,
     noise_study,
@@ -37,6 +40,7 @@ from captum_ad.metrics import (
 )
 from captum_ad.metrics.noise import Attribute
 from captum_ad.metrics.ranking import ranked
+from captum_ad.segmentation import superpixels
 from captum_ad.targets import Contrast, Group
 
 FOLDER = Path(__file__).resolve().parent / "figures"
@@ -217,6 +221,38 @@ def words() -> Figure:
     return figure
 
 
+def attention() -> Figure:
+    """What a vision transformer attends to in two drawn scenes, what hiding patches takes away, and how both agree."""
+    drawn = scenes(2, seed=0)
+    figure = Figure(figsize=(10.5, 4.6), layout="constrained")
+    axes = figure.subplots(2, 5, width_ratios=[1, 1, 1, 1, 1.5])
+    for row, (name, x) in zip(axes, drawn.images.items()):
+        patches, target = superpixels(x, "grid", 64), drawn.targets[name]
+        attentions = attention_maps(drawn.model, x)
+        maps = {
+            name: FeatureAblation(forward).attribute(x, target=target, feature_mask=patches)
+            for name, forward in (("AD", ADForward(drawn.model)), ("avg", BaselineForward(drawn.model, "avg")))
+        }
+        row[0].imshow(shown(x).permute(1, 2, 0))
+        row[0].set_title("scene", fontsize=9)
+        for axis, (name, values) in zip(row[1:], maps.items()):
+            found = attention_correlation(attentions, values, query=0)
+            heat(axis, x, values, f"FeatureAblation, {name}\ncorrelation {found.averaged:.2f}")
+        weights = torch.stack(list(attentions.values()))[:, 0, :, 0, 1:].mean((0, 1)).reshape(1, 1, 8, 8)
+        heat(row[3], x, torch.nn.functional.interpolate(weights, scale_factor=8), "attention,\nall heads and layers")
+        for axis in row[:4]:
+            axis.axis("off")
+        found = attention_correlation(attentions, maps["AD"], query=0)
+        table = torch.cat([found.heads, found.by_layer[:, None]], 1)
+        picture = row[4].imshow(table, cmap="RdBu_r", vmin=-1, vmax=1)
+        row[4].set_xticks(range(5), ["1", "2", "3", "4", "mean"], fontsize=8)
+        row[4].set_yticks(range(4), ["1", "2", "3", "4"], fontsize=8)
+        row[4].set(xlabel="head", ylabel="layer")
+        row[4].set_title("correlation with AD's", fontsize=9)
+        figure.colorbar(picture, ax=row[4], shrink=0.8)
+    return figure
+
+
 PICTURES = {
     "pathways": pathways,
     "noise": noise,
@@ -224,6 +260,7 @@ PICTURES = {
     "frames": frames,
     "multiscale": multiscale,
     "words": words,
+    "attention": attention,
 }
 
 

@@ -111,14 +111,14 @@ def attention_correlation(
 def _ranks(values: Tensor) -> Tensor:
     """Ranks over the last dimension, ties sharing their mean."""
     stats = needed("scipy.stats", "scipy", "metrics")
-    return torch.from_numpy(stats.rankdata(values.cpu().numpy(), axis=-1)).to(values)
+    return torch.as_tensor(stats.rankdata(values.cpu().numpy(), axis=-1)).to(values)
 
 
 def _pearson(maps: Tensor, values: Tensor) -> Tensor:
     """Over the last dimension, NaN where one side is constant."""
     a, b = (one - one.mean(-1, keepdim=True) for one in (maps, values))
     constant = (maps.amax(-1) == maps.amin(-1)) | (values.amax() == values.amin())
-    found = (a * b).sum(-1) / (a.norm(dim=-1) * b.norm(dim=-1))
+    found: Tensor = (a * b).sum(-1) / (a.norm(dim=-1) * b.norm(dim=-1))
     return found.clamp(-1, 1).masked_fill(constant, math.nan)
 
 
@@ -157,7 +157,7 @@ def _of_keys(attribution: Tensor, keys: int, grid: Sequence[int] | None, special
         raise ValueError(f"the attribution has shape {tuple(attribution.shape)}, expected (1, C, *spatial)")
     if special is not None and (isinstance(special, bool) or not isinstance(special, int) or not 0 <= special < keys):
         raise ValueError(f"special must be a number of keys, 0 to {keys - 1}, got {special!r}")
-    shape = tuple(grid) if grid is not None else _grid(keys, spatial, special)
+    shape = tuple(grid) if grid is not None else key_grid(keys, spatial, special)
     left = keys - math.prod(shape)
     if left < 0 or (special is not None and left != special):
         raise ValueError(
@@ -172,7 +172,7 @@ def _of_keys(attribution: Tensor, keys: int, grid: Sequence[int] | None, special
     return pooled.flatten()
 
 
-def _grid(keys: int, spatial: tuple[int, ...], special: int | None) -> tuple[int, ...]:
+def key_grid(keys: int, spatial: Sequence[int], special: int | None = None) -> tuple[int, ...]:
     """The grid of the space's proportions that leaves the fewest special tokens."""
     if len(spatial) == 1:
         return (keys - (special or 0),)
@@ -182,7 +182,7 @@ def _grid(keys: int, spatial: tuple[int, ...], special: int | None) -> tuple[int
         if math.prod(sides) == keys - left and all(
             abs(n - side * scale) < 1e-6 for n, side in zip(sides, spatial, strict=True)
         ):
-            return sides
+            return tuple(sides)
     raise ValueError(
         f"{keys} keys lie in no grid of the proportions of {tuple(spatial)}: give grid=, rows and columns of patches"
     )

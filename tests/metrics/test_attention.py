@@ -127,7 +127,7 @@ class TestMaps:
             plain = attention_maps(model, X, layers=["blocks.1"])
             for forward in (ADForward(model), BaselineForward(model, "avg")):
                 assert torch.equal(attention_maps(forward, X)["blocks.1"], plain["blocks.1"])
-            with pytest.raises(UnknownNameError, match="unknown attention layer 'block.1': did you"):
+            with pytest.raises(UnknownNameError, match=r"unknown attention layer 'block\.1': did you"):
                 attention_maps(model, X, layers=["block.1"])
             with pytest.raises(RuntimeError):
                 attention_maps(model, X[:, :1])

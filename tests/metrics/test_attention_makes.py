@@ -1,4 +1,4 @@
-"""Attention of Hugging Face's, torchvision's and timm's networks, random weights, against attributions: the mechanics."""
+"""Attention of Hugging Face's, torchvision's and timm's networks, of random weights: the mechanics."""
 
 from __future__ import annotations
 

@@ -21,7 +21,8 @@ from torch import Tensor, nn
 
 from captum_ad import ADForward, BaselineForward
 from captum_ad.attr import IDGI, MultiScale, log_odds, pyramid
-from captum_ad.benchmarks.neighbours.attention import scenes
+from captum_ad.benchmarks.neighbours.own import scenes
+from captum_ad.benchmarks.scenes.drawing import MEAN, STD
 from captum_ad.demo import efficientnet_lite0
 from captum_ad.describe import describe
 from captum_ad.metrics import (
@@ -40,6 +41,7 @@ from captum_ad.metrics import (
 )
 from captum_ad.metrics.noise import Attribute
 from captum_ad.metrics.ranking import ranked
+from captum_ad.prototypes import Prototypes, patch_worth
 from captum_ad.segmentation import superpixels
 from captum_ad.targets import Contrast, Group
 
@@ -63,6 +65,11 @@ def photograph(name: str) -> Tensor:
 def shown(x: Tensor) -> Tensor:
     """An input as it is displayed, shape (3, H, W), values in [0, 1]."""
     return (x[0] * (128 / 255) + 127 / 255).clamp(0, 1)
+
+
+def as_drawn(x: Tensor) -> Tensor:
+    """A scene as it is displayed, shape (3, H, W), values in [0, 1]."""
+    return (x[0] * STD + MEAN).clamp(0, 1)
 
 
 def heat(axis: Axes, x: Tensor, values: Tensor, title: str) -> None:
@@ -233,7 +240,7 @@ def attention() -> Figure:
             name: FeatureAblation(forward).attribute(x, target=target, feature_mask=patches)
             for name, forward in (("AD", ADForward(drawn.model)), ("avg", BaselineForward(drawn.model, "avg")))
         }
-        row[0].imshow(shown(x).permute(1, 2, 0))
+        row[0].imshow(as_drawn(x).permute(1, 2, 0))
         row[0].set_title("scene", fontsize=9)
         for axis, (name, values) in zip(row[1:], maps.items()):
             found = attention_correlation(attentions, values, query=0)
@@ -253,6 +260,28 @@ def attention() -> Figure:
     return figure
 
 
+def prototypes() -> Figure:
+    """Where the strongest channels respond in a drawn scene, as they are and turned, and their prototypes in others."""
+    drawn = scenes(120, seed=0, network="residual")
+    plain = Prototypes(drawn.model, drawn.images, "7")
+    purer = plain.disentangled(steps=200)
+    name = "scene 0"
+    x, target = drawn.images[name], drawn.targets[name]
+    figure = Figure(figsize=(10.5, 4.5), layout="constrained")
+    for half, (title, found) in zip(figure.subfigures(1, 2), {"channels": plain, "turned channels": purer}.items()):
+        half.suptitle(f"{title}, mean purity {float(found.purity().mean()):.2f}", fontsize=10)
+        for row, channel in zip(half.subplots(3, 5), found.strongest(x, target, 3)):
+            here = found.within(x, channel)
+            worth = patch_worth(ADForward(drawn.model), x, here, target)
+            for axis, patch in zip(row, (here, *found.of(channel, 4))):
+                image = as_drawn(drawn.images[patch.image or name])
+                axis.imshow(torch.where(patch.mask, 0.35 * image + 0.6, image).permute(1, 2, 0))
+                axis.set_title(f"purity {patch.purity:.2f}", fontsize=8)
+                axis.axis("off")
+            row[0].set_title(f"the scene: {here.purity:.2f}\nworth {worth:.2f}", fontsize=8)
+    return figure
+
+
 PICTURES = {
     "pathways": pathways,
     "noise": noise,
@@ -261,6 +290,7 @@ PICTURES = {
     "multiscale": multiscale,
     "words": words,
     "attention": attention,
+    "prototypes": prototypes,
 }
 
 

@@ -6,13 +6,9 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 
-import torch
-
 from captum_ad.attributions import explain
-from captum_ad.benchmarks.neighbours.measuring import Case, Found, Own, Study
-from captum_ad.benchmarks.scenes.drawing import draw, normalised
-from captum_ad.benchmarks.scenes.truth import right_scenes
-from captum_ad.benchmarks.scenes.weights import load_network
+from captum_ad.benchmarks.neighbours.measuring import Case, Found, Study
+from captum_ad.benchmarks.neighbours.own import scenes
 from captum_ad.metrics.attention import attention_maps
 from captum_ad.metrics.attention_agreement import attention_correlation, key_grid
 from captum_ad.segmentation import superpixels
@@ -35,20 +31,6 @@ def run(case: Case) -> Iterator[Found]:
             yield method, name, "the last layer", float(found.by_layer[-1])
             yield method, name, "mean over layers", float(found.by_layer.nanmean())
             yield method, name, "mean over heads", float(found.heads.nanmean())
-
-
-def scenes(count: int, seed: int) -> Own:
-    """Drawn scenes that their trained vision transformer gets right."""
-    trained = load_network("attention")
-    drawn = right_scenes(trained.model, count, classes_seed=trained.seed, seed=seed)
-    with torch.no_grad():
-        images = {f"scene {i}": normalised(draw(one)[None]) for i, one in enumerate(drawn)}
-    return Own(
-        f"Vision transformer of captum_ad.benchmarks.scenes, {count} drawn scenes that it gets right",
-        trained.model,
-        images,
-        {f"scene {i}": one.label for i, one in enumerate(drawn)},
-    )
 
 
 STUDY = Study(

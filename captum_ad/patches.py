@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from captum_ad.metrics.confidence import confidence_kept
 from captum_ad.painted import Baseline
-from captum_ad.scoring import Asked, ToConfidence
+from captum_ad.scoring import Asked, ToConfidence, asking, batch_of, masked, one_input, scored, whole_of
 
 
 @dataclass(frozen=True)
@@ -41,20 +41,31 @@ class Prototype:
 def patch_worth(
     forward: nn.Module,
     x: Tensor,
-    patch: Prototype,
+    patches: Prototype | Sequence[Prototype],
     target: Asked = None,
     *,
     baseline: Baseline | None = None,
     to_confidence: ToConfidence = "softmax",
-) -> float:
+    batch_size: int | None = None,
+) -> Tensor:
     """What an answer loses without a patch: the target's confidence for the whole input, less that with it hidden.
 
     Parameters
     ----------
-    forward, x, target, baseline, to_confidence
-        As for :func:`captum_ad.metrics.confidence_kept`.
-    patch : Prototype
+    forward, x, target, baseline, to_confidence, batch_size
+        As for :func:`captum_ad.metrics.sufficient_explanation`.
+    patches : Prototype or sequence of Prototype
         Of :meth:`captum_ad.prototypes.Prototypes.within`, or any other.
+
+    Returns
+    -------
+    Tensor
+        Float64, shape (patches,), or () of one.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If there is no patch, or an argument does not fit.
 
     Examples
     --------
@@ -63,9 +74,20 @@ def patch_worth(
     >>> model = nn.Sequential(nn.Conv2d(1, 3, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 2))
     >>> x = torch.rand(1, 1, 4, 4)
     >>> patch = Prototypes(model.eval(), {"x": x}, "1").within(x, channel=0)
-    >>> -1 <= patch_worth(ADForward(model), x, patch, target=0) <= 1
+    >>> -1 <= float(patch_worth(ADForward(model), x, patch, target=0)) <= 1
     True
     """
-    more: dict[str, Any] = {"baseline": baseline, "to_confidence": to_confidence}
-    whole = confidence_kept(forward, x, torch.ones_like(patch.mask), target, **more)
-    return whole - confidence_kept(forward, x, patch.mask, target, **more)
+    several = [patches] if isinstance(patches, Prototype) else list(patches)
+    if not several:
+        raise ValueError("expected one patch at least, got none")
+    one_input(x)
+    asked, judge = asking(masked(forward, baseline), target, to_confidence)
+    whole_of(asked, x, judge)
+    masks = torch.stack([torch.ones_like(several[0].mask), *(one.mask for one in several)]).to(x.device)
+
+    def run(start: int, stop: int) -> Any:
+        return asked.outputs(x.expand(stop - start, *x.shape[1:]), mask=masks[start:stop])
+
+    confidence = scored(run, len(masks), judge, batch_of(batch_size, x.device))[0].double()
+    worth = confidence[0] - confidence[1:]
+    return worth[0] if isinstance(patches, Prototype) else worth

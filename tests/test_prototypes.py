@@ -138,12 +138,15 @@ class TestPatches:
         patch = found.within(x, 0, cells=1)
         whole = float(torch.sigmoid(torch.tensor(4 * 4.75 / 16)))
         for forward, baseline in ((ADForward(model, "paper"), None), (model, "zero")):
-            assert patch_worth(forward, x, patch, 0, baseline=baseline) == pytest.approx(whole - 0.5, abs=1e-6)
+            assert float(patch_worth(forward, x, patch, 0, baseline=baseline)) == pytest.approx(whole - 0.5, abs=1e-6)
         for name in ("avg", "blur", "max"):
             without = float(BaselineForward(model, name)(x, mask=patch.mask).softmax(1)[0, 0])
-            assert patch_worth(model, x, patch, 0, baseline=name) == pytest.approx(whole - without, abs=1e-6)
+            assert float(patch_worth(model, x, patch, 0, baseline=name)) == pytest.approx(whole - without, abs=1e-6)
         elsewhere = found.within(images["1 at 3, 0"], 1, cells=1)
-        assert patch_worth(ADForward(model, "paper"), x, elsewhere, 0) == pytest.approx(0, abs=1e-6)
+        both = patch_worth(ADForward(model, "paper"), x, [patch, elsewhere], 0)
+        assert both.tolist() == pytest.approx([whole - 0.5, 0], abs=1e-6)
+        with pytest.raises(ValueError, match="one patch at least"):
+            patch_worth(ADForward(model), x, [], 0)
 
     def test_strongest_channels(self):
         model, images = network(), inputs()

@@ -272,7 +272,7 @@ def prototypes() -> Figure:
         half.suptitle(f"{title}, mean purity {float(found.purity().mean()):.2f}", fontsize=10)
         for row, channel in zip(half.subplots(3, 5), found.strongest(x, target, 3)):
             here = found.within(x, channel)
-            worth = patch_worth(ADForward(drawn.model), x, here, target)
+            worth = float(patch_worth(ADForward(drawn.model), x, here, target))
             for axis, patch in zip(row, (here, *found.of(channel, 4))):
                 image = as_drawn(drawn.images[patch.image or name])
                 axis.imshow(torch.where(patch.mask, 0.35 * image + 0.6, image).permute(1, 2, 0))

@@ -31,10 +31,8 @@ def run(case: Case) -> Iterator[Found]:
         yield method, UNMASKED, "purity", sum(patch.purity for patch in patches) / len(patches)
         for name, masking in case.maskings.items():
             forward = masked_forward(case.model, masking)
-            worth, control = (
-                sum(patch_worth(forward, case.x, patch, case.target) for patch in some) / len(some)
-                for some in (patches, random)
-            )
+            found = patch_worth(forward, case.x, patches + random, case.target)
+            worth, control = (float(some.mean()) for some in found.split([len(patches), len(random)]))
             yield method, name, "worth", worth
             yield method, name, "worth − that of random patches", worth - control
 

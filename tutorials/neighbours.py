@@ -21,11 +21,15 @@ from torch import Tensor, nn
 
 from captum_ad import ADForward, BaselineForward
 from captum_ad.attr import IDGI, MultiScale, log_odds, pyramid
+from captum_ad.benchmarks.neighbours.own import scenes
+from captum_ad.benchmarks.scenes.drawing import MEAN, STD
 from captum_ad.demo import efficientnet_lite0
 from captum_ad.describe import describe
 from captum_ad.metrics import (
     SolidColors,
     activation_deviation,
+    attention_correlation,
+    attention_maps,
     corrupted,
     frame_curve,
     noise_study,
@@ -37,6 +41,8 @@ from captum_ad.metrics import (
 )
 from captum_ad.metrics.noise import Attribute
 from captum_ad.metrics.ranking import ranked
+from captum_ad.prototypes import Prototypes, patch_worth
+from captum_ad.segmentation import superpixels
 from captum_ad.targets import Contrast, Group
 
 FOLDER = Path(__file__).resolve().parent / "figures"
@@ -59,6 +65,11 @@ def photograph(name: str) -> Tensor:
 def shown(x: Tensor) -> Tensor:
     """An input as it is displayed, shape (3, H, W), values in [0, 1]."""
     return (x[0] * (128 / 255) + 127 / 255).clamp(0, 1)
+
+
+def as_drawn(x: Tensor) -> Tensor:
+    """A scene as it is displayed, shape (3, H, W), values in [0, 1]."""
+    return (x[0] * STD + MEAN).clamp(0, 1)
 
 
 def heat(axis: Axes, x: Tensor, values: Tensor, title: str) -> None:
@@ -217,6 +228,60 @@ def words() -> Figure:
     return figure
 
 
+def attention() -> Figure:
+    """What a vision transformer attends to in two drawn scenes, what hiding patches takes away, and how both agree."""
+    drawn = scenes(2, seed=0)
+    figure = Figure(figsize=(10.5, 4.6), layout="constrained")
+    axes = figure.subplots(2, 5, width_ratios=[1, 1, 1, 1, 1.5])
+    for row, (name, x) in zip(axes, drawn.images.items()):
+        patches, target = superpixels(x, "grid", 64), drawn.targets[name]
+        attentions = attention_maps(drawn.model, x)
+        maps = {
+            name: FeatureAblation(forward).attribute(x, target=target, feature_mask=patches)
+            for name, forward in (("AD", ADForward(drawn.model)), ("avg", BaselineForward(drawn.model, "avg")))
+        }
+        row[0].imshow(as_drawn(x).permute(1, 2, 0))
+        row[0].set_title("scene", fontsize=9)
+        for axis, (name, values) in zip(row[1:], maps.items()):
+            found = attention_correlation(attentions, values, query=0)
+            heat(axis, x, values, f"FeatureAblation, {name}\ncorrelation {found.averaged:.2f}")
+        weights = torch.stack(list(attentions.values()))[:, 0, :, 0, 1:].mean((0, 1)).reshape(1, 1, 8, 8)
+        heat(row[3], x, torch.nn.functional.interpolate(weights, scale_factor=8), "attention,\nall heads and layers")
+        for axis in row[:4]:
+            axis.axis("off")
+        found = attention_correlation(attentions, maps["AD"], query=0)
+        table = torch.cat([found.heads, found.by_layer[:, None]], 1)
+        picture = row[4].imshow(table, cmap="RdBu_r", vmin=-1, vmax=1)
+        row[4].set_xticks(range(5), ["1", "2", "3", "4", "mean"], fontsize=8)
+        row[4].set_yticks(range(4), ["1", "2", "3", "4"], fontsize=8)
+        row[4].set(xlabel="head", ylabel="layer")
+        row[4].set_title("correlation with AD's", fontsize=9)
+        figure.colorbar(picture, ax=row[4], shrink=0.8)
+    return figure
+
+
+def prototypes() -> Figure:
+    """Where the strongest channels respond in a drawn scene, as they are and turned, and their prototypes in others."""
+    drawn = scenes(120, seed=0, network="residual")
+    plain = Prototypes(drawn.model, drawn.images, "7")
+    purer = plain.disentangled(steps=200)
+    name = "scene 0"
+    x, target = drawn.images[name], drawn.targets[name]
+    figure = Figure(figsize=(10.5, 4.5), layout="constrained")
+    for half, (title, found) in zip(figure.subfigures(1, 2), {"channels": plain, "turned channels": purer}.items()):
+        half.suptitle(f"{title}, mean purity {float(found.purity().mean()):.2f}", fontsize=10)
+        for row, channel in zip(half.subplots(3, 5), found.strongest(x, target, 3)):
+            here = found.within(x, channel)
+            worth = float(patch_worth(ADForward(drawn.model), x, here, target))
+            for axis, patch in zip(row, (here, *found.of(channel, 4))):
+                image = as_drawn(drawn.images[patch.image or name])
+                axis.imshow(torch.where(patch.mask, 0.35 * image + 0.6, image).permute(1, 2, 0))
+                axis.set_title(f"purity {patch.purity:.2f}", fontsize=8)
+                axis.axis("off")
+            row[0].set_title(f"the scene: {here.purity:.2f}\nworth {worth:.2f}", fontsize=8)
+    return figure
+
+
 PICTURES = {
     "pathways": pathways,
     "noise": noise,
@@ -224,6 +289,8 @@ PICTURES = {
     "frames": frames,
     "multiscale": multiscale,
     "words": words,
+    "attention": attention,
+    "prototypes": prototypes,
 }
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from captum_ad.metrics.attention import attention_maps
+from captum_ad.metrics.attention_agreement import AttentionCorrelations, attention_correlation
 from captum_ad.metrics.backgrounds import Backgrounds, DrawnBackgrounds, OtherClassImages, SolidColors
 from captum_ad.metrics.collages import Collages, collage, make_collages
 from captum_ad.metrics.comparing import compare
@@ -44,6 +46,7 @@ from captum_ad.metrics.statistics import significance, summarise
 if TYPE_CHECKING:
     from captum_ad.metrics.modular import (
         ActivationDeviation,
+        AttentionCorrelation,
         ConfidenceDropOff,
         ConfidenceKept,
         ConfidenceOnBackgrounds,
@@ -62,6 +65,8 @@ if TYPE_CHECKING:
 __all__ = [
     "PAPER_GAMMAS",
     "ActivationDeviation",
+    "AttentionCorrelation",
+    "AttentionCorrelations",
     "Backgrounds",
     "Collages",
     "ConfidenceCurve",
@@ -92,6 +97,8 @@ __all__ = [
     "SpecificDrop",
     "SufficientExplanation",
     "activation_deviation",
+    "attention_correlation",
+    "attention_maps",
     "box_mask",
     "cell_masks",
     "collage",

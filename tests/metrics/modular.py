@@ -15,6 +15,7 @@ from torchmetrics import Metric
 from captum_ad import ADForward
 from captum_ad.metrics import (
     ActivationDeviation,
+    AttentionCorrelation,
     ConfidenceDropOff,
     ConfidenceKept,
     ConfidenceOnBackgrounds,
@@ -186,7 +187,7 @@ CASES = {
 }
 
 
-OTHERS = {"FrameScore": FrameScore, "NoiseRobustness": NoiseRobustness}
+OTHERS = {"AttentionCorrelation": AttentionCorrelation, "FrameScore": FrameScore, "NoiseRobustness": NoiseRobustness}
 """Classes that are no means of a function of these samples; they have tests of their own."""
 
 every_class = pytest.mark.parametrize("case", CASES.values(), ids=CASES)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from captum_ad.attributions import seeded
 from captum_ad.benchmarks.console import exit_code
-from captum_ad.benchmarks.neighbours import frames, idgi, multiscale, noise, pathways
+from captum_ad.benchmarks.neighbours import attention, frames, idgi, multiscale, noise, pathways, prototypes
 from captum_ad.benchmarks.neighbours.measuring import Study, measure
 from captum_ad.benchmarks.neighbours.table import markdown
 from captum_ad.cli.arguments import Parser, at_least
@@ -26,13 +26,21 @@ from captum_ad.metrics.masking_names import by_their_names
 PROGRAM = "python -m captum_ad.benchmarks.neighbours"
 
 STUDIES: Mapping[str, Study] = {
+    "attention": attention.STUDY,
     "frames": frames.STUDY,
     "idgi": idgi.STUDY,
     "multiscale": multiscale.STUDY,
     "noise": noise.STUDY,
     "pathways": pathways.STUDY,
+    "prototypes": prototypes.STUDY,
 }
 """What can be measured, by name."""
+
+DEMO = "demo"
+"""The model, unless another is asked for."""
+
+OWN = 24
+"""Inputs of a study's own, unless another number is asked for."""
 
 MASKINGS = ("ad:no-growth-mean", "ad:no-growth", "ad:paper", "avg", "blur", "linear")
 
@@ -60,28 +68,21 @@ def _report(given: argparse.Namespace) -> str:
     device = device_named(given.device)
     maskings = by_their_names(given.maskings)
     torch.set_num_threads(given.threads)
-    with seeded(given.seed, device):
-        classifier = load_classifier(given.model, given.weights, device)
-    images, targets = _known(given, classifier.model, classifier.prepare)
-    mean, std = classifier.normalisation(next(iter(images.values())).shape[1])
-    records = measure(
-        given.study,
-        study.run,
-        classifier.model,
-        images,
-        targets,
-        maskings,
-        seed=given.seed,
-        mean=0.0 if mean is None else mean,
-        std=1.0 if std is None else std,
-        path=given.csv,
-        show_progress=True,
-    )
-    which = "the network's own answers" if given.labels is None else "the labels, which the network gives too"
-    head = (
-        f"{classifier.title}, {len(images)} photographs (classes: {which}), seed {given.seed}. {study.title} "
-        "In brackets 95 % bootstrap intervals over photographs."
-    )
+    settings = {"seed": given.seed, "path": given.csv, "show_progress": True}
+    if study.own is not None and not given.photographs and given.labels is None and given.model == DEMO:
+        own = study.own(OWN if given.first is None else given.first, given.seed)
+        records = measure(given.study, study.run, own.model, own.images, own.targets, maskings, **settings)
+        shown = own.title
+    else:
+        with seeded(given.seed, device):
+            classifier = load_classifier(given.model, given.weights, device)
+        images, targets = _known(given, classifier.model, classifier.prepare)
+        mean, std = classifier.normalisation(next(iter(images.values())).shape[1])
+        settings |= {"mean": 0.0 if mean is None else mean, "std": 1.0 if std is None else std}
+        records = measure(given.study, study.run, classifier.model, images, targets, maskings, **settings)
+        which = "the network's own answers" if given.labels is None else "the labels, which the network gives too"
+        shown = f"{classifier.title}, {len(images)} photographs (classes: {which})"
+    head = f"{shown}, seed {given.seed}. {study.title} In brackets 95 % bootstrap intervals over inputs."
     options = {"compared": study.compared, "lower_is_better": study.lower_is_better, "product": study.product}
     table = markdown(records, seed=given.seed, **options)  # type: ignore[arg-type]
     return f"{head}\n\n{table}"
@@ -120,9 +121,14 @@ def _parser() -> Parser:
     )
     add = parser.add_argument
     add("study", choices=STUDIES, metavar="STUDY", help=f"one of {', '.join(STUDIES)}")
-    add("photographs", nargs="*", metavar="PHOTOGRAPH", help="of any size (default: those of --labels)")
+    add(
+        "photographs",
+        nargs="*",
+        metavar="PHOTOGRAPH",
+        help="of any size (default: those of --labels; attention has drawn scenes of its own)",
+    )
     add("--labels", type=Path, metavar="FILE.csv", help="columns file and index (default: the network's own answers)")
-    add("--model", default="demo", help="as for captum-ad compare (default: demo)")
+    add("--model", default=DEMO, help="as for captum-ad compare (default: demo)")
     add("--weights", type=Path, metavar="FILE", help="state dict of the model (default: the published weights)")
     add("--maskings", nargs="+", default=list(MASKINGS), metavar="MASKING", help=f"(default: {' '.join(MASKINGS)})")
     add("--first", type=at_least(1), metavar="N", help="of those that the network gets right (default: all)")

@@ -47,6 +47,10 @@ class Case:
         Of whatever is random.
     mean, std : float or sequence of float
         The normalisation of `x`.
+    images : mapping
+        All of the study's inputs by their names, this one among them.
+    shared : dict
+        What a study computes once for all of them.
     window : int
         Side of Occlusion's window in pixels.
     samples, segments : int
@@ -60,6 +64,8 @@ class Case:
     seed: int = 0
     mean: Sequence[float] | float = 0.0
     std: Sequence[float] | float = 1.0
+    images: Mapping[str, Tensor] = field(default_factory=dict)
+    shared: dict[str, Any] = field(default_factory=dict)
     window: int = 56
     samples: int = 100
     segments: int = 50
@@ -98,6 +104,8 @@ class Study:
         Of these.
     product : tuple of str
         Two quantities, and the name of the product of their means, which the table shows, too.
+    own : callable, optional
+        What is measured where no photographs are given: from a number of inputs and a seed to :class:`Own`.
     """
 
     run: Callable[[Case], Iterator[Found]]
@@ -105,6 +113,27 @@ class Study:
     compared: tuple[str, ...] = ()
     lower_is_better: bool = False
     product: tuple[str, str, str] | None = None
+    own: Callable[[int, int], Own] | None = None
+
+
+@dataclass(frozen=True)
+class Own:
+    """A network and inputs of a study's own.
+
+    Attributes
+    ----------
+    title : str
+        What the table calls them.
+    model : nn.Module
+        In eval mode.
+    images, targets : mapping
+        As of :func:`measure`.
+    """
+
+    title: str
+    model: nn.Module
+    images: Mapping[str, Tensor]
+    targets: Mapping[str, int]
 
 
 def measure(
@@ -158,12 +187,14 @@ def measure(
     known = known_records(path, settings, COLUMNS)
     rows: list[dict[Any, Any]] = [] if known is None else known[list(COLUMNS)].to_dict("records")
     done = {(row["photograph"], row["shown"]) for row in rows}
+    shared: dict[str, Any] = {}
     _try(model, next(iter(images.values())), maskings)
     for name, x in tqdm(images.items(), desc=study, unit="photograph", disable=not show_progress):
         shown = digest(x, str(targets[name]))
         if (name, shown) in done:
             continue
-        for method, masking, quantity, value in run(Case(model, x, targets[name], maskings, seed, mean, std)):
+        case = Case(model, x, targets[name], maskings, seed, mean, std, images, shared)
+        for method, masking, quantity, value in run(case):
             values = (name, targets[name], method, masking, quantity, value, settings, shown)
             rows.append(dict(zip(COLUMNS, values, strict=True)))
         if path is not None:

@@ -4,6 +4,7 @@ The model is an argument of ``update`` and never part of a metric's state: it is
 switched to another mode nor saved with it.
 """
 
+from captum_ad.metrics.modular.attention import AttentionCorrelation
 from captum_ad.metrics.modular.explanations import (
     ConfidenceDropOff,
     ConfidenceKept,
@@ -20,6 +21,7 @@ from captum_ad.metrics.modular.pathways import ActivationDeviation
 
 __all__ = [
     "ActivationDeviation",
+    "AttentionCorrelation",
     "ConfidenceDropOff",
     "ConfidenceKept",
     "ConfidenceOnBackgrounds",

@@ -26,6 +26,16 @@ def colours():
     return nn.Sequential(*body, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 4)), transforms.Compose(
         [transforms.Resize((32, 32)), transforms.ToTensor()]
     )
+
+def patches():
+    from torchvision.models import VisionTransformer
+
+    torch.manual_seed(0)
+    model = VisionTransformer(
+        image_size=32, patch_size=8, num_layers=2, num_heads=2, hidden_dim=16, mlp_dim=16, num_classes=4
+    )
+    nn.init.normal_(model.heads.head.weight)
+    return model, colours()[1]
 """
 
 
@@ -40,8 +50,8 @@ def command(tmp_path, monkeypatch, capsys):
     monkeypatch.delitem(__import__("sys").modules, "small_model", raising=False)
     threads = torch.get_num_threads()
 
-    def run(*words, images=("one.png", "two.png", "three.png")):
-        code = main([str(word) for word in (words[0], *images, *words[1:], "--model", "small_model:colours")])
+    def run(*words, images=("one.png", "two.png", "three.png"), model="small_model:colours"):
+        code = main([str(word) for word in (words[0], *images, *words[1:], "--model", model)])
         return (code, *capsys.readouterr())
 
     yield run
@@ -50,10 +60,13 @@ def command(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.parametrize("study", STUDIES)
 def test_every_study_makes_a_table(command, study):
-    code, out, err = command(study, "--maskings", "ad:no-growth", "avg")
+    model = "small_model:patches" if study == "attention" else "small_model:colours"
+    code, out, err = command(study, "--maskings", "ad:no-growth", "avg", model=model)
     assert code == 0, err
     head, table = out.strip().split("\n\n")
-    assert re.match(r"small_model:colours|.*, [123] photographs \(classes: the network's own answers\), seed 0\.", head)
+    assert re.match(
+        r"small_model:(colours|patches)|.*, [123] photographs \(classes: the network's own answers\), seed 0\.", head
+    )
     rows = [line.strip("|").split("|") for line in table.splitlines()]
     assert len({len(row) for row in rows}) == 1
     assert len(rows) > 2
@@ -80,9 +93,18 @@ def test_labels_choose_those_that_the_network_gets_right(command, tmp_path):
     assert "gets none of the photographs right" in err
 
 
+def test_attention_has_drawn_scenes_of_its_own(command):
+    code, out, err = command("attention", "--maskings", "ad:paper", "avg", "--first", 2, images=(), model="demo")
+    assert code == 0, err
+    assert out.startswith(
+        "Vision transformer of captum_ad.benchmarks.scenes, 2 drawn scenes that it gets right, seed 0."
+    )
+
+
 @pytest.mark.parametrize(
     ("words", "match"),
     [
+        (("attention",), "no attention was seen in Sequential"),
         (("pathway",), "invalid choice: 'pathway'"),
         (("pathways", "--maskings", "avg"), "two maskings at least"),
         (("pathways", "--maskings", "avg", "grey"), "unknown masking 'grey'"),

@@ -17,6 +17,19 @@ MASK = torch.rand(2, SIZE, SIZE, generator=torch.Generator().manual_seed(5)) > 0
 MASK[0, :, :4] = MASK[1, 5:] = False
 HELD = torch.rand(SIZE, SIZE, generator=torch.Generator().manual_seed(1)) > 0.5
 
+CELLS = [(0, 0), (0, 1), (1, 0), (1, 1)]
+
+
+def _by_cell(kernel: Tensor) -> Tensor:
+    """A 2×2 kernel for the slices at ``CELLS``, one after the other."""
+    return torch.cat([kernel[:, :, i, j] for i, j in CELLS], 1)
+
+
+def _nested(h: Tensor) -> Tensor:
+    rows = torch.cat([h[:, :, 0::2], h[:, :, 1::2]], 1)
+    return torch.cat([rows[..., ::2], rows[..., 1::2]], 1)
+
+
 STRIDED: list[Spelling] = [
     lambda net, h: F.conv2d(h, net.kernel, net.bias, stride=2),
     lambda net, h: F.conv2d(F.pixel_unshuffle(h, 2), net.kernel.reshape(6, 16, 1, 1), net.bias),
@@ -26,6 +39,39 @@ STRIDED: list[Spelling] = [
     lambda net, h: (net.kernel.flatten(1) @ F.unfold(h, 2, stride=2) + net.bias[:, None]).unflatten(2, (4, 4)),
     lambda net, h: (
         torch.einsum("nchiwj,kcij->nkhw", h.reshape(-1, 4, 4, 2, 4, 2), net.kernel) + net.bias[:, None, None]
+    ),
+    lambda net, h: F.linear(
+        torch.cat([h.permute(0, 2, 3, 1)[:, i::2, j::2] for i, j in CELLS], -1), _by_cell(net.kernel), net.bias
+    ).permute(0, 3, 1, 2),
+    lambda net, h: F.conv2d(
+        torch.cat([h[..., i::2, j::2] for i, j in CELLS], 1), _by_cell(net.kernel)[..., None, None], net.bias
+    ),
+    lambda net, h: F.conv2d(
+        torch.cat([h[:, :, i:][:, :, ::2][..., j::2].relu() for i, j in CELLS], 1),
+        _by_cell(net.kernel)[..., None, None],
+        net.bias,
+    ),
+    lambda net, h: F.linear(
+        torch.cat([h[..., i::2, j::2].flatten(2) for i, j in CELLS], 1).mT, _by_cell(net.kernel), net.bias
+    ).mT.unflatten(2, (4, 4)),
+    lambda net, h: F.conv2d(_nested(h), net.kernel.permute(0, 3, 2, 1).reshape(6, 16, 1, 1), net.bias),
+    lambda net, h: F.linear(
+        torch.stack([h[..., i::2, j::2] for i, j in CELLS], -1).permute(0, 2, 3, 4, 1).flatten(3),
+        _by_cell(net.kernel),
+        net.bias,
+    ).permute(0, 3, 1, 2),
+    lambda net, h: (
+        torch.einsum("anchw,kca->nkhw", torch.stack([h[..., i::2, j::2] for i, j in CELLS]), net.kernel.flatten(2))
+        + net.bias[:, None, None]
+    ),
+]
+HALVES: list[Spelling] = [
+    lambda net, h: F.linear(h.reshape(-1, 4, 8, 2, 4).permute(0, 2, 4, 3, 1).flatten(3), net.kernel.flatten(1)[:, :8]),
+    lambda net, h: F.linear(torch.cat(h.permute(0, 2, 3, 1).chunk(2, 2), -1), net.kernel.flatten(1)[:, :8]),
+    lambda net, h: F.linear(torch.cat(h.permute(0, 2, 3, 1).split(4, dim=2), -1), net.kernel.flatten(1)[:, :8]),
+    lambda net, h: F.linear(
+        torch.cat([h.narrow(3, 0, 4), h.narrow(3, start=4, length=4)], 1).permute(0, 2, 3, 1),
+        net.kernel.flatten(1)[:, :8],
     ),
 ]
 OVERLAPPING: list[Spelling] = [
@@ -37,7 +83,13 @@ GROUPED: list[Spelling] = [
     lambda net, h: F.conv2d(h, net.kernel[:, :2], net.bias, stride=2, groups=2),
     lambda net, h: F.conv2d(F.pixel_unshuffle(h, 2), net.kernel[:, :2].reshape(6, 8, 1, 1), net.bias, groups=2),
 ]
-ZERO_BORDERS = {"strided": STRIDED, "overlapping": OVERLAPPING, "grouped": GROUPED}
+SLID: list[Spelling] = [
+    OVERLAPPING[0],
+    lambda net, h: F.conv2d(
+        torch.cat([h[..., i : i + 7, j : j + 7] for i, j in CELLS], 1), _by_cell(net.kernel)[..., None, None], net.bias
+    ),
+]
+ZERO_BORDERS = {"strided": STRIDED, "overlapping": OVERLAPPING, "grouped": GROUPED, "halves": HALVES, "slid": SLID}
 """Windows that are spelled out read zeros where nothing is kept, whatever the knob ``border`` says."""
 
 SPELLINGS: dict[str, list[Spelling]] = {
@@ -144,6 +196,8 @@ def _answers(spellings: list[Spelling], rule: str, tau: float) -> list[Tensor]:
 def test_spellings_agree(name: str, rule: str, tau: float) -> None:
     if name in ZERO_BORDERS and PRESETS[rule].border == "mean":
         pytest.skip("windows that are spelled out read zeros")
+    if name == "slid" and PRESETS[rule].growth == "none":
+        pytest.skip("slices do not say which position a window covers")
     first, *others = _answers(SPELLINGS.get(name) or ZERO_BORDERS[name], rule, tau)
     for i, other in enumerate(others, start=1):
         torch.testing.assert_close(other, first, msg=lambda message, i=i: f"spelling {i}: {message}")

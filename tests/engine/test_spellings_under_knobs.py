@@ -152,6 +152,20 @@ SPELLINGS: dict[str, list[Spelling]] = {
         ),
         lambda net, h: net.attend(h, lambda scores, own: torch.where(own, -torch.inf, scores)),
     ],
+    "turned": [
+        lambda net, h: h.mT,
+        lambda net, h: torch.einsum("nchw->ncwh", h),
+        lambda net, h: torch.einsum("...hw->...wh", h),
+    ],
+    "a vector, mixed": [
+        lambda net, h: F.linear(45 + 10 * h.mean((2, 3)), net.kernel[:, :, 0, 0], net.bias),
+        lambda net, h: (45 + 10 * h.mean((2, 3))) @ net.kernel[:, :, 0, 0].T + net.bias,
+        lambda net, h: torch.einsum("nc,kc->nk", 45 + 10 * h.mean((2, 3)), net.kernel[:, :, 0, 0]) + net.bias,
+        lambda net, h: torch.tensordot(45 + 10 * h.mean((2, 3)), net.kernel[:, :, 0, 0], ([1], [1])) + net.bias,
+        lambda net, h: torch.stack(
+            [F.linear(45 + 10 * one.mean((1, 2)), net.kernel[:, :, 0, 0], net.bias) for one in h]
+        ),
+    ],
     "largest in a window": [
         lambda net, h: F.max_pool2d(h, 2),
         lambda net, h: F.adaptive_max_pool2d(h, 4),

@@ -103,17 +103,21 @@ def strided(draw: Draw, shape: Shape) -> tuple[list[Way], Shape]:
 
 
 def gated(draw: Draw, shape: Shape) -> tuple[list[Way], Shape]:
+    """By a linear layer, or by a convolution: of nothing at all that is dead, as no vector is."""
     c = shape[0]
     w, b = draw.weights(c, c), draw.weights(c)
-    ways: list[Way] = [
-        lambda h: h * F.conv2d(h.mean((2, 3), keepdim=True), w[..., None, None], b).sigmoid(),
+    linear: list[Way] = [
         lambda h: h * F.linear(h.mean((2, 3)), w, b).sigmoid()[:, :, None, None],
         lambda h: h * F.linear(h.mean((2, 3)), w, b).sigmoid().view(-1, c, 1, 1).expand_as(h),
         lambda h: torch.einsum("nchw,nc->nchw", h, F.linear(h.mean((2, 3)), w, b).sigmoid()),
         lambda h: (h.permute(2, 3, 0, 1) * (h.mean((2, 3)) @ w.T + b).sigmoid()).permute(2, 3, 0, 1),
+    ]
+    convolved: list[Way] = [
+        lambda h: h * F.conv2d(h.mean((2, 3), keepdim=True), w[..., None, None], b).sigmoid(),
+        lambda h: h * F.conv2d(F.adaptive_avg_pool2d(h, (1, 1)), w[..., None, None], b).sigmoid().expand_as(h),
         lambda h: h * F.conv1d(h.flatten(2).mean(2, keepdim=True), w[..., None], b).sigmoid().unsqueeze(-1),
     ]
-    return ways, shape
+    return draw.choose.choice([linear, convolved]), shape
 
 
 def attention(draw: Draw, shape: Shape) -> tuple[list[Way], Shape]:

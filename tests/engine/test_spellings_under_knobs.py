@@ -114,6 +114,7 @@ SPELLINGS: dict[str, list[Spelling]] = {
         lambda net, h: h.mean((2, 3)),
         lambda net, h: h.flatten(2).mean(-1),
         lambda net, h: F.adaptive_avg_pool2d(h, 1).flatten(1),
+        lambda net, h: F.adaptive_avg_pool2d(h, (1, 1)).flatten(1),
         lambda net, h: F.avg_pool2d(h, SIZE).flatten(1),
         lambda net, h: h.permute(2, 3, 0, 1).flatten(0, 1).mean(0),
     ],
@@ -126,6 +127,7 @@ SPELLINGS: dict[str, list[Spelling]] = {
         lambda net, h: h - torch.stack([h.mean((2, 3))]).squeeze(0)[..., None, None],
     ],
     "less the mean of its rows": [
+        lambda net, h: h - F.adaptive_avg_pool2d(h, (None, 1)),
         lambda net, h: h - h.mean(3, keepdim=True),
         lambda net, h: (
             (lambda rows: rows - rows.mean(-1, keepdim=True))(h.transpose(1, 2).flatten(0, 1))
@@ -166,6 +168,18 @@ SPELLINGS: dict[str, list[Spelling]] = {
             [F.linear(45 + 10 * one.mean((1, 2)), net.kernel[:, :, 0, 0], net.bias) for one in h]
         ),
     ],
+    "a gate": [
+        lambda net, h: h * F.conv2d(h.mean((2, 3), keepdim=True), net.gate[..., None, None]).sigmoid(),
+        lambda net, h: h * F.conv1d(h.flatten(2).mean(2, keepdim=True), net.gate[..., None]).sigmoid()[..., None],
+        lambda net, h: h * F.linear(h.mean((2, 3)), net.gate).sigmoid()[..., None, None],
+        lambda net, h: torch.einsum("nchw,nc->nchw", h, F.linear(h.mean((2, 3)), net.gate).sigmoid()),
+    ],
+    "a gate beside constants": [
+        lambda net, h: h.masked_fill(HELD, 0) * h.mean((2, 3))[..., None, None],
+        lambda net, h: torch.einsum("nchw,nc->nchw", h.masked_fill(HELD, 0), h.mean((2, 3))),
+        lambda net, h: torch.stack([one.masked_fill(HELD, 0) * one.mean((1, 2))[:, None, None] for one in h]),
+        lambda net, h: h.masked_fill(HELD, 0).permute(2, 3, 0, 1).mul(h.mean((2, 3))).permute(2, 3, 0, 1),
+    ],
     "largest in a window": [
         lambda net, h: F.max_pool2d(h, 2),
         lambda net, h: F.adaptive_max_pool2d(h, 4),
@@ -180,6 +194,7 @@ class Network(nn.Module):
         self.first, self.last, self.spelling = nn.Conv2d(3, 4, 3, padding=1), nn.LazyConv2d(6, 3, padding=1), spelling
         self.register_buffer("kernel", torch.randn(6, 4, 2, 2))
         self.register_buffer("bias", torch.randn(6))
+        self.register_buffer("gate", torch.randn(4, 4))
 
     def attend(self, h: Tensor, without: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
         tokens = h.flatten(2).mT
@@ -216,3 +231,17 @@ def test_spellings_agree(name: str, rule: str, tau: float) -> None:
     for i, other in enumerate(others, start=1):
         torch.testing.assert_close(other, first, msg=lambda message, i=i: f"spelling {i}: {message}")
     assert first.abs().sum() > 0 or tau
+
+
+@pytest.mark.parametrize("rule", PRESETS)
+@torch.no_grad()
+def test_a_sample_beside_one_of_which_everything_is_off(rule: str) -> None:
+    """What is constant in a map stays so where a gate multiplies it: no feature, whatever the other samples are."""
+
+    def gated(net: Network, h: Tensor) -> Tensor:
+        return F.max_pool2d(h.masked_fill(HELD, 0) * h.mean((2, 3), keepdim=True), 2).flatten(1)
+
+    model, mask = Network(gated).double().eval(), MASK.clone()
+    mask[0] = False
+    ad = ADForward(model, rule, tau=0.6)
+    torch.testing.assert_close(ad(X, mask=mask)[1:], ad(X[1:], mask=mask[1:]))

@@ -49,7 +49,16 @@ def einsum(ad: Interpreter, op: Callable[..., Tensor], equation: str, *operands:
         if not _masked(ad, *tensors):
             return ad.emit(op(equation, *tensors), None)
         ad.refuse("takes a diagonal")
+    ins, result = explicit.split("->")
+    if len(tensors) == 2 and set(ins) - {","} == set(result):  # nothing is summed
+        return ad.follow(lambda: torch.mul(*(_spread(x, own, result) for x, own in zip(tensors, ins.split(",")))))
     return _emitted(ad, op(equation, *(ad.deactivate(x) for x in tensors)), explicit, *tensors)
+
+
+def _spread(x: Tensor, labels: str, result: str) -> Tensor:
+    """`x` with the dimensions of a result, of size 1 where it has none."""
+    turned = x.permute([labels.index(label) for label in result if label in labels])
+    return turned[tuple(slice(None) if label in labels else None for label in result)]
 
 
 @register_rule("tensordot", always=True)

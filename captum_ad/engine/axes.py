@@ -45,7 +45,6 @@ class Atom(NamedTuple):
 Axis = tuple[Atom, ...]
 """A dimension: its factors, outermost first, whose sizes multiply to its own."""
 
-
 Pick = tuple[Role, int | None]
 
 
@@ -157,8 +156,9 @@ def axis(role: Role, size: int) -> Axis:
 
 
 def role_of(of: Axis) -> Role:
-    """The role that all factors of a dimension have; else unknown."""
+    """The role that all factors of a dimension have, of positions and their copies that of positions; else unknown."""
     roles = {atom.role for atom in of if atom.size != 1} or {atom.role for atom in of}
+    roles -= {Role.STATISTIC} if roles == {Role.POSITION, Role.STATISTIC} else set()
     return roles.pop() if len(roles) == 1 else Role.UNKNOWN
 
 
@@ -172,8 +172,8 @@ def joined(atoms: Iterable[Atom]) -> Axis:
 
 
 def _joined(role: Role, run: Sequence[Atom]) -> Atom:
-    taken = tuple(one for atom in run for one in atom.taken or (Slice(0, 1, atom.size),))
-    return Atom(role, math.prod(atom.size for atom in run), taken if any(atom.taken for atom in run) else ())
+    taken = [one for atom in run for one in atom.taken or (Slice(0, 1, atom.size),)]
+    return Atom(role, math.prod(atom.size for atom in run), tuple(taken) if any(atom.taken for atom in run) else ())
 
 
 def resized(of: Axis, size: int, *, contiguous: bool = False) -> Axis:

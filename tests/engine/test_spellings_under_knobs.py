@@ -154,6 +154,13 @@ SPELLINGS: dict[str, list[Spelling]] = {
         ),
         lambda net, h: net.attend(h, lambda scores, own: torch.where(own, -torch.inf, scores)),
     ],
+    "enlarged and shifted": [
+        lambda net, h: F.interpolate(h, scale_factor=2.0).roll(1, 2)[..., 1:].roll(3, 3),
+        lambda net, h: h.repeat_interleave(2, 2).repeat_interleave(2, 3).roll(1, 2)[..., 1:].roll(3, 3),
+        lambda net, h: (
+            h[:, :, :, None, :, None].expand(-1, -1, -1, 2, -1, 2).reshape(2, 4, 16, 16).roll(1, 2)[..., 1:].roll(3, 3)
+        ),
+    ],
     "turned": [
         lambda net, h: h.mT,
         lambda net, h: torch.einsum("nchw->ncwh", h),

@@ -26,16 +26,24 @@ class Role(Enum):
     UNKNOWN = "unknown"
 
 
+class Slice(NamedTuple):
+    """Which indices of a dimension of that `size` are left: `start`, `start + step`, and so on."""
+
+    start: int
+    step: int
+    size: int
+
+
 class Atom(NamedTuple):
     """A dimension, or a factor of one that was merged: `size` indices of one role."""
 
     role: Role
     size: int
+    taken: tuple[Slice, ...] = ()  # of positions that are slices: which ones; of merged ones an entry for each
 
 
 Axis = tuple[Atom, ...]
 """A dimension: its factors, outermost first, whose sizes multiply to its own."""
-
 
 Pick = tuple[Role, int | None]
 
@@ -148,8 +156,9 @@ def axis(role: Role, size: int) -> Axis:
 
 
 def role_of(of: Axis) -> Role:
-    """The role that all factors of a dimension have; else unknown."""
+    """The role that all factors of a dimension have, of positions and their copies that of positions; else unknown."""
     roles = {atom.role for atom in of if atom.size != 1} or {atom.role for atom in of}
+    roles -= {Role.STATISTIC} if roles == {Role.POSITION, Role.STATISTIC} else set()
     return roles.pop() if len(roles) == 1 else Role.UNKNOWN
 
 
@@ -159,7 +168,12 @@ def joined(atoms: Iterable[Atom]) -> Axis:
     wide = [atom for atom in given if atom.size != 1]
     if not wide:
         return given[:1] or axis(Role.STATISTIC, 1)
-    return tuple(Atom(role, math.prod(a.size for a in run)) for role, run in groupby(wide, key=lambda atom: atom.role))
+    return tuple(_joined(role, list(run)) for role, run in groupby(wide, key=lambda atom: atom.role))
+
+
+def _joined(role: Role, run: Sequence[Atom]) -> Atom:
+    taken = [one for atom in run for one in atom.taken or (Slice(0, 1, atom.size),)]
+    return Atom(role, math.prod(atom.size for atom in run), tuple(taken) if any(atom.taken for atom in run) else ())
 
 
 def resized(of: Axis, size: int, *, contiguous: bool = False) -> Axis:
@@ -169,7 +183,7 @@ def resized(of: Axis, size: int, *, contiguous: bool = False) -> Axis:
     role = role_of(of)
     inner = math.prod(atom.size for atom in of[1:])
     if role is Role.UNKNOWN and contiguous and inner and size % inner == 0 and size // inner > 1:
-        return joined((of[0]._replace(size=size // inner), *of[1:]))
+        return joined((Atom(of[0].role, size // inner), *of[1:]))
     return axis(Role.UNKNOWN if role is Role.SAMPLE and not contiguous and inner != 1 else role, size)
 
 
@@ -249,8 +263,10 @@ _RANK = [Role.UNKNOWN, Role.STATISTIC, Role.BRANCH, Role.CHANNEL, Role.POSITION,
 
 
 def _chosen(ones: Sequence[Axis]) -> Axis:
-    """The axis that says most: of a map beside a statistic, the map's."""
-    return max(ones, key=lambda one: (max(_RANK.index(atom.role) for atom in one), role_of(one) is not Role.UNKNOWN))
+    """The axis that says most: of a map beside a statistic, the map's; of two slices, that of neither."""
+    best = max(ones, key=lambda one: (max(_RANK.index(atom.role) for atom in one), role_of(one) is not Role.UNKNOWN))
+    whole = tuple(Atom(*atom[:2]) for atom in best)
+    return best if all(one == best or [a[:2] for a in one] != [a[:2] for a in best] for one in ones) else whole
 
 
 def mixes_samples(operands: Sequence[Axes]) -> bool:

@@ -31,6 +31,7 @@ from captum_ad.engine.axes import (
 )
 from captum_ad.engine.registry import forms, is_own, key_of_call
 from captum_ad.engine.reshapes import reshaped_axes
+from captum_ad.engine.slices import sliced, start_of_piece
 
 
 @dataclass(frozen=True)
@@ -207,7 +208,13 @@ def _other_sizes(call: Call) -> Axes:
 @follows("split_with_sizes", "unsafe_chunk", "unsafe_split", "unsafe_split_with_sizes")
 def _pieces(call: Call) -> Axes:
     x = call.x
-    return replace(x, dims=tuple(resized(one, n, contiguous=True) for one, n in zip(x.dims, call.out.shape)))
+    dims = [resized(one, n, contiguous=True) for one, n in zip(x.dims, call.out.shape)]
+    kwargs = {name: value for name, value in call.kwargs.items() if name not in ("input", "self")}
+    for dim, (one, new) in enumerate(zip(x.dims, dims)):
+        if new != one and role_of(new) is Role.POSITION and call.op.__name__ not in ("diff", "glu"):  # of two pieces
+            start = start_of_piece(lambda line: call.op(line, *call.args[1:], **kwargs), x.shape, dim, call.index)
+            dims[dim] = sliced(one, new, start, 1)
+    return replace(x, dims=tuple(dims))
 
 
 @follows("roll", "index_select", "gather", "take_along_dim", torch.fft.fftshift, torch.fft.ifftshift)

@@ -44,9 +44,9 @@ def _split(atoms: Sequence[Atom], sizes: Sequence[int]) -> list[Axis]:
             if not part or room % part or (part < atom.size and part != room):
                 role = role_of(tuple(atoms))
                 return [axis(role, size) for size in sizes]
-            taken.append(atom._replace(size=part))
+            taken.append(atom if part == atom.size else Atom(atom.role, part))
             if part < atom.size:
-                left.append(atom._replace(size=atom.size // part))
+                left.append(Atom(atom.role, atom.size // part))
             room //= part
         found.append(joined(taken))
     return found

@@ -26,7 +26,7 @@ from captum_ad.features import feature_mask, holds_nan
 from captum_ad.following import followed
 from captum_ad.guard import refuse_paint
 from captum_ad.keeping import kept_run
-from captum_ad.programs import Programs
+from captum_ad.programs import Programs, ambient_programs
 from captum_ad.rule import MaskRule
 from captum_ad.targets.base import Target
 from captum_ad.trace import Trace
@@ -111,7 +111,7 @@ class ADForward(Answering):
         self.training = getattr(model, "training", False)  # a frozen ScriptModule has none
         self._warned = False
         self._follow_memory = False  # once a model was seen to need it
-        self._programs: Programs | None = None
+        self._programs = ambient_programs()
 
     def forward(self, *inputs: Any, mask: Masks = None, **kwargs: Any) -> Tensor:
         """The model's output with the masked features missing.

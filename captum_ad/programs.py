@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -172,6 +173,30 @@ class Programs:
             self._told = True
             name = type(forward.model).__name__
             warnings.warn(f"{name} runs uncompiled where something is masked: {why}", stacklevel=7)
+
+
+_ambient: ContextVar[Programs | None] = ContextVar("programs", default=None)
+
+
+@contextmanager
+def compiled_forwards(**options: Any) -> Iterator[None]:
+    """Context in which every new ADForward is compiled; those of one model share their programs.
+
+    Parameters
+    ----------
+    **options
+        As of ``torch.compile``.
+    """
+    token = _ambient.set(Programs(options))
+    try:
+        yield
+    finally:
+        _ambient.reset(token)
+
+
+def ambient_programs() -> Programs | None:
+    """Of the forwards that are made here, if they are to be compiled."""
+    return _ambient.get()
 
 
 class _Slots:

@@ -16,6 +16,7 @@ from torch import Tensor, fx, nn
 
 from captum_ad import PRESETS, ADForward, PositionMask, register_rule, temporary_rules
 from captum_ad.attr import CausalResponsibility, Rise
+from captum_ad.programs import compiled_forwards
 from captum_ad.targets import Contrast
 
 SIDE = 12
@@ -227,9 +228,20 @@ def test_few_sizes_of_the_batch() -> None:
 )
 def test_attributors(kind: Any, given: dict[str, Any]) -> None:
     compiled, eager, backend = pair()
-    maps = [kind(ad).attribute(X[:1], target=1, **given) for ad in (compiled, eager)]
+    target = int(compiled(X[:1]).argmax())
+    maps = [kind(ad).attribute(X[:1], target=target, **given) for ad in (compiled, eager)]
     torch.testing.assert_close(*maps, rtol=1e-4, atol=1e-5)
-    assert backend.graphs
+    assert 1 < backend.graphs < 9
+
+
+@torch.no_grad()
+def test_forwards_in_a_context_share_programs() -> None:
+    model, backend = Network().eval(), Counting()
+    with compiled_forwards(backend=backend):
+        forwards = [ADForward(model), ADForward(model), ADForward(model, "paper")]
+    for ad in forwards:
+        torch.testing.assert_close(ad(X, mask=MASK), ADForward(model, ad.rule)(X, mask=MASK), rtol=1e-5, atol=1e-5)
+    assert backend.graphs == 2
 
 
 @torch.no_grad()

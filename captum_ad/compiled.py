@@ -14,7 +14,8 @@ from captum_ad.engine.origins import modules_of
 from captum_ad.engine.registry import has_rule
 from captum_ad.errors import UnsupportedOperationError
 
-_CAN_RUN_EAGERLY = hasattr(torch.compiler, "set_stance")  # torch 2.6
+CAN_RUN_EAGERLY = hasattr(torch.compiler, "set_stance")
+"""Whether compiled code can be run as plain Python: since torch 2.6."""
 
 
 class Eager:
@@ -29,7 +30,7 @@ class Eager:
     _stance: Any = None
 
     def __enter__(self) -> None:
-        self._entered = _CAN_RUN_EAGERLY and "torch._dynamo" in sys.modules
+        self._entered = CAN_RUN_EAGERLY and "torch._dynamo" in sys.modules
         if self._entered:
             with Eager._lock:
                 if Eager._inside == 0:
@@ -60,7 +61,7 @@ def is_compiled(module: nn.Module) -> bool:
 
 def _refuse(model: nn.Module, path: str, around: tuple[nn.Module, ...]) -> None:
     scripted = isinstance(model, torch.jit.ScriptModule)
-    if (scripted or (is_compiled(model) and not _CAN_RUN_EAGERLY)) and not any(has_rule(m) for m in around):
+    if (scripted or (is_compiled(model) and not CAN_RUN_EAGERLY)) and not any(has_rule(m) for m in around):
         raise UnsupportedOperationError(
             f"{f'module {path!r}' if path else 'the model'} is compiled by "
             f"{'TorchScript' if scripted else 'torch.compile'}, and a mask cannot be followed into it: "

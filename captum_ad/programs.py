@@ -15,7 +15,7 @@ from torch import Tensor, fx, nn
 from torch.utils._pytree import tree_flatten, tree_map
 
 from captum_ad.arguments import Arranged
-from captum_ad.compiled import is_compiled
+from captum_ad.compiled import CAN_RUN_EAGERLY, is_compiled
 from captum_ad.engine import Interpreter, PositionMask
 from captum_ad.engine.origins import modules_of, tensors_of
 from captum_ad.engine.provenance import UnknownOriginError
@@ -113,6 +113,8 @@ class Programs:
         """
         model = forward.model
         if any(module.training for module in modules_of(model)):
+            return None
+        if torch.is_inference_mode_enabled() and not CAN_RUN_EAGERLY:  # older compilers fail there
             return None
         slots = _Slots(given, masks)
         if not slots.are_plain:

@@ -127,7 +127,8 @@ def test_kinds_of_numbers(how: str) -> None:
             out, expected = compiled(x, mask=mask), eager(x, mask=mask)
             assert out.dtype == expected.dtype
             torch.testing.assert_close(out, expected, rtol=1e-5, atol=1e-5)
-    assert backend.graphs == 1
+    old = not hasattr(torch.compiler, "set_stance")  # torch before 2.6 runs it eagerly
+    assert backend.graphs == (0 if how == "inference" and old else 1)
 
 
 class Pair(nn.Module):

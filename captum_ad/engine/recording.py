@@ -87,7 +87,6 @@ class _Recorder(TorchDispatchMode):
             leaves, form = tree_flatten(run(*self._inputs))
         found = [self._argument(x) if isinstance(x, Tensor) else x for x in leaves]
         self._graph.output(tree_unflatten(found, form))
-        self._graph.eliminate_dead_code()
         made = fx.GraphModule(self._root, self._graph)
         made.meta["shapes"] = [x.shape for x in leaves if isinstance(x, Tensor)]
         return made

@@ -248,7 +248,9 @@ def test_forwards_in_a_context_share_programs() -> None:
 @torch.no_grad()
 @pytest.mark.slow
 def test_inductor() -> None:
-    ad, eager = ADForward(Network().eval()), ADForward(Network().eval())
+    model = Network().eval()
+    model.tokens = nn.Identity()  # torch's fused encoder layer, unmasked, fails in inductor
+    ad, eager = ADForward(model), ADForward(model)
     ad.compile()
     plain = torch.compile(ad.model)
     assert torch.equal(ad(X), plain(X))

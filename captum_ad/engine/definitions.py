@@ -187,7 +187,7 @@ def reduce_positions(mask: PositionMask, shape: Sequence[int], dims: Sequence[in
 
     kept = count(mask.kept)
     if mask.feature is None:
-        features = torch.full_like(kept, math.prod(shape[dim] for dim in dims))
+        features = torch.full(kept.shape, float(math.prod(shape[dim] for dim in dims)), device=kept.device)
     else:
         features = count(mask.feature)
     return Attribution(kept, features, renewed(exceeds(kept, features, tau), features))

@@ -24,9 +24,10 @@ from captum_ad.engine.axes import Axes, Role, axis
 from captum_ad.engine.crop import Part, room_for
 from captum_ad.engine.kept import KeptRun, dead_boxes, described
 from captum_ad.engine.masks import PositionMask
-from captum_ad.engine.origins import call_depth
+from captum_ad.engine.origins import call_depth, module_path
 from captum_ad.engine.registry import TAKES_PARTS, OperationRule, is_in_place, may_write, name_of, rule_for
 from captum_ad.engine.select import zeroed
+from captum_ad.engine.static import NeedsValuesError
 from captum_ad.engine.tags import Storage, Tag, pointer_of, tag_of, take_tag, tensors_in, version_of
 from captum_ad.engine.window_parts import WindowParts
 from captum_ad.errors import UnsupportedOperationError
@@ -159,6 +160,11 @@ class Interpreter(WindowParts):
             self._check_version(operand, tag)
         try:
             out = self._run_operation(func, args, kwargs, [tag for _, tag in tags if tag.data])
+        except NeedsValuesError:
+            if not outermost:
+                raise
+            where = f"{name_of(func)}, called in {module_path(self.model)},"
+            raise NeedsValuesError(f"{where} depends on the values of masks or features") from None
         finally:
             for operand, tag in tags:
                 tag.storage.version = version_of(operand)

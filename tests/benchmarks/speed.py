@@ -92,12 +92,20 @@ def forwards(options: argparse.Namespace) -> list[dict[str, Any]]:
         model = network(name).to(options.device, dtype)
         plain = torch.compile(model) if options.compile else model
         x = torch.randn(options.batch, 3, SIZE, SIZE, device=options.device, dtype=dtype)
+        forwards_of = {rule: ADForward(model, rule) for rule in options.rules}
+        if options.compile:
+            took = [f"plain {seconds(partial(plain, x), options.device):.0f} s"]
+            for rule, ad in forwards_of.items():
+                ad.compile()
+                first = partial(ad, x, mask=masks()["half"].to(options.device))
+                took.append(f"{rule} {seconds(first, options.device):.0f} s")
+            print(f"{name:20}first forward, with compiling: {', '.join(took)}", flush=True)
         for kind, mask in masks().items():
             if kind not in options.masks:
                 continue
             row: dict[str, Any] = {"network": name, "mask": kind}
             for rule in options.rules:
-                masked = partial(ADForward(plain, rule), x, mask=mask.to(options.device))
+                masked = partial(forwards_of[rule], x, mask=mask.to(options.device))
                 row[rule] = ratio(partial(plain, x), masked, options)
             rows.append(row)
             print(f"{name:20}{kind:14}" + "".join(f"{row[rule]:16.2f}" for rule in options.rules), flush=True)
@@ -252,7 +260,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--device", default="cpu", help="for forwards: cpu, cuda …")
     parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16", "float16"], help="for forwards")
     parser.add_argument(
-        "--compile", action="store_true", help="compare with the compiled model (masked ones run eagerly)"
+        "--compile", action="store_true", help="compare compiled masked forwards with the compiled model"
     )
     parser.add_argument("--json", type=Path, help="write the rows there")
     parser.add_argument("--peak-of", help=argparse.SUPPRESS)
@@ -270,8 +278,8 @@ def main() -> None:
         tasks if options.tasks is not None else memory if options.memory else overhead if options.overhead else forwards
     )
     print(
-        f"AD / {'compiled' if options.compile else 'plain'}, batch {options.batch}, {options.threads} thread(s), "
-        f"{options.device}, {options.dtype}, torch {torch.__version__}"
+        f"AD / plain{', both compiled' if options.compile else ''}, batch {options.batch}, "
+        f"{options.threads} thread(s), {options.device}, {options.dtype}, torch {torch.__version__}"
     )
     print(
         " " * (40 if options.tasks is not None else 36 if what is not forwards else 34)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from captum_ad.engine.definitions import places_of, reduce_positions
 from captum_ad.engine.interpreter import Interpreter
-from captum_ad.engine.masks import PositionMask
+from captum_ad.engine.masks import PositionMask, all_true
 from captum_ad.engine.mixing import contracted_axes
 from captum_ad.engine.registry import register_rule
 from captum_ad.engine.rules.combination import written_mask
@@ -137,7 +137,7 @@ def contracted(equation: str, *masks: PositionMask) -> PositionMask:
     by_feature = [_any(equation, *live[:i], part, *live[i + 1 :]) for i, part in enumerate(kept)]
     found = torch.stack(by_feature).any(0)
     feature = found | ~_any(equation, *live)
-    return PositionMask(found, None if bool(feature.all()) else feature)
+    return PositionMask(found, None if all_true(feature) else feature)
 
 
 def _any(equation: str, *parts: Tensor) -> Tensor:

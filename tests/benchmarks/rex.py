@@ -35,6 +35,7 @@ from rex_xai.input.config import CausalArgs
 
 from captum_ad.cli.dataset import read_dataset, some_of
 from captum_ad.cli.models import Classifier, load_classifier
+from captum_ad.cli.study_plan import ColoursOfItsRange
 from captum_ad.files import write_whole
 from captum_ad.metrics import (
     DrawnBackgrounds,
@@ -187,8 +188,12 @@ def arguments(
 def backgrounds_of(classifier: Classifier, options: argparse.Namespace) -> dict[str, Any]:
     """K1, and K2 where there are photographs for it."""
     n = options.backgrounds
+    if not n:
+        return {}
     mean, std = classifier.normalisation(3)
-    backgrounds: dict[str, Any] = {"K1": SolidColors(n, options.seed, mean=mean, std=std)} if n else {}
+    known = mean is not None and std is not None
+    colours = SolidColors(n, options.seed, mean or 0.0, std or 1.0) if known else ColoursOfItsRange(n, options.seed)
+    backgrounds: dict[str, Any] = {"K1": colours}
     if options.k2:  # of no known class: the network's own answer tells which ones to leave out
         others = [(classifier.transform(photograph(source)), -1) for source in options.k2]
         backgrounds["K2"] = OtherClassImages(others, n, options.seed)

@@ -7,9 +7,9 @@ their turn on a photograph and a masking, in one process; forwards and seconds (
 those of the attribution alone, the rest is measured on the maps as in rex.py. ``rank i`` is Spearman's
 correlation with the map of explainer i, ``IoU i`` the overlap with its explanation, at each γ: of one explainer
 under two seeds they bound what can be expected of two. The summary has paired differences, between explainers under
-one masking and between maskings for one explainer, with 95 % intervals (Student's t over photographs). An
-explainer is a name with settings, ``rex:iters=8,seed=1``: ``rex`` takes ReX's, ``causal`` and ``rise`` take those of
-``CausalResponsibility.attribute`` and ``Rise.attribute``.
+one masking, between maskings for one explainer, and of these between explainers, with 95 % intervals (Student's t
+over photographs). An explainer is a name with settings, ``rex:iters=8,seed=1``: ``rex`` takes ReX's, ``causal`` and
+``rise`` take those of ``CausalResponsibility.attribute`` and ``Rise.attribute``.
 """
 
 import argparse
@@ -143,6 +143,12 @@ def summary(rows: Sequence[Row], explainers: Sequence[str], maskings: Sequence[s
             (first,), (second,) = (set(key) - set(same) for key in (one, other))
             cells = [difference(c, [b[c] - a[c] for a, b in zip(of[one], of[other])]) for c in columns]
             lines.append(line(f"{same[0]}: {second} − {first}", cells))
+    for (one, other), (first, second) in itertools.product(
+        *(itertools.combinations(x, 2) for x in (maskings, explainers))
+    ):
+        four = list(zip(of[other, second], of[one, second], of[other, first], of[one, first]))
+        cells = [difference(c, [(a[c] - b[c]) - (d[c] - e[c]) for a, b, d, e in four]) for c in columns]
+        lines.append(line(f"{other} − {one}: {second} − {first}", cells))
     return "\n".join(lines)
 
 

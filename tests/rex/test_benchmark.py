@@ -12,7 +12,7 @@ pytest.importorskip("scipy", minversion="1.15")
 from scipy.stats import ttest_1samp
 
 from tests.benchmarks import rex
-from tests.benchmarks.responsibility import difference, main
+from tests.benchmarks.responsibility import difference, main, summary
 from tests.rex.models import PATCH, SIDE
 
 NETWORK = f"""
@@ -102,6 +102,36 @@ def test_rex_alone_and_robustness(dataset, capsys):
     assert 0 <= float(row["ρ K1, γ 0.1"]) <= 1
     assert 0 <= float(row["ρ K1, size 0.3"]) <= 1
     assert f"| zero | {float(row['size, γ 0.1']):.3f} |" in capsys.readouterr().out
+
+
+def test_differences_are_paired_by_photograph():
+    sizes = {
+        "a.png": {"zero": (0.5, 0.4), "ad:paper": (0.3, 0.25)},
+        "b.png": {"zero": (0.7, 0.9), "ad:paper": (0.2, 0.3)},
+    }
+    explainers, maskings = ("rex", "causal"), ("zero", "ad:paper")
+    rows = [
+        {
+            "photograph": photograph,
+            "masking": masking,
+            "explainer": explainer,
+            "size": size,
+            "rank 0": 1.0,
+            "rank 1": 0.5,
+        }
+        for photograph, of in sizes.items()
+        for masking in maskings
+        for explainer, size in zip(explainers, of[masking])
+    ]
+    found = summary(rows, explainers, maskings)
+    assert found == summary(rows[::-1], explainers, maskings)
+    for label, values in {
+        "zero: causal − rex": [-0.1, 0.2],
+        "rex: ad:paper − zero": [-0.2, -0.5],
+        "causal: ad:paper − zero": [-0.15, -0.6],
+        "ad:paper − zero: causal − rex": [0.05, -0.1],
+    }.items():
+        assert f"| {label} | {difference('size', values)} |" in found
 
 
 def test_a_difference_has_its_interval():

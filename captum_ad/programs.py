@@ -124,7 +124,8 @@ class Programs:
         kinds = sorted({x.device.type for x in slots.tensors})
         held = tensors_of(model)
         key = (
-            id(model), _attributes_of(model), forward.rule, forward.tau, forward.select, forward.takes_whole, rules_version(), slots.key,
+            id(model), _attributes_of(model), forward.rule, forward.tau, forward.select, forward.takes_whole,
+            rules_version(), slots.key,
             tuple((id(x), x.dtype, x.device) for x in held), torch.is_grad_enabled(),
             tuple((kind, torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)) for kind in kinds),
         )  # fmt: skip

@@ -250,7 +250,12 @@ _RANK = [Role.UNKNOWN, Role.STATISTIC, Role.BRANCH, Role.CHANNEL, Role.POSITION,
 
 def _chosen(ones: Sequence[Axis]) -> Axis:
     """The axis that says most: of a map beside a statistic, the map's."""
-    return max(ones, key=lambda one: (max(_RANK.index(atom.role) for atom in one), role_of(one) is not Role.UNKNOWN))
+
+    def says(one: Axis) -> tuple[int, bool, list[int]]:
+        ranks = sorted((_RANK.index(atom.role) for atom in one), reverse=True)
+        return ranks[0], role_of(one) is not Role.UNKNOWN, ranks
+
+    return max(ones, key=says)
 
 
 def mixes_samples(operands: Sequence[Axes]) -> bool:

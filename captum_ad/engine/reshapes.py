@@ -49,7 +49,21 @@ def _split(atoms: Sequence[Atom], sizes: Sequence[int]) -> list[Axis]:
                 left.append(atom._replace(size=atom.size // part))
             room //= part
         found.append(joined(taken))
-    return found
+    at = next((i for i, atom in enumerate(atoms) if atom == (Role.SAMPLE, 1)), None)
+    return found if at is None else _with_only_sample(found, sizes, math.prod(atom.size for atom in atoms[:at]))
+
+
+def _with_only_sample(found: list[Axis], sizes: Sequence[int], before: int) -> list[Axis]:
+    """The dimensions with the only sample where several would be; so many indices are in front of it."""
+    starts = [math.prod(sizes[:dim]) for dim in range(len(sizes))]
+    own = [dim for dim, (start, size) in enumerate(zip(starts, sizes)) if start == before and size == 1]
+    dim = own[0] if own else max(dim for dim, start in enumerate(starts) if start <= before)
+    wide, inner = [atom for atom in found[dim] if atom.size != 1], starts[dim]
+    outer = []
+    while wide and inner < before:
+        inner *= wide[0].size
+        outer.append(wide.pop(0))
+    return [*found[:dim], (*outer, Atom(Role.SAMPLE, 1), *wide), *found[dim + 1 :]]
 
 
 def groups(old: Sequence[int], new: Sequence[int]) -> Iterator[tuple[range, range]]:

@@ -1,4 +1,4 @@
-"""Reshapes: what becomes of a tensor's axes, and of what broadcasts to it."""
+"""Reshapes and copies: what becomes of a tensor's axes, and of what broadcasts to it."""
 
 from __future__ import annotations
 
@@ -98,3 +98,29 @@ def reshaped(part: Tensor, old: Sequence[int], new: Sequence[int]) -> Tensor:
             for dim in ins:
                 before[dim] = old[dim]
     return part.expand(before).reshape(after)
+
+
+def expanded(axes: Axes, shape: Sequence[int]) -> Axes:
+    """The axes after broadcasting to a shape: what is new has one value for all of it."""
+    new = len(shape) - len(axes.dims)
+    dims = [axis(Role.STATISTIC, size) for size in shape[:new]]
+    dims += [copied(one, size) for one, size in zip(axes.dims, shape[new:])]
+    return replace(axes, dims=all_over(axes, tuple(dims)))
+
+
+def all_over(axes: Axes, dims: tuple[Axis, ...]) -> tuple[Axis, ...]:
+    """The dimensions after copying: where one position was sliced out and copied, all that was copied is positions."""
+    back = range(-len(axes.dims), 0)
+    copies = [d for d in back if axes.shape[d] == 1 < dims[d][0].size]
+    if not any(axes.role(d) is Role.POSITION for d in copies):
+        return dims
+    return dims[: len(dims) - len(back)] + tuple(
+        axis(Role.POSITION, dims[d][0].size) if d in copies and axes.role(d) is Role.STATISTIC else dims[d]
+        for d in back
+    )
+
+
+def copied(of: Axis, size: int) -> Axis:
+    """A dimension of one index, copied: copies of the only sample are no samples, they are the same."""
+    role = role_of(of)
+    return of if math.prod(a.size for a in of) == size else axis(Role.STATISTIC if role is Role.SAMPLE else role, size)

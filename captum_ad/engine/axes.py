@@ -204,20 +204,6 @@ def without(axes: Axes, dim: int, index: int | None = None) -> Axes:
     return replace(axes, dims=rest, picks=(*axes.picks, (role, index)))
 
 
-def expanded(axes: Axes, shape: Sequence[int]) -> Axes:
-    """The axes after broadcasting to a shape: what is new has one value for all of it."""
-    new = len(shape) - len(axes.dims)
-    dims = [axis(Role.STATISTIC, size) for size in shape[:new]]
-    dims += [copied(one, size) for one, size in zip(axes.dims, shape[new:])]
-    return replace(axes, dims=tuple(dims))
-
-
-def copied(of: Axis, size: int) -> Axis:
-    """A dimension of one index, copied: copies of the only sample are no samples, they are the same."""
-    role = role_of(of)
-    return of if math.prod(a.size for a in of) == size else axis(Role.STATISTIC if role is Role.SAMPLE else role, size)
-
-
 def reduced(axes: Axes, dims: Iterable[int], keepdim: bool) -> Axes:
     """The axes when these dimensions, counted from the first, are reduced to one value each."""
     over = set(dims)
@@ -238,9 +224,12 @@ def merged(operands: tuple[Axes, ...], shape: tuple[int, ...]) -> Axes:
         sizes = [math.prod(atom.size for atom in one) for one in ones]
         wide = [one for one, own in zip(ones, sizes) if own == size] or ones
         dims.append(resized(_chosen(wide), size) if wide else axis(Role.STATISTIC, size))
+    picks = common_picks(operands)
+    if any(not axes.picked and any(axes.shape[d] > 1 for d in axes.positions) for axes in operands):
+        picks = tuple(pick for pick in picks if pick[0] is not Role.POSITION)  # beside a map, what it is added to
     return Axes(
         tuple(dims),
-        common_picks(operands),
+        picks,
         any(axes.scores for axes in operands),
         any(axes.mixed for axes in operands),
     )
@@ -264,7 +253,12 @@ _RANK = [Role.UNKNOWN, Role.STATISTIC, Role.BRANCH, Role.CHANNEL, Role.POSITION,
 
 def _chosen(ones: Sequence[Axis]) -> Axis:
     """The axis that says most: of a map beside a statistic, the map's; of two slices, that of neither."""
-    best = max(ones, key=lambda one: (max(_RANK.index(atom.role) for atom in one), role_of(one) is not Role.UNKNOWN))
+
+    def says(one: Axis) -> tuple[int, bool, list[int]]:
+        ranks = sorted((_RANK.index(atom.role) for atom in one), reverse=True)
+        return ranks[0], role_of(one) is not Role.UNKNOWN, ranks
+
+    best = max(ones, key=says)
     whole = tuple(Atom(*atom[:2]) for atom in best)
     return best if all(one == best or [a[:2] for a in one] != [a[:2] for a in best] for one in ones) else whole
 
@@ -287,7 +281,7 @@ def is_statistic_of(x: Axes, other: Axes) -> bool | None:
     """
     if other.scores and not x.scores:
         return True
-    if x.picked or x.scores:
+    if x.picked or x.scores or _is_one_of(x, other):
         return False
     if not other.positions:
         unclear = any(atom.role is Role.UNKNOWN and atom.size > 1 for one in other.dims for atom in one)
@@ -298,3 +292,9 @@ def is_statistic_of(x: Axes, other: Axes) -> bool | None:
     if unknown & other.positions:
         return None
     return x.positions < other.positions
+
+
+def _is_one_of(x: Axes, other: Axes) -> bool:
+    """Whether one operand has a single position, which was sliced out of a map, where another has several."""
+    alone = (d for d in x.positions if x.shape[d] == 1 and role_of(x.dims[d]) is Role.POSITION)
+    return any(d in other.positions and other.shape[d] > 1 for d in alone)

@@ -20,8 +20,6 @@ from captum_ad.engine.axes import (
     Role,
     axis,
     common_picks,
-    copied,
-    expanded,
     joined,
     merged,
     permuted,
@@ -30,7 +28,7 @@ from captum_ad.engine.axes import (
     without,
 )
 from captum_ad.engine.registry import forms, is_own, key_of_call
-from captum_ad.engine.reshapes import reshaped_axes
+from captum_ad.engine.reshapes import all_over, copied, expanded, reshaped_axes
 from captum_ad.engine.slices import sliced, start_of_piece
 
 
@@ -174,7 +172,7 @@ def _repeat(call: Call) -> Axes:
     dims = [axis(Role.STATISTIC, size) for size in shape[:new]]
     for one, before, after in zip(x.dims, x.shape, shape[new:]):
         dims.append(one if before == after else _times(one, before, after))
-    return replace(x, dims=tuple(dims))
+    return replace(x, dims=all_over(x, tuple(dims)))
 
 
 def _times(one: Axis, before: int, after: int) -> Axis:

@@ -92,6 +92,11 @@ SLID: list[Spelling] = [
 ZERO_BORDERS = {"strided": STRIDED, "overlapping": OVERLAPPING, "grouped": GROUPED, "halves": HALVES, "slid": SLID}
 """Windows that are spelled out read zeros where nothing is kept, whatever the knob ``border`` says."""
 
+
+def plus_its_mean(h: Tensor) -> Tensor:
+    return h + h.mean((2, 3), keepdim=True)
+
+
 SPELLINGS: dict[str, list[Spelling]] = {
     "zeroed": [
         lambda net, h: h.masked_fill(HELD, 0),
@@ -138,6 +143,26 @@ SPELLINGS: dict[str, list[Spelling]] = {
     "less a pixel": [
         lambda net, h: h - h[:, :, :1, :1],
         lambda net, h: h - h[:, :, 0, 0][..., None, None],
+        lambda net, h: h - h.flatten(2)[..., :1, None],
+        lambda net, h: h - h.flatten(2)[..., 0][..., None, None],
+        lambda net, h: h - h.flatten(2).narrow(2, 0, 1).unsqueeze(2),
+        lambda net, h: h - h.flatten(2)[..., torch.tensor([0])].unflatten(2, (1, 1)),
+        lambda net, h: h - h.flatten(2)[..., :1, None].expand_as(h),
+        lambda net, h: h - h.flatten(2)[..., :1, None].repeat(1, 1, SIZE, SIZE),
+    ],
+    "less a pixel, and its mean": [
+        lambda net, h: plus_its_mean(h - h[:, :, :1, :1]),
+        lambda net, h: plus_its_mean(h - h[:, :, 0, 0][..., None, None]),
+        lambda net, h: plus_its_mean(h - h.flatten(2)[..., :1, None]),
+        lambda net, h: plus_its_mean(h - h.flatten(2)[..., :1, None].expand_as(h)),
+    ],
+    "less the mean of its first row": [
+        lambda net, h: h - h[:, :, 0].mean(-1)[..., None, None],
+        lambda net, h: h - h[:, :, :1].mean(-1, keepdim=True),
+    ],
+    "less the first of its rows' means": [
+        lambda net, h: h - h.mean(-1, keepdim=True)[:, :, :1],
+        lambda net, h: h - h.mean(-1)[..., :1, None],
     ],
     "tokens and their mean": [
         lambda net, h: (lambda y: y + y.mean((1, 2), keepdim=True))(h.flatten(2).mT),

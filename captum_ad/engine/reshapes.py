@@ -49,7 +49,7 @@ def _split(atoms: Sequence[Atom], sizes: Sequence[int]) -> list[Axis]:
                 left.append(Atom(atom.role, atom.size // part))
             room //= part
         found.append(joined(taken))
-    at = next((i for i, atom in enumerate(atoms) if atom == (Role.SAMPLE, 1)), None)
+    at = next((i for i, atom in enumerate(atoms) if atom == Atom(Role.SAMPLE, 1)), None)
     return found if at is None else _with_only_sample(found, sizes, math.prod(atom.size for atom in atoms[:at]))
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from captum_ad import PRESETS, ADForward
-from captum_ad.engine.axes import Axes, Role, axis
+from captum_ad.engine.axes import Atom, Axes, Role, axis
 from captum_ad.engine.reshapes import reshaped, reshaped_axes
 from captum_ad.engine.views import overlaps_itself
 
@@ -59,7 +59,7 @@ def test_a_batch_of_one_is_folded_as_one_of_several_and_unfolded_again(shape: tu
         assert reshaped_axes(folded, axes.shape) == axes
         return axes, folded
 
-    assert of(1)[1].dims[0][0] == (Role.SAMPLE, 1)
+    assert of(1)[1].dims[0][0] == Atom(Role.SAMPLE, 1)
     for alone, several in zip(of(1), of(7)):
         named = [[atom.role for atom in one] for one in alone.dims]
         assert named == [[atom.role for atom in one] for one in several.dims]

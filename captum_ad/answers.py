@@ -123,7 +123,7 @@ def plain_module(model: Any) -> nn.Module:
     Raises
     ------
     TypeError
-        If it is no module, or such a forward already.
+        If it is not a module, or such a forward already.
     """
     if isinstance(model, Answering):
         raise TypeError(f"the model is {with_article(model)} already: wrap its .model")

@@ -121,7 +121,7 @@ def inpaint(x: Tensor, mask: Tensor) -> Tensor:
     ImportError
         If OpenCV is missing.
     ValueError, TypeError
-        If `x` is no batch of images, or `mask` is not boolean or does not fit.
+        If `x` is not a batch of images, or `mask` is not boolean or does not fit.
     """
     _checked("inpaint", x, mask)
     cv2 = needed("cv2", "opencv-python-headless", "inpaint")
@@ -167,7 +167,7 @@ def linear(x: Tensor, mask: Tensor, *, noise: float = 0.0, seed: int = 0) -> Ten
     ImportError
         If scipy is missing.
     ValueError, TypeError
-        If `x` is no batch of images, `mask` is not boolean or does not fit, or `noise` is no finite number of at
+        If `x` is not a batch of images, `mask` is not boolean or does not fit, or `noise` is not a finite number of at
         least 0.
 
     Examples

@@ -41,7 +41,7 @@ def boundary_normal(x: Tensor, mask: Tensor | None = None, *, seed: int = 0, n_s
     Raises
     ------
     ValueError
-        If `x` is no batch of images.
+        If `x` is not a batch of images.
     ImportError
         If scikit-image is missing.
 

@@ -37,7 +37,7 @@ def kept_features(x: Any, mask: Tensor, what: str) -> Tensor:
     if not isinstance(x, Tensor):
         raise TypeError(
             f"{what}: expected the input to be a Tensor of shape (N, C, *spatial), got "
-            f"{type(x).__name__} (an input that is no tensor has None for its mask)"
+            f"{type(x).__name__} (an input that is not a tensor has None for its mask)"
         )
     if not isinstance(mask, Tensor):
         raise TypeError(

@@ -67,7 +67,7 @@ class ADForward(Answering):
     Raises
     ------
     TypeError
-        If `model` is no module, or an ADForward or BaselineForward already.
+        If `model` is not a module, or an ADForward or BaselineForward already.
     ValueError
         If `tau` is not in [0, 1) or `rule` is unknown.
 

@@ -70,7 +70,7 @@ def source_positions(shape: tuple[int, int], transform: Any, mask_transform: Mas
 
 
 def carry_masks(masks: Tensor, sources: Tensor) -> Tensor:
-    """Masks of an image, as masks of what its transform makes of it; padding is kept, for it is no feature to hide.
+    """Masks of an image, as masks of what its transform makes of it; padding is kept, for it is not a feature to hide.
 
     Parameters
     ----------

@@ -73,7 +73,7 @@ def refuse_unbound(target: object) -> None:
     ------
     ValueError
         If an attributor of Captum's is running that masks nothing: what it runs between the baseline and the image
-        is no whole input.
+        is not a whole input.
     """
     who = next((one for one in _running() if not isinstance(one, PerturbationAttribution)), None)
     if who is not None:

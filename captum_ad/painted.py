@@ -46,7 +46,7 @@ class BaselineForward(Answering):
     Raises
     ------
     TypeError, UnknownNameError
-        If `model` is no plain module, or there is no such baseline.
+        If `model` is not a plain module, or there is no such baseline.
 
     Examples
     --------
@@ -90,7 +90,7 @@ class BaselineForward(Answering):
         Raises
         ------
         ValueError, TypeError
-            If the mask does not fit, or the baseline is no tensor of the input's shape.
+            If the mask does not fit, or the baseline is not a tensor of the input's shape.
         """
         return self._score(self.outputs(*inputs, mask=mask, **kwargs), inputs, kwargs)
 

@@ -119,7 +119,7 @@ class Programs:
             return None
         slots = _Slots(given, masks)
         if not slots.are_plain:
-            self._tell(forward, "it takes arguments that are no tensors, numbers or words")
+            self._tell(forward, "it takes arguments that are not tensors, numbers or words")
             return None
         kinds = sorted({x.device.type for x in slots.tensors})
         held = tensors_of(model)

@@ -74,7 +74,7 @@ def register(*kinds: type[PerturbationAttribution]) -> None:
     Raises
     ------
     TypeError
-        If one is no perturbation attributor with these arguments.
+        If one is not a perturbation attributor with these arguments.
     """
     for kind in kinds:
         if not isinstance(kind, type) or not issubclass(kind, PerturbationAttribution):

@@ -77,7 +77,7 @@ class MaskRule:
         UnknownNameError
             If there is no such preset or knob, or the knob has no such value.
         ValueError, TypeError
-            If a knob is given twice or without a value, or the name is no string.
+            If a knob is given twice or without a value, or the name is not a string.
         """
         if not isinstance(name, str):
             raise TypeError(f"a rule's name is a string, got {type(name).__name__}: a MaskRule needs no naming")

@@ -200,7 +200,7 @@ def masked(forward: nn.Module, baseline: Baseline | None) -> MaskedForward:
     Raises
     ------
     TypeError, ValueError
-        If `forward` is no module or in train mode, a plain model comes without a baseline, or an
+        If `forward` is not a module or in train mode, a plain model comes without a baseline, or an
         ADForward with one.
     """
     if not isinstance(forward, nn.Module):
@@ -224,7 +224,7 @@ def in_eval_mode(model: nn.Module) -> None:
     Raises
     ------
     TypeError
-        If it is no module.
+        If it is not a module.
     ValueError
         If it is in train mode: BatchNorm would mix the variants of a batch and learn from them.
     """
@@ -260,7 +260,7 @@ def batch_of(batch_size: int | None, device: torch.device) -> int:
     Raises
     ------
     ValueError
-        If it is no positive integer.
+        If it is not a positive integer.
     """
     if batch_size is None:
         return 4 if device.type == "cpu" else 32

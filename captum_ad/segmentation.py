@@ -59,7 +59,7 @@ def superpixels(
     UnknownNameError
         If there is no such method.
     ValueError
-        If the image has another shape or holds NaN or Inf, or `n_segments` is no positive integer.
+        If the image has another shape or holds NaN or Inf, or `n_segments` is not a positive integer.
     ImportError
         If scikit-image is missing; ``"grid"`` and series do without.
 

@@ -34,7 +34,7 @@ class Checkpoint:
         True = active; bool, on the CPU, broadcasts to the result, with as many dimensions.
     features : Tensor or None
         Where the result holds features at all, like `mask`; None: everywhere. Padding and constants
-        are no features: not active, and not missing either.
+        are not features: not active, and not missing either.
     active : Tensor
         Share of the features that are active, for each sample, float64 of shape (N,). A result whose
         first dimension is not the batch counts as one: the same share for every sample.

@@ -134,7 +134,7 @@ def _pickled(path: Path) -> Any:
                 "torch.save(torch.jit.load(FILE).state_dict(), OTHER)"
             ) from None
         raise InputError(
-            f"{str(path)!r} is no checkpoint that torch.load(weights_only=True) reads ({type(error).__name__}): "
+            f"{str(path)!r} is not a checkpoint that torch.load(weights_only=True) reads ({type(error).__name__}): "
             "save the weights with torch.save(model.state_dict(), FILE)"
         ) from None
 
@@ -155,7 +155,7 @@ def _safetensors(path: Path) -> Any:
     try:
         return load_file(path)
     except Exception as error:  # its own errors, of Rust
-        raise InputError(f"{str(path)!r} is no safetensors file: {error}") from None
+        raise InputError(f"{str(path)!r} is not a safetensors file: {error}") from None
 
 
 @contextmanager

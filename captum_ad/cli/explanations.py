@@ -89,7 +89,7 @@ class Explanation:
     class_kept: Tensor
 
     def measures(self) -> dict[str, Any]:
-        """What the summary says of it; None for NaN, which is no JSON."""
+        """What the summary says of it; None for NaN, which JSON lacks."""
         names = ("found", "size", "confidence", "rho", "rho_at_equal_size")
         values = {name: getattr(self, name) for name in names}
         return {name: value if value == value else None for name, value in values.items()} | {"empty": self.empty}

@@ -18,5 +18,5 @@ def digest(path: Path | None) -> dict[str, str] | None:
 
 
 def printable(text: str) -> str:
-    """A file's name as it can be shown and written: bytes that are no UTF-8 in their numbers."""
+    """A file's name as it can be shown and written: bytes that are not UTF-8 in their numbers."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace").replace("\\x", "_")

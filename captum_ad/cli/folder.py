@@ -31,7 +31,7 @@ def refuse_occupied(out: Path, files: Sequence[str], *, force: bool, way_out: st
     Raises
     ------
     InputError
-        If it is no directory, cannot be written, has a directory where a file goes, or is not empty without `force`.
+        If it is not a directory, cannot be written, has a directory where a file goes, or is not empty without `force`.
     """
     if out.exists() and not out.is_dir():
         raise InputError(f"--out {str(out)!r} is a file: name a directory")
@@ -89,7 +89,7 @@ def refuse_foreign(out: Path, files: Sequence[str], known: Sequence[str], source
         )  # stopped before its summary
         if path.exists() and name not in known and not unfinished:
             raise InputError(
-                f"{str(path)!r} exists and is no file of an earlier report, which would be written there: move it "
+                f"{str(path)!r} exists and is not a file of an earlier report, which would be written there: move it "
                 "away, or choose another --out"
             )
 

@@ -69,7 +69,7 @@ def own_function(name: str, option: str) -> Callable[..., Any]:
     Raises
     ------
     InputError, UnknownNameError
-        If it cannot be imported, or is no function.
+        If it cannot be imported, or is not a function.
     """
     with _importable_for(name):
         function = _found(name, option)

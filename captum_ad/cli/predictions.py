@@ -156,7 +156,7 @@ def probabilities(classifier: Classifier, x: Tensor, photograph: Photograph) -> 
     Raises
     ------
     InputError
-        If the model fails, or what it returns is no classifier's output.
+        If the model fails, or what it returns is not a classifier's output.
     """
     try:
         with torch.no_grad():

@@ -28,7 +28,7 @@ from captum_ad.metrics.masking_names import all_maskings
 from captum_ad.metrics.recommendation import NoneRightError
 
 LEAST_SHARE = 0.5
-"""Of an object that the transform has to leave: with less the rest is no object, and hiding it says little."""
+"""Of an object that the transform has to leave: with less the rest is not an object, and hiding it says little."""
 
 TABLE, RECORDS, FIGURE = "table.md", "records.csv", "rules.png"
 

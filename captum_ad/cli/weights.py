@@ -57,7 +57,7 @@ def load_weights(model: nn.Module, path: Path, *, resize_head: bool = False) -> 
     Raises
     ------
     InputError
-        If the file is missing, is no checkpoint, or does not fit the model.
+        If the file is missing, is not a checkpoint, or does not fit the model.
     """
     checkpoint = read_checkpoint(path)
     wanted = model.state_dict()

@@ -112,7 +112,7 @@ class Axes:
 
     @property
     def picked(self) -> bool:
-        """Whether it is one position that was picked out of several: it is no statistic, and no map either."""
+        """Whether it is one position that was picked out of several: it is neither a statistic nor a map."""
         return any(role in (Role.POSITION, Role.UNKNOWN) for role, _ in self.picks)
 
     @property

@@ -137,7 +137,7 @@ class Attribution:
 def attribute_positions(mask: PositionMask, windows: Windows, rule: MaskRule, tau: float) -> Attribution:
     """M' = 1(Φ > τ) over windows: position attribution (Definition 4) and threshold.
 
-    A position that is computed from no feature (padding alone) is no feature itself.
+    A position that is computed from no feature (padding alone) is not a feature itself.
 
     Parameters
     ----------

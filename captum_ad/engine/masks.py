@@ -26,7 +26,7 @@ class PositionMask:
     kept : Tensor
         Features that are kept (active).
     feature : Tensor, optional
-        Where there are features at all; None: everywhere. Padding and constants are no features:
+        Where there are features at all; None: everywhere. Padding and constants are not features:
         they are never deactivated, and count neither as kept nor as missing. ``kept`` lies within.
     """
 

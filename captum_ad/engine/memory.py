@@ -58,7 +58,7 @@ class Memory(TorchFunctionMode):
         self._tags: list[tuple[Tensor, Tag]] = []  # of operands, as of before the operation
         self._results: list[Tensor] = []
         self._number = -1  # of the operation of the model that is running, but for those inside of rules
-        self._aside = False  # whether what runs is no operation of the model
+        self._aside = False  # whether what runs is not an operation of the model
 
     def follow(self, function: Callable[..., _T], *args: Any, **kwargs: Any) -> _T:
         """Run a function with every operation in it intercepted: the rule of what is made of others that have one."""
@@ -144,7 +144,7 @@ class Memory(TorchFunctionMode):
                 self._write_through(operand, before, *before.view_of)
 
     def _beside(self, function: Callable[..., _T], *args: Any) -> _T:
-        """As :meth:`follow`, of what is no operation of the model."""
+        """As :meth:`follow`, of what is not an operation of the model."""
         before, self._aside = self._aside, True
         try:
             return self.follow(function, *args)

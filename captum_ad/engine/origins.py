@@ -100,7 +100,7 @@ def _frames() -> Iterator[FrameType]:
 
 def _inside(value: object, depth: int = 3) -> Iterator[Tensor]:
     """The tensors in a value: itself, or those in containers, a few levels down."""
-    if type(value) in _PLAIN:  # most are, and this is quicker to say than that they are no tensors
+    if type(value) in _PLAIN:  # most are, and this is quicker to say than that they are not tensors
         return
     if isinstance(value, Tensor):
         yield value

@@ -69,12 +69,12 @@ def register_rule(*operations: str | type | Callable[..., Any], always: bool = F
         ``torch.nn.Module``; or a subclass of ``torch.autograd.Function``.
     always : bool
         Call the rule also when nothing is deactivated yet: for operations whose result may hold
-        positions that are no features (padding, concatenation with constants).
+        positions that are not features (padding, concatenation with constants).
 
     Raises
     ------
     UnknownNameError
-        If a name is no operation of torch.
+        If a name is not an operation of torch.
     TypeError
         If a class is neither a module type nor an autograd function, or is one that no call reveals.
 
@@ -197,7 +197,7 @@ def has_rule_for(kind: type) -> bool:
 
 
 def _key(operation: Any) -> Hashable:
-    """What an operation that is no name is registered under."""
+    """What an operation that is not a name is registered under."""
     if isinstance(operation, type):
         return block_of(operation).dispatch
     if isinstance(operation, CustomOpDef):

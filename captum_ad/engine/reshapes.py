@@ -121,6 +121,6 @@ def all_over(axes: Axes, dims: tuple[Axis, ...]) -> tuple[Axis, ...]:
 
 
 def copied(of: Axis, size: int) -> Axis:
-    """A dimension of one index, copied: copies of the only sample are no samples, they are the same."""
+    """A dimension of one index, copied: copies of the only sample are not samples, they are the same."""
     role = role_of(of)
     return of if math.prod(a.size for a in of) == size else axis(Role.STATISTIC if role is Role.SAMPLE else role, size)

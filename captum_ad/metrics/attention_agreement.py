@@ -71,7 +71,7 @@ def attention_correlation(
         ``len(grid)`` dimensions are averaged to it. By default the grid of the image's proportions with the fewest
         special tokens; of one dimension, all keys.
     special : int, optional
-        How many keys, the first ones, are no positions: class tokens, registers. By default those that `grid` leaves.
+        How many keys, the first ones, are not positions: class tokens, registers. By default those that `grid` leaves.
     correlation : {"pearson", "spearman"}
         Spearman's needs scipy.
 

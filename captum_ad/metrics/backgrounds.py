@@ -247,8 +247,8 @@ def _one_class(label: Any, index: int) -> int:
         return int(label)
     except (TypeError, ValueError, RuntimeError) as error:
         raise TypeError(
-            f"the label of item {index} of the data set is no class index, but {type(label).__name__}: for labels of "
-            "another kind explain one of captum_ad.targets, e.g. MultiLabel(0), which needs none"
+            f"the label of item {index} of the data set is not a class index, but {type(label).__name__}: for labels "
+            "of another kind explain one of captum_ad.targets, e.g. MultiLabel(0), which needs none"
         ) from error
 
 

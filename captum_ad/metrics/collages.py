@@ -178,7 +178,7 @@ def make_collages(
     with torch.no_grad():
         for start in tqdm(range(0, len(stacked), size), desc="Confidence", unit="batch", disable=not show_progress):
             output = model(stacked[start : start + size])
-            Judge(0, to_confidence)(output)  # refuses what is no classifier's output
+            Judge(0, to_confidence)(output)  # refuses what is not a classifier's output
             for i, row in enumerate(output.split(1), start):
                 target = row.argmax() if targets is None else targets[i]
                 if _confident(row, target, to_confidence, least) is not None:

@@ -183,7 +183,7 @@ def _moved(mask: Tensor, places: np.ndarray[tuple[int, ...], np.dtype[np.int64]]
 
 
 def checked_controls(k: int) -> None:
-    """Refuse what is no positive number of controls.
+    """Refuse what is not a positive number of controls.
 
     Raises
     ------

@@ -114,7 +114,7 @@ def sufficient_explanation(
         the ranking, which it need not: approximate, and the curve has only the points that were looked at.
     minimise : bool
         Afterwards leave out steps, the lowest ranked first, as long as the rest suffices, until no
-        single one can go (EXIC2 of Definition 1, in units of a step). The result is no prefix then.
+        single one can go (EXIC2 of Definition 1, in units of a step). The result is not a prefix then.
     to_confidence : str or callable
         What a class index means of the model's output (N, classes): ``"softmax"``, one of several classes;
         ``"sigmoid"``, a label, kept while its probability is over a half; ``"none"``, for a model that ends in a

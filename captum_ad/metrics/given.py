@@ -29,7 +29,7 @@ def named_images(
     Raises
     ------
     ValueError, TypeError
-        If there is none, one is no single input, or two have names that are written alike.
+        If there is none, one is not a single input, or two have names that are written alike.
     """
     named = dict(images) if isinstance(images, Mapping) else {str(i): image for i, image in enumerate(images)}
     if not named:
@@ -75,7 +75,7 @@ def checked_seed(seed: int) -> int:
     Raises
     ------
     ValueError
-        If it is no whole number of at least 0.
+        If it is not a whole number of at least 0.
     """
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
         raise ValueError(f"seed must be a whole number of at least 0, got {seed!r}")
@@ -93,7 +93,7 @@ def by_name(given: Sequence[Any] | Mapping[str, Any], what: str) -> dict[str, An
     if isinstance(given, str):
         raise TypeError(f"expected a list of {what}s, got the string {given!r}: write [{given!r}]")
     if not isinstance(given, Mapping) and not all(isinstance(name, str) for name in given):
-        raise TypeError(f"{what}s that are no names need some: give a mapping, e.g. {{'mine': …}}")
+        raise TypeError(f"{what}s that are not names need some: give a mapping, e.g. {{'mine': …}}")
     named = dict(given) if isinstance(given, Mapping) else {name: name for name in given}
     if not named:
         raise ValueError(f"name one {what} at least")
@@ -106,7 +106,7 @@ def named_methods(given: Sequence[str] | Mapping[str, Method]) -> dict[str, Meth
     Raises
     ------
     UnknownNameError, TypeError
-        If there is no such method, or it is no function.
+        If there is no such method, or it is not a function.
     """
     named = by_name(given, "method")
     for method in named.values():

@@ -155,7 +155,7 @@ def of_pixels(attribution: Tensor) -> Tensor:
 
 
 def checked_tolerance(tolerance: float) -> None:
-    """Refuse what is no finite number of pixels, 0 or more.
+    """Refuse what is not a finite number of pixels, 0 or more.
 
     Raises
     ------

@@ -33,7 +33,7 @@ def cell_masks(height: int, width: int, grid: Grid = (2, 2)) -> Tensor:
     Raises
     ------
     ValueError, TypeError
-        If the grid is no pair of positive integers, or finer than the pixels.
+        If the grid is not a pair of positive integers, or finer than the pixels.
 
     Examples
     --------
@@ -94,7 +94,7 @@ def object_mask(inside: Tensor | Box, image: Tensor) -> Tensor:
     Raises
     ------
     ValueError, TypeError
-        If it is no box within the image and no mask of its size, or empty.
+        If it is neither a box within the image nor a mask of its size, or empty.
     """
     height, width = image.shape[-2:]
     if not isinstance(inside, Tensor) or inside.shape == (4,):

@@ -74,7 +74,7 @@ def ranked(attribution: Tensor, x: Tensor, *, feature_mask: Tensor | None = None
     Raises
     ------
     ValueError
-        If a shape does not fit, `step` is no positive integer, or the attribution holds NaN or Inf.
+        If a shape does not fit, `step` is not a positive integer, or the attribution holds NaN or Inf.
     """
     one_input(x)
     if step is not None and (isinstance(step, bool) or not isinstance(step, int) or step < 1):

@@ -183,7 +183,7 @@ class _Trial:
         with torch.no_grad():
             output = model(x)
         if target is None:
-            Judge(0, self.to_confidence)(output)  # refuses what is no classifier's output
+            Judge(0, self.to_confidence)(output)  # refuses what is not a classifier's output
             target = int(output.argmax(1))
         confidence, kept = scored(lambda start, stop: output, 1, Judge(target, self.to_confidence), 1)
         return [{"target": int(target), "test": WHOLE, "kept": bool(kept), "confidence": float(confidence)}]

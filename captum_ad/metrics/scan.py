@@ -88,7 +88,7 @@ class Scan:
         if judge.asked.graded and float(self.original) < 0:
             raise ValueError(
                 f"the confidence in {judge.asked} is {float(self.original):.3g} for the whole input: a share of "
-                f"a negative number is no threshold. {self._remedy()}"
+                f"a negative number is not a threshold. {self._remedy()}"
             )
         self.whole_kept = kept[0]
         self.counts = torch.tensor([len(ranking)], device=x.device)

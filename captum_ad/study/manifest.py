@@ -129,7 +129,7 @@ def read_manifest(folder: Path) -> Manifest | None:
         schema = given["schema"]
         found = Manifest(**given) if schema == SCHEMA else None
     except (ValueError, KeyError, TypeError) as error:
-        raise StoreError(f"{str(path)!r} is no manifest of a study ({error}): choose another folder") from None
+        raise StoreError(f"{str(path)!r} is not a manifest of a study ({error}): choose another folder") from None
     if found is None:
         raise StoreError(
             f"{str(path)!r} is of schema {schema}, and this version of captum_ad knows schema {SCHEMA}: use the "

@@ -97,7 +97,7 @@ class Measuring:
         Raises
         ------
         ValueError, TypeError, UnsupportedOperationError
-            If the model cannot be asked that, or a method returns what is no attribution.
+            If the model cannot be asked that, or a method returns what is not an attribution.
         """
         image = self.prepared(unit.model, unit.image)
         forward = masked_forward(image.model, self.plan.maskings[unit.masking])

@@ -212,7 +212,7 @@ def _opened(path: Path | None) -> sqlite3.Connection:
         if not file.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
             file.executescript(f"BEGIN; {_TABLES} COMMIT;")
         elif mark != _MARK:
-            raise StoreError(f"{str(path)!r} is no file of a study's records: choose another folder")
+            raise StoreError(f"{str(path)!r} is not a file of a study's records: choose another folder")
         elif version != SCHEMA:
             raise StoreError(
                 f"{str(path)!r} has records of schema {version}, and this version of captum_ad knows schema {SCHEMA}: "
@@ -236,5 +236,5 @@ def _told(path: Path | None) -> Iterator[None]:
                 f"cannot write {str(path)!r}: {said}. What is recorded stays: make room, then the same command goes on"
             ) from error
         if "not a database" in said or "malformed" in said:
-            raise StoreError(f"{str(path)!r} is no file of a study's records ({said}): move it away") from error
+            raise StoreError(f"{str(path)!r} is not a file of a study's records ({said}): move it away") from error
         raise StoreError(f"cannot work with the records {str(path)!r}: {said}") from error

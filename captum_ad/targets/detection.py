@@ -105,7 +105,7 @@ class Detection(Target):
         Raises
         ------
         TypeError, ValueError
-            If it is no detector's output.
+            If it is not a detector's output.
         """
         logits, boxes = part_of(output, "logits"), part_of(output, "pred_boxes")
         if logits is not None and boxes is not None:

@@ -25,7 +25,7 @@ LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 class Regression(Target):
     """A number: the answer is kept while it is within a tolerance of what the model says of the whole input.
 
-    γ means nothing here: 90 % of an age of 45 years is no threshold. An explanation suffices if it keeps the answer.
+    γ means nothing here: 90 % of an age of 45 years is not a threshold. An explanation suffices if it keeps the answer.
 
     Parameters
     ----------

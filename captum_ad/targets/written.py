@@ -36,7 +36,7 @@ def written(text: str, names: Names | None = None) -> Target:
     UnknownNameError
         If there is no such target, or no such class.
     TypeError, ValueError
-        If it is no call, or its arguments do not fit.
+        If it is not a call, or its arguments do not fit.
 
     Examples
     --------

@@ -46,7 +46,7 @@ def check_model(
     model : nn.Module or ADForward
         The network; it is left as it was, in what its modules hold. A module is checked under ADForward's default
         rule; for another rule or τ, or to pick from its output, give an :class:`~captum_ad.ADForward`. A network whose
-        output is no tensor needs the forward's target: a detector its Detection.
+        output is not a tensor needs the forward's target: a detector its Detection.
     x : Tensor or tuple
         A batch of its inputs, real ones if you have some: floating, shape (N, C, *spatial) or (N, T), without NaN and
         Inf. Of a tuple of all arguments each input of three dimensions or more is masked in turn; the others stay as
@@ -69,7 +69,7 @@ def check_model(
     ValueError
         If `x` or `masks` is unsuitable, or the output has not one row for each sample.
     TypeError
-        As by ADForward: if `model` is no module, or returns no tensor.
+        As by ADForward: if `model` is not a module, or returns no tensor.
 
     Notes
     -----

@@ -186,7 +186,7 @@ def test_photographs_are_never_replaced(compare, here, how):
     (here / "other/photo.png").write_bytes(before)  # a picture of the user's own that is not explained
     ran = compare(*QUICK, "--out", "other", how)
     assert ran.code == 2
-    assert "is no file of an earlier report" in ran.err
+    assert "is not a file of an earlier report" in ran.err
     assert (here / "own/photo.png").read_bytes() == (here / "other/photo.png").read_bytes() == before
     assert len(list((here / "own").iterdir())) == len(list((here / "other").iterdir())) == 1
 

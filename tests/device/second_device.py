@@ -1,4 +1,4 @@
-"""What must hold on any device, run on one that is no CPU: second_device.cpp, compiled and loaded.
+"""What must hold on any device, run on one that is not a CPU: second_device.cpp, compiled and loaded.
 
     python -m tests.device.second_device FOLDER
 

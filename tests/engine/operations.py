@@ -217,7 +217,7 @@ class Move(Applied):
         for index in indices(moved.shape):
             source = int(moved[index]) - first
             if source < 0:
-                continue  # padding is no feature
+                continue  # padding is not a feature
             if elements[source] in x.feature:
                 feature.add(index)
             if elements[source] in x.kept:

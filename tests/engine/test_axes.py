@@ -157,7 +157,7 @@ def test_samples_that_meet_are_refused(name: str) -> None:
 
 
 def test_a_vector_of_the_only_sample_is_copied_to_each_window() -> None:
-    """As GCViT's global query: its copies are no samples, and mix nothing."""
+    """As GCViT's global query: its copies are not samples, and mix nothing."""
 
     class Model(nn.Module):
         def forward(self, x: Tensor) -> Tensor:

@@ -188,7 +188,7 @@ CASES = {
 
 
 OTHERS = {"AttentionCorrelation": AttentionCorrelation, "FrameScore": FrameScore, "NoiseRobustness": NoiseRobustness}
-"""Classes that are no means of a function of these samples; they have tests of their own."""
+"""Classes that are not means of a function of these samples; they have tests of their own."""
 
 every_class = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 

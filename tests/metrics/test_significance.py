@@ -80,7 +80,7 @@ class TestSignificance:
             ]
         found = significance(table(*groups), n_resamples=FEW)
         assert found["p"].tolist() == pytest.approx([1 / 4, 1 / 16, 1 / 8, NAN], nan_ok=True)
-        # Sorted: 1/16 × 3 = 3/16, 1/8 × 2 = 1/4, 1/4 × 1 = 1/4; the row without p is no test.
+        # Sorted: 1/16 × 3 = 3/16, 1/8 × 2 = 1/4, 1/4 × 1 = 1/4; the row without p is not a test.
         assert found["p_holm"].tolist() == pytest.approx([1 / 4, 3 / 16, 1 / 4, NAN], nan_ok=True)
 
     def test_seed_determines_everything(self, measured):

@@ -29,7 +29,7 @@ def markdown(
     Parameters
     ----------
     records : DataFrame
-        Of :func:`measure`; NaN is no value.
+        Of :func:`measure`; NaN is not a value.
     compared : tuple of str
         Quantities of which the mean paired difference from the best of the method's baselines is shown, too: the one
         with the best mean on these very photographs, which favours it.

@@ -48,7 +48,7 @@ def hidden_pixels(scene: Scene, shape: str = "exact", *, grow: int = 2) -> Tenso
     UnknownNameError
         If there is no such shape.
     ValueError
-        If `grow` is no whole number from 0.
+        If `grow` is not a whole number from 0.
     """
     if shape not in MASK_SHAPES:
         raise UnknownNameError("mask shape", shape, MASK_SHAPES)

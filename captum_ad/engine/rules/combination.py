@@ -98,7 +98,7 @@ def _zeros(ad: Interpreter, op: Callable[..., Tensor], x: Any, other: Any) -> Te
 
 
 def _apart_from_zero(ad: Interpreter, op: Callable[..., Tensor], x: Any, other: Any) -> tuple[Any, Any]:
-    """The operands, without the dead zeros at which a quotient or a power is infinitely steep: 0 · ∞ is no gradient."""
+    """The operands, without the dead zeros at which a quotient or a power is infinitely steep: 0 · ∞ is NaN."""
     name = op.__name__
     if ("div" in name or "mod" in name or name in ("remainder", "xlogy")) and not name.startswith("__r"):
         return x, _ones_where_dead(ad, other)
@@ -153,7 +153,7 @@ def _add(op: Callable[..., Tensor]) -> Callable[..., Tensor]:
 def concatenation(
     ad: Interpreter, op: Callable[..., Tensor], tensors: Sequence[Tensor], dim: int = 0, **kwargs: Any
 ) -> Tensor:
-    """Masks side by side; constants are no features."""
+    """Masks side by side; constants are not features."""
     if kwargs.get("out") is not None:
         ad.refuse("writes into out=")
     joined = [tensor for tensor in tensors if tensor.dim() == max(t.dim() for t in tensors)]  # torch skips shape (0,)

@@ -73,7 +73,7 @@ def conversion(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *args: Any
 
 @register_rule("as_tensor", "asarray", "type", always=True)
 def converted(ad: Interpreter, op: Callable[..., Any], x: Any, *args: Any, **kwargs: Any) -> Any:
-    """As :func:`conversion`, of a tensor; the name of its type is no tensor, and a list of numbers has no mask."""
+    """As :func:`conversion`, of a tensor; the name of its type is not a tensor, and a list of numbers has no mask."""
     if isinstance(x, Tensor) and (args or kwargs or op is not Tensor.type):
         return conversion(ad, op, x, *args, **kwargs)
     if any(ad.mask(part) is not None for part in tensors_in(x)) and op is not Tensor.type:

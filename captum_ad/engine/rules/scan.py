@@ -43,7 +43,7 @@ def running_logsumexp(ad: Interpreter, op: Callable[..., Tensor], input: Tensor,
     """The logarithm of a sum to which a dead position contributes nothing."""
     mask = ad.mask(input)
     assert mask is not None
-    nothing = torch.finfo(input.dtype).min / 4  # of minus infinity alone the gradient is no number
+    nothing = torch.finfo(input.dtype).min / 4  # of minus infinity alone the gradient is not a number
     return ad.emit(op(input.masked_fill(mask.dead, nothing), dim), so_far(ad, input, dim))
 
 

@@ -36,7 +36,7 @@ _ADD = {
 
 @register_rule(*_WRITE, *_ADD, always=True)
 def scatter(ad: Interpreter, op: Callable[..., Tensor], input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    """The mask of the source replaces that part of the mask; a number is no feature.
+    """The mask of the source replaces that part of the mask; a number is not a feature.
 
     Where values are added: Φ over the contributions, as in a sum of maps, in extremes, too. A product is active where
     every factor is.

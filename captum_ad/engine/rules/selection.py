@@ -32,7 +32,7 @@ def diagonal(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *args: Any, 
 
 @register_rule("where")
 def where(ad: Interpreter, op: Callable[..., Any], *operands: Any) -> Any:
-    """A constant condition selects from the masks: a constant is no feature, but what is dead stays dead under a zero.
+    """A constant condition selects from the masks: a constant is not a feature, but what is dead stays so under a zero.
 
     A condition that is made of data is a factor of what it selects from.
     """
@@ -44,7 +44,7 @@ def where(ad: Interpreter, op: Callable[..., Any], *operands: Any) -> Any:
 
 @register_rule("masked_fill")
 def masked_fill(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, mask: Tensor, value: Any) -> Tensor:
-    """As :func:`where`; the value is no feature."""
+    """As :func:`where`; the value is not a feature."""
     if ad.is_data(value):
         ad.refuse("fills in a value that is computed from features")
     return _chosen(ad, mask, value, x, lambda value, x: op(x, mask, value))
@@ -71,7 +71,7 @@ def unfold(
     padding: Setting = 0,
     stride: Setting = 1,
 ) -> Tensor:
-    """Windows side by side (im2col): the mask is laid out alike; padding is no feature.
+    """Windows side by side (im2col): the mask is laid out alike; padding is not a feature.
 
     Without growth, all of a window is dead that covers nothing active, as in a convolution.
     """

@@ -138,7 +138,7 @@ def pad(
     mode: str = "constant",
     value: float | None = None,
 ) -> Tensor:
-    """Constant padding is no feature; reflected, replicated and circular padding copies features."""
+    """Constant padding is not a feature; reflected, replicated and circular padding copies features."""
     mask = ad.mask(input)
     dims = {input.dim() - 1 - d // 2 for d, margin in enumerate(pad) if margin}
     if mask is not None and not dims:

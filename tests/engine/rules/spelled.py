@@ -59,7 +59,7 @@ def both(model: nn.Module, rule: str, tau: float, x: Tensor, mask: Tensor) -> li
     """Of each tensor that a model gives: its values, and where it is dead."""
     ad = Interpreter(model, MaskRule.named(rule), tau)
     start = ad.start(x, PositionMask(mask))
-    ad.provenance = Provenance(start)  # tests hold constants that are no parameters
+    ad.provenance = Provenance(start)  # tests hold constants that are not parameters
     with ad.provenance, ad:
         out = model(start)
     found = [out] if isinstance(out, Tensor) else list(out)

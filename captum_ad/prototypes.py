@@ -89,7 +89,7 @@ class Prototypes:
         given = images if isinstance(images, Mapping) else _of_folder(images, transform)
         self.names = tuple(given)
         if not given:
-            raise ValueError("there are no images to look prototypes up in: give one at least")
+            raise ValueError("there are no images to look prototypes up in: give at least one")
         for name, x in given.items():
             if not isinstance(x, Tensor) or x.dim() != 4 or len(x) != 1:
                 shape = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__

@@ -90,7 +90,9 @@ def prediction_function(
             parts = x.split(batch_of(batch_size, x.device))
             confidences = torch.cat([to_confidence(_output(forward, part)) for part in parts])
         if confidences.dim() != 2 or len(confidences) != len(x) or confidences.shape[1] < 2:
-            raise ValueError(f"the model gives {tuple(confidences.shape)}, expected ({len(x)}, classes), two at least")
+            raise ValueError(
+                f"the model gives {tuple(confidences.shape)}, expected ({len(x)}, classes), at least two classes"
+            )
         if raw:  # for its insertion curves, with rows that ReX neither wrote nor reads
             return confidences
         if bool(confidences.isnan().any()):

@@ -57,7 +57,7 @@ class ImageMasker(_Masker):  # type: ignore[misc]
 
     def __init__(self, shape: Sequence[int], segments: Array | Tensor | None = None) -> None:
         if len(shape) != 3 or min(shape) < 1 or shape[0] * shape[1] < 2:
-            raise ValueError(f"expected the shape of an image (H, W, C), two positions at least, got {tuple(shape)}")
+            raise ValueError(f"expected the shape of an image (H, W, C), at least two positions, got {tuple(shape)}")
         height, width, channels = (int(n) for n in shape)
         self.input_shape = (height, width, channels)
         self.segments = None if segments is None else segment_labels(segments, (height, width))

@@ -148,5 +148,5 @@ def log_odds(index: int, classes: int) -> Contrast:
     tensor([1.3069])
     """
     if isinstance(classes, bool) or not isinstance(classes, int) or not 0 <= index < classes or classes < 2:
-        raise ValueError(f"expected a class of two at least, 0 to classes − 1, got {index!r} of {classes!r}")
+        raise ValueError(f"expected one of at least two classes, 0 to classes − 1, got {index!r} of {classes!r}")
     return Contrast(index, Group([i for i in range(classes) if i != index]))

@@ -120,7 +120,7 @@ def _explain_all(
         writable = False
         raise InputError(
             f"cannot write to {str(out)!r}: {error.strerror or error}; {len(entries)} of {len(photographs)} "
-            "photographs are in it, and the same command with --resume goes on"
+            "photographs are in it, and the same command with --resume continues"
         ) from error
     finally:
         if entries and writable:

@@ -102,4 +102,4 @@ def _tell_skipped(skipped: dict[str, str]) -> None:
 
 
 def _left(out: Path) -> str:
-    return f"the same command with --resume goes on from {str(out)!r}"
+    return f"the same command with --resume continues from {str(out)!r}"

@@ -202,5 +202,5 @@ def _checked(shares: Sequence[float], pattern: str, patch: int) -> list[float]:
     if isinstance(patch, bool) or not isinstance(patch, int) or patch < 1:
         raise ValueError(f"patch must be a positive number of pixels, got {patch!r}")
     if len(shares) == 0:
-        raise ValueError("shares is empty: give one at least")
+        raise ValueError("shares is empty: give at least one")
     return [share(value, "a share of the image") for value in shares]

@@ -133,7 +133,7 @@ def read_manifest(folder: Path) -> Manifest | None:
     if found is None:
         raise StoreError(
             f"{str(path)!r} is of schema {schema}, and this version of captum_ad knows schema {SCHEMA}: use the "
-            "version that wrote it, or begin in another folder"
+            "version that wrote it, or start in another folder"
         )
     return found
 

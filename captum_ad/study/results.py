@@ -66,7 +66,7 @@ def merged_manifest(folders: Sequence[Path]) -> Manifest:
                 )
         found = one if found is None else found.grown(one)
     if found is None:
-        raise StoreError("name a folder of results at least")
+        raise StoreError("name at least one folder of results")
     return found
 
 

@@ -216,7 +216,7 @@ def _opened(path: Path | None) -> sqlite3.Connection:
         elif version != SCHEMA:
             raise StoreError(
                 f"{str(path)!r} has records of schema {version}, and this version of captum_ad knows schema {SCHEMA}: "
-                "use the version that wrote them (study.json names it), or begin in another folder"
+                "use the version that wrote them (study.json names it), or start in another folder"
             )
     except BaseException:
         file.close()
@@ -233,7 +233,7 @@ def _told(path: Path | None) -> Iterator[None]:
         said = str(error)
         if "full" in said or "disk I/O" in said:
             raise StoreError(
-                f"cannot write {str(path)!r}: {said}. What is recorded stays: make room, then the same command goes on"
+                f"cannot write {str(path)!r}: {said}. What is recorded stays: make room, then run the same command again"
             ) from error
         if "not a database" in said or "malformed" in said:
             raise StoreError(f"{str(path)!r} is not a file of a study's records ({said}): move it away") from error

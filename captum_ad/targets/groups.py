@@ -41,7 +41,7 @@ class Group(Target):
         self.to_confidence = to_confidence
         self.indices = sorted({index_of(index, names) for index in indices})
         if not self.indices:
-            raise ValueError("a Group needs one class at least")
+            raise ValueError("a Group needs at least one class")
 
     def score(self, readout: Any) -> Tensor:
         """The logarithm of the sum of the classes' exponentials: of one class, its logit."""

@@ -127,7 +127,7 @@ class TestBadInput:
 
     def test_classes_and_scales(self):
         for index, classes in ((3, 3), (-1, 3), (0, 1), (0, True)):
-            with pytest.raises(ValueError, match="a class of two at least"):
+            with pytest.raises(ValueError, match="one of at least two classes"):
                 log_odds(index, classes)
         with pytest.raises(ValueError, match="scales is empty"):
             pyramid(torch.rand(1, 3, 8, 8), [])

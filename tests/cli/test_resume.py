@@ -77,7 +77,7 @@ def interrupted(compare, photos):
 
 def test_an_interruption_loses_one_photograph(interrupted, photos):
     assert interrupted.code == 130
-    assert "2 of 4 photographs are in 'out'; the same command with --resume goes on" in interrupted.err
+    assert "2 of 4 photographs are in 'out'; the same command with --resume continues" in interrupted.err
     assert files(photos / "out") == ["0.npz", "0.png", "1.npz", "1.png", "report.html", "summary.json"]
     assert [one["file"] for one in numbers(photos)] == ["photos/0.png", "photos/1.png"]
 

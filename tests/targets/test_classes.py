@@ -116,7 +116,7 @@ def test_bad_targets() -> None:
         Contrast(1, Group([1, 2]))
     with pytest.raises(ValueError, match="between 0 and 1"):
         MultiLabel(0, threshold=1.5)
-    with pytest.raises(ValueError, match="one class at least"):
+    with pytest.raises(ValueError, match="at least one class"):
         Group([])
     with pytest.raises(ValueError, match="positive must be"):
         Binary(2)

@@ -113,7 +113,7 @@ def named_maskings(maskings: Sequence[Masking] | Mapping[str, Masking]) -> dict[
             raise ValueError(f"two maskings are called {name!r}: give a mapping from names of your own to maskings")
         named[name] = masking
     if not named:
-        raise ValueError("maskings is empty: give one at least")
+        raise ValueError("maskings is empty: give at least one")
     return named
 
 

@@ -43,7 +43,7 @@ def plot_scenes(scenes: Sequence[Scene], *, grow: int = 2) -> Figure:
         If matplotlib is missing.
     """
     if len(scenes) == 0:
-        raise ValueError("scenes is empty: give one at least")
+        raise ValueError("scenes is empty: give at least one")
     columns = 2 + len(MASK_SHAPES)
     figure: Figure = needed("matplotlib.figure", "matplotlib", "metrics").Figure(
         figsize=(columns * _PANEL, len(scenes) * _PANEL + 0.3), layout="constrained"

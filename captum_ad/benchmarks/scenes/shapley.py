@@ -223,7 +223,7 @@ def shapley_truth(
     """
     in_eval_mode(model)
     if len(scenes) == 0:
-        raise ValueError("scenes is empty: give one at least, e.g. of right_scenes")
+        raise ValueError("scenes is empty: give at least one, e.g. of right_scenes")
     for attributor in attributors:
         if attributor not in ATTRIBUTORS:
             raise UnknownNameError("attributor", attributor, ATTRIBUTORS)

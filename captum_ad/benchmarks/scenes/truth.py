@@ -165,7 +165,7 @@ def removal_truth(
     in_eval_mode(model)
     batch_size = batch_of(batch_size, torch.device("cpu"))
     if len(scenes) == 0:
-        raise ValueError("scenes is empty: give one at least, e.g. of right_scenes")
+        raise ValueError("scenes is empty: give at least one, e.g. of right_scenes")
     forwards = {name: masked_forward(model, masking) for name, masking in named_maskings(maskings).items()}
     present = torch.cat([torch.ones(1, len(PARTS), dtype=torch.bool), ~torch.eye(len(PARTS), dtype=torch.bool)])
     drawings = normalised(torch.stack([draw(one, present) for one in scenes]))  # the whole one first
@@ -219,7 +219,7 @@ def right_scenes(
         raise ValueError(f"count must be a positive number of scenes, got {count!r}")
     backgrounds = [background] if isinstance(background, (str, Path)) else list(background)
     if not backgrounds:
-        raise ValueError("background is empty: give one at least, e.g. 'smooth'")
+        raise ValueError("background is empty: give at least one, e.g. 'smooth'")
     seed, classes_seed = checked_seed(seed), checked_seed(classes_seed)
     right: list[Scene] = []
     for start in range(0, _PATIENCE * count, _BATCH):

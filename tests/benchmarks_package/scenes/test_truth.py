@@ -169,7 +169,7 @@ class TestRightScenes:
 
     def test_bad_backgrounds_and_seeds(self):
         model = reader_of(scene(0), 0)
-        with pytest.raises(ValueError, match="background is empty: give one at least"):
+        with pytest.raises(ValueError, match="background is empty: give at least one"):
             right_scenes(model, 1, classes_seed=0, background=[])
         for seed in (-1, 1.5):
             with pytest.raises(ValueError, match="seed must be a whole number"):

@@ -79,7 +79,7 @@ def patch_worth(
     """
     several = [patches] if isinstance(patches, Prototype) else list(patches)
     if not several:
-        raise ValueError("expected one patch at least, got none")
+        raise ValueError("expected at least one patch, got none")
     one_input(x)
     asked, judge = asking(masked(forward, baseline), target, to_confidence)
     whole_of(asked, x, judge)

@@ -114,7 +114,7 @@ def _explain_all(
             raise
         raise InterruptedRun(
             f"{len(entries)} of {len(photographs)} photographs are in {str(out)!r}; the same command with --resume "
-            "goes on"
+            "continues"
         ) from None
     except OSError as error:
         writable = False

@@ -66,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as stop:
         left = str(stop) if isinstance(stop, InterruptedRun) else "nothing was written"
         if isinstance(resume, Path):
-            left = f"the same command goes on from {str(resume)!r}"
+            left = f"the same command continues from {str(resume)!r}"
         elif words[:1] == ["rules"]:
             left += "; with --resume FILE.csv it can be interrupted and go on"
         print(f"{PROGRAM}: interrupted, {left}", file=sys.stderr)
@@ -160,7 +160,7 @@ def _add_compare(commands: _Commands) -> None:
     compare.add_argument(
         "--resume",
         action="store_true",
-        help="A command that was interrupted goes on: photographs that --out has already are not explained again.",
+        help="A command that was interrupted continues: photographs that --out has already are not explained again.",
     )
     compare.set_defaults(run=_compare)
 
@@ -189,7 +189,7 @@ def _add_rules(commands: _Commands) -> None:
         "--resume",
         type=Path,
         metavar="FILE.csv",
-        help="Every photograph's results go into this file at once; a command that was interrupted goes on from it.",
+        help="Every photograph's results go into this file at once; a command that was interrupted continues from it.",
     )
     rules.add_argument("--csv", action="store_true", help="Print the table with all intervals as CSV.")
     rules.add_argument(

@@ -197,7 +197,7 @@ def entries_to_keep(
         return []
     if summary.get("schema") != SCHEMA:
         raise InputError(
-            f"{str(folder / SUMMARY)!r} was written by another version and cannot be continued: start again with --force"
+            f"{str(folder / SUMMARY)!r} is of another version and cannot be continued: start again with --force"
         )
     other = [name for name, value in settings.items() if summary.get(name) != value]
     if other:

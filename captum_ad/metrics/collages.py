@@ -135,8 +135,8 @@ def make_collages(
     n : int
         How many collages, no two of the same images. The first of them are those of a smaller `n`.
     min_confidence : float
-        Only images go into a collage that the model gives their class, with this confidence at least, and only collages
-        count for which its answer is one of their classes, with this confidence at least.
+        Only images go into a collage that the model gives their class, with at least this confidence, and only collages
+        count for which its answer is one of their classes, with at least this confidence.
     seed : int
         Of the choice. Images take turns: those come next that came least often, as far as there are different classes
         and such collages. Which of them come together, and in which order, is drawn at random.
@@ -232,7 +232,7 @@ _PATIENCE = 100  # collages tried for each that is wanted
 
 
 def _confident(row: Tensor, target: int | Tensor, to_confidence: ToConfidence, least: float) -> float | None:
-    """The confidence in a class, if it is the answer and that much at least."""
+    """The confidence in a class, if it is the answer and at least that much."""
     confidence, kept = Judge(target, to_confidence)(row)
     return float(confidence) if bool(kept) and float(confidence) >= least else None
 

@@ -134,7 +134,7 @@ def compare(
     batch_of(batch_size, torch.device("cpu"))
     if not backgrounds:
         raise ValueError(
-            'give one set of backgrounds at least, e.g. backgrounds={"K1": SolidColors(mean=mean, std=std)}'
+            'give at least one set of backgrounds, e.g. backgrounds={"K1": SolidColors(mean=mean, std=std)}'
         )
     inputs = named_inputs(images, model)
     functions = named_methods(methods)
@@ -143,7 +143,7 @@ def compare(
         masked_forward(model, masking)  # is there such a one?
     thresholds = tuple(share(gamma, "gamma") for gamma in gammas)
     if not thresholds:
-        raise ValueError("gamma is an empty sequence: give one threshold at least")
+        raise ValueError("gamma is an empty sequence: give at least one threshold")
     judges = Judges(thresholds, tuple(share(size, "a size") for size in sizes), step)
     samples_of = {name: Sample(x, more) for name, (x, more) in inputs.items()}
     plan = Plan(

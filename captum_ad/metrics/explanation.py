@@ -183,7 +183,7 @@ def sufficient_explanation(
 def _checked_gammas(gamma: float | Sequence[float]) -> list[float]:
     gammas = list(gamma) if _several(gamma) else [gamma]
     if not gammas:
-        raise ValueError("gamma is an empty sequence: give one threshold at least")
+        raise ValueError("gamma is an empty sequence: give at least one threshold")
     return [share(one, "gamma") for one in gammas]
 
 

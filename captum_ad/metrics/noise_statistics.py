@@ -85,7 +85,7 @@ def noise_significance(records: pd.DataFrame, *, class_kept: bool = True) -> Fri
     Parameters
     ----------
     records : DataFrame
-        Of :func:`noise_study`, of three methods at least.
+        Of :func:`noise_study`, of at least three methods.
     class_kept : bool
         Test consistency, over samples whose class the noise left alone, or responsiveness, over the others.
 

@@ -233,7 +233,7 @@ def _images(images: Mapping[str, Tensor] | Sequence[Tensor] | Tensor) -> dict[st
 def _shares(shares: Sequence[float]) -> tuple[float, ...]:
     levels = tuple(share(level, "a share of the image") for level in shares)
     if not levels or len(set(levels)) < len(levels) or {0.0, 1.0} & set(levels):
-        raise ValueError(f"expected different shares above 0 and below 1, one at least, got {shares!r}")
+        raise ValueError(f"expected different shares above 0 and below 1, at least one, got {shares!r}")
     names = list(map(there, levels))
     alike = [name for name in names if names.count(name) > 1]
     if alike:

@@ -233,7 +233,7 @@ def _told(path: Path | None) -> Iterator[None]:
         said = str(error)
         if "full" in said or "disk I/O" in said:
             raise StoreError(
-                f"cannot write {str(path)!r}: {said}. What is recorded stays: make room, then run the same command again"
+                f"cannot write {str(path)!r}: {said}. What is recorded stays: make room, then run it again"
             ) from error
         if "not a database" in said or "malformed" in said:
             raise StoreError(f"{str(path)!r} is not a file of a study's records ({said}): move it away") from error

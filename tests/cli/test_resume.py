@@ -140,7 +140,7 @@ def test_a_full_disk_says_what_is_finished_and_how_it_goes_on(compare, photos, m
         ran = compare(*QUICK, images=("photos",))
     assert ran.code == 2
     assert "cannot write to 'out': No space left on device" in ran.err
-    assert "--resume goes on" in ran.err
+    assert "--resume continues" in ran.err
     assert compare(*QUICK, "--resume", images=("photos",)).code == 0
     assert len(files(photos / "out")) == 10
 

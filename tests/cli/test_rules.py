@@ -240,7 +240,7 @@ class TestCommand:
     def test_an_interrupted_run_says_what_is_left(self, rules, seven, here):
         ran = rules("--resume", "going.csv", images=seven, model="tiny_model:interrupted", maskings=())
         assert ran.code == 130
-        assert "the same command goes on from 'going.csv'" in ran.err
+        assert "the same command continues from 'going.csv'" in ran.err
         assert (here / "going.csv").exists()
         assert not (here / "captum-ad-rules").exists()
         ran = rules(images=seven, model="tiny_model:interrupted", maskings=())

@@ -224,8 +224,8 @@ class TestArguments:
     @pytest.mark.parametrize(
         ("changes", "error", "message"),
         [
-            ({"backgrounds": None}, ValueError, r"give one set of backgrounds at least, e\.g\."),
-            ({"backgrounds": {}}, ValueError, "give one set of backgrounds at least"),
+            ({"backgrounds": None}, ValueError, r"give at least one set of backgrounds, e\.g\."),
+            ({"backgrounds": {}}, ValueError, "give at least one set of backgrounds"),
             ({"images": {"cat": IMAGES["cat"].numpy()}}, TypeError, "image 'cat' is ndarray, expected a tensor"),
             ({"images": [torch.ones(2, 3, 8, 8)]}, ValueError, r"one input.*\(2, 3, 8, 8\)"),
             ({"images": torch.ones(3, 8, 8)}, ValueError, r"one input.*\(8, 8\)"),

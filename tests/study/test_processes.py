@@ -74,7 +74,7 @@ def test_one_that_dies_loses_its_unit_and_nothing_else(here: Path, alone: dict[A
     _, error = first.communicate(timeout=300)
     assert second.wait() == -signal.SIGKILL
     assert first.returncode == 130, error
-    assert "--resume goes on" in error
+    assert "--resume continues" in error
     assert len(recorded(here / "out")) == UNITS - 1
     assert main(["study", *STUDY, "--out", "out", "--resume"]) == 0
     assert rows(here / "out") == alone

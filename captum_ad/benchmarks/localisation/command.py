@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(_report(given))
 
     def left() -> str:
-        return f"the same command goes on from {str(csv)!r}" if csv else "nothing was written"
+        return f"the same command continues from {str(csv)!r}" if csv else "nothing was written"
 
     return exit_code(PROGRAM, run, left)
 
@@ -164,5 +164,5 @@ def _parser() -> Parser:
     add("--threads", type=at_least(1), default=1, metavar="N", help="of the CPU (default: 1)")
     add("--batch-size", type=at_least(1), metavar="N", help="inputs per forward (default: 4 on the CPU, else 32)")
     add("--device", default="cpu", help="cpu, cuda, cuda:1 … (default: cpu)")
-    add("--csv", type=Path, metavar="FILE", help="the records; a command that was interrupted goes on from them")
+    add("--csv", type=Path, metavar="FILE", help="the records; a command that was interrupted continues from them")
     return parser

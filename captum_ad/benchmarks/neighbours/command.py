@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         0; 2 after bad input, with one line on stderr; 130 after Ctrl-C.
     """
     return exit_code(
-        PROGRAM, lambda: print(_report(_parser().parse_args(argv))), lambda: "with --csv the same command goes on"
+        PROGRAM, lambda: print(_report(_parser().parse_args(argv))), lambda: "with --csv the same command continues"
     )
 
 
@@ -135,5 +135,5 @@ def _parser() -> Parser:
     add("--seed", type=at_least(0), default=0, help="of all that is random (default: 0)")
     add("--threads", type=at_least(1), default=1, metavar="N", help="of the CPU (default: 1)")
     add("--device", default="cpu", help="cpu, cuda, cuda:1 … (default: cpu)")
-    add("--csv", type=Path, metavar="FILE", help="the records; a command that was interrupted goes on from them")
+    add("--csv", type=Path, metavar="FILE", help="the records; a command that was interrupted continues from them")
     return parser

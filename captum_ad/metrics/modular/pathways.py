@@ -41,7 +41,7 @@ class ActivationDeviation(Mean):
     ) -> None:
         super().__init__(**kwargs)
         if isinstance(layers, str) or not layers:
-            raise ValueError(f"layers must be a sequence of paths, one at least, got {layers!r}")
+            raise ValueError(f"layers must be a sequence of paths, at least one, got {layers!r}")
         if over not in OVER:
             raise ValueError(f"over must be one of {', '.join(map(repr, OVER))}, got {over!r}")
         self.layers, self.over = tuple(layers), over

@@ -39,30 +39,31 @@ class ADForward(Answering):
     Nothing is painted over a missing feature. The activations that come from it are switched off,
     layer by layer (ConvAD: Definitions 3 to 5 and Algorithm 1 of *Activation-Deactivation: A General
     Framework for Robust Post-hoc Explainable AI*, arXiv 2510.01038). Without a mask the output is
-    the model's, bit for bit (Theorem 1). The model is not changed: no hook, parameter, buffer or
-    train/eval flag. Gradients flow through. What your own hooks see at deactivated positions of
-    inner maps means nothing; :meth:`trace` says which those are.
+    the model's, bit for bit (Theorem 1). The model does not change: no hook, parameter, buffer, or
+    train/eval flag differs afterwards. Gradients flow through. Your own hooks see meaningless values
+    at deactivated positions of inner maps; :meth:`trace` says which positions those are.
 
     Parameters
     ----------
     model : nn.Module
-        A trained network in eval mode, of any Python ``forward``; its tensors may be on any device.
+        A trained network in eval mode, with any Python ``forward``, on any device.
     rule : str or MaskRule
-        A preset of :data:`captum_ad.PRESETS`, or knobs of your own, also as ``"growth=none,border=mean"``. The
-        default disturbs networks least where parts are missing; ``"paper"`` is the paper's rule to the letter.
+        A preset of :data:`captum_ad.PRESETS`, or knobs of your own, which you can also write as
+        ``"growth=none,border=mean"``. ``"paper"`` is the paper's rule to the letter; the default disturbs networks
+        less when parts are missing.
     tau : float
-        Threshold τ in [0, 1): a position stays active iff more than this share of the features that
-        it is computed from is kept (Definition 4). The paper uses 0 throughout.
+        Threshold τ in [0, 1). A position stays active if more than this share of the features that
+        it is computed from is kept (Definition 4). The paper always uses 0.
     select : str, int or callable, optional
-        The part of the model's output that counts, where that is not plain (a tensor, or ``logits`` or ``out`` of
-        something): its name, its number, or a function that picks it.
+        The part of the model's output to use: its name, its number, or a function that picks it. Needed if the
+        output is neither a tensor nor an object with ``logits`` or ``out``.
     target : Target, optional
-        What is explained, one of :mod:`captum_ad.targets`: the forward then returns one score per sample.
+        What to explain, one of :mod:`captum_ad.targets`. The forward then returns one score per sample.
     skip_dead : bool
-        Compute only what has to be, where no gradients are asked for: nothing outside of a box that holds all
-        that is active; and under Captum's attributors, given one image, nothing that is as in the run of the
-        whole image, which is kept meanwhile (:func:`keeping_runs` does so elsewhere). The answer is the same but
-        for rounding (2e-5 at outputs of about 60 in float32); False computes all, for debugging.
+        Skip work when no gradients are asked for: what lies outside the box that holds everything active and,
+        under Captum's attributors with a single image, what a mask leaves as it was in the run of the whole image
+        (:func:`keeping_runs` does that elsewhere). Results differ by rounding only (2e-5 for outputs of about 60 in
+        float32). False computes everything.
 
     Raises
     ------
@@ -119,23 +120,22 @@ class ADForward(Answering):
         Parameters
         ----------
         *inputs
-            What the model takes, batch first. Tensors with a mask of theirs hold features, shape
-            (N, C, *spatial), any number of spatial dimensions; the others are constants. Integers become floats where
-            some of them are masked.
+            The model's inputs, batch first. Tensors that have a mask hold features, shape (N, C, *spatial) with any
+            number of spatial dimensions; all others are constants. Integers become floats if some are masked.
         mask : Tensor, tuple of (Tensor or None) or dict, optional
             True (or 1) = keep, False (or 0) = deactivate; boolean, or any dtype with only 0 and 1.
             Shape (*spatial), (1|N, *spatial) or (1|N, 1|C, *spatial). A tensor belongs to the first
-            input, or to the first tensor given by name if there is none; a tuple has one entry per input, a dict
-            masks by the names of inputs. A position of which only some channels are off
-            loses those channels and stays active. Features that are NaN are deactivated too.
+            input, or else to the first tensor given by name. A tuple has one entry per input; a dict has
+            masks by the names of inputs. A position with only some channels off loses those channels and stays active.
+            Features that are NaN are deactivated too.
         **kwargs
             Passed to the model; tensors among them are constants.
 
         Returns
         -------
         Tensor
-            The target's score of each sample, shape (N,); without a target the output, or what `select` picks from it,
-            finite whatever stands behind the mask, and zero at positions that are deactivated.
+            The target's score of each sample, shape (N,). Without a target: the output, or what `select` picks from it,
+            which is zero at deactivated positions, whatever stands behind the mask.
 
         Raises
         ------

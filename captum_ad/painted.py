@@ -26,15 +26,15 @@ Baseline = str | float | Tensor | Callable[[Tensor, Tensor], Tensor]
 class BaselineForward(Answering):
     """A model with a baseline: ``forward(x, mask=m)`` paints the masked features and runs the model on the result.
 
-    What occlusion has always done, with the interface of an :class:`~captum_ad.ADForward`: the
-    metrics, lime and shap take either, and so do Captum's masking attributors; for a baseline that Captum can take
-    itself the result is what the plain model with ``baselines=`` gives (but for Lime with its default
-    kernel, which there compares painted images, and here masks).
+    This is what occlusion has always done, with the interface of an :class:`~captum_ad.ADForward`. Captum's masking
+    attributors, the metrics, lime, and shap take either. For a baseline that Captum itself can take, results are
+    those of the plain model with ``baselines=``. The exception is Lime with its default kernel, which compares painted
+    images there, and masks here.
 
     Parameters
     ----------
     model : nn.Module
-        The network; its input is one tensor of shape (N, C, *spatial), any other arguments are passed on.
+        The network. Its input is one tensor of shape (N, C, *spatial); other arguments are passed on.
     baseline : str, float, Tensor or callable
         ``"zero"``, ``"min"``, ``"max"``, ``"avg"``, ``"blur"``, ``"inpaint"``, ``"linear"`` or ``"boundary-normal"``,
         computed for each sample; a value; a tensor that broadcasts to the input; or a function of (x, mask), mask bool

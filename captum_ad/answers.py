@@ -105,9 +105,12 @@ class Answering(nn.Module, ABC):
             picked = output
         else:
             picked = selected_part(output, select)
-        if self.target is not None and type(self.target).readout is not Target.readout:
-            return picked
-        return tensor_of(picked)
+        return picked if self.takes_whole else tensor_of(picked)
+
+    @property
+    def takes_whole(self) -> bool:
+        """Whether the target reads more than one tensor of the output."""
+        return self.target is not None and type(self.target).readout is not Target.readout
 
     def _read(self, picked: Any, inputs: tuple[Any, ...], masks: Sequence[Any] = ()) -> Any:
         """What the target needs of it."""

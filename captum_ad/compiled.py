@@ -14,7 +14,8 @@ from captum_ad.engine.origins import modules_of
 from captum_ad.engine.registry import has_rule
 from captum_ad.errors import UnsupportedOperationError
 
-_CAN_RUN_EAGERLY = hasattr(torch.compiler, "set_stance")  # torch 2.6
+CAN_RUN_EAGERLY = hasattr(torch.compiler, "set_stance")
+"""Whether compiled code can be run as plain Python: since torch 2.6."""
 
 
 class Eager:
@@ -29,7 +30,7 @@ class Eager:
     _stance: Any = None
 
     def __enter__(self) -> None:
-        self._entered = _CAN_RUN_EAGERLY and "torch._dynamo" in sys.modules
+        self._entered = CAN_RUN_EAGERLY and "torch._dynamo" in sys.modules
         if self._entered:
             with Eager._lock:
                 if Eager._inside == 0:
@@ -48,18 +49,19 @@ class Eager:
 
 def refuse_compiled(model: nn.Module) -> None:
     """Refuse what a mask cannot be followed into, unless it is inside of a module that has a rule of its own."""
-    if any(map(_is_compiled, modules_of(model))):
+    if any(map(is_compiled, modules_of(model))):
         _refuse(model, "", ())
 
 
-def _is_compiled(module: nn.Module) -> bool:
+def is_compiled(module: nn.Module) -> bool:
+    """Whether a module was compiled by torch.compile or TorchScript."""
     scripted = isinstance(module, torch.jit.ScriptModule)
     return scripted or getattr(module, "_compiled_call_impl", None) is not None or "_orig_mod" in module._modules
 
 
 def _refuse(model: nn.Module, path: str, around: tuple[nn.Module, ...]) -> None:
     scripted = isinstance(model, torch.jit.ScriptModule)
-    if (scripted or (_is_compiled(model) and not _CAN_RUN_EAGERLY)) and not any(has_rule(m) for m in around):
+    if (scripted or (is_compiled(model) and not CAN_RUN_EAGERLY)) and not any(has_rule(m) for m in around):
         raise UnsupportedOperationError(
             f"{f'module {path!r}' if path else 'the model'} is compiled by "
             f"{'TorchScript' if scripted else 'torch.compile'}, and a mask cannot be followed into it: "
@@ -68,3 +70,16 @@ def _refuse(model: nn.Module, path: str, around: tuple[nn.Module, ...]) -> None:
         )
     for name, module in model.named_children():
         _refuse(module, f"{path}.{name}" if path else name, (*around, model))
+
+
+def refuse_transforms() -> None:
+    """Refuse to run inside of what would trace or transform the forward itself."""
+    if torch._C._are_functorch_transforms_active():
+        raise UnsupportedOperationError(
+            "ADForward cannot run inside the transforms of torch.func (vmap, grad, jvp): pass a batch with one "
+            "mask per sample instead of vmap, and differentiate with torch.autograd"
+        )
+    if torch._C._is_tracing():
+        raise UnsupportedOperationError(
+            "ADForward cannot be traced by torch.jit: what it does depends on the mask. Trace its .model"
+        )

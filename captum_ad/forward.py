@@ -7,28 +7,26 @@ import math
 import sys
 import warnings
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.jit._fuser import optimized_execution
-from torch.utils._pytree import tree_map
 
 from captum_ad.answers import Answering, Masks, Select, plain_module
 from captum_ad.arguments import Arranged, arrange, as_features
-from captum_ad.compiled import Eager, refuse_compiled
+from captum_ad.compiled import refuse_compiled, refuse_transforms
 from captum_ad.engine import Interpreter, PositionMask
 from captum_ad.engine.kept import KeptRun
 from captum_ad.engine.masks import full_mask
-from captum_ad.engine.provenance import Provenance, UnknownOriginError
+from captum_ad.engine.provenance import UnknownOriginError
 from captum_ad.engine.tags import tensors_in
-from captum_ad.errors import UnsupportedOperationError
 from captum_ad.features import feature_mask, holds_nan
+from captum_ad.following import followed
 from captum_ad.guard import refuse_paint
 from captum_ad.keeping import kept_run
+from captum_ad.programs import Programs, ambient_programs
 from captum_ad.rule import MaskRule
 from captum_ad.targets.base import Target
 from captum_ad.trace import Trace
@@ -113,6 +111,7 @@ class ADForward(Answering):
         self.training = getattr(model, "training", False)  # a frozen ScriptModule has none
         self._warned = False
         self._follow_memory = False  # once a model was seen to need it
+        self._programs = ambient_programs()
 
     def forward(self, *inputs: Any, mask: Masks = None, **kwargs: Any) -> Tensor:
         """The model's output with the masked features missing.
@@ -163,7 +162,7 @@ class ADForward(Answering):
         Any
             A tensor of logits, mostly.
         """
-        _refuse_transforms()
+        refuse_transforms()
         refuse_paint(mask, "ADForward")
         arranged = arrange(inputs, mask, kwargs)
         return self._run(Interpreter, arranged, self._masks(arranged))
@@ -201,13 +200,37 @@ class ADForward(Answering):
         2  1       Conv2d  conv2d     1×2×4×4   100 %
         full from here on
         """
-        _refuse_transforms()
+        refuse_transforms()
         refuse_paint(mask, "ADForward")
         arranged = arrange(inputs, mask, kwargs)
         masks = self._masks(arranged)
         record = Record(arranged.inputs, masks)
         output = self._score(self._run(partial(Tracer, record), arranged, masks), inputs, kwargs)
         return Trace(record.operations, output, self.rule, self.tau)
+
+    def compile(self, **options: Any) -> None:
+        """Let torch.compile make one program of the masked forward, for each shape and the same for all masks.
+
+        Nothing that is dead is skipped, and no value of a mask is looked at within the program. Without a mask, or with
+        one that keeps everything, the compiled model runs. Operations whose rule needs the values of masks make
+        the masked forward run as if it were not compiled; a warning names the first.
+
+        Parameters
+        ----------
+        **options
+            As of ``torch.compile``: ``mode``, ``backend``, ``options``, ….
+
+        Examples
+        --------
+        >>> import torch
+        >>> from captum_ad import ADForward
+        >>> ad = ADForward(torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Flatten()).eval())
+        >>> ad.compile(backend="eager")
+        >>> ad(torch.rand(1, 3, 8, 8), mask=torch.arange(8).expand(8, 8) < 4).shape
+        torch.Size([1, 144])
+        """
+        torch.compile(nn.Identity(), **options)  # which says what is wrong with them
+        self._programs = Programs(options)
 
     def extra_repr(self) -> str:
         """The rule and τ, for ``repr``."""
@@ -236,8 +259,13 @@ class ADForward(Answering):
             if isinstance(value, Tensor) and holds_nan(value):
                 raise ValueError(f"{name} holds NaN, which masks a feature; pass features by position, not by name")
         if not always and all(m is None or m.is_full() for m in masks):
-            return self._read(self._selected(given.call(self.model, given.inputs)), given.inputs)
+            model = self.model if self._programs is None else self._programs.plain(self.model)
+            return self._read(self._selected(given.call(model, given.inputs)), given.inputs)
         refuse_compiled(self.model)
+        if self._programs is not None and engine is Interpreter:
+            call = self._programs.call(self, given, masks)
+            if call is not None:
+                return self._read_masked(call(), given, masks)
         keeps = engine is Interpreter and len(given.inputs) == 1 and not tensors_in(*given.more.values())
 
         def run() -> Any:
@@ -255,34 +283,13 @@ class ADForward(Answering):
             return run()
 
     def _followed(self, engine: Callable[..., Interpreter], given: Arranged, masks: list[PositionMask | None]) -> Any:
-        constants = [x for x, m in zip(given.inputs, masks) if m is None and isinstance(x, Tensor)]
-        constants += [x for x in given.more.values() if isinstance(x, Tensor)]
-        ad = engine(self.model, self.rule, self.tau, constants, skip_dead=self.skip_dead)
-        inputs = [x if m is None else as_features(x) for x, m in zip(given.inputs, masks)]
-        features = [x if m is None else ad.start(x, None if m.is_full() else m) for x, m in zip(inputs, masks)]
-        if self._follow_memory:
-            ad.provenance = Provenance(*(x for x, m in zip(features, masks) if m is not None))
-        unfused = optimized_execution(False) if ad.provenance else None  # whose kernels nobody sees
-        try:
-            with Eager(), ad.provenance or nullcontext(), unfused or nullcontext(), ad:
-                output = self._selected(given.call(self.model, features))
-            finished = tree_map(lambda one: ad.finish(one) if isinstance(one, Tensor) else one, output)
-        finally:
-            ad.forget()
-        return self._read(finished, tuple(inputs), [None if m is None else m.kept for m in masks])
+        found = followed(self, engine, given, masks, skip_dead=self.skip_dead, memory=self._follow_memory)
+        return self._read_masked(found, given, masks)
+
+    def _read_masked(self, found: Any, given: Arranged, masks: list[PositionMask | None]) -> Any:
+        inputs = tuple(x if m is None else as_features(x) for x, m in zip(given.inputs, masks))
+        return self._read(found, inputs, [None if m is None else m.kept for m in masks])
 
     def _masks(self, given: Arranged) -> list[PositionMask | None]:
         """One mask per input: the one given, less the features that are NaN."""
         return [feature_mask(x, m, i) for i, (x, m) in enumerate(zip(given.inputs, given.masks))]
-
-
-def _refuse_transforms() -> None:
-    if torch._C._are_functorch_transforms_active():
-        raise UnsupportedOperationError(
-            "ADForward cannot run inside the transforms of torch.func (vmap, grad, jvp): pass a batch with one "
-            "mask per sample instead of vmap, and differentiate with torch.autograd"
-        )
-    if torch._C._is_tracing():
-        raise UnsupportedOperationError(
-            "ADForward cannot be traced by torch.jit: what it does depends on the mask. Trace its .model"
-        )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,7 @@ from captum_ad.cli.report import (
 )
 from captum_ad.cli.table import legend, results_table
 from captum_ad.errors import UnknownNameError
+from captum_ad.programs import compiled_forwards
 
 DEFAULT_IMAGE = "coffee"
 
@@ -80,7 +82,8 @@ def compare(arguments: argparse.Namespace, command: Sequence[str]) -> None:
         obsolete = [] if arguments.resume else earlier
         with seeded(arguments.seed, device):
             classifier = load_classifier(arguments.model, arguments.weights, device, arguments.classes)
-        _explain_all(classifier, photographs, entries, obsolete, settings, arguments, command)
+        with compiled_forwards() if arguments.compile else nullcontext():
+            _explain_all(classifier, photographs, entries, obsolete, settings, arguments, command)
     _print(classifier, entries, arguments, len(names))
 
 

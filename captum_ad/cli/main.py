@@ -150,6 +150,12 @@ def _add_compare(commands: _Commands) -> None:
     add_columns(compare.add_argument)
     add_effort(compare.add_argument)
     add_running(compare.add_argument, batch="4")
+    compare.add_argument(
+        "--compile",
+        action="store_true",
+        help="torch.compile makes programs of AD's forwards: minutes for each rule before the first map, for many "
+        "photographs.",
+    )
     add_folder(compare.add_argument, out="captum-ad-report")
     compare.add_argument(
         "--resume",

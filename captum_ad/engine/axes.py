@@ -26,16 +26,24 @@ class Role(Enum):
     UNKNOWN = "unknown"
 
 
+class Slice(NamedTuple):
+    """Which indices of a dimension of that `size` are left: `start`, `start + step`, and so on."""
+
+    start: int
+    step: int
+    size: int
+
+
 class Atom(NamedTuple):
     """A dimension, or a factor of one that was merged: `size` indices of one role."""
 
     role: Role
     size: int
+    taken: tuple[Slice, ...] = ()  # of positions that are slices: which ones; of merged ones an entry for each
 
 
 Axis = tuple[Atom, ...]
 """A dimension: its factors, outermost first, whose sizes multiply to its own."""
-
 
 Pick = tuple[Role, int | None]
 
@@ -148,8 +156,9 @@ def axis(role: Role, size: int) -> Axis:
 
 
 def role_of(of: Axis) -> Role:
-    """The role that all factors of a dimension have; else unknown."""
+    """The role that all factors of a dimension have, of positions and their copies that of positions; else unknown."""
     roles = {atom.role for atom in of if atom.size != 1} or {atom.role for atom in of}
+    roles -= {Role.STATISTIC} if roles == {Role.POSITION, Role.STATISTIC} else set()
     return roles.pop() if len(roles) == 1 else Role.UNKNOWN
 
 
@@ -159,7 +168,12 @@ def joined(atoms: Iterable[Atom]) -> Axis:
     wide = [atom for atom in given if atom.size != 1]
     if not wide:
         return given[:1] or axis(Role.STATISTIC, 1)
-    return tuple(Atom(role, math.prod(a.size for a in run)) for role, run in groupby(wide, key=lambda atom: atom.role))
+    return tuple(_joined(role, list(run)) for role, run in groupby(wide, key=lambda atom: atom.role))
+
+
+def _joined(role: Role, run: Sequence[Atom]) -> Atom:
+    taken = [one for atom in run for one in atom.taken or (Slice(0, 1, atom.size),)]
+    return Atom(role, math.prod(atom.size for atom in run), tuple(taken) if any(atom.taken for atom in run) else ())
 
 
 def resized(of: Axis, size: int, *, contiguous: bool = False) -> Axis:
@@ -169,7 +183,7 @@ def resized(of: Axis, size: int, *, contiguous: bool = False) -> Axis:
     role = role_of(of)
     inner = math.prod(atom.size for atom in of[1:])
     if role is Role.UNKNOWN and contiguous and inner and size % inner == 0 and size // inner > 1:
-        return joined((of[0]._replace(size=size // inner), *of[1:]))
+        return joined((Atom(of[0].role, size // inner), *of[1:]))
     return axis(Role.UNKNOWN if role is Role.SAMPLE and not contiguous and inner != 1 else role, size)
 
 
@@ -188,20 +202,6 @@ def without(axes: Axes, dim: int, index: int | None = None) -> Axes:
     if role is Role.STATISTIC or (role is Role.POSITION and axes.shape[dim] == 1):
         return replace(axes, dims=rest)
     return replace(axes, dims=rest, picks=(*axes.picks, (role, index)))
-
-
-def expanded(axes: Axes, shape: Sequence[int]) -> Axes:
-    """The axes after broadcasting to a shape: what is new has one value for all of it."""
-    new = len(shape) - len(axes.dims)
-    dims = [axis(Role.STATISTIC, size) for size in shape[:new]]
-    dims += [copied(one, size) for one, size in zip(axes.dims, shape[new:])]
-    return replace(axes, dims=tuple(dims))
-
-
-def copied(of: Axis, size: int) -> Axis:
-    """A dimension of one index, copied: copies of the only sample are no samples, they are the same."""
-    role = role_of(of)
-    return of if math.prod(a.size for a in of) == size else axis(Role.STATISTIC if role is Role.SAMPLE else role, size)
 
 
 def reduced(axes: Axes, dims: Iterable[int], keepdim: bool) -> Axes:
@@ -224,9 +224,12 @@ def merged(operands: tuple[Axes, ...], shape: tuple[int, ...]) -> Axes:
         sizes = [math.prod(atom.size for atom in one) for one in ones]
         wide = [one for one, own in zip(ones, sizes) if own == size] or ones
         dims.append(resized(_chosen(wide), size) if wide else axis(Role.STATISTIC, size))
+    picks = common_picks(operands)
+    if any(not axes.picked and any(axes.shape[d] > 1 for d in axes.positions) for axes in operands):
+        picks = tuple(pick for pick in picks if pick[0] is not Role.POSITION)  # beside a map, what it is added to
     return Axes(
         tuple(dims),
-        common_picks(operands),
+        picks,
         any(axes.scores for axes in operands),
         any(axes.mixed for axes in operands),
     )
@@ -249,8 +252,15 @@ _RANK = [Role.UNKNOWN, Role.STATISTIC, Role.BRANCH, Role.CHANNEL, Role.POSITION,
 
 
 def _chosen(ones: Sequence[Axis]) -> Axis:
-    """The axis that says most: of a map beside a statistic, the map's."""
-    return max(ones, key=lambda one: (max(_RANK.index(atom.role) for atom in one), role_of(one) is not Role.UNKNOWN))
+    """The axis that says most: of a map beside a statistic, the map's; of two slices, that of neither."""
+
+    def says(one: Axis) -> tuple[int, bool, list[int]]:
+        ranks = sorted((_RANK.index(atom.role) for atom in one), reverse=True)
+        return ranks[0], role_of(one) is not Role.UNKNOWN, ranks
+
+    best = max(ones, key=says)
+    whole = tuple(Atom(*atom[:2]) for atom in best)
+    return best if all(one == best or [a[:2] for a in one] != [a[:2] for a in best] for one in ones) else whole
 
 
 def mixes_samples(operands: Sequence[Axes]) -> bool:
@@ -271,7 +281,7 @@ def is_statistic_of(x: Axes, other: Axes) -> bool | None:
     """
     if other.scores and not x.scores:
         return True
-    if x.picked or x.scores:
+    if x.picked or x.scores or _is_one_of(x, other):
         return False
     if not other.positions:
         unclear = any(atom.role is Role.UNKNOWN and atom.size > 1 for one in other.dims for atom in one)
@@ -282,3 +292,9 @@ def is_statistic_of(x: Axes, other: Axes) -> bool | None:
     if unknown & other.positions:
         return None
     return x.positions < other.positions
+
+
+def _is_one_of(x: Axes, other: Axes) -> bool:
+    """Whether one operand has a single position, which was sliced out of a map, where another has several."""
+    alone = (d for d in x.positions if x.shape[d] == 1 and role_of(x.dims[d]) is Role.POSITION)
+    return any(d in other.positions and other.shape[d] > 1 for d in alone)

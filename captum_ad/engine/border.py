@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from captum_ad.engine.masks import PositionMask
+from captum_ad.engine.masks import PositionMask, broadcast
 from captum_ad.engine.select import fill_, zeroed
+from captum_ad.engine.static import is_recorded
 
 _AT_ONCE = 2**18
 """How many elements are filled at once on a CPU: as many as its cache holds."""
@@ -35,14 +36,14 @@ def fill_border_(x: Tensor, mask: PositionMask, reach: Sequence[int]) -> Tensor:
         return x
     windowed = [dim for dim, r in zip(range(-rank, 0), reach) if r]
     known = mask.kept.expand(*mask.kept.shape[:-rank], *x.shape[-rank:])
-    dead = mask.dead.expand(torch.broadcast_shapes(mask.dead.shape, known.shape))
+    dead = mask.dead.expand(broadcast(mask.dead.shape, known.shape))
     known = known.expand(dead.shape)
     fresh = []  # of each step: what is filled, and from how many positions
     for _ in range(steps):
         count = _sum_around(known.to(torch.float32), windowed)
         fresh.append((dead & ~known & (count > 0), count))
         known = known | fresh[-1][0]
-    box = _box(known & dead, windowed, x.shape)
+    box = {} if is_recorded() else _box(known & dead, windowed, x.shape)
     if box is None:
         return x
     divisors = [count.where(where, 1).to(x.dtype) for where, count in fresh]
@@ -61,7 +62,7 @@ def fill_border_(x: Tensor, mask: PositionMask, reach: Sequence[int]) -> Tensor:
 def _in_pieces(parts: Sequence[Tensor], dims: int, dim: int = 0) -> Iterator[Sequence[Tensor]]:
     """A tensor and what broadcasts to it, cut alike along the first `dims` dimensions to fit into a CPU's cache."""
     size, length = parts[0].numel(), parts[0].shape[dim]
-    if size <= _AT_ONCE or dim == dims or parts[0].device.type != "cpu":
+    if size <= _AT_ONCE or dim == dims or parts[0].device.type != "cpu" or is_recorded():
         yield parts
         return
     step = max(1, _AT_ONCE * length // size)

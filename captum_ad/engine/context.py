@@ -16,7 +16,7 @@ from captum_ad.engine.dimensions import Call, axes_after, is_followed
 from captum_ad.engine.masks import PositionMask
 from captum_ad.engine.memory import Memory
 from captum_ad.engine.select import zero_, zeroed
-from captum_ad.engine.tags import Tag, tag_of, version_of
+from captum_ad.engine.tags import Tag, note_version, tag_of
 from captum_ad.rule import MaskRule
 
 _T = TypeVar("_T")
@@ -93,7 +93,8 @@ class Context(Memory):
             tag = tag_of(x)
             if tag is not None and tag.part is not None:
                 tag.part.write_into(x)
-                tag.part, tag.storage.version = None, version_of(x)
+                tag.part = None
+                note_version(x, tag)
 
     def _complete_views(self, x: Tensor) -> None:
         """Write what has been computed of an operand that is about to be written to, and of others in its memory."""

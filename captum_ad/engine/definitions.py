@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
-from captum_ad.engine.axes import Axis, Role
+from captum_ad.engine.axes import Atom, Axis, Role
 from captum_ad.engine.masks import PositionMask, all_true, undeactivated
 from captum_ad.rule import MaskRule
 
@@ -187,7 +187,7 @@ def reduce_positions(mask: PositionMask, shape: Sequence[int], dims: Sequence[in
 
     kept = count(mask.kept)
     if mask.feature is None:
-        features = torch.full_like(kept, math.prod(shape[dim] for dim in dims))
+        features = torch.full(kept.shape, float(math.prod(shape[dim] for dim in dims)), device=kept.device)
     else:
         features = count(mask.feature)
     return Attribution(kept, features, renewed(exceeds(kept, features, tau), features))
@@ -198,7 +198,7 @@ def places_of(mask: PositionMask, dim: int, axis: Axis) -> PositionMask:
 
     A position counts once, however many channels it has. Without positions among them, one is left for all.
     """
-    places = [i for i, atom in enumerate(axis) if atom.role is Role.POSITION]
+    places = [i for i, atom in enumerate(axis) if atom.role is Role.POSITION or _is_slices(atom)]
     channels = tuple(dim + i for i in range(len(axis)) if i not in places)
 
     def any_of_channels(part: Tensor) -> Tensor:
@@ -208,6 +208,11 @@ def places_of(mask: PositionMask, dim: int, axis: Axis) -> PositionMask:
         return (split.any(channels, keepdim=True) if channels else split).flatten(dim, dim + len(axis) - 1)
 
     return mask.map(any_of_channels)
+
+
+def _is_slices(atom: Atom) -> bool:
+    """Whether these are branches of which each is another slice of one map."""
+    return atom.role is Role.BRANCH and atom.taken != ()
 
 
 def mixed_channels(mask: PositionMask, dim: int, axis: Axis, tau: float) -> PositionMask:

@@ -20,8 +20,6 @@ from captum_ad.engine.axes import (
     Role,
     axis,
     common_picks,
-    copied,
-    expanded,
     joined,
     merged,
     permuted,
@@ -30,7 +28,8 @@ from captum_ad.engine.axes import (
     without,
 )
 from captum_ad.engine.registry import forms, is_own, key_of_call
-from captum_ad.engine.reshapes import reshaped_axes
+from captum_ad.engine.reshapes import all_over, copied, expanded, reshaped_axes
+from captum_ad.engine.slices import sliced, start_of_piece
 
 
 @dataclass(frozen=True)
@@ -173,7 +172,7 @@ def _repeat(call: Call) -> Axes:
     dims = [axis(Role.STATISTIC, size) for size in shape[:new]]
     for one, before, after in zip(x.dims, x.shape, shape[new:]):
         dims.append(one if before == after else _times(one, before, after))
-    return replace(x, dims=tuple(dims))
+    return replace(x, dims=all_over(x, tuple(dims)))
 
 
 def _times(one: Axis, before: int, after: int) -> Axis:
@@ -207,7 +206,13 @@ def _other_sizes(call: Call) -> Axes:
 @follows("split_with_sizes", "unsafe_chunk", "unsafe_split", "unsafe_split_with_sizes")
 def _pieces(call: Call) -> Axes:
     x = call.x
-    return replace(x, dims=tuple(resized(one, n, contiguous=True) for one, n in zip(x.dims, call.out.shape)))
+    dims = [resized(one, n, contiguous=True) for one, n in zip(x.dims, call.out.shape)]
+    kwargs = {name: value for name, value in call.kwargs.items() if name not in ("input", "self")}
+    for dim, (one, new) in enumerate(zip(x.dims, dims)):
+        if new != one and role_of(new) is Role.POSITION and call.op.__name__ not in ("diff", "glu"):  # of two pieces
+            start = start_of_piece(lambda line: call.op(line, *call.args[1:], **kwargs), x.shape, dim, call.index)
+            dims[dim] = sliced(one, new, start, 1)
+    return replace(x, dims=tuple(dims))
 
 
 @follows("roll", "index_select", "gather", "take_along_dim", torch.fft.fftshift, torch.fft.ifftshift)

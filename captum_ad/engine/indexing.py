@@ -12,6 +12,7 @@ from torch import Tensor
 
 from captum_ad.engine.axes import Axes, Axis, Role, axis, resized, role_of, without
 from captum_ad.engine.dimensions import Call, follows, unknown
+from captum_ad.engine.slices import sliced
 
 
 @follows("getitem")
@@ -97,6 +98,7 @@ def _sliced(x: Axes, parts: Sequence[Any], shape: Sequence[int]) -> Axes:
     for part in parts:
         if isinstance(part, slice):
             one = resized(x.dims[dim], next(sizes), contiguous=part.step in (None, 1))
+            one = sliced(x.dims[dim], one, part.start or 0, part.step or 1)
             x = replace(x, dims=(*x.dims[:dim], one, *x.dims[dim + 1 :]))
             dim += 1
         else:

@@ -24,10 +24,11 @@ from captum_ad.engine.axes import Axes, Role, axis
 from captum_ad.engine.crop import Part, room_for
 from captum_ad.engine.kept import KeptRun, dead_boxes, described
 from captum_ad.engine.masks import PositionMask
-from captum_ad.engine.origins import call_depth
+from captum_ad.engine.origins import call_depth, module_path
 from captum_ad.engine.registry import TAKES_PARTS, OperationRule, is_in_place, may_write, name_of, rule_for
 from captum_ad.engine.select import zeroed
-from captum_ad.engine.tags import Storage, Tag, pointer_of, tag_of, take_tag, tensors_in, version_of
+from captum_ad.engine.static import NeedsValuesError
+from captum_ad.engine.tags import Storage, Tag, is_as_noted, note_version, pointer_of, tag_of, take_tag, tensors_in
 from captum_ad.engine.window_parts import WindowParts
 from captum_ad.errors import UnsupportedOperationError
 from captum_ad.rule import MaskRule
@@ -159,9 +160,14 @@ class Interpreter(WindowParts):
             self._check_version(operand, tag)
         try:
             out = self._run_operation(func, args, kwargs, [tag for _, tag in tags if tag.data])
+        except NeedsValuesError:
+            if not outermost:
+                raise
+            where = f"{name_of(func)}, called in {module_path(self.model)},"
+            raise NeedsValuesError(f"{where} depends on the values of masks or features") from None
         finally:
             for operand, tag in tags:
-                tag.storage.version = version_of(operand)
+                note_version(operand, tag)
             self._operation, self._arguments, self._operands, self._tags, self._results = outer
         if recording is not None:
             recording.add(called, out, needed=rule_for(func, True) in TAKES_PARTS)
@@ -260,7 +266,7 @@ class Interpreter(WindowParts):
         """What a rule returned, if it has marked all of it."""
         for tensor in tensors_in(out):
             tag = tag_of(tensor)
-            if tag is None or tag.storage.version != version_of(tensor):
+            if tag is None or not is_as_noted(tensor, tag):
                 raise TypeError(
                     f"the rule for {name_of(self._operation)} returned a tensor without saying which of its positions "
                     "are kept: return ad.emit(out, mask), and for a tuple emit each of its tensors"

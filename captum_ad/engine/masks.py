@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from captum_ad.engine.crop import Box, bounding_box
+from captum_ad.engine.static import is_known
 
 
 @dataclass(frozen=True)
@@ -98,17 +99,24 @@ class PositionMask:
             return True
         if self.kept.shape != other.kept.shape or (self.feature is None) != (other.feature is None):
             return False
-        same = self.kept is other.kept or torch.equal(self.kept, other.kept)
-        return same and (self.feature is None or other.feature is None or torch.equal(self.feature, other.feature))
+        return same(self.kept, other.kept) and (
+            self.feature is None or other.feature is None or same(self.feature, other.feature)
+        )
 
     @property
     def everywhere(self) -> Tensor:
         """`feature`, written out."""
-        return torch.ones_like(self.kept) if self.feature is None else self.feature
+        return (
+            torch.ones(self.kept.shape, dtype=torch.bool, device=self.kept.device)
+            if self.feature is None
+            else self.feature
+        )
 
     def is_full(self) -> bool:
         """Whether every position is a feature and kept, so that the mask says nothing."""
-        return self.feature is None and (self.kept.numel() == 0 or bool(self._extremes[0].all()))
+        if self.feature is not None or not is_known(self.kept):
+            return False
+        return self.kept.numel() == 0 or bool(self._extremes[0].all())
 
     def map(self, change: Callable[[Tensor], Tensor]) -> PositionMask:
         """The mask whose parts are changed alike."""
@@ -135,8 +143,25 @@ def constant_mask(x: Tensor) -> PositionMask:
 
 
 def all_true(values: Tensor) -> bool:
-    """``values.all()`` of booleans, many times as fast on a CPU."""
-    return values.numel() == 0 or bool(values.view(torch.uint8).min())
+    """``values.all()`` of booleans, as far as that is known; many times as fast on a CPU."""
+    return is_known(values) and (values.numel() == 0 or bool(values.view(torch.uint8).min()))
+
+
+def same(one: Tensor, other: Tensor) -> bool:
+    """Whether two masks of one shape are known to hold the same."""
+    return one is other or (is_known(one) and is_known(other) and torch.equal(one, other))
+
+
+def broadcast(*shapes: Sequence[int]) -> tuple[int, ...]:
+    """The shape of tensors of these shapes together; ``torch.broadcast_shapes`` takes many times as long."""
+    found = [1] * max(map(len, shapes))
+    for shape in shapes:
+        for dim in range(-len(shape), 0):
+            if shape[dim] != 1:
+                if found[dim] not in (1, shape[dim]):
+                    return tuple(torch.broadcast_shapes(*map(tuple, shapes)))  # says what is wrong
+                found[dim] = shape[dim]
+    return tuple(found)
 
 
 def compress(part: Tensor) -> Tensor:

@@ -13,7 +13,16 @@ from torch.overrides import TorchFunctionMode
 from captum_ad.engine.origins import has_own_backward, module_path, tensors_of
 from captum_ad.engine.provenance import Provenance, UnknownOriginError
 from captum_ad.engine.registry import name_of
-from captum_ad.engine.tags import Storage, Tag, is_left_behind, not_left_behind, pointer_of, put_tag, tag_of, version_of
+from captum_ad.engine.tags import (
+    Storage,
+    Tag,
+    is_as_noted,
+    is_left_behind,
+    not_left_behind,
+    pointer_of,
+    put_tag,
+    tag_of,
+)
 from captum_ad.engine.views import overlaps_itself, views_of
 from captum_ad.errors import UnsupportedOperationError
 
@@ -89,7 +98,7 @@ class Memory(TorchFunctionMode):
         self._constants[id(x)] = x
 
     def _check_version(self, x: Tensor, tag: Tag) -> None:
-        if version_of(x) != tag.storage.version:
+        if not is_as_noted(x, tag):
             self.refuse("got a tensor that was written to by code that could not be followed (compiled, or numpy)")
 
     def _check_backward(self) -> None:

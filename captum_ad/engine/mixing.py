@@ -14,6 +14,7 @@ from torch import Tensor
 from captum_ad.engine.axes import Axes, Axis, Role, axis, common_picks, joined, merged, reduced, role_of
 from captum_ad.engine.dimensions import Call, elementwise, follows, unknown, windowed
 from captum_ad.engine.registry import rank_of_convolution
+from captum_ad.engine.slices import with_windows
 
 _DIM_FIRST = "mean sum amax amin any all max min argmax argmin prod logsumexp var std var_mean std_mean nanmean nansum"
 _DIM_SECOND = ("norm", torch.linalg.vector_norm, torch.linalg.norm, "quantile", "nanquantile")
@@ -192,9 +193,11 @@ def _are_scores(known: Sequence[tuple[str, Axes]], result: str, count: int) -> b
 @follows("cat", "concat", "concatenate")
 def _cat(call: Call) -> Axes:
     dim = call.given(1, "dim", "axis", default=0)
-    found = [axes for x in call.given(0, "tensors") if (axes := call.of(x)) is not None]
+    dim, given = dim % call.out.dim(), call.given(0, "tensors")
+    found = [axes for x in given if (axes := call.of(x)) is not None]
     found = [axes for axes in found if len(axes.dims) == call.out.dim()]
-    return _together(found, dim % call.out.dim(), call.out)
+    together = _together(found, dim, call.out)
+    return with_windows(together, found, dim) if len(found) == len(given) else together
 
 
 @follows("stack")
@@ -202,7 +205,9 @@ def _stack(call: Call) -> Axes:
     dim = call.given(1, "dim", default=0) % call.out.dim()
     found = [axes for x in call.given(0, "tensors") if (axes := call.of(x)) is not None]
     one = axis(Role.STATISTIC, 1)
-    return _together([replace(a, dims=(*a.dims[:dim], one, *a.dims[dim:])) for a in found], dim, call.out)
+    found = [replace(a, dims=(*a.dims[:dim], one, *a.dims[dim:])) for a in found]
+    together = _together(found, dim, call.out)
+    return with_windows(together, found, dim) if len(found) == len(call.given(0, "tensors")) else together
 
 
 def _together(found: Sequence[Axes], dim: int, out: Tensor) -> Axes:

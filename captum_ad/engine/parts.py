@@ -16,7 +16,7 @@ from torch import Tensor
 
 from captum_ad.engine.axes import Axes
 from captum_ad.engine.crop import SMALLEST, WORTHWHILE, Box, Boxes, Part, Rows, room_for
-from captum_ad.engine.masks import PositionMask
+from captum_ad.engine.masks import PositionMask, broadcast
 from captum_ad.engine.rows import RowParts
 from captum_ad.engine.select import zero_, zeroed
 from captum_ad.engine.tags import pointer_of
@@ -61,7 +61,7 @@ class Parts(RowParts):
         """
         checks = {id(x) for x in checked}
         if shape is None:
-            shape = torch.broadcast_shapes(*(x.shape for x in operands if isinstance(x, Tensor)))
+            shape = broadcast(*(x.shape for x in operands if isinstance(x, Tensor)))
         found = None if in_place else self.by_rows(run, operands, mask, shape, mixed, axes)
         if found is not None:
             return found

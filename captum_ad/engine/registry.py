@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,6 +27,18 @@ _NAMESPACES = (torch, torch.nn.functional, torch.Tensor, torch._C._nn, torch.spe
 _CONVERSIONS = ("__bool__", "__float__", "__int__", "__long__")  # to a Python number, which no mask can follow
 _RULES: dict[Hashable, OperationRule] = {}
 _ALWAYS: set[Hashable] = set()
+_versions = itertools.count()
+_version = next(_versions)
+
+
+def rules_version() -> int:
+    """A number that changes with the rules."""
+    return _version
+
+
+def _changed() -> None:
+    global _version
+    _version = next(_versions)
 
 
 def register_rule(*operations: str | type | Callable[..., Any], always: bool = False) -> Callable[[_R], _R]:
@@ -129,6 +142,7 @@ def register_rule(*operations: str | type | Callable[..., Any], always: bool = F
         for key in keys:
             _RULES[key] = rule
             (_ALWAYS.add if always else _ALWAYS.discard)(key)
+        _changed()
         return rule
 
     return decorate
@@ -152,6 +166,7 @@ def temporary_rules() -> Iterator[None]:
         _RULES.update(rules)
         _ALWAYS.clear()
         _ALWAYS.update(always)
+        _changed()
 
 
 TAKES_PARTS: set[OperationRule | None] = set()

@@ -1,4 +1,4 @@
-"""Reshapes: what becomes of a tensor's axes, and of what broadcasts to it."""
+"""Reshapes and copies: what becomes of a tensor's axes, and of what broadcasts to it."""
 
 from __future__ import annotations
 
@@ -44,12 +44,26 @@ def _split(atoms: Sequence[Atom], sizes: Sequence[int]) -> list[Axis]:
             if not part or room % part or (part < atom.size and part != room):
                 role = role_of(tuple(atoms))
                 return [axis(role, size) for size in sizes]
-            taken.append(atom._replace(size=part))
+            taken.append(atom if part == atom.size else Atom(atom.role, part))
             if part < atom.size:
-                left.append(atom._replace(size=atom.size // part))
+                left.append(Atom(atom.role, atom.size // part))
             room //= part
         found.append(joined(taken))
-    return found
+    at = next((i for i, atom in enumerate(atoms) if atom == Atom(Role.SAMPLE, 1)), None)
+    return found if at is None else _with_only_sample(found, sizes, math.prod(atom.size for atom in atoms[:at]))
+
+
+def _with_only_sample(found: list[Axis], sizes: Sequence[int], before: int) -> list[Axis]:
+    """The dimensions with the only sample where several would be; so many indices are in front of it."""
+    starts = [math.prod(sizes[:dim]) for dim in range(len(sizes))]
+    own = [dim for dim, (start, size) in enumerate(zip(starts, sizes)) if start == before and size == 1]
+    dim = own[0] if own else max(dim for dim, start in enumerate(starts) if start <= before)
+    wide, inner = [atom for atom in found[dim] if atom.size != 1], starts[dim]
+    outer = []
+    while wide and inner < before:
+        inner *= wide[0].size
+        outer.append(wide.pop(0))
+    return [*found[:dim], (*outer, Atom(Role.SAMPLE, 1), *wide), *found[dim + 1 :]]
 
 
 def groups(old: Sequence[int], new: Sequence[int]) -> Iterator[tuple[range, range]]:
@@ -84,3 +98,29 @@ def reshaped(part: Tensor, old: Sequence[int], new: Sequence[int]) -> Tensor:
             for dim in ins:
                 before[dim] = old[dim]
     return part.expand(before).reshape(after)
+
+
+def expanded(axes: Axes, shape: Sequence[int]) -> Axes:
+    """The axes after broadcasting to a shape: what is new has one value for all of it."""
+    new = len(shape) - len(axes.dims)
+    dims = [axis(Role.STATISTIC, size) for size in shape[:new]]
+    dims += [copied(one, size) for one, size in zip(axes.dims, shape[new:])]
+    return replace(axes, dims=all_over(axes, tuple(dims)))
+
+
+def all_over(axes: Axes, dims: tuple[Axis, ...]) -> tuple[Axis, ...]:
+    """The dimensions after copying: where one position was sliced out and copied, all that was copied is positions."""
+    back = range(-len(axes.dims), 0)
+    copies = [d for d in back if axes.shape[d] == 1 < dims[d][0].size]
+    if not any(axes.role(d) is Role.POSITION for d in copies):
+        return dims
+    return dims[: len(dims) - len(back)] + tuple(
+        axis(Role.POSITION, dims[d][0].size) if d in copies and axes.role(d) is Role.STATISTIC else dims[d]
+        for d in back
+    )
+
+
+def copied(of: Axis, size: int) -> Axis:
+    """A dimension of one index, copied: copies of the only sample are no samples, they are the same."""
+    role = role_of(of)
+    return of if math.prod(a.size for a in of) == size else axis(Role.STATISTIC if role is Role.SAMPLE else role, size)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from captum_ad.engine.crop import SMALLEST, WORTHWHILE, Box
 from captum_ad.engine.masks import PositionMask
+from captum_ad.engine.static import is_recorded
 
 _INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
@@ -49,6 +50,6 @@ def fill_(x: Tensor, y: Tensor, where: Tensor) -> None:
 
 def _has_bits(x: Tensor) -> bool:
     """Whether the elements of `x` may be taken for integers (complex numbers have a bit for their conjugate)."""
-    if torch.is_grad_enabled() and x.requires_grad:
+    if is_recorded() or (torch.is_grad_enabled() and x.requires_grad):  # compilers vectorise, and differentiate, either
         return False
     return (x.is_floating_point() or not x.is_complex()) and x.itemsize in _INTEGERS and x.layout == torch.strided

@@ -37,6 +37,7 @@ class Tag:
     """What is known of one tensor: whether it comes from inputs with features, and its mask."""
 
     __slots__ = (
+        "apart",
         "axes",
         "clean",
         "data",
@@ -71,6 +72,7 @@ class Tag:
         self.made = made  # by which operation of the model, as which of its results
         self.writes = storage.writes
         self.mask_writes = storage.mask_writes
+        self.apart: int | None = None  # torch's count of writes, of a view that has one of its own
         self.view_of: tuple[Tensor, Any] | None = None  # the tensor that it is a part of, and the index of the part
 
 
@@ -80,9 +82,18 @@ def tag_of(x: Tensor) -> Tag | None:
 
 
 def put_tag(x: Tensor, tag: Tag) -> None:
-    """Make a tensor wear a tag."""
+    """Make a tensor wear a tag.
+
+    Views count the writes together with what they are views of; but in inference mode under a dispatch mode (that of
+    :mod:`captum_ad.engine.provenance`, say) some have a count of their own.
+    """
+    before = tag_of(x)
+    if before is not None:
+        tag.apart = before.apart
+    elif tag.storage.version not in (None, version := version_of(x)):
+        tag.apart = version
     setattr(x, _ATTRIBUTE, tag)
-    tag.storage.version = version_of(x)
+    note_version(x, tag)
 
 
 def take_tag(x: Tensor) -> None:
@@ -105,6 +116,19 @@ def not_left_behind(tensors: Iterable[Tensor]) -> Iterable[Tensor]:
 def version_of(x: Tensor) -> int | None:
     """Torch's count of writes to a tensor's memory; inference tensors have none."""
     return None if x.is_inference() else x._version
+
+
+def note_version(x: Tensor, tag: Tag) -> None:
+    """Remember torch's count of writes to a tensor's memory."""
+    if tag.apart is None:
+        tag.storage.version = version_of(x)
+    else:
+        tag.apart = version_of(x)
+
+
+def is_as_noted(x: Tensor, tag: Tag) -> bool:
+    """Whether the count of writes is as :func:`note_version` has left it."""
+    return version_of(x) == (tag.storage.version if tag.apart is None else tag.apart)
 
 
 def pointer_of(x: Tensor) -> int:

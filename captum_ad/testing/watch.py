@@ -14,7 +14,7 @@ from captum_ad.arguments import arrange
 from captum_ad.engine import PositionMask
 from captum_ad.engine.axes import Axes
 from captum_ad.engine.origins import running_module
-from captum_ad.engine.tags import Tag, tag_of, tensors_in, version_of
+from captum_ad.engine.tags import Tag, note_version, tag_of, tensors_in
 from captum_ad.errors import UnsupportedOperationError
 from captum_ad.forward import ADForward
 from captum_ad.trace import Checkpoint
@@ -100,7 +100,7 @@ class Watch(Tracer):
             known_zero = tag.clean and not bool(out.masked_select(tag.mask.dead).any())
             if not known_zero:
                 out.masked_fill_(tag.mask.dead, torch.tensor(self._junk).to(out.dtype))
-                tag.storage.version = version_of(out)
+                note_version(out, tag)
         return out
 
 

@@ -36,6 +36,8 @@ class Network:
         A pattern of the error, and the reason in words, if the network has to be refused.
     slow : bool
         Whether it takes more than about three seconds.
+    channels : int
+        Channels of its input.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Network:
     exact: bool = True
     refused: tuple[str, str] | None = None
     slow: bool = False
+    channels: int = 3
 
 
 def each(networks: Iterable[Network]) -> pytest.MarkDecorator:
@@ -63,7 +66,7 @@ def check(network: Network, found: Callable[[str, str], Row]) -> None:
     model = enlivened(network.build()).eval()
     row = found(network.library, network.name)
     row.parameters = sum(p.numel() for p in model.parameters())
-    x = torch.randn(2, 3, *network.size, generator=torch.Generator().manual_seed(1))
+    x = torch.randn(2, network.channels, *network.size, generator=torch.Generator().manual_seed(1))
     if network.refused is not None:
         pattern, reason = network.refused
         for rule in ("no-growth", "no-growth-mean"):  # by the paper's rule, all may be active again by then

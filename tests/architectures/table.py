@@ -23,6 +23,7 @@ What the tests found for each network, with random weights, under every preset o
   whole comes out beside one of which half is missing: bit for bit, or to rounding (attention takes other kernels).
 - Missing means missing: noise, 1e30, Inf or NaN behind the mask give the same bits.
 - A network that cannot be followed is refused by an error that names the operation; it gives no silently wrong answer.
+- Those of transformers are small: the library's classes, from configurations of our own, with each attention they have.
 - Not run: torchvision's regnet_y_128gf and vit_h_14, over 600 million parameters each. Their smaller relatives are.
 
 Made by `{COMMAND}`.

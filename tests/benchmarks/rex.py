@@ -1,38 +1,47 @@
 """AD against baselines with ReX itself as the explainer: size, ρ-robustness and cost of its explanations.
 
-    python tests/benchmarks/rex.py [PHOTOGRAPH ...] [--csv FILE] [--help]
+    python tests/benchmarks/rex.py [DATASET | PHOTOGRAPH ...] [--images N] [--model MODEL] [--out FOLDER] [--help]
 
-Needs rex-xai. EfficientNet-Lite0 on photographs (by default three that scikit-image ships), the class
-that it gives to each. ReX makes one responsibility map per photograph and masking, from the same seed;
-the rest is measured on the maps: the smallest prefix that alone keeps the class at γ, under the same
-masking, its ρ on solid colours (K1) and on other photographs (K2, with --k2), and ρ of the best
-positions at equal sizes. Forwards and seconds (of processor time) are those of ReX's search.
+Needs rex-xai. A network (--model, as ``captum-ad explain`` takes it) on photographs (by default three that
+scikit-image ships), the class that it gives to each. ReX makes one responsibility map per photograph and
+masking, from the same seed; the rest is measured on the maps: the smallest prefix that alone keeps the
+class at each γ, under the same masking, its ρ on solid colours (K1) and on other photographs (K2, with
+--k2), and ρ of the best positions at equal sizes. Forwards and seconds (of processor time) are those of
+ReX's search.
 """
 
 import argparse
 import csv
+import io
+import json
 import logging
 import statistics
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from PIL import Image
 from torch import Tensor, nn
+from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from rex_xai.explanation.rex import calculate_responsibility, predict_target
 from rex_xai.input.config import CausalArgs
 
-from captum_ad.demo import efficientnet_lite0
+from captum_ad.cli.dataset import read_dataset, some_of
+from captum_ad.cli.models import Classifier, load_classifier
+from captum_ad.cli.study_plan import ColoursOfItsRange
+from captum_ad.files import write_whole
 from captum_ad.metrics import (
     DrawnBackgrounds,
     OtherClassImages,
     SolidColors,
+    SufficientExplanation,
     rho_curve,
     rho_robustness,
     sufficient_explanation,
@@ -51,6 +60,15 @@ def photograph(source: str) -> Image.Image:
 
         return Image.fromarray(getattr(data, source)()).convert("RGB")
     return Image.open(source).convert("RGB")
+
+
+def photographs(options: argparse.Namespace) -> dict[str, Callable[[], Image.Image]]:
+    """By name, each opened when its turn comes: files, or some of a data set."""
+    first = Path(options.photographs[0])
+    if len(options.photographs) == 1 and (first.is_dir() or first.suffix == ".csv"):
+        entries = some_of(read_dataset(first), options.images, options.seed)
+        return {entry.name: partial(getattr, entry, "image") for entry in entries}
+    return {Path(source).stem: partial(photograph, source) for source in options.photographs}
 
 
 def responsibility(
@@ -93,91 +111,133 @@ def worth(
     x: Tensor,
     target: int,
     attribution: Tensor,
-    gamma: float,
+    explanations: Sequence[SufficientExplanation],
     drawn: dict[str, DrawnBackgrounds],
     sizes: Sequence[float],
     batch: int | None,
 ) -> dict[str, float]:
-    """What an attribution's explanation at γ measures, and its best positions at equal sizes."""
-    least, found = sufficient_explanation(forward, x, attribution, target, (0.0, gamma), batch_size=batch)
-    row = {"size": found.size, "size at 0": least.size, "confidence": found.confidence}
+    """What an attribution's explanations at each γ measure, and its best positions at equal sizes."""
+    row = {f"size, γ {found.gamma:g}": found.size for found in explanations}
+    row |= {f"confidence, γ {found.gamma:g}": found.confidence for found in explanations}
     for name, backgrounds in drawn.items():
-        row[f"ρ {name}"] = rho_robustness(forward.model, x, found, target, backgrounds, batch_size=batch).rho
+        for found in explanations:
+            robust = rho_robustness(forward.model, x, found, target, backgrounds, batch_size=batch)
+            row[f"ρ {name}, γ {found.gamma:g}"] = robust.rho
         curve = rho_curve(forward.model, x, attribution, target, backgrounds, sizes, batch_size=batch)
-        row |= {f"ρ {name} at {size:g}": curve.at(size) for size in sizes}
+        row |= {f"ρ {name}, size {size:g}": curve.at(size) for size in sizes}
     return row
 
 
 def measured(
     model: nn.Module,
     transform: Any,
-    source: str,
+    name: str,
+    image: Image.Image,
     masking: str,
     backgrounds: dict[str, Any],
     options: argparse.Namespace,
 ) -> dict[str, Any]:
     """One row: a photograph and a masking."""
-    image, forward = photograph(source), masked_forward(model, masking)
+    forward = masked_forward(model, masking)
     with cost(model) as spent:
         attribution = responsibility(forward, transform, image, options.iters, options.seed, options.batch)
     x = transform(image)[None]
     target = int(model(x).argmax())
-    drawn = {name: source.draw(model, x, target, batch_size=options.batch) for name, source in backgrounds.items()}
-    row = {"photograph": Path(source).stem, "masking": masking, "target": target}
-    return row | worth(forward, x, target, attribution, options.gamma, drawn, SIZES, options.batch) | spent
+    drawn = {key: source.draw(model, x, target, batch_size=options.batch) for key, source in backgrounds.items()}
+    found = sufficient_explanation(forward, x, attribution, target, options.gammas, batch_size=options.batch)
+    row = {"photograph": name, "masking": masking, "target": target}
+    return row | worth(forward, x, target, attribution, found, drawn, SIZES, options.batch) | spent
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """Means over the photographs, one line per masking."""
     columns = [name for name in rows[0] if name not in ("photograph", "masking", "target")]
-    lines = [f"{'':18}" + "".join(f"{name:>14}" for name in columns)]
+    lines = ["| masking | " + " | ".join(columns) + " |", "|---|" + "---|" * len(columns)]
     for masking in dict.fromkeys(row["masking"] for row in rows):
         means = [statistics.fmean(row[name] for row in rows if row["masking"] == masking) for name in columns]
-        digits = [0 if name in ("forwards", "seconds") else 3 for name in columns]
-        lines.append(f"{masking:18}" + "".join(f"{mean:14.{n}f}" for mean, n in zip(means, digits)))
+        lines.append(f"| {masking} | " + " | ".join(map(shown, columns, means)) + " |")
     return "\n".join(lines)
 
 
-def arguments(parser: argparse.ArgumentParser, maskings: Sequence[str], backgrounds: int) -> argparse.Namespace:
+def shown(column: str, value: float, sign: str = "") -> str:
+    """A number of that column, in as many digits as say something."""
+    return f"{value:{sign}.{0 if column in ('forwards', 'seconds') else 3}f}"
+
+
+def arguments(
+    parser: argparse.ArgumentParser, maskings: Sequence[str], backgrounds: int, given: Sequence[str] | None
+) -> argparse.Namespace:
     """What is measured, and on what; a parser may have more to ask for."""
-    parser.add_argument("photographs", nargs="*", default=SHIPPED, help="files, or names of scikit-image's")
+    known = "files, names of scikit-image's, or a data set as captum-ad study takes it"
+    parser.add_argument("photographs", nargs="*", default=SHIPPED, help=known)
+    parser.add_argument("--images", type=int, help="so many of the data set, drawn by --seed: more include the fewer")
+    parser.add_argument("--model", default="demo", help="as captum-ad explain takes it (default: %(default)s)")
     parser.add_argument("--maskings", nargs="+", default=maskings)
-    parser.add_argument("--gamma", type=float, default=0.9)
-    parser.add_argument("--backgrounds", type=int, default=backgrounds, help="in each set (default: %(default)s)")
+    parser.add_argument("--gammas", nargs="+", type=float, default=(0.0, 0.9))
+    number = "in each set, 0 for no ρ (default: %(default)s)"
+    parser.add_argument("--backgrounds", type=int, default=backgrounds, help=number)
     parser.add_argument("--k2", nargs="+", default=(), metavar="PHOTOGRAPH", help="backgrounds of other classes")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--batch", type=int, default=None, help="inputs per forward")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--csv", type=Path, help="write each row as soon as it is there; go on where it ends")
-    return parser.parse_args()
+    rows = "rows.csv, each row as soon as it is there, and summary.md; go on where they end"
+    parser.add_argument("--out", type=Path, help=rows)
+    return parser.parse_args(given)
 
 
-def backgrounds_of(transform: Any, options: argparse.Namespace) -> dict[str, Any]:
+def backgrounds_of(classifier: Classifier, options: argparse.Namespace) -> dict[str, Any]:
     """K1, and K2 where there are photographs for it."""
     n = options.backgrounds
-    backgrounds: dict[str, Any] = {"K1": SolidColors(n, options.seed, mean=127 / 255, std=128 / 255)}
+    if not n:
+        return {}
+    mean, std = classifier.normalisation(3)
+    known = mean is not None and std is not None
+    colours = SolidColors(n, options.seed, mean or 0.0, std or 1.0) if known else ColoursOfItsRange(n, options.seed)
+    backgrounds: dict[str, Any] = {"K1": colours}
     if options.k2:  # of no known class: the network's own answer tells which ones to leave out
-        others = [(transform(photograph(source)), -1) for source in options.k2]
+        others = [(classifier.transform(photograph(source)), -1) for source in options.k2]
         backgrounds["K2"] = OtherClassImages(others, n, options.seed)
     return backgrounds
 
 
-def record(rows: Sequence[dict[str, Any]], path: Path | None) -> None:
+def record(rows: Sequence[dict[str, Any]], out: Path | None) -> None:
     """Show the last row, and write all of them."""
     print(*(f"{v:.3g}" if isinstance(v, float) else v for v in rows[-1].values()), file=sys.stderr, flush=True)
-    if path:
-        with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, rows[0])
-            writer.writeheader()
-            writer.writerows(rows)
+    if out:
+        text = io.StringIO()
+        writer = csv.DictWriter(text, rows[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        write_whole(out / "rows.csv", text.getvalue())
 
 
-def recorded(path: Path | None) -> list[dict[str, Any]]:
-    """The rows that an earlier run of the same command has written."""
-    if path is None or not path.exists():
+def recorded(out: Path | None, options: argparse.Namespace) -> list[dict[str, Any]]:
+    """The rows that an earlier run of the same command has written, perhaps of fewer photographs."""
+    if out is None:
         return []
-    with path.open(newline="", encoding="utf-8") as file:
+    free = ("photographs", "images", "threads", "out")
+    settings = {name: value for name, value in vars(options).items() if name not in free}
+    settings = json.loads(json.dumps(settings))
+    out.mkdir(parents=True, exist_ok=True)
+    if (out / "settings.json").exists():
+        before = json.loads((out / "settings.json").read_text(encoding="utf-8"))
+        other = [name for name in settings if settings[name] != before.get(name)]
+        if other:
+            raise SystemExit(
+                f"{out} has results of another {', '.join(other)}: give another --out, or the same options"
+            )
+    write_whole(out / "settings.json", json.dumps(settings, indent=1))
+    if not (out / "rows.csv").exists():
+        return []
+    with (out / "rows.csv").open(newline="", encoding="utf-8") as file:
         return [{key: _number(text) for key, text in row.items()} for row in csv.DictReader(file)]
+
+
+def summarised(text: str, out: Path | None) -> None:
+    """Show a summary, and write it."""
+    print(text)
+    if out:
+        write_whole(out / "summary.md", text + "\n")
 
 
 def _number(text: str) -> float | str:
@@ -191,29 +251,30 @@ def set_up(options: argparse.Namespace) -> tuple[nn.Module, Any, dict[str, Any]]
     """Network, transform and backgrounds; and torch and ReX as quiet as they have to be."""
     torch.set_num_threads(options.threads)
     logging.getLogger("ReX").setLevel(logging.ERROR)
-    model, transform = efficientnet_lite0()
-    return model, transform, backgrounds_of(transform, options)
+    classifier = load_classifier(options.model, None, torch.device("cpu"))
+    return classifier.model, classifier.transform, backgrounds_of(classifier, options)
 
 
 @torch.no_grad()
-def main() -> None:
+def main(given: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--iters", type=int, default=20, help="ReX's iterations (default: %(default)s, ReX's own)")
-    options = arguments(parser, MASKINGS, 100)
+    options = arguments(parser, MASKINGS, 100, given)
     model, transform, backgrounds = set_up(options)
-    rows = recorded(options.csv)
+    rows = recorded(options.out, options)
     done = {(row["photograph"], row["masking"]) for row in rows}
-    for source in options.photographs:
+    chosen = photographs(options)
+    for name, opened in tqdm(chosen.items(), "photographs"):
         for masking in options.maskings:
-            if (Path(source).stem, masking) in done:
+            if (name, masking) in done:
                 continue
-            rows.append(measured(model, transform, source, masking, backgrounds, options))
-            record(rows, options.csv)
-    print(
-        f"means over {len(options.photographs)} photographs, {options.iters} iterations of ReX, γ = {options.gamma:g}, "
-        f"{options.backgrounds} backgrounds, {options.threads} thread(s)"
+            rows.append(measured(model, transform, name, opened(), masking, backgrounds, options))
+            record(rows, options.out)
+    summarised(
+        f"Means over {len(chosen)} photographs, {options.iters} iterations of ReX, {options.backgrounds} backgrounds, "
+        f"{options.threads} thread(s)\n\n" + table([row for row in rows if row["photograph"] in chosen]),
+        options.out,
     )
-    print(table(rows))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
     python tests/benchmarks/speed.py [NETWORK ...] [--tasks [TASK ...] | --memory | --overhead] [--json FILE] [--help]
 
 Plain and AD forwards alternate in one process; a figure is the median of the ratios of the pairs. Random
-weights, inference mode. ``--tasks`` measures whole tasks (Occlusion, FeatureAblation, KernelShap, the scan for a
+weights, inference mode. On one thread seconds are those of the CPU, which other work on the machine hardly changes.
+``--tasks`` measures whole tasks (Occlusion, FeatureAblation, KernelShap, the scan for a
 sufficient explanation), on AD and with baseline 0, and in brackets the same ratio of multiply-adds; ``--memory`` the
 growth of the peak memory of a process of its own for each forward; ``--overhead`` what there is beside forwards.
 """
@@ -28,6 +29,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from captum_ad import PRESETS, ADForward
+from captum_ad.attr import Rise
 from captum_ad.metrics import sufficient_explanation
 from captum_ad.painted import BaselineForward
 
@@ -37,7 +39,7 @@ NETWORKS = (
 ).split()
 SIZE = 224
 GAMMAS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)
-TASKS = ("Occlusion", "FeatureAblation 49", "FeatureAblation 196", "KernelShap", "scan at six γ")
+TASKS = ("Occlusion", "FeatureAblation 49", "FeatureAblation 196", "KernelShap", "RISE", "scan at six γ")
 
 
 def network(name: str) -> nn.Module:
@@ -66,13 +68,14 @@ def masks() -> dict[str, Tensor]:
 
 
 def seconds(run: Callable[[], Any], device: str = "cpu") -> float:
+    clock = time.process_time if device == "cpu" and torch.get_num_threads() == 1 else time.perf_counter
     if device != "cpu":
         torch.cuda.synchronize()
-    start = time.perf_counter()
+    start = clock()
     run()
     if device != "cpu":
         torch.cuda.synchronize()
-    return time.perf_counter() - start
+    return clock() - start
 
 
 def ratio(before: Callable[[], Any], after: Callable[[], Any], options: argparse.Namespace) -> float:
@@ -89,12 +92,20 @@ def forwards(options: argparse.Namespace) -> list[dict[str, Any]]:
         model = network(name).to(options.device, dtype)
         plain = torch.compile(model) if options.compile else model
         x = torch.randn(options.batch, 3, SIZE, SIZE, device=options.device, dtype=dtype)
+        forwards_of = {rule: ADForward(model, rule) for rule in options.rules}
+        if options.compile:
+            took = [f"plain {seconds(partial(plain, x), options.device):.0f} s"]
+            for rule, ad in forwards_of.items():
+                ad.compile()
+                first = partial(ad, x, mask=masks()["half"].to(options.device))
+                took.append(f"{rule} {seconds(first, options.device):.0f} s")
+            print(f"{name:20}first forward, with compiling: {', '.join(took)}", flush=True)
         for kind, mask in masks().items():
             if kind not in options.masks:
                 continue
             row: dict[str, Any] = {"network": name, "mask": kind}
             for rule in options.rules:
-                masked = partial(ADForward(plain, rule), x, mask=mask.to(options.device))
+                masked = partial(forwards_of[rule], x, mask=mask.to(options.device))
                 row[rule] = ratio(partial(plain, x), masked, options)
             rows.append(row)
             print(f"{name:20}{kind:14}" + "".join(f"{row[rule]:16.2f}" for rule in options.rules), flush=True)
@@ -115,6 +126,7 @@ def tasks(options: argparse.Namespace) -> list[dict[str, Any]]:
             "FeatureAblation 49": partial(_attributed, FeatureAblation, **given, feature_mask=cells(7)),
             "FeatureAblation 196": partial(_attributed, FeatureAblation, **given, feature_mask=cells(14)),
             "KernelShap": partial(_attributed, KernelShap, **given, feature_mask=cells(7), n_samples=200),
+            "RISE": partial(_attributed, Rise, **given, n_samples=200),
             "scan at six γ": partial(sufficient_explanation, x=x, attribution=blob(), **scanned),
         }
         for task in options.tasks or TASKS:
@@ -248,7 +260,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--device", default="cpu", help="for forwards: cpu, cuda …")
     parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16", "float16"], help="for forwards")
     parser.add_argument(
-        "--compile", action="store_true", help="compare with the compiled model (masked ones run eagerly)"
+        "--compile", action="store_true", help="compare compiled masked forwards with the compiled model"
     )
     parser.add_argument("--json", type=Path, help="write the rows there")
     parser.add_argument("--peak-of", help=argparse.SUPPRESS)
@@ -266,8 +278,8 @@ def main() -> None:
         tasks if options.tasks is not None else memory if options.memory else overhead if options.overhead else forwards
     )
     print(
-        f"AD / {'compiled' if options.compile else 'plain'}, batch {options.batch}, {options.threads} thread(s), "
-        f"{options.device}, {options.dtype}, torch {torch.__version__}"
+        f"AD / plain{', both compiled' if options.compile else ''}, batch {options.batch}, "
+        f"{options.threads} thread(s), {options.device}, {options.dtype}, torch {torch.__version__}"
     )
     print(
         " " * (40 if options.tasks is not None else 36 if what is not forwards else 34)

@@ -318,3 +318,20 @@ def test_an_empty_explanation_is_flagged_in_the_table_and_the_summary_and_in_no_
     assert "1 of 1 empty" in line
     assert line.split()[2:5] == ["–", "–", "–"]
     assert "empty: the model gives the class to an image of which nothing is there" in ran.out
+
+
+def test_compiled_maps_are_the_same(compare, here, monkeypatch):
+    made = []
+
+    def as_it_is(module, **options):
+        made.append(module)
+        return module
+
+    quick = ("--methods", "occlusion", "feature_ablation", "--ad", "no-growth", "--baselines")
+    assert compare("--out", "plain", *quick).code == 0
+    monkeypatch.setattr(torch, "compile", as_it_is)
+    assert compare("--out", "compiled", *quick, "--compile").code == 0
+    assert 2 <= len(made) <= 8  # the model, and a program for each of few sizes of the batch
+    one, other = (archive(here / folder / "photo.npz") for folder in ("plain", "compiled"))
+    for name, values in one.items():
+        np.testing.assert_allclose(other[name], values, rtol=1e-4, atol=1e-5, err_msg=name)

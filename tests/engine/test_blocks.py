@@ -208,3 +208,9 @@ def test_a_rule_may_follow_and_emit() -> None:
     with torch.no_grad():
         out, apart = (Apply(f).eval() for f in (use, lambda x: nn.functional.avg_pool2d(x.relu().exp(), 2)))
         assert torch.equal(ADForward(out)(X, mask=HALF), ADForward(apart)(X, mask=HALF))
+
+
+@pytest.mark.parametrize("kind", [nn.Module, torch.autograd.Function, torch.jit.ScriptModule, dict])
+def test_classes_of_which_all_would_be_hit_and_scripts_take_no_rule(kind: type) -> None:
+    with pytest.raises(TypeError, match="cannot be registered for the class"):
+        register_rule(kind)(elementwise)

@@ -146,3 +146,42 @@ class Scaled(nn.Module):
 def test_no_false_alarms(kind: type[nn.Module]) -> None:
     torch.manual_seed(0)
     assert check_model(kind().eval(), X, verbose=False)
+
+
+class Biased(nn.Module):
+    """A table that was written to when it was made, a view of a view of it, and an index from a cache."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Parameter(torch.zeros(20, 3))
+        nn.init.normal_(self.table)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.table[:16].reshape(1, 4, 4, 3).permute(0, 3, 1, 2) * cached(4)
+
+
+def test_views_of_views_in_inference_mode() -> None:
+    """There torch counts the writes to some views of an ordinary tensor by themselves."""
+    model, x, mask = Biased().eval(), torch.rand(2, 3, 4, 4), torch.arange(4).expand(4, 4) < 2
+    with torch.inference_mode():
+        cached(4)
+        assert torch.equal(ADForward(model)(x, mask=mask), model(x).where(mask, 0))
+
+
+class InPlaceInside(nn.Module):
+    """Writes to a map, and to a view of it, while a part of the forward is in inference mode."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + 1
+        view = x[:, :1]
+        with torch.inference_mode():
+            x.mul_(2)
+            x[:, 1:].reshape(-1, 2, 16).neg_()
+        return torch.cat([x, view.relu()], 1)
+
+
+def test_writes_inside_of_inference_mode_are_known_outside() -> None:
+    model, x = InPlaceInside().eval(), torch.rand(2, 3, 4, 4)
+    mask = torch.arange(4).expand(4, 4) < 2
+    with torch.no_grad():
+        assert torch.equal(ADForward(model, "no-growth")(x, mask=mask), model(x).where(mask, 0))

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from captum_ad import ADForward
+from captum_ad import PRESETS, ADForward
 
 X = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 HALF = torch.ones(8, 8, dtype=torch.bool)
@@ -124,8 +124,9 @@ PAIRS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] 
 }
 
 
+@pytest.mark.parametrize("rule", PRESETS)
 @pytest.mark.parametrize("name", PAIRS)
-def test_spellings_agree(name: str) -> None:
+def test_spellings_agree(name: str, rule: str) -> None:
     class Model(nn.Module):
         def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
             super().__init__()
@@ -135,6 +136,7 @@ def test_spellings_agree(name: str) -> None:
         def forward(self, x: Tensor) -> Tensor:
             return self.function(self.conv(x))
 
-    one, other = (ADForward(Model(function).eval())(X, mask=HALF) for function in PAIRS[name])
-    torch.testing.assert_close(one, other)
-    assert one.abs().sum() > 0
+    for tau in (0, 0.3, 0.6):
+        one, other = (ADForward(Model(function).eval(), rule, tau=tau)(X, mask=HALF) for function in PAIRS[name])
+        torch.testing.assert_close(one, other)
+        assert tau or one.abs().sum() > 0

@@ -1,4 +1,4 @@
-"""ReX's command line with the script that README.md shows."""
+"""ReX's command line with the script that tutorials/other-packages.md shows."""
 
 import os
 import re
@@ -16,7 +16,9 @@ from rex_xai import rex_wrapper
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 (COMMAND_LINE,) = re.findall(
-    r"```py\n(# script.py.*?)```", (REPOSITORY / "README.md").read_text(encoding="utf-8"), re.DOTALL
+    r"```py\n(# script.py.*?)```",
+    (REPOSITORY / "tutorials" / "other-packages.md").read_text(encoding="utf-8"),
+    re.DOTALL,
 )
 
 CONFIGURATION = """

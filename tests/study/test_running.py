@@ -6,11 +6,13 @@ import random
 import re
 import signal
 import sqlite3
+import threading
 import time
 from importlib.metadata import version
 
 import pytest
 from torch import nn
+from tqdm import tqdm
 
 from captum_ad import MaskRule
 from captum_ad.metrics import OtherClassImages, SolidColors
@@ -183,6 +185,7 @@ def test_killed_50_times_at_random_moments(tmp_path, full):
         child = os.fork()
         if not child:
             try:
+                tqdm.set_lock(threading.RLock())  # the common one outlives a child that is killed while it holds it
                 run(folder=tmp_path)
             finally:  # whatever happens, the child must not go on as a second test run
                 os._exit(0)

@@ -15,6 +15,7 @@ from captum_ad.engine.masks import PositionMask
 from captum_ad.engine.registry import register_rule
 from captum_ad.engine.rules.combination import written_mask
 from captum_ad.engine.rules.contraction import contracted
+from captum_ad.engine.static import is_known
 
 _EXCLUDED = -5e3  # constants as low as this are written over the scores that attention must not see
 
@@ -34,10 +35,9 @@ def softmax(
         ad.refuse("is called without dim")
     if mask.kept.shape[dim] == 1:
         return ad.emit(op(input, dim, *args, **kwargs), mask)
-    x = input.masked_fill(mask.dead, -math.inf)
+    x = input.masked_fill(mask.dead, torch.finfo(input.dtype).min)  # beside anything that is alive it weighs nothing,
     empty = (x.detach().amax(dim, keepdim=True) <= _EXCLUDED) & mask.dead.any(dim, keepdim=True)
-    out = op(x.masked_fill(empty, 0), dim, *args, **kwargs).masked_fill(empty, 0)
-    return ad.emit(out, _without(mask, empty))
+    return ad.emit(op(x, dim, *args, **kwargs), _without(mask, empty))  # and where nothing is, there is no 0 / 0
 
 
 @register_rule(F.scaled_dot_product_attention)
@@ -68,7 +68,7 @@ def scaled_dot_product_attention(
     allowed, empty = _allowed(live, attn_mask, query.dtype)
     out = op(*(ad.deactivate(x) for x in (query, key, value)), allowed, dropout_p, **kwargs)
     mask = contracted("...ij,...jd->...id", scores, masks[2])
-    if bool(empty.any()):
+    if not is_known(empty) or bool(empty.any()):
         out, mask = out.masked_fill(empty, 0), _without(mask, empty)
     return ad.emit(out, mask)
 
@@ -87,7 +87,9 @@ def _allowed(live: Tensor, given: Tensor | None, dtype: torch.dtype) -> tuple[Te
 
 
 def _without(mask: PositionMask, empty: Tensor) -> PositionMask:
-    """The mask in which what is computed from nothing is dead, too."""
+    """The mask in which what is computed from nothing is dead, too; the same object if all of that is dead already."""
+    if is_known(empty) and not bool((empty & ~mask.dead).any()):
+        return mask
     return PositionMask(mask.kept & ~empty, None if mask.feature is None else mask.feature | empty)
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from captum_ad.engine.axes import is_statistic_of
 from captum_ad.engine.interpreter import Interpreter
-from captum_ad.engine.masks import PositionMask, constant_mask, full_mask
+from captum_ad.engine.masks import PositionMask, all_true, constant_mask, full_mask
 from captum_ad.engine.registry import is_in_place, register_rule, takes_parts
 from captum_ad.engine.rules.combined_masks import aligned, alike, intersection, side_by_side, sum_of_unlike
 
@@ -62,11 +62,13 @@ def product_of_maps(ad: Interpreter, op: Callable[..., Tensor], x: Any, other: A
     """
     factors = [x, other]
     zero = _zeros(ad, op, x, other)
-    if any(ad.mask(statistic) is not None for statistic in _statistics(ad, x, other)):
-        masks = [written_mask(ad, factor) for factor in factors]
-    else:
-        masks = masks_of(ad, *factors)
-    mask = intersection([aligned(mask, dims_of_result(x, other)) for mask in masks])
+    mask = intersection([aligned(mask, dims_of_result(x, other)) for mask in masks_of(ad, *factors)])
+    for statistic in _statistics(ad, x, other):
+        own = ad.mask(statistic)
+        if own is not None:  # all is dead that it is multiplied with where it is; elsewhere it adds no feature
+            dead = aligned(own, dims_of_result(x, other)).dead
+            feature = mask.everywhere | dead
+            mask = PositionMask(mask.kept & ~dead, None if all_true(feature) else feature)
     if zero is not None:
         mask = PositionMask(mask.kept & ~zero, mask.everywhere & (mask.dead | ~zero))
     if torch.is_grad_enabled():

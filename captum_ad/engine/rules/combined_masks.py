@@ -10,7 +10,7 @@ from torch import Tensor
 
 from captum_ad.engine.definitions import exceeds, renewed
 from captum_ad.engine.interpreter import Interpreter
-from captum_ad.engine.masks import PositionMask
+from captum_ad.engine.masks import PositionMask, same
 
 
 def alike(masks: Sequence[PositionMask]) -> bool:
@@ -48,7 +48,7 @@ def intersection(masks: Sequence[PositionMask]) -> PositionMask:
 
 def _one_of(masks: Sequence[PositionMask], kept: Tensor) -> PositionMask:
     """The mask that says that; the same object as before, if there is one: more is known of it."""
-    return next((mask for mask in masks if mask.feature is None and torch.equal(mask.kept, kept)), PositionMask(kept))
+    return next((mask for mask in masks if mask.feature is None and same(mask.kept, kept)), PositionMask(kept))
 
 
 def side_by_side(masks: Sequence[PositionMask | None], lengths: Sequence[int], dim: int) -> PositionMask | None:

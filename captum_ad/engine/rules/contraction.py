@@ -11,7 +11,7 @@ from torch import Tensor
 
 from captum_ad.engine.definitions import places_of, reduce_positions
 from captum_ad.engine.interpreter import Interpreter
-from captum_ad.engine.masks import PositionMask
+from captum_ad.engine.masks import PositionMask, all_true
 from captum_ad.engine.mixing import contracted_axes
 from captum_ad.engine.registry import register_rule
 from captum_ad.engine.rules.combination import written_mask
@@ -49,7 +49,16 @@ def einsum(ad: Interpreter, op: Callable[..., Tensor], equation: str, *operands:
         if not _masked(ad, *tensors):
             return ad.emit(op(equation, *tensors), None)
         ad.refuse("takes a diagonal")
+    ins, result = explicit.split("->")
+    if len(tensors) == 2 and set(ins) - {","} == set(result):  # nothing is summed
+        return ad.follow(lambda: torch.mul(*(_spread(x, own, result) for x, own in zip(tensors, ins.split(",")))))
     return _emitted(ad, op(equation, *(ad.deactivate(x) for x in tensors)), explicit, *tensors)
+
+
+def _spread(x: Tensor, labels: str, result: str) -> Tensor:
+    """`x` with the dimensions of a result, of size 1 where it has none."""
+    turned = x.permute([labels.index(label) for label in result if label in labels])
+    return turned[tuple(slice(None) if label in labels else None for label in result)]
 
 
 @register_rule("tensordot", always=True)
@@ -80,20 +89,23 @@ def _emitted(ad: Interpreter, out: Tensor, equation: str, *operands: Tensor) -> 
     data = [i for i, x in enumerate(operands) if ad.is_data(x)]
     if masked and len(data) == 1:  # a linear map: Φ over the positions that it mixes
         (i,) = data
-        masks[i] = _mixed(
-            ad, operands[i], masks[i], [d for d, label in enumerate(ins.split(",")[i]) if label not in result]
-        )
+        summed = [d for d, label in enumerate(ins.split(",")[i]) if label not in result]
+        if summed and len(operands) > 1 and axes.has_no_place:
+            return ad.emit(out, None, axes=axes)  # as linear: no position is left to deactivate
+        masks[i] = _mixed(ad, operands[i], masks[i], summed)
     return ad.emit(out, contracted(equation, *masks) if masked else None, axes=axes)
 
 
 def _mixed(ad: Interpreter, x: Tensor, mask: PositionMask, dims: Sequence[int]) -> PositionMask:
     """The mask of `x` after these dimensions are reduced, to size 1."""
+    if not dims:  # a permutation
+        return mask
     axes = ad.axes(x)
     assert axes is not None
     left = [d for d in axes.positions if d % x.dim() not in dims and x.shape[d] > 1]
     for dim in dims:
         mask = places_of(mask, dim, axes.dims[dim])
-    return reduce_positions(mask, mask.kept.shape, dims, ad.tau if left and dims else 0.0).mask
+    return reduce_positions(mask, mask.kept.shape, dims, ad.tau if left else 0.0).mask
 
 
 def _masked(ad: Interpreter, *operands: Tensor) -> bool:
@@ -125,7 +137,7 @@ def contracted(equation: str, *masks: PositionMask) -> PositionMask:
     by_feature = [_any(equation, *live[:i], part, *live[i + 1 :]) for i, part in enumerate(kept)]
     found = torch.stack(by_feature).any(0)
     feature = found | ~_any(equation, *live)
-    return PositionMask(found, None if bool(feature.all()) else feature)
+    return PositionMask(found, None if all_true(feature) else feature)
 
 
 def _any(equation: str, *parts: Tensor) -> Tensor:

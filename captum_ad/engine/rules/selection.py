@@ -12,7 +12,7 @@ from torch import Tensor
 
 from captum_ad.engine.definitions import renewed_mask
 from captum_ad.engine.interpreter import Interpreter
-from captum_ad.engine.masks import PositionMask, constant_mask
+from captum_ad.engine.masks import PositionMask, all_true, constant_mask
 from captum_ad.engine.positions import Slide
 from captum_ad.engine.registry import register_rule
 from captum_ad.engine.rules.combination import contributing, masks_of, written_mask
@@ -88,7 +88,7 @@ def unfold(
         slide = Slide.over(x.shape[-2:], *(per_dim(setting, 2) for setting in (kernel_size, stride, padding, dilation)))
         covered = renewed_mask(mask, slide.windows(x), ad.rule, tau=0.0).kept.flatten(-2)
         kept = kept & covered.expand(*x.shape[:-2], -1).repeat_interleave(math.prod(slide.kernel), -2)
-    laid = PositionMask(kept, None if bool(feature.all()) else feature)
+    laid = PositionMask(kept, None if all_true(feature) else feature)
     return ad.emit(op(x, *settings), laid, clean=grown)
 
 
@@ -125,7 +125,7 @@ def _chosen(ad: Interpreter, condition: Tensor, x: Any, other: Any, run: Callabl
         for own, constant, where_constant in ((x, other, ~condition), (other, x, condition)):
             if ad.is_data(own) and not ad.is_data(constant):
                 feature = feature | (written_mask(ad, own).dead & where_constant & (constant == 0))
-        mask = PositionMask(kept, None if bool(feature.all()) else feature)
+        mask = PositionMask(kept, None if all_true(feature) else feature)
         return ad.emit(out, aligned(mask, out.dim()), clean=clean)
     factor = written_mask(ad, condition)
     masks = masks_of(ad, x, other)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from captum_ad.engine.dimensions import PERMUTE, permutation
 from captum_ad.engine.interpreter import Interpreter
-from captum_ad.engine.masks import PositionMask, compress, full_mask, undeactivated
+from captum_ad.engine.masks import PositionMask, all_true, compress, full_mask, undeactivated
 from captum_ad.engine.registry import is_in_place, register_rule, takes_parts
 from captum_ad.engine.reshapes import reshaped
 from captum_ad.engine.rules.combination import written_mask
@@ -139,7 +139,10 @@ def pad(
     value: float | None = None,
 ) -> Tensor:
     """Constant padding is no feature; reflected, replicated and circular padding copies features."""
-    mask, dims = ad.mask(input), range(input.dim() - len(pad) // 2, input.dim())
+    mask = ad.mask(input)
+    dims = {input.dim() - 1 - d // 2 for d, margin in enumerate(pad) if margin}
+    if mask is not None and not dims:
+        return ad.follow(Tensor.clone, input)
 
     def grown(part: Tensor) -> Tensor:
         part = part.expand([input.shape[d] if d in dims else n for d, n in enumerate(part.shape)])
@@ -196,7 +199,7 @@ def assignment(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, index: Any
     shape = value.shape if isinstance(value, Tensor) else ()
     result = PositionMask(replaced(mask.kept, new.kept, shape), replaced(mask.everywhere, new.everywhere, shape))
     op(x, index, value)
-    ad.emit(x, result if not bool(result.everywhere.all()) else PositionMask(result.kept))
+    ad.emit(x, result if not all_true(result.everywhere) else PositionMask(result.kept))
 
 
 def _moved(

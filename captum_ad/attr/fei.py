@@ -123,7 +123,8 @@ class FEI(PerturbationAttribution):  # type: ignore[misc]
         UnknownNameError
             If there is no layer, or gradient, of that name; the message lists near ones.
         ValueError, TypeError
-            If an argument does not fit, or a layer did not run or returns no tensor.
+            If an argument does not fit, a layer did not run or returns no tensor, or the target's confidence is no
+            probability, or has no gradient.
         """
         if not isinstance(inputs, Tensor) or inputs.dim() != 4:
             shape = tuple(inputs.shape) if isinstance(inputs, Tensor) else type(inputs).__name__
@@ -138,29 +139,28 @@ class FEI(PerturbationAttribution):  # type: ignore[misc]
                 raise ValueError(f"{name} must be a positive number, got {value!r}")
         if gradient not in GRADIENTS:
             raise UnknownNameError("gradient", gradient, GRADIENTS)
-        x = as_features(inputs).detach()
+        if len(inputs) == 0:
+            raise ValueError("FEI got an empty batch: give one image at least")
+        if not bool(inputs.isfinite().all()):
+            raise ValueError("the image holds NaN or Inf, of which no mask can be learnt: mend the input")
         own = self.forward_func.target if isinstance(self.forward_func, Answering) else None
         refuse_both(own, target, "FEI")
-        asked = targets_of(own if target is None else target, x, "FEI")
+        asked = targets_of(own if target is None else target, inputs, "FEI")
         found = []
-        for i, one in enumerate(asked):
-            judge = _judge(one, "softmax")
-            soft = SoftForward(
-                self.forward_func,
-                x[i : i + 1],
-                baselines,
-                as_tuple(additional_forward_args),
-                i,
-                len(x),
-                judge,
-                gradient,
-            )
-            clipped = Clipped(soft, layers, clip)
-            mask = torch.randn(side, side, generator=torch.Generator().manual_seed(seed)).mul(0.1).to(x)
-            learn = _Learning(judge, soft, clipped, mask, tuple(quantiles), temperature, seed)
-            bar = tqdm(range(n_steps), desc="FEI", disable=not show_progress)
-            found.append(learn.run(bar, min(quantiles_per_step, len(quantiles)), learning_rate))
-        return torch.cat([one.expand_as(x[:1]) for one in found]).contiguous()
+        with torch.inference_mode(False):  # of whose tensors there is no backward
+            x = as_features(inputs).detach().clone()
+            more = tuple(one.clone() if isinstance(one, Tensor) else one for one in as_tuple(additional_forward_args))
+            paint = baselines.clone() if isinstance(baselines, Tensor) else baselines
+            for i, one in enumerate(asked):
+                judge = _judge(one, "softmax")
+                soft = SoftForward(self.forward_func, x[i : i + 1], paint, more, i, len(x), judge, gradient)
+                clipped = Clipped(soft, layers, clip)
+                mask = torch.randn(side, side, generator=torch.Generator().manual_seed(seed)).mul(0.1)
+                mask = mask.to(x.device, torch.promote_types(x.dtype, torch.float32))
+                learn = _Learning(judge, soft, clipped, mask, tuple(quantiles), temperature, seed)
+                bar = tqdm(range(n_steps), desc="FEI", disable=not show_progress)
+                found.append(learn.run(bar, min(quantiles_per_step, len(quantiles)), learning_rate))
+            return torch.cat([one.to(x.dtype).expand_as(x[:1]) for one in found]).contiguous()
 
 
 class _Learning:
@@ -202,23 +202,33 @@ class _Learning:
         """The mask at the input's size, shape (1, 1, H, W)."""
         return F.interpolate(self.mask[None, None], self.soft.x.shape[2:], mode="bilinear", align_corners=False)
 
+    def confidence(self, keep: Tensor) -> Tensor:
+        """Under soft masks, as far from 0 and 1 as logarithms and their slopes need it."""
+        found: Tensor = self.judge.asked.confidence(self.soft(keep))
+        if not bool(((found >= 0) & (found <= 1 + 1e-3)).all()):
+            raise ValueError(
+                f"FEI learns on logarithms of a probability, and {self.judge.asked!r} gives "
+                f"{found.min():.3g} to {found.max():.3g}: choose a target whose confidence is one, Class, MultiLabel, "
+                "Binary, Group or Contrast"
+            )
+        if not found.requires_grad:
+            raise ValueError("the target's confidence has no gradient: is there a no_grad() or detach() in the model?")
+        least = max(1e-30, 8 * torch.finfo(found.dtype).tiny)
+        wide = found.to(self.mask.dtype)
+        return wide.clamp(least, 1 - torch.finfo(wide.dtype).eps)
+
     def gradient(self, quantiles: Sequence[float]) -> Tensor:
         """Of the mean over quantiles of what insertion and deletion lose."""
         self.clipped.begin()
         keep = kept(self.enlarged(), quantiles, self.temperature)
         both = torch.cat([keep, 1 - keep])
-        confidence = self.judge.asked.confidence(self.soft(both))
-        inserted, deleted = confidence.clamp(_LEAST, 1 - _LEAST).split(len(keep))
+        inserted, deleted = self.confidence(both.to(self.soft.x.dtype)).split(len(keep))
         lost = -(inserted.log() + (1 - deleted).log()).mean()
         (found,) = torch.autograd.grad(lost, [self.mask], retain_graph=True, allow_unused=True)
         found = torch.zeros_like(self.mask) if found is None else found
         if self.clipped.slopes:
             found = found + torch.autograd.grad(self.clipped.masked(both), [self.mask])[0]
         return found
-
-
-_LEAST = 1e-6
-"""Confidences are no nearer to 0 and 1 than this, where logarithms end."""
 
 
 def kept(mask: Tensor, quantiles: Sequence[float], temperature: float) -> Tensor:

@@ -41,7 +41,7 @@ class SoftForward:
     baselines : Tensor, int or float, optional
         A plain model's paint.
     more : tuple
-        Further arguments of the forward; of tensors as long as the batch, row `row` of `count` counts.
+        Further arguments of the forward; of tensors as long as the batch, paint's too, row `row` of `count` counts.
     judge : Judge
         Knows the target.
     gradient : {"straight-through", "masked"}
@@ -78,7 +78,7 @@ class SoftForward:
         if isinstance(forward, ADForward):
             self.forward = copy.copy(forward)
             self.forward.skip_dead = False  # so that hooks see whole maps
-        self.paint = None if isinstance(forward, Answering) else _painted(baselines, x, "FEI")
+        self.paint = None if isinstance(forward, Answering) else _painted(_row(baselines, row, count), x, "FEI")
         if judge.asked.checks_whole:
             with torch.no_grad():
                 judge.bind(self.whole())
@@ -125,6 +125,8 @@ def _row(arg: Any, row: int, count: int) -> Any:
 class Clipped:
     """While it is entered, gradients are zero where a layer's activation exceeds that of the whole image.
 
+    By more than rounding, that is: by a thousandth of the layer's largest activation.
+
     Parameters
     ----------
     soft : SoftForward
@@ -139,7 +141,8 @@ class Clipped:
     UnknownNameError
         If there is no layer of that name; the message lists near ones.
     ValueError
-        If a layer that was given does not run, or returns no tensor, or no layer is there to be clipped.
+        If a layer that was given does not run, or returns no tensor, or no layer is there to be clipped, or, with
+        ``"masked"``, none returns a map.
     """
 
     def __init__(self, soft: SoftForward, layers: Sequence[str] | None, clip: bool) -> None:
@@ -150,7 +153,7 @@ class Clipped:
         self.modules = self._chosen(layers) if clip or soft.masks_layers else {}
         self.originals: dict[str, list[Tensor]] = {name: [] for name in self.modules}
         self.begin()
-        if not self.modules:
+        if not clip and not soft.masks_layers:
             return
         self._hook(lambda name, out: self.originals[name].append(out.detach().clone()))
         try:
@@ -161,6 +164,11 @@ class Clipped:
         silent = [name for name, seen in self.originals.items() if not seen]
         if layers is not None and silent:
             raise ValueError(f"layer {silent[0]!r} did not run: choose a module that the model's forward calls")
+        if soft.masks_layers and all(self._channels(one) is None for seen in self.originals.values() for one in seen):
+            raise ValueError(
+                'gradient="masked" needs layers that return maps, (N, C, h, w), and none does: give others by layers=, '
+                'or gradient="straight-through"'
+            )
 
     def _chosen(self, layers: Sequence[str] | None) -> dict[str, nn.Module]:
         if isinstance(layers, str):
@@ -182,6 +190,7 @@ class Clipped:
         return {name: known[name] for name in layers}
 
     def __enter__(self) -> Clipped:
+        self.handles.append(self.soft.model.register_forward_pre_hook(self._start))
         self._hook(self._reined)
         return self
 
@@ -205,8 +214,11 @@ class Clipped:
 
     def begin(self) -> None:
         """Forget the last run."""
-        self.runs = dict.fromkeys(self.modules, 0)
         self.slopes = []
+
+    def _start(self, *_: Any) -> None:
+        """Count from the model's beginning: an ADForward may begin again."""
+        self.runs = dict.fromkeys(self.modules, 0)
 
     def masked(self, keep: Tensor) -> Tensor:
         """A term whose gradient with respect to `keep` is that of the masked layers; its value does not matter.
@@ -224,15 +236,37 @@ class Clipped:
         self.runs[name] += 1
         if not out.requires_grad:
             return
-        with torch._C.DisableTorchFunction():
+        with torch._C.DisableTorchFunction():  # this is no part of the model
+            channels = self._channels(out)
             values = out.detach().clone()
-            exceeds = values > original if self.clip else None
+            if original.shape[1:] == out.shape[1:]:  # windows are part of the batch
+                original = original.repeat(len(out) // len(original), *(1 for _ in out.shape[1:]))
+            exceeds = values - original > _rounding(original) if self.clip else None
 
-        def rein(gradient: Tensor) -> Tensor:
+        def rein(gradient: Tensor) -> Tensor:  # may not hold `out`: a tensor whose hook holds it is never freed
             clipped = gradient if exceeds is None else gradient.masked_fill(exceeds, 0)
-            if self.soft.masks_layers and out.dim() == 4 and out.shape[2:].numel() > 1:
+            if self.soft.masks_layers and channels is not None:
                 slope = torch.where(clipped == 0, 0, clipped * values)  # dead positions hold anything
-                self.slopes.append(slope.sum(1, keepdim=True))
+                self.slopes.append(slope.sum(channels).unsqueeze(1))
             return clipped
 
         out.register_hook(rein)
+
+    def _channels(self, out: Tensor) -> int | None:
+        """The dimension of the channels: 3 if the sides then have the input's proportions, else 1. None of no map."""
+        if out.dim() != 4:
+            return None
+        height, width = self.soft.x.shape[2:]
+
+        def off(h: int, w: int) -> float:
+            return float(abs(h - w * height / width))
+
+        last = off(out.shape[1], out.shape[2]) < min(1, off(out.shape[2], out.shape[3]))
+        sides = out.shape[1:3] if last else out.shape[2:]
+        return None if sides.numel() == 1 else 3 if last else 1
+
+
+def _rounding(original: Tensor) -> Tensor:
+    """What an activation may exceed its original by and still be the same: batches of other sizes round otherwise."""
+    share = max(1e-3, 8 * torch.finfo(original.dtype).eps)  # TF32 has ten bits
+    return share * original.nan_to_num(0, 0, 0).abs().amax()

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import gc
 import math
+import weakref
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from captum_ad import ADForward, BaselineForward, UnknownNameError
+from captum_ad import ADForward, BaselineForward
 from captum_ad.attr import FEI
 from captum_ad.attr.fei import kept
 from captum_ad.attr.soft import Clipped, SoftForward
 from captum_ad.scoring import Judge
-from captum_ad.targets import Binary
-from tests.metrics.models import untouched
+
+OFFSET = torch.zeros(1)
 
 QUICK = {"n_steps": 30, "side": 4, "quantiles_per_step": 3}
 
@@ -146,6 +149,61 @@ class TestClipping:
                 expected = expected * torch.tensor([[1.0, 0.0], [0.0, 0.0]])
             assert torch.allclose(found, expected)
 
+    @pytest.mark.parametrize("make", [ADForward, lambda model: model], ids=["ad", "paint"])
+    def test_what_is_shown_is_not_clipped_for_its_rounding(self, make):
+        class Noisy(nn.Module):
+            """Rounds otherwise in batches of several, as kernels do."""
+
+            def forward(self, x: Tensor) -> Tensor:
+                return x * (1 + 1e-6 * (len(x) > 1))
+
+        model = nn.Sequential(*network()[:4], Noisy(), *network()[4:]).eval()
+        soft = SoftForward(make(model), image(), None, (), 0, 1, Judge(0), "straight-through")
+        keep = torch.ones(2, 1, 8, 8, requires_grad=True)
+        slopes = []
+        for clip in (True, False):
+            with Clipped(soft, None, clip) as clipped:
+                clipped.begin()
+                slopes += torch.autograd.grad(soft(keep)[:, 0].sum(), [keep])
+        assert slopes[0].any()
+        assert torch.equal(*slopes)
+
+    def test_windows_that_are_part_of_the_batch(self):
+        class Windows(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.relu = nn.ReLU()
+
+            def forward(self, x: Tensor) -> Tensor:
+                windows = self.relu(x.unfold(2, 4, 4).permute(0, 2, 1, 4, 3).flatten(0, 1))
+                return windows.unflatten(0, (len(x), 2)).sum((1, 3, 4))
+
+        keep = torch.full((3, 1, 8, 8), 0.5)
+        keep[:, :, 4:] = 1
+        keep.requires_grad_()
+        soft = SoftForward(Windows().eval(), image().abs(), 9.0, (), 0, 1, Judge(0), "straight-through")
+        with Clipped(soft, None, True) as clipped:
+            clipped.begin()
+            (found,) = torch.autograd.grad(soft(keep)[:, 0].sum(), [keep])
+        assert not found[:, :, :4].any()  # the paint is brighter
+        assert found[:, :, 4:].all()
+
+    def test_no_activation_outlives_its_step(self):
+        seen: list[Any] = []
+
+        class Watched(nn.ReLU):
+            def forward(self, x: Tensor) -> Tensor:
+                found = super().forward(x)
+                seen.append(weakref.ref(found))
+                return found
+
+        model = nn.Sequential(network()[0], Watched(), *network()[2:]).eval()
+        for gradient in ("straight-through", "masked"):
+            FEI(ADForward(model)).attribute(image(), target=0, gradient=gradient, n_steps=3, side=4)
+        gc.collect()
+        assert len(seen) >= 8
+        assert not any(one() is not None for one in seen)
+
     def test_modules_that_run_twice_are_compared_run_by_run(self):
         class Twice(nn.Module):
             def __init__(self) -> None:
@@ -155,8 +213,16 @@ class TestClipping:
             def forward(self, x: Tensor) -> Tensor:
                 return self.relu(self.second(self.relu(self.first(x)))).mean((2, 3))
 
-        found = FEI(ADForward(Twice().eval())).attribute(image(2, (1, 1, 8, 8)), target=1, **QUICK)
-        assert found.isfinite().all()
+        class Cached(Twice):
+            """Holds what no operation of its run has made, for which an ADForward begins again."""
+
+            def forward(self, x: Tensor) -> Tensor:
+                early = self.relu(self.first(x))
+                return self.relu(self.second(early + OFFSET)).mean((2, 3))
+
+        for kind in (Twice, Cached):
+            found = FEI(ADForward(kind().eval())).attribute(image(2, (1, 1, 8, 8)), target=1, **QUICK)
+            assert found.isfinite().all()
 
 
 class TestKnownNetwork:
@@ -180,107 +246,30 @@ class TestKnownNetwork:
         found = FEI(ADForward(Corner().eval())).attribute(x, target=0, gradient=gradient, **QUICK)[0, 0]
         assert float(found[:4, :4].mean()) > float(found[4:, 4:].mean()) + 0.5
 
+    def test_learns_where_the_class_is_all_but_ruled_out(self):
+        """Confidences of e⁻³⁰ and less: logarithms have slopes there."""
 
-class TestInterface:
-    def test_batches_are_images_one_by_one(self):
-        model, x = network(), image(4, (2, 2, 8, 8))
-        both = FEI(ADForward(model)).attribute(x, target=[0, 2], **QUICK)
-        assert both.shape == x.shape
-        assert torch.equal(both[:, 0], both[:, 1])
-        for i, target in enumerate((0, 2)):
-            assert torch.equal(both[i : i + 1], FEI(ADForward(model)).attribute(x[i : i + 1], target=target, **QUICK))
+        class Unlikely(Corner):
+            def forward(self, x: Tensor) -> Tensor:
+                return super().forward(x) - torch.tensor([30.0, 0.0])
 
-    def test_seeds_and_the_global_state(self):
-        model, x = network(), image()
-        torch.manual_seed(3)
-        before = torch.random.get_rng_state()
-        first, same, other = (FEI(ADForward(model)).attribute(x, target=0, seed=s, **QUICK) for s in (0, 0, 1))
-        assert torch.equal(first, same)
-        assert not torch.equal(first, other)
-        assert torch.equal(before, torch.random.get_rng_state())
+        found = FEI(ADForward(Unlikely().eval())).attribute(torch.ones(1, 1, 8, 8), target=0, **QUICK)[0, 0]
+        assert float(found[:4, :4].mean()) > float(found[4:, 4:].mean()) + 0.5
 
-    def test_targets_of_the_forward_and_more_arguments(self):
-        class Scaled(nn.Module):
-            def __init__(self) -> None:
+    def test_masked_gradients_find_the_channels_of_a_map_where_they_are_last(self):
+        class Last(nn.Module):
+            def __init__(self, last: bool) -> None:
                 super().__init__()
-                self.net = network()
-
-            def forward(self, x: Tensor, scale: Tensor) -> Tensor:
-                return (self.net(x) * scale)[:, :1]
-
-        model, x = Scaled().eval(), image(1, (2, 2, 8, 8))
-        ad = ADForward(model, target=Binary())
-        found = FEI(ad).attribute(x, additional_forward_args=torch.tensor([[1.0], [2.0]]), **QUICK)
-        assert found.isfinite().all()
-        with pytest.raises(ValueError, match="leave one of them out"):
-            FEI(ad).attribute(x, target=0)
-
-    def test_nothing_of_the_model_changes(self):
-        model, x = network(), image()
-        with untouched(model, x):
-            for forward in (ADForward(model), BaselineForward(model, "avg")):
-                FEI(forward).attribute(x, target=0, n_steps=2, side=4)
-            with pytest.raises(UnknownNameError):
-                FEI(ADForward(model)).attribute(x, target=0, layers=["nowhere"])
-
-    def test_every_quantile_is_drawn_before_any_comes_again(self, monkeypatch):
-        drawn: list[float] = []
-
-        def noted(mask, quantiles, temperature):
-            drawn.extend(quantiles)
-            return kept(mask, quantiles, temperature)
-
-        monkeypatch.setattr("captum_ad.attr.fei.kept", noted)
-        FEI(ADForward(network())).attribute(
-            image(), target=0, n_steps=4, side=4, quantiles=[0.2, 0.4, 0.6, 0.8], quantiles_per_step=2
-        )
-        assert sorted(drawn[:4]) == sorted(drawn[4:]) == [0.2, 0.4, 0.6, 0.8]
-
-
-class TestBadInput:
-    @pytest.mark.parametrize(
-        ("given", "error", "match"),
-        [
-            ({"layers": ["1x"]}, UnknownNameError, "unknown layer '1x': did you mean '1'"),
-            ({"layers": "1"}, ValueError, r"write \['1'\]"),
-            ({"gradient": "straight"}, UnknownNameError, "did you mean 'straight-through'"),
-            ({"quantiles": []}, ValueError, "quantiles must lie between 0 and 1"),
-            ({"quantiles": [0.5, 1.0]}, ValueError, "quantiles must lie between 0 and 1"),
-            ({"temperature": 0}, ValueError, "temperature must be a positive number, got 0"),
-            ({"learning_rate": math.inf}, ValueError, "learning_rate must be a positive number"),
-            ({"n_steps": 0}, ValueError, "n_steps must be an integer of at least 1"),
-            ({"side": 1}, ValueError, "side must be an integer of at least 2"),
-            ({"baselines": 0.0}, ValueError, "baselines together with ADForward"),
-        ],
-    )
-    def test_arguments(self, given, error, match):
-        with pytest.raises(error, match=match):
-            FEI(ADForward(network())).attribute(image(), target=0, **given)
-
-    def test_inputs_and_models(self):
-        with pytest.raises(ValueError, match=r"needs images, shape \(N, C, H, W\), got \(1, 8\)"):
-            FEI(ADForward(network())).attribute(torch.rand(1, 8), target=0)
-        with pytest.raises(ValueError, match="train mode"):
-            FEI(ADForward(network().train())).attribute(image(), target=0)
-        with pytest.raises(TypeError, match=r"needs a torch\.nn\.Module"):
-            FEI(lambda x: x).attribute(image(), target=0)
-        with pytest.raises(ValueError, match="is of an ADForward"):
-            FEI(BaselineForward(network(), "avg")).attribute(image(), target=0, gradient="masked")
-
-    def test_networks_without_the_layer(self):
-        linear = nn.Sequential(nn.Conv2d(2, 3, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
-        with pytest.raises(ValueError, match="no ReLU module"):
-            FEI(ADForward(linear)).attribute(image(), target=0)
-        assert FEI(ADForward(linear)).attribute(image(), target=0, clip=False, n_steps=2, side=4).isfinite().all()
-
-        class Unused(nn.Module):
-            def __init__(self) -> None:
-                super().__init__()
-                self.net, self.idle = network(), nn.ReLU()
+                self.stem, self.act, self.last = network()[0], nn.GELU(), last
 
             def forward(self, x: Tensor) -> Tensor:
-                found: Tensor = self.net(x)
-                return found
+                x = self.stem(x)
+                x = self.act(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2) if self.last else self.act(x)
+                return x.mean((2, 3))
 
-        with pytest.raises(ValueError, match="'idle' did not run"):
-            FEI(ADForward(Unused().eval())).attribute(image(), target=0, layers=["idle"])
+        x = image(2, (1, 2, 8, 6))
+        first, last = (
+            FEI(ADForward(Last(last).eval())).attribute(x, target=0, gradient="masked", n_steps=5, side=4)
+            for last in (False, True)
+        )
+        assert torch.allclose(first, last, atol=1e-4)

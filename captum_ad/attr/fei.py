@@ -30,10 +30,10 @@ class FEI(PerturbationAttribution):  # type: ignore[misc]
     2025, arXiv 2509.04588): ensemble quantile optimisation of insertion and deletion curves, and selective gradient
     clipping. For every quantile q, ``keep = sigmoid((m − quantile_q(m)) / T)`` is what of the image is there; with p
     the target's confidence, ``−log p(keep there) − log(1 − p(keep hidden))``, averaged over q, is what m is to make
-    small. Where an activation exceeds that of the whole image its gradient is zero: nothing is gained by detectors that
-    did not answer to the image. Our reading, since of the source we know the abstract and the outline: the two
-    logarithms; m is coarse, of `side` cells, and enlarged bilinearly; some quantiles are drawn at each step, each once
-    before any is drawn again; Adam; and which layers are clipped.
+    small. Where an activation exceeds that of the whole image, by more than rounding, its gradient is zero: nothing is
+    gained by detectors that did not answer to the image. Our reading, since of the source we know the abstract and the
+    outline: the two logarithms; m is coarse, of `side` cells, and enlarged bilinearly; some quantiles are drawn at each
+    step, each once before any is drawn again; Adam; and which layers are clipped.
 
     On an ADForward what is hidden is deactivated, which is all or nothing: keep is rounded, and the gradient is that
     of a soft mask which the rounded one stands for. With ``gradient="straight-through"`` the soft mask multiplies the

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import gc
 import math
-import weakref
-from typing import Any
 
 import pytest
 import torch
@@ -13,11 +10,9 @@ from torch import Tensor, nn
 
 from captum_ad import ADForward, BaselineForward
 from captum_ad.attr import FEI
-from captum_ad.attr.fei import kept
+from captum_ad.attr.fei import _Learning, kept
 from captum_ad.attr.soft import Clipped, SoftForward
 from captum_ad.scoring import Judge
-
-OFFSET = torch.zeros(1)
 
 QUICK = {"n_steps": 30, "side": 4, "quantiles_per_step": 3}
 
@@ -54,7 +49,61 @@ def forwards(model: nn.Module) -> dict[str, nn.Module]:
     }
 
 
+def learning(forward: nn.Module, gradient: str = "straight-through") -> _Learning:
+    """One of a mask of 3 × 3 cells for class 1, without clipping."""
+    dtype = next(forward.parameters()).dtype
+    soft = SoftForward(forward, image().to(dtype), None, (), 0, 1, Judge(1), gradient)
+    mask = image(6, (3, 3)).to(dtype).requires_grad_()
+    return _Learning(soft.judge, soft, Clipped(soft, None, False), mask, (0.5,), 0.3, 0)
+
+
 class TestReference:
+    def test_what_is_descended_is_what_insertion_and_deletion_lose(self):
+        """By finite differences of the formula."""
+        model, quantiles = network().double(), [0.3, 0.7]
+        learn = learning(model)
+        x = learn.soft.x
+        found = learn.gradient(quantiles)
+
+        def lost(mask: Tensor) -> float:
+            large = nn.functional.interpolate(mask[None, None], (8, 8), mode="bilinear")
+            total = 0.0
+            for q in quantiles:
+                keep = torch.sigmoid((large - large.quantile(q)) / 0.3)
+                total -= float(
+                    model(x * keep).softmax(1)[0, 1].log() + (1 - model(x - x * keep).softmax(1)[0, 1]).log()
+                )
+            return total / 2
+
+        for i in range(3):
+            for j in range(3):
+                step = torch.zeros(3, 3, dtype=torch.float64)
+                step[i, j] = 1e-6
+                with torch.no_grad():
+                    slope = (lost(learn.mask + step) - lost(learn.mask - step)) / 2e-6
+                assert float(found[i, j]) == pytest.approx(slope, abs=1e-6)
+
+    def test_masked_gradients_are_those_of_a_network_that_is_multiplied_by_the_mask(self):
+        model = network()
+        learn = learning(ADForward(model), "masked")
+        with learn.clipped:
+            first, again = learn.gradient([0.3, 0.6]), learn.gradient([0.3, 0.6])
+        keep = kept(learn.enlarged(), [0.3, 0.6], 0.3)
+        both = torch.cat([keep, 1 - keep])
+
+        def multiplied(_: nn.Module, __: tuple[Tensor], out: Tensor) -> Tensor:
+            pooled = nn.functional.adaptive_avg_pool2d(both, out.shape[2:])
+            return out * (1 + pooled - pooled.detach())
+
+        handles = [model[i].register_forward_hook(multiplied) for i in (1, 4)]
+        p = learn.soft(both).softmax(1)[:, 1]
+        for handle in handles:
+            handle.remove()
+        (expected,) = torch.autograd.grad(-(p[:2].log() + (1 - p[2:]).log()).mean(), [learn.mask])
+        assert torch.allclose(first, expected, atol=1e-5)
+        assert torch.equal(first, again)
+        assert not torch.allclose(first, learning(ADForward(model)).gradient([0.3, 0.6]), atol=1e-3)
+
     @pytest.mark.parametrize("quantile", [0.2, 0.5, 0.9])
     def test_what_is_kept(self, quantile):
         mask = image(3, (1, 1, 3, 4))
@@ -128,101 +177,6 @@ class TestReference:
                     less[:, :, row, column] *= 0.999
                     difference = (rest(more) - rest(less))[0, 2] / 0.002
                     assert float(slopes[name][0, 0, row, column]) == pytest.approx(float(difference), abs=2e-3)
-
-
-class TestClipping:
-    def test_nothing_flows_where_an_activation_exceeds_the_image_s(self):
-        model = nn.Sequential(nn.Conv2d(1, 1, 1, bias=False), nn.ReLU(), nn.Flatten(), nn.Linear(4, 2)).eval()
-        with torch.no_grad():
-            model[0].weight.fill_(1)
-        x = torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]])
-        soft = SoftForward(model, x, 10.0, (), 0, 1, Judge(0), "straight-through")
-        keep = torch.full((1, 1, 2, 2), 0.5)
-        keep[0, 0, 0, 0] = 1.0  # the paint is brighter than all, but here nothing is painted
-        keep.requires_grad_()
-        for clip in (True, False):
-            with Clipped(soft, None, clip) as clipped:
-                clipped.begin()
-                (found,) = torch.autograd.grad(soft(keep)[0, 0], [keep])
-            expected = (x - 10) * model[3].weight[0].reshape(1, 1, 2, 2)
-            if clip:
-                expected = expected * torch.tensor([[1.0, 0.0], [0.0, 0.0]])
-            assert torch.allclose(found, expected)
-
-    @pytest.mark.parametrize("make", [ADForward, lambda model: model], ids=["ad", "paint"])
-    def test_what_is_shown_is_not_clipped_for_its_rounding(self, make):
-        class Noisy(nn.Module):
-            """Rounds otherwise in batches of several, as kernels do."""
-
-            def forward(self, x: Tensor) -> Tensor:
-                return x * (1 + 1e-6 * (len(x) > 1))
-
-        model = nn.Sequential(*network()[:4], Noisy(), *network()[4:]).eval()
-        soft = SoftForward(make(model), image(), None, (), 0, 1, Judge(0), "straight-through")
-        keep = torch.ones(2, 1, 8, 8, requires_grad=True)
-        slopes = []
-        for clip in (True, False):
-            with Clipped(soft, None, clip) as clipped:
-                clipped.begin()
-                slopes += torch.autograd.grad(soft(keep)[:, 0].sum(), [keep])
-        assert slopes[0].any()
-        assert torch.equal(*slopes)
-
-    def test_windows_that_are_part_of_the_batch(self):
-        class Windows(nn.Module):
-            def __init__(self) -> None:
-                super().__init__()
-                self.relu = nn.ReLU()
-
-            def forward(self, x: Tensor) -> Tensor:
-                windows = self.relu(x.unfold(2, 4, 4).permute(0, 2, 1, 4, 3).flatten(0, 1))
-                return windows.unflatten(0, (len(x), 2)).sum((1, 3, 4))
-
-        keep = torch.full((3, 1, 8, 8), 0.5)
-        keep[:, :, 4:] = 1
-        keep.requires_grad_()
-        soft = SoftForward(Windows().eval(), image().abs(), 9.0, (), 0, 1, Judge(0), "straight-through")
-        with Clipped(soft, None, True) as clipped:
-            clipped.begin()
-            (found,) = torch.autograd.grad(soft(keep)[:, 0].sum(), [keep])
-        assert not found[:, :, :4].any()  # the paint is brighter
-        assert found[:, :, 4:].all()
-
-    def test_no_activation_outlives_its_step(self):
-        seen: list[Any] = []
-
-        class Watched(nn.ReLU):
-            def forward(self, x: Tensor) -> Tensor:
-                found = super().forward(x)
-                seen.append(weakref.ref(found))
-                return found
-
-        model = nn.Sequential(network()[0], Watched(), *network()[2:]).eval()
-        for gradient in ("straight-through", "masked"):
-            FEI(ADForward(model)).attribute(image(), target=0, gradient=gradient, n_steps=3, side=4)
-        gc.collect()
-        assert len(seen) >= 8
-        assert not any(one() is not None for one in seen)
-
-    def test_modules_that_run_twice_are_compared_run_by_run(self):
-        class Twice(nn.Module):
-            def __init__(self) -> None:
-                super().__init__()
-                self.relu, self.first, self.second = nn.ReLU(), nn.Conv2d(1, 2, 1), nn.Conv2d(2, 3, 1)
-
-            def forward(self, x: Tensor) -> Tensor:
-                return self.relu(self.second(self.relu(self.first(x)))).mean((2, 3))
-
-        class Cached(Twice):
-            """Holds what no operation of its run has made, for which an ADForward begins again."""
-
-            def forward(self, x: Tensor) -> Tensor:
-                early = self.relu(self.first(x))
-                return self.relu(self.second(early + OFFSET)).mean((2, 3))
-
-        for kind in (Twice, Cached):
-            found = FEI(ADForward(kind().eval())).attribute(image(2, (1, 1, 8, 8)), target=1, **QUICK)
-            assert found.isfinite().all()
 
 
 class TestKnownNetwork:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from captum_ad import ADForward, BaselineForward, UnknownNameError
 from captum_ad.prototypes import Prototypes, patch_worth
+from captum_ad.purity import purer
 from tests.metrics.models import untouched
 
 
@@ -106,6 +107,11 @@ class TestFunction:
         for one in (found, again):
             assert torch.allclose(one.rotation @ one.rotation.T, torch.eye(6), atol=1e-5)
             assert float(torch.linalg.det(one.rotation)) == pytest.approx(1, abs=1e-5)
+        barely = found.disentangled(steps=1, learning_rate=1e-6)  # begins where the last one ended
+        assert torch.allclose(barely.rotation, found.rotation, atol=1e-4)
+        maps, chosen = Prototypes(network(), inputs(), "4").maps, [0, 3, 5]
+        turn = purer(maps[:, chosen], maps.norm(dim=1), 5, 20, 0.02)  # lengths are those of all channels
+        assert torch.allclose(found.rotation[chosen][:, chosen], turn, atol=1e-5)
         others = [1, 2, 4]
         assert torch.equal(found.rotation[others], torch.eye(6)[others])
         x = inputs(1, seed=9)["image 0"]
@@ -187,6 +193,11 @@ class TestPatches:
         assert both.tolist() == pytest.approx([whole - 0.5, 0], abs=1e-6)
         with pytest.raises(ValueError, match="one patch at least"):
             patch_worth(ADForward(model), x, [], 0)
+
+    def test_of_another_image_are_where_the_turned_channel_is_highest(self):
+        found, x = Prototypes(network(), inputs(), "4").disentangled(steps=20), inputs(1, seed=9)["image 0"]
+        for channel in range(6):
+            assert found.within(x, channel).response == pytest.approx(float(found.turned(x)[0, channel].max()))
 
     def test_strongest_channels(self):
         model, images = network(), inputs()

@@ -83,8 +83,8 @@ class FEI(PerturbationAttribution):  # type: ignore[misc]
         inputs : Tensor
             Shape (N, C, H, W).
         baselines : Tensor, int or float, optional
-            What a plain model's hidden features are painted with, broadcast to the input; 0 if not given. None with an ADForward or a
-            BaselineForward.
+            What a plain model's hidden features are painted with, broadcast to the input; 0 if not given. None with an
+            ADForward or a BaselineForward.
         target : int or Target, or one per sample, optional
             The class, or one of :mod:`captum_ad.targets` whose confidence is a probability; of a model that ends in a
             softmax, ``Class(index, to_confidence="none")``. None if the forward has a target.

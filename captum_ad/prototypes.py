@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,12 @@ from torch.nn.modules.pooling import _AdaptiveAvgPoolNd, _AvgPoolNd
 from tqdm import tqdm
 
 from captum_ad.answers import Answering
+from captum_ad.attr.runner import positive
 from captum_ad.errors import UnknownNameError
 from captum_ad.patches import Prototype, patch_worth
-from captum_ad.scoring import batch_of, in_eval_mode
+from captum_ad.purity import TINY, Turn, purer, purities
+from captum_ad.scoring import batch_of, in_eval_mode, one_input
+from captum_ad.targets.base import tensor_of
 
 __all__ = ["Prototype", "Prototypes", "patch_worth"]
 
@@ -59,7 +63,7 @@ class Prototypes:
     UnknownNameError
         If there is no layer of that name; the message lists near ones.
     ValueError, TypeError
-        If there are no images, they differ in size, or the layer gives no map.
+        If there are no images, they differ in size, or the layer gives no map, or NaN.
 
     Examples
     --------
@@ -104,6 +108,9 @@ class Prototypes:
         if show_progress:
             starts = tqdm(starts, desc="prototypes", unit="batch")
         self._plain = torch.cat([self._maps(torch.cat(xs[i : i + size])) for i in starts])
+        for name, one in zip(self.names, self._plain):
+            if not bool(one.isfinite().all()):
+                raise ValueError(f"image {name!r} gives NaN or Inf in the map of {layer!r}: leave it out, or mend it")
         self.rotation = torch.eye(self._plain.shape[1], dtype=self._plain.dtype, device=self._plain.device)
         self.maps = self._plain
 
@@ -137,15 +144,31 @@ class Prototypes:
     def purity(self, count: int = 5) -> Tensor:
         """Mean purity of each channel's prototypes, shape (C,): 1 if nothing else responds where it does most."""
         self._checked(0, count)
-        return _purities(self.maps, count).detach()
+        return purities(self.maps, count).detach()
 
     def strongest(self, x: Tensor, target: int, count: int = 3) -> list[int]:
-        """The channels that give a class most of its score in an image, the mean of the map times W Uᵀ."""
+        """The channels that give a class most of its score in an image, the mean of the map times W Uᵀ.
+
+        Raises
+        ------
+        ValueError
+            If an argument does not fit, or the linear layer behind the map is not what the network answers with.
+        """
+        one_input(x)
+        positive(count, "count")
         head = self._head(self.model)
-        if not 0 <= target < head.out_features:
+        if isinstance(target, bool) or not isinstance(target, int) or not 0 <= target < head.out_features:
             raise ValueError(f"target must be a class, 0 to {head.out_features - 1}, got {target!r}")
-        weights = self.rotation @ head.weight[target].detach()
-        return (self.turned(x)[0].mean((1, 2)) * weights).topk(min(count, len(weights))).indices.tolist()
+        with torch.no_grad():
+            means = self._maps(x).mean((2, 3))
+            scores, answer = head(means), tensor_of(self.model(x))
+        if scores.shape != answer.shape or not torch.equal(scores.argmax(1), answer.argmax(1)):
+            raise ValueError(
+                f"the network does not answer with the linear layer that takes the {len(means[0])} channels of "
+                f"{self.layer!r}: no channel has a share of a class's score. Give the last map, before the classifier"
+            )
+        given = (self.rotation @ means[0]) * (self.rotation @ head.weight[target].detach())
+        return given.topk(min(count, len(given))).indices.tolist()
 
     def disentangled(
         self, channels: Sequence[int] | None = None, *, count: int = 5, steps: int = 50, learning_rate: float = 0.02
@@ -168,18 +191,12 @@ class Prototypes:
             self._checked(channel, count)
         if len(set(chosen)) < max(2, len(chosen)):
             raise ValueError(f"channels must be two different ones at least, got {channels!r}")
-        norms = self.maps.norm(dim=1)
-        part = self.maps[:, chosen].detach()
-        with torch.enable_grad():
-            angles = part.new_zeros(len(chosen), len(chosen)).requires_grad_()
-            optimiser = torch.optim.Adam([angles], lr=learning_rate)
-            for _ in range(steps):
-                optimiser.zero_grad()
-                turned = torch.einsum("kc,nchw->nkhw", torch.matrix_exp(angles - angles.T), part)
-                (-_purities(turned, count, norms).mean()).backward()
-                optimiser.step()
-        whole = torch.eye(len(self.rotation), dtype=part.dtype, device=part.device)
-        whole[torch.tensor(chosen)[:, None], torch.tensor(chosen)] = torch.matrix_exp(angles - angles.T).detach()
+        positive(steps, "steps")
+        if not 0 < learning_rate < math.inf:
+            raise ValueError(f"learning_rate must be a positive number, got {learning_rate!r}")
+        turn = purer(self.maps[:, chosen], self.maps.norm(dim=1), count, steps, learning_rate)
+        whole = torch.eye(len(self.rotation), dtype=self.maps.dtype, device=self.maps.device)
+        whole[torch.tensor(chosen)[:, None], torch.tensor(chosen)] = turn.to(whole.dtype)
         other = copy.copy(self)
         other.rotation = whole @ self.rotation
         other.maps = torch.einsum("kc,nchw->nkhw", other.rotation, self._plain)
@@ -194,15 +211,18 @@ class Prototypes:
             If it is not: if anything but averages stands between the map and the linear layer.
         """
         model = copy.deepcopy(self.model)
-        head, turn = self._head(model), _Turn(self.rotation)
+        head, turn = self._head(model), Turn(self.rotation)
         head.weight = nn.Parameter(head.weight.detach() @ self.rotation.T)
         parent, _, name = self.layer.rpartition(".")
         module = model.get_submodule(self.layer)
         order = (turn, module) if _averages(module) else (module, turn)
         setattr(model.get_submodule(parent), name, nn.Sequential(*order))
+        noise = torch.randn(self._first.shape, generator=torch.Generator().manual_seed(0)).to(self._first)
+        xs = torch.cat([self._first, noise])  # an image alone may happen to set off nothing that changes
         with torch.no_grad():
-            before, after = self.model(self._first), model.eval()(self._first)
-        if not torch.allclose(before, after, rtol=0, atol=1e-3 * float(before.abs().max())):
+            before, after = tensor_of(self.model(xs)), tensor_of(model.eval()(xs))
+        share = max(1e-3, 8 * torch.finfo(before.dtype).eps)
+        if not torch.allclose(before, after, rtol=0, atol=share * float(before.abs().max())):
             raise ValueError(
                 f"turning the map of {self.layer!r} changes what the network computes: something else than averages "
                 "stands between it and the linear layer. Give the last map, behind its activation, or the pooling"
@@ -251,7 +271,7 @@ class Prototypes:
         mask[top:bottom, left:right] = False
         v = of[:, row, column]
         return Prototype(
-            image, float(v[channel]), float(v[channel] / v.norm().clamp_min(_TINY)), (left, top, right, bottom), mask
+            image, float(v[channel]), float(v[channel] / v.norm().clamp_min(TINY)), (left, top, right, bottom), mask
         )
 
     def _checked(self, channel: int, count: int) -> None:
@@ -261,32 +281,8 @@ class Prototypes:
             raise ValueError(f"count must be a positive number of prototypes, got {count!r}")
 
 
-class _Turn(nn.Module):
-    """Multiplies the channels of a map by a matrix."""
-
-    def __init__(self, rotation: Tensor) -> None:
-        super().__init__()
-        self.register_buffer("rotation", rotation)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """The map, turned."""
-        return nn.functional.conv2d(x, self.rotation[..., None, None])  # type: ignore[index]
-
-
 def _averages(module: nn.Module) -> bool:
     return isinstance(module, (_AdaptiveAvgPoolNd, _AvgPoolNd))
-
-
-def _purities(maps: Tensor, count: int, norms: Tensor | None = None) -> Tensor:
-    """Mean over the best images of each channel of v_c / ‖v‖ at its highest position, shape (channels,)."""
-    norms = maps.norm(dim=1) if norms is None else norms
-    highest, places = maps.flatten(2).max(2)
-    responses, best = highest.topk(min(count, len(maps)), 0)
-    lengths = norms.flatten(1).gather(1, places).gather(0, best)
-    return (responses / lengths.clamp_min(_TINY)).mean(0)
-
-
-_TINY = 1e-12
 
 
 def _of_folder(folder: str | Path, transform: Callable[[Any], Tensor] | None) -> dict[str, Tensor]:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from captum_ad import ADForward, BaselineForward, UnknownNameError
 from captum_ad.prototypes import Prototypes, patch_worth
+from captum_ad.purity import purer
 from tests.metrics.models import untouched
 
 
@@ -60,12 +61,57 @@ class TestFunction:
         with pytest.raises(ValueError, match="turning the map of '3' changes what the network computes"):
             Prototypes(network(), inputs(), "3").disentangled(steps=20).network()
 
+    def test_is_compared_on_more_than_an_image_that_sets_off_nothing(self):
+        model = network()
+        for conv in (model[0], model[3]):
+            conv.bias.data.zero_()
+        found = Prototypes(model, {"black": torch.zeros(1, 2, 8, 12), **inputs()}, "3").disentangled(steps=20)
+        with pytest.raises(ValueError, match="changes what the network computes"):
+            found.network()
+
+    @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+    def test_other_precisions(self, dtype):
+        images = {name: x.to(dtype) for name, x in inputs().items()}
+        found = Prototypes(network().to(dtype), images, "4").disentangled(steps=10)
+        near = {"atol": 8 * torch.finfo(dtype).eps}
+        assert found.rotation.dtype == found.network()(images["image 0"]).dtype == dtype
+        assert torch.allclose(found.rotation @ found.rotation.T, torch.eye(6, dtype=dtype), **near)
+
+    def test_in_inference_mode(self):
+        expected = Prototypes(network(), inputs(), "4").disentangled(steps=3)
+        with torch.inference_mode():
+            made = Prototypes(network(), inputs(), "4")
+            inside = made.disentangled(steps=3)
+            inside.network()
+        for found in (inside, made.disentangled(steps=3)):
+            assert torch.equal(found.rotation, expected.rotation)
+        inside.network()
+
+    def test_outputs_that_hold_logits(self):
+        class Holding(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.net = network()
+
+            def forward(self, x: Tensor) -> dict[str, Tensor]:
+                return {"logits": self.net(x)}
+
+        found = Prototypes(Holding().eval(), inputs(), "net.4").disentangled(steps=3)
+        x = inputs()["image 0"]
+        assert torch.allclose(found.network()(x)["logits"], network()(x), atol=1e-5)
+        assert len(found.strongest(x, 1)) == 3
+
     def test_the_map_is_turned_by_an_orthogonal_matrix(self):
         found = Prototypes(network(), inputs(), "4").disentangled([0, 3, 5], steps=20)
         again = found.disentangled(steps=5)
         for one in (found, again):
             assert torch.allclose(one.rotation @ one.rotation.T, torch.eye(6), atol=1e-5)
             assert float(torch.linalg.det(one.rotation)) == pytest.approx(1, abs=1e-5)
+        barely = found.disentangled(steps=1, learning_rate=1e-6)  # begins where the last one ended
+        assert torch.allclose(barely.rotation, found.rotation, atol=1e-4)
+        maps, chosen = Prototypes(network(), inputs(), "4").maps, [0, 3, 5]
+        turn = purer(maps[:, chosen], maps.norm(dim=1), 5, 20, 0.02)  # lengths are those of all channels
+        assert torch.allclose(found.rotation[chosen][:, chosen], turn, atol=1e-5)
         others = [1, 2, 4]
         assert torch.equal(found.rotation[others], torch.eye(6)[others])
         x = inputs(1, seed=9)["image 0"]
@@ -148,6 +194,11 @@ class TestPatches:
         with pytest.raises(ValueError, match="one patch at least"):
             patch_worth(ADForward(model), x, [], 0)
 
+    def test_of_another_image_are_where_the_turned_channel_is_highest(self):
+        found, x = Prototypes(network(), inputs(), "4").disentangled(steps=20), inputs(1, seed=9)["image 0"]
+        for channel in range(6):
+            assert found.within(x, channel).response == pytest.approx(float(found.turned(x)[0, channel].max()))
+
     def test_strongest_channels(self):
         model, images = network(), inputs()
         for found in (Prototypes(model, images, "4"), Prototypes(model, images, "4").disentangled(steps=10)):
@@ -216,8 +267,29 @@ class TestBadInput:
         with pytest.raises(ValueError, match=r"expected an image of shape \(1, C, 8, 12\)"):
             Prototypes(network(), inputs(), "4").within(torch.rand(1, 2, 8, 8), 0)
 
+    def test_images_whose_map_holds_nan(self):
+        with pytest.raises(ValueError, match="image 'bad' gives NaN"):
+            Prototypes(network(), {**inputs(), "bad": torch.full((1, 2, 8, 12), math.nan)}, "4")
+
+    def test_classes_that_the_linear_layer_does_not_give(self):
+        """MobileNetV3's, say: the linear layer behind the pooling has hidden units."""
+        model = nn.Sequential(*network()[:7], nn.Linear(6, 9), nn.Hardswish(), nn.Linear(9, 3)).eval()
+        found = Prototypes(model, inputs(), "4")
+        with pytest.raises(ValueError, match="does not answer with the linear layer"):
+            found.strongest(inputs(1)["image 0"], 8)
+        found.disentangled(steps=3).network()  # computes what it did all the same
+
     def test_numbers(self):
         found = Prototypes(network(), inputs(), "4")
+        x = inputs(1)["image 0"]
+        with pytest.raises(ValueError, match="steps must be an integer of at least 1"):
+            found.disentangled(steps=0)
+        with pytest.raises(ValueError, match="learning_rate must be a positive number, got nan"):
+            found.disentangled(learning_rate=math.nan)
+        with pytest.raises(ValueError, match="count must be an integer of at least 1"):
+            found.strongest(x, 0, count=-1)
+        with pytest.raises(ValueError, match="expected one input"):
+            found.strongest(torch.cat([x, x]), 0)
         with pytest.raises(ValueError, match="channel must be 0 to 5, got 6"):
             found.of(6)
         with pytest.raises(ValueError, match="count must be"):

@@ -20,7 +20,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from captum_ad import ADForward, BaselineForward
-from captum_ad.attr import IDGI, MultiScale, log_odds, pyramid
+from captum_ad.attr import FEI, IDGI, MultiScale, log_odds, pyramid
+from captum_ad.benchmarks.neighbours.fei import LEARNING
 from captum_ad.benchmarks.neighbours.own import scenes
 from captum_ad.benchmarks.scenes.drawing import MEAN, STD
 from captum_ad.demo import efficientnet_lite0
@@ -31,7 +32,9 @@ from captum_ad.metrics import (
     attention_correlation,
     attention_maps,
     corrupted,
+    deletion_curve,
     frame_curve,
+    insertion_curve,
     noise_study,
     plot_activation_deviation,
     plot_explanation,
@@ -282,6 +285,31 @@ def prototypes() -> Figure:
     return figure
 
 
+def fei() -> Figure:
+    """Masks learnt under AD, by two gradients, and under paint, beside Occlusion; every map judged by blur."""
+    model = network()[0]
+    figure = Figure(figsize=(10.5, 4.9), layout="constrained")
+    for row, name in zip(figure.subplots(2, 5), ("coffee", "chelsea")):
+        x = torch.nn.functional.interpolate(photograph(name), size=(128, 128), mode="bilinear", antialias=True)
+        target = int(model(x).argmax())
+        ad, paint, judge = ADForward(model), BaselineForward(model, "avg"), BaselineForward(model, "blur")
+        maps = {
+            "Occlusion, AD": Occlusion(ad).attribute(
+                x, target=target, sliding_window_shapes=(3, 32, 32), strides=(3, 16, 16), perturbations_per_eval=4
+            ),
+            "FEI, AD": FEI(ad).attribute(x, target=target, **LEARNING),
+            "FEI, AD, masked gradients": FEI(ad).attribute(x, target=target, gradient="masked", **LEARNING),
+            "FEI, avg": FEI(paint).attribute(x, target=target, **LEARNING),
+        }
+        row[0].imshow(shown(x).permute(1, 2, 0))
+        row[0].axis("off")
+        for axis, (title, values) in zip(row[1:], maps.items()):
+            inserted = insertion_curve(judge, x, values, target, step=1024).area
+            deleted = deletion_curve(judge, x, values, target, step=1024).area
+            heat(axis, x, values - values.mean(), f"{title}\ninsertion {inserted:.2f}, deletion {deleted:.2f}")
+    return figure
+
+
 PICTURES = {
     "pathways": pathways,
     "noise": noise,
@@ -291,6 +319,7 @@ PICTURES = {
     "words": words,
     "attention": attention,
     "prototypes": prototypes,
+    "fei": fei,
 }
 
 

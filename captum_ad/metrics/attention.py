@@ -88,12 +88,16 @@ class _Watcher(TorchFunctionMode):
         handles = []
         for path, module in model.named_modules():
             handles.append(module.register_forward_pre_hook(lambda *_, path=path: self._inside.append(path)))
-            handles.append(module.register_forward_hook(lambda *_: self._inside.pop() and None))
+            handles.append(module.register_forward_hook(self._left, always_call=True))
         try:
             yield
         finally:
             for handle in handles:
                 handle.remove()
+
+    def _left(self, *_: Any) -> None:
+        """A module is done; what it returned stays."""
+        self._inside.pop()
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}

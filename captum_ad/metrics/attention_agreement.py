@@ -99,9 +99,9 @@ def attention_correlation(
     rows = rows[..., -len(values) :].to(values.device)
 
     def measured(maps: Tensor) -> Tensor:
-        if correlation == "spearman":
-            return _pearson(_ranks(maps), _ranks(values))
-        return _pearson(maps, values)
+        ranked = correlation == "spearman"
+        found = _pearson(_ranks(maps), _ranks(values)) if ranked else _pearson(maps, values)
+        return found.masked_fill(_constant(maps) | _constant(values), math.nan)
 
     return AttentionCorrelations(
         tuple(attentions), measured(rows), measured(rows.mean(1)), float(measured(rows.mean((0, 1))))
@@ -115,11 +115,15 @@ def _ranks(values: Tensor) -> Tensor:
 
 
 def _pearson(maps: Tensor, values: Tensor) -> Tensor:
-    """Over the last dimension, NaN where one side is constant."""
+    """Over the last dimension."""
     a, b = (one - one.mean(-1, keepdim=True) for one in (maps, values))
-    constant = (maps.amax(-1) == maps.amin(-1)) | (values.amax() == values.amin())
     found: Tensor = (a * b).sum(-1) / (a.norm(dim=-1) * b.norm(dim=-1))
-    return found.clamp(-1, 1).masked_fill(constant, math.nan)
+    return found.clamp(-1, 1)
+
+
+def _constant(values: Tensor) -> Tensor:
+    """Over the last dimension, up to what means round."""
+    return values.amax(-1) - values.amin(-1) <= 1e-12 * values.abs().amax(-1)
 
 
 def _rows(attentions: Mapping[str, Tensor], query: int | None) -> list[Tensor]:
@@ -152,6 +156,8 @@ def _of_keys(attribution: Tensor, keys: int, grid: Sequence[int] | None, special
     """The attribution of each key's positions, float64, shape (keys that are positions)."""
     if not isinstance(attribution, Tensor):
         raise TypeError(f"the attribution must be a Tensor, got {type(attribution).__name__}")
+    if grid is not None and not (isinstance(grid, Sequence) and all(isinstance(n, int) and n > 0 for n in grid)):
+        raise ValueError(f"grid must be positive numbers of rows and columns, or of frames, got {grid!r}")
     spatial = tuple(attribution.shape[2:] if grid is None else attribution.shape[attribution.dim() - len(grid) :])
     if attribution.dim() < 3 or len(attribution) != 1 or not 1 <= len(spatial) <= 3:
         raise ValueError(f"the attribution has shape {tuple(attribution.shape)}, expected (1, C, *spatial)")
@@ -163,6 +169,11 @@ def _of_keys(attribution: Tensor, keys: int, grid: Sequence[int] | None, special
         raise ValueError(
             f"a grid of {'×'.join(map(str, shape))} and {special or 0} special tokens do not make the {keys} keys: "
             "give grid= and special= as the network has them"
+        )
+    if any(n > side for n, side in zip(shape, spatial)):
+        raise ValueError(
+            f"an attribution of {'×'.join(map(str, spatial))} positions cannot tell a grid of "
+            f"{'×'.join(map(str, shape))} keys apart: its last dimensions must be those that the keys lie in"
         )
     values = attribution.detach().double().reshape(-1, *spatial).sum(0)
     if not bool(values.isfinite().all()):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 
 import pytest
@@ -132,6 +133,15 @@ class TestMaps:
             with pytest.raises(RuntimeError):
                 attention_maps(model, X[:, :1])
 
+    def test_modules_whose_errors_the_network_catches(self):
+        class Catching(Patches):
+            def forward(self, x: Tensor) -> Tensor:
+                with contextlib.suppress(RuntimeError):
+                    self.embed(x[:, :1])
+                return super().forward(functional.scaled_dot_product_attention(x, x, x))
+
+        assert list(attention_maps(Catching().eval(), X)) == ["", "blocks.0", "blocks.1"]
+
     def test_refusals(self):
         with pytest.raises(ValueError, match="no attention was seen in Sequential"):
             attention_maps(nn.Sequential(nn.Conv2d(2, 2, 1), nn.Softmax(1)).eval(), X)
@@ -213,6 +223,13 @@ class TestKnownNetwork:
         weights = {"a": noise(0, (1, 2, 3, 5))}
         assert math.isnan(attention_correlation(weights, torch.full((1, 3, 4, 4), 0.1)).averaged)
 
+    @pytest.mark.parametrize("correlation", ["pearson", "spearman"])
+    def test_a_constant_whose_means_round_has_none(self, correlation):
+        """Of 5 × 5 pixels the keys share some: their means differ in the last bit."""
+        even = torch.full((1, 3, 5, 5), 0.1, dtype=torch.float64)
+        given = {"grid": (3, 3), "correlation": correlation}
+        assert attention_correlation({"a": noise(0, (1, 2, 3, 9))}, even, **given).heads.isnan().all()
+
     def test_grids_and_special_tokens(self):
         fits = {
             (197, (224, 224)): (14, 14),
@@ -250,6 +267,10 @@ class TestBadInput:
             (WEIGHTS, torch.rand(1, 1, 2, 2), {"special": 5}, "special must be a number of keys, 0 to 4"),
             (WEIGHTS, torch.rand(1, 1, 2, 2), {"grid": (3, 2)}, "do not make the 5 keys"),
             (WEIGHTS, torch.rand(1, 1, 2, 2), {"grid": (2, 2), "special": 2}, "do not make the 5 keys"),
+            (WEIGHTS, torch.rand(1, 1, 2, 2), {"grid": (-1, -5)}, "grid must be positive numbers"),
+            (WEIGHTS, torch.rand(1, 1, 2, 2), {"grid": (2.0, 2.0)}, "grid must be positive numbers"),
+            (WEIGHTS, torch.rand(1, 1, 2, 2), {"grid": 4}, "grid must be positive numbers"),
+            (WEIGHTS, torch.rand(1, 3, 4), {}, "of 4 positions cannot tell a grid of 5 keys apart"),
             (WEIGHTS, torch.rand(1, 1, 3, 7), {}, r"in no grid of the proportions of \(3, 7\): give grid="),
             (WEIGHTS, torch.full((1, 1, 2, 2), math.inf), {}, "holds NaN or Inf"),
         ],

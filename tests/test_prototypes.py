@@ -191,7 +191,7 @@ class TestPatches:
         elsewhere = found.within(images["1 at 3, 0"], 1, cells=1)
         both = patch_worth(ADForward(model, "paper"), x, [patch, elsewhere], 0)
         assert both.tolist() == pytest.approx([whole - 0.5, 0], abs=1e-6)
-        with pytest.raises(ValueError, match="one patch at least"):
+        with pytest.raises(ValueError, match="at least one patch"):
             patch_worth(ADForward(model), x, [], 0)
 
     def test_of_another_image_are_where_the_turned_channel_is_highest(self):

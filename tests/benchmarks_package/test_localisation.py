@@ -235,7 +235,7 @@ def test_an_interrupted_command_says_what_is_left(command, monkeypatch):
 
     monkeypatch.setattr(measuring, "explain", explain)
     words = ("--maskings", "ad:no-growth", "zero", "--collages", 2)
-    for more, said in (((), "nothing was written"), (("--csv", "out.csv"), "goes on from 'out.csv'")):
+    for more, said in (((), "nothing was written"), (("--csv", "out.csv"), "continues from 'out.csv'")):
         explain.left = 2
         code, out, err = command(*words, *more)
         assert (code, out) == (130, "")

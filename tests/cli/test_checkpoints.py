@@ -113,7 +113,7 @@ def test_safetensors(tmp_path, state):
     load_weights(model, tmp_path / "mine.safetensors")
     assert torch.equal(model[0].weight, state["0.weight"])
     (tmp_path / "broken.safetensors").write_bytes(b"no")
-    with pytest.raises(InputError, match="no safetensors file"):
+    with pytest.raises(InputError, match="not a safetensors file"):
         load_weights(model, tmp_path / "broken.safetensors")
 
 

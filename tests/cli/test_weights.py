@@ -83,7 +83,7 @@ def test_files_that_are_no_checkpoint(tmp_path, saved, state):
     for i, content in enumerate(contents):
         path = tmp_path / f"{i}.pth"
         path.write_bytes(content)
-        with pytest.raises(InputError, match=r"no checkpoint|no state dict"):
+        with pytest.raises(InputError, match=r"not a checkpoint|no state dict"):
             load_weights(network(), path)
 
 
@@ -153,7 +153,7 @@ def test_the_command_says_what_does_not_fit_in_one_line(compare, here):
     torch.save(network().state_dict(), "other.pth")
     assert "keys unexpected" in compare("--weights", "other.pth").error
     (here / "data.pth").write_bytes(pickle.dumps({"a": Anything()}))
-    assert "no checkpoint" in compare("--weights", "data.pth").error
+    assert "not a checkpoint" in compare("--weights", "data.pth").error
 
 
 def test_the_command_loads_weights_into_ones_own_model(compare, here, monkeypatch):

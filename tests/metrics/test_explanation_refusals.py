@@ -46,7 +46,7 @@ class TestRefusals:
 
     @pytest.mark.parametrize("gamma", [(), []])
     def test_no_threshold(self, gamma):
-        with pytest.raises(ValueError, match="empty sequence: give one"):
+        with pytest.raises(ValueError, match="empty sequence: give at least one"):
             sufficient_explanation(**good_but(gamma=gamma))
 
     @pytest.mark.parametrize(

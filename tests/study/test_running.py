@@ -158,7 +158,7 @@ class TestFolder:
         with pytest.raises(ValueError, match=f"schema {SCHEMA + 1}"):
             run(folder=tmp_path)
         (tmp_path / FILE).write_text("{")
-        with pytest.raises(ValueError, match="no manifest of a study"):
+        with pytest.raises(ValueError, match="not a manifest of a study"):
             run(folder=tmp_path)
 
 

@@ -96,10 +96,10 @@ class TestRefusals:
         with sqlite3.connect(path) as file:
             file.execute("CREATE TABLE mine (x)")
         file.close()
-        with pytest.raises(StoreError, match="no file of a study's records"):
+        with pytest.raises(StoreError, match="not a file of a study's records"):
             Store(path)
         path.write_bytes(b"image,method\n" * 100)
-        with pytest.raises(StoreError, match="no file of a study's records"):
+        with pytest.raises(StoreError, match="not a file of a study's records"):
             Store(path)
 
     def test_a_full_disk_stops_cleanly_and_can_be_gone_on_with(self, tmp_path):

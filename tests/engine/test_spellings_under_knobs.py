@@ -1,96 +1,21 @@
 """Networks in several spellings give the same answer under every preset and every τ."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from captum_ad import PRESETS, ADForward
-
-Spelling = Callable[["Network", Tensor], Tensor]
+from captum_ad import PRESETS, ADForward, MaskRule
+from tests.engine.spelled_windows import ZERO_BORDERS, Spelling
 
 SIZE = 8
 X = torch.randn(2, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0)).double()
 MASK = torch.rand(2, SIZE, SIZE, generator=torch.Generator().manual_seed(5)) > 0.3
 MASK[0, :, :4] = MASK[1, 5:] = False
 HELD = torch.rand(SIZE, SIZE, generator=torch.Generator().manual_seed(1)) > 0.5
-
-CELLS = [(0, 0), (0, 1), (1, 0), (1, 1)]
-
-
-def _by_cell(kernel: Tensor) -> Tensor:
-    """A 2×2 kernel for the slices at ``CELLS``, one after the other."""
-    return torch.cat([kernel[:, :, i, j] for i, j in CELLS], 1)
-
-
-def _nested(h: Tensor) -> Tensor:
-    rows = torch.cat([h[:, :, 0::2], h[:, :, 1::2]], 1)
-    return torch.cat([rows[..., ::2], rows[..., 1::2]], 1)
-
-
-STRIDED: list[Spelling] = [
-    lambda net, h: F.conv2d(h, net.kernel, net.bias, stride=2),
-    lambda net, h: F.conv2d(F.pixel_unshuffle(h, 2), net.kernel.reshape(6, 16, 1, 1), net.bias),
-    lambda net, h: F.linear(
-        h.reshape(-1, 4, 4, 2, 4, 2).permute(0, 2, 4, 1, 3, 5).flatten(3), net.kernel.flatten(1), net.bias
-    ).permute(0, 3, 1, 2),
-    lambda net, h: (net.kernel.flatten(1) @ F.unfold(h, 2, stride=2) + net.bias[:, None]).unflatten(2, (4, 4)),
-    lambda net, h: (
-        torch.einsum("nchiwj,kcij->nkhw", h.reshape(-1, 4, 4, 2, 4, 2), net.kernel) + net.bias[:, None, None]
-    ),
-    lambda net, h: F.linear(
-        torch.cat([h.permute(0, 2, 3, 1)[:, i::2, j::2] for i, j in CELLS], -1), _by_cell(net.kernel), net.bias
-    ).permute(0, 3, 1, 2),
-    lambda net, h: F.conv2d(
-        torch.cat([h[..., i::2, j::2] for i, j in CELLS], 1), _by_cell(net.kernel)[..., None, None], net.bias
-    ),
-    lambda net, h: F.conv2d(
-        torch.cat([h[:, :, i:][:, :, ::2][..., j::2].relu() for i, j in CELLS], 1),
-        _by_cell(net.kernel)[..., None, None],
-        net.bias,
-    ),
-    lambda net, h: F.linear(
-        torch.cat([h[..., i::2, j::2].flatten(2) for i, j in CELLS], 1).mT, _by_cell(net.kernel), net.bias
-    ).mT.unflatten(2, (4, 4)),
-    lambda net, h: F.conv2d(_nested(h), net.kernel.permute(0, 3, 2, 1).reshape(6, 16, 1, 1), net.bias),
-    lambda net, h: F.linear(
-        torch.stack([h[..., i::2, j::2] for i, j in CELLS], -1).permute(0, 2, 3, 4, 1).flatten(3),
-        _by_cell(net.kernel),
-        net.bias,
-    ).permute(0, 3, 1, 2),
-    lambda net, h: (
-        torch.einsum("anchw,kca->nkhw", torch.stack([h[..., i::2, j::2] for i, j in CELLS]), net.kernel.flatten(2))
-        + net.bias[:, None, None]
-    ),
-]
-HALVES: list[Spelling] = [
-    lambda net, h: F.linear(h.reshape(-1, 4, 8, 2, 4).permute(0, 2, 4, 3, 1).flatten(3), net.kernel.flatten(1)[:, :8]),
-    lambda net, h: F.linear(torch.cat(h.permute(0, 2, 3, 1).chunk(2, 2), -1), net.kernel.flatten(1)[:, :8]),
-    lambda net, h: F.linear(torch.cat(h.permute(0, 2, 3, 1).split(4, dim=2), -1), net.kernel.flatten(1)[:, :8]),
-    lambda net, h: F.linear(
-        torch.cat([h.narrow(3, 0, 4), h.narrow(3, start=4, length=4)], 1).permute(0, 2, 3, 1),
-        net.kernel.flatten(1)[:, :8],
-    ),
-]
-OVERLAPPING: list[Spelling] = [
-    lambda net, h: F.conv2d(h, net.kernel, net.bias),
-    lambda net, h: (net.kernel.flatten(1) @ F.unfold(h, 2) + net.bias[:, None]).unflatten(2, (7, 7)),
-    lambda net, h: F.linear(F.unfold(h, 2).mT, net.kernel.flatten(1), net.bias).mT.unflatten(2, (7, 7)),
-]
-GROUPED: list[Spelling] = [
-    lambda net, h: F.conv2d(h, net.kernel[:, :2], net.bias, stride=2, groups=2),
-    lambda net, h: F.conv2d(F.pixel_unshuffle(h, 2), net.kernel[:, :2].reshape(6, 8, 1, 1), net.bias, groups=2),
-]
-SLID: list[Spelling] = [
-    OVERLAPPING[0],
-    lambda net, h: F.conv2d(
-        torch.cat([h[..., i : i + 7, j : j + 7] for i, j in CELLS], 1), _by_cell(net.kernel)[..., None, None], net.bias
-    ),
-]
-ZERO_BORDERS = {"strided": STRIDED, "overlapping": OVERLAPPING, "grouped": GROUPED, "halves": HALVES, "slid": SLID}
-"""Windows that are spelled out read zeros where nothing is kept, whatever the knob ``border`` says."""
 
 
 def plus_its_mean(h: Tensor) -> Tensor:
@@ -238,6 +163,20 @@ class Network(nn.Module):
         return (self.last(h) if h.dim() == 4 else h).flatten(1)
 
 
+class Alone(Network):
+    """The spelled operation, on the input itself."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.spelling(self, torch.cat([x, x[:, :1]], 1).relu()).flatten(1)
+
+
+def _rule_of(name: str, rule: MaskRule) -> MaskRule:
+    """The rule that windows follow which are spelled out: border and, where slices overlap, growth are not asked."""
+    if name not in ZERO_BORDERS:
+        return rule
+    return replace(rule, border="zero", growth="window" if name == "slid" else rule.growth)
+
+
 def _answers(spellings: list[Spelling], rule: str, tau: float) -> list[Tensor]:
     found = []
     for spelling in spellings:
@@ -253,12 +192,22 @@ def _answers(spellings: list[Spelling], rule: str, tau: float) -> list[Tensor]:
 
 @pytest.mark.parametrize("tau", [0, 0.3, 0.6])
 @pytest.mark.parametrize("rule", PRESETS)
-@pytest.mark.parametrize("name", [*SPELLINGS, *ZERO_BORDERS])
+@pytest.mark.parametrize("name", ZERO_BORDERS)
+@torch.no_grad()
+def test_what_windows_ignore_that_are_spelled_out(name: str, rule: str, tau: float) -> None:
+    window, *spelled = (Alone(spelling).double().eval() for spelling in ZERO_BORDERS[name])
+    expected = ADForward(window, _rule_of(name, PRESETS[rule]), tau=tau)(X, mask=MASK)
+    for one in spelled:
+        torch.testing.assert_close(ADForward(one, rule, tau=tau)(X, mask=MASK), expected)
+    assert expected.any()
+
+
+@pytest.mark.parametrize("tau", [0, 0.3, 0.6])
+@pytest.mark.parametrize(
+    ("name", "rule"),
+    [(n, r) for n in (*SPELLINGS, *ZERO_BORDERS) for r, preset in PRESETS.items() if _rule_of(n, preset) == preset],
+)
 def test_spellings_agree(name: str, rule: str, tau: float) -> None:
-    if name in ZERO_BORDERS and PRESETS[rule].border == "mean":
-        pytest.skip("windows that are spelled out read zeros")
-    if name == "slid" and PRESETS[rule].growth == "none":
-        pytest.skip("slices do not say which position a window covers")
     first, *others = _answers(SPELLINGS.get(name) or ZERO_BORDERS[name], rule, tau)
     for i, other in enumerate(others, start=1):
         torch.testing.assert_close(other, first, msg=lambda message, i=i: f"spelling {i}: {message}")

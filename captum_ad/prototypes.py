@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from captum_ad.answers import Answering
 from captum_ad.attr.runner import positive
-from captum_ad.errors import UnknownNameError
+from captum_ad.layers import modules_at
 from captum_ad.patches import Prototype, patch_worth
 from captum_ad.purity import TINY, Turn, purer, purities
 from captum_ad.scoring import batch_of, in_eval_mode, one_input
@@ -86,9 +86,7 @@ class Prototypes:
     ) -> None:
         in_eval_mode(model)
         self.model = model.model if isinstance(model, Answering) else model
-        known = dict(self.model.named_modules())
-        if not layer or layer not in known:
-            raise UnknownNameError("layer", layer, [path for path in known if path])
+        modules_at(self.model, [layer])  # refuses what is not there
         self.layer = layer
         given = images if isinstance(images, Mapping) else _of_folder(images, transform)
         self.names = tuple(given)
@@ -288,6 +286,11 @@ def _averages(module: nn.Module) -> bool:
 def _of_folder(folder: str | Path, transform: Callable[[Any], Tensor] | None) -> dict[str, Tensor]:
     if transform is None:
         raise ValueError("a folder of images needs transform=, from an RGB image to the model's input (C, H, W)")
+    from captum_ad.cli.errors import InputError
     from captum_ad.cli.images import load_photographs  # needs pillow
 
-    return {one.name: transform(one.image)[None] for one in load_photographs([str(folder)])}
+    try:
+        photographs = load_photographs([str(folder)])
+    except InputError as error:  # a command's error, of no use to a caller
+        raise ValueError(str(error)) from None
+    return {one.name: transform(one.image)[None] for one in photographs}

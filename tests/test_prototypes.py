@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from captum_ad import ADForward, BaselineForward, UnknownNameError
 from captum_ad.prototypes import Prototypes, patch_worth
 from captum_ad.purity import purer
-from tests.metrics.models import untouched
+from tests.metrics.models import Odd, untouched
 
 
 def network(seed: int = 0) -> nn.Sequential:
@@ -222,22 +222,9 @@ class TestFolder:
         with pytest.raises(ValueError, match="needs transform="):
             Prototypes(mixed(0), str(tmp_path), "0")
 
-
-class Pair(nn.Module):
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return x, x
-
-
-class Odd(nn.Module):
-    """Has a layer that it does not run, one that returns two tensors, and one that returns no map."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.unused, self.pair, self.head = nn.Conv2d(2, 2, 1), Pair(), nn.Linear(2, 3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        found: Tensor = self.head(self.pair(x)[0].mean((2, 3)))
-        return found
+    def test_no_folder(self, tmp_path):
+        with pytest.raises(ValueError, match="nowhere"):
+            Prototypes(mixed(0), tmp_path / "nowhere", "0", transform=lambda image: torch.rand(2, 4, 4))
 
 
 class TestBadInput:

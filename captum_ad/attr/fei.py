@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from captum_ad.answers import Answering, refuse_both
 from captum_ad.arguments import as_features, as_tuple
-from captum_ad.attr.runner import Asked, Baselines, _judge, positive, targets_of
+from captum_ad.attr.runner import Asked, Baselines, judge_of, positive, targets_of
 from captum_ad.attr.soft import GRADIENTS, Clipped, SoftForward
 from captum_ad.errors import UnknownNameError
 from captum_ad.scoring import Judge
@@ -153,7 +153,7 @@ class FEI(PerturbationAttribution):  # type: ignore[misc]
             more = tuple(one.clone() if isinstance(one, Tensor) else one for one in as_tuple(additional_forward_args))
             paint = baselines.clone() if isinstance(baselines, Tensor) else baselines
             for i, one in enumerate(asked):
-                judge = _judge(one, "softmax")
+                judge = judge_of(one, "softmax")
                 soft = SoftForward(self.forward_func, x[i : i + 1], paint, more, i, len(x), judge, gradient)
                 clipped = Clipped(soft, layers, clip)
                 mask = torch.randn(side, side, generator=torch.Generator().manual_seed(seed)).mul(0.1)

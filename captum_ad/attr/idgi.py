@@ -13,7 +13,7 @@ from torch import Tensor
 from captum_ad.answers import Answering, refuse_both
 from captum_ad.arguments import as_features, as_tuple
 from captum_ad.attr.paths import PATHS, SEQUENTIAL, WITHOUT_BASELINE, Inputs, Path
-from captum_ad.attr.runner import Asked, Baselines, _judge, _painted, positive, targets_of
+from captum_ad.attr.runner import Asked, Baselines, judge_of, paint_of, positive, targets_of
 from captum_ad.errors import UnknownNameError
 from captum_ad.targets.base import Given, Target
 
@@ -103,7 +103,7 @@ class IDGI(GradientAttribution):  # type: ignore[misc]
         chunk = 1 if path in SEQUENTIAL or callable(path) else positive(internal_batch_size, "internal_batch_size")
         features = tuple(as_features(x).detach() for x in given)
         each = baselines if isinstance(baselines, tuple) else (baselines,) * len(features)
-        starts = [_painted(one, x, who).expand_as(x) for one, x in zip(each, features, strict=True)]
+        starts = [paint_of(one, x, who).expand_as(x) for one, x in zip(each, features, strict=True)]
         own = self.forward_func.target if isinstance(self.forward_func, Answering) else None
         refuse_both(own, target, who)
         asked = targets_of(own if target is None else target, features[0], who)
@@ -135,7 +135,7 @@ class _Score:
         self, forward: Callable[..., Any], target: int | Target, more: tuple[Any, ...], row: int, count: int, x: Inputs
     ) -> None:
         self.forward, self.more, self.row, self.count = forward, more, row, count
-        self.judge = _judge(target, None)
+        self.judge = judge_of(target, None)
         if self.judge.asked.checks_whole:
             with torch.no_grad():
                 self.judge.bind(self._readout(x))

@@ -68,12 +68,12 @@ class MaskRunner:
         given = baselines if isinstance(baselines, tuple) else (baselines,) * len(self.inputs)
         if len(given) != len(self.inputs):
             raise ValueError(f"{who} got {len(given)} baselines for {len(self.inputs)} inputs: give one for each")
-        self.baselines = [_painted(one, x, who) for one, x in zip(given, self.inputs)]
+        self.baselines = [paint_of(one, x, who) for one, x in zip(given, self.inputs)]
         self.more = as_tuple(additional_forward_args)
         own = getattr(without_partial(forward_func), "target", None) if self.takes_masks else None
         refuse_both(own, target, who)
         asked = targets_of(own if target is None else target, self.inputs[0], who)
-        self.judges = [_judge(one, to_confidence) for one in asked]
+        self.judges = [judge_of(one, to_confidence) for one in asked]
         for sample, judge in enumerate(self.judges):
             if judge.asked.checks_whole:
                 judge.bind(self(sample, self.filled(True)))
@@ -205,7 +205,8 @@ def targets_of(target: Asked, x: Tensor, who: str) -> list[int | Target]:
     return list(target)
 
 
-def _judge(target: int | Target, to_confidence: ToConfidence | None) -> Judge:
+def judge_of(target: int | Target, to_confidence: ToConfidence | None) -> Judge:
+    """The judge of one sample: of a class its confidence, or without one what the model returns for it."""
     if isinstance(target, Target):
         return Judge(target)
     return Judge(Output(target)) if to_confidence is None else Judge(target, to_confidence)
@@ -224,7 +225,7 @@ def positive(value: Any, name: str, least: int = 1) -> int:
     return value
 
 
-def _painted(baseline: Any, x: Tensor, who: str) -> Tensor:
+def paint_of(baseline: Any, x: Tensor, who: str) -> Tensor:
     """A baseline as a tensor that broadcasts to the input."""
     value = 0 if baseline is None else baseline
     if not isinstance(value, (int, float, Tensor)):

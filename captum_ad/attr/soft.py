@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 from captum_ad.answers import Answering
 from captum_ad.arguments import as_features
-from captum_ad.attr.runner import Baselines, _painted
+from captum_ad.attr.runner import Baselines, paint_of
 from captum_ad.baselines import IMPUTATIONS
-from captum_ad.errors import UnknownNameError
 from captum_ad.forward import ADForward
 from captum_ad.guard import on_purpose
+from captum_ad.layers import modules_at
 from captum_ad.painted import BaselineForward
 from captum_ad.scoring import Judge, in_eval_mode
 from captum_ad.targets.base import Given
@@ -78,7 +78,7 @@ class SoftForward:
         if isinstance(forward, ADForward):
             self.forward = copy.copy(forward)
             self.forward.skip_dead = False  # so that hooks see whole maps
-        self.paint = None if isinstance(forward, Answering) else _painted(_row(baselines, row, count), x, "FEI")
+        self.paint = None if isinstance(forward, Answering) else paint_of(_row(baselines, row, count), x, "FEI")
         if judge.asked.checks_whole:
             with torch.no_grad():
                 judge.bind(self.whole())
@@ -171,23 +171,17 @@ class Clipped:
             )
 
     def _chosen(self, layers: Sequence[str] | None) -> dict[str, nn.Module]:
-        if isinstance(layers, str):
-            raise ValueError(f"layers must be a sequence of paths, got {layers!r}: write [{layers!r}]")
-        known = {path: module for path, module in self.soft.model.named_modules() if path}
-        if layers is None:
-            found: dict[str, nn.Module] = {
-                path: module for path, module in known.items() if isinstance(module, RECTIFIERS)
-            }
-            if not found:
-                raise ValueError(
-                    "the network has no ReLU module, or one like it, whose gradients could be clipped: give "
-                    "layers=, or clip=False"
-                )
-            return found
-        for name in layers:
-            if name not in known:
-                raise UnknownNameError("layer", name, known)
-        return {name: known[name] for name in layers}
+        if layers is not None:
+            return modules_at(self.soft.model, layers)
+        found: dict[str, nn.Module] = {
+            path: module for path, module in self.soft.model.named_modules() if path and isinstance(module, RECTIFIERS)
+        }
+        if not found:
+            raise ValueError(
+                "the network has no ReLU module, or one like it, whose gradients could be clipped: give "
+                "layers=, or clip=False"
+            )
+        return found
 
     def __enter__(self) -> Clipped:
         self.handles.append(self.soft.model.register_forward_pre_hook(self._start))

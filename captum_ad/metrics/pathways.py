@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from captum_ad.engine.tags import tag_of
-from captum_ad.errors import UnknownNameError
 from captum_ad.forward import ADForward
+from captum_ad.layers import modules_at
 from captum_ad.metrics.inputs import Inputs, posed, with_arguments
 from captum_ad.metrics.robustness import explanation_mask
 from captum_ad.metrics.scan import SufficientExplanation
@@ -116,7 +116,7 @@ def activation_deviation(
     model = forward.model if isinstance(forward, MaskedForward) else forward
     mask = explanation_mask(explanation, x)
     asked = masked(with_arguments(forward, additional_forward_args), baseline)
-    modules = _modules(model, layers)
+    modules = modules_at(model, layers)
     part, whole = (_run(asked, modules, x, m) for m in (mask, torch.ones_like(mask)))
     region = part
     if over == "explanation":
@@ -147,18 +147,6 @@ def _compared(part: Tensor, whole: Tensor) -> tuple[float, float]:
     length, size = part.norm(), whole.norm()
     relative = (part - whole).norm() / size if len(whole) else size * torch.nan
     return float(relative if size > 0 else size * torch.nan), float((part @ whole) / (length * size))
-
-
-def _modules(model: nn.Module, layers: Sequence[str]) -> dict[str, nn.Module]:
-    if isinstance(layers, str):
-        raise ValueError(f"layers must be a sequence of paths, got {layers!r}: write [{layers!r}]")
-    known = dict(model.named_modules())
-    if not layers:
-        raise ValueError("layers is empty: give the path of one module at least, as model.named_modules() spells it")
-    for name in layers:
-        if name not in known or not name:
-            raise UnknownNameError("layer", name, [path for path in known if path])
-    return {name: known[name] for name in layers}
 
 
 def _run(forward: MaskedForward, modules: dict[str, nn.Module], x: Inputs, mask: Tensor) -> dict[str, _Activation]:

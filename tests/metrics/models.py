@@ -117,3 +117,21 @@ def untouched(model: nn.Module, *tensors: Tensor) -> Iterator[None]:
     assert all(not module._forward_hooks and not module._forward_pre_hooks for module in model.modules())
     assert all(torch.equal(tensor.detach(), copy) for tensor, copy in zip(tensors, copies))
     assert all(leaf.grad is None for leaf in (*model.parameters(), *tensors))
+
+
+class Pair(nn.Module):
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return x, x
+
+
+class Odd(nn.Module):
+    """Has a layer that it does not run, one that returns two tensors, and one that returns no map."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first_layer, self.unused, self.pair = nn.Conv2d(2, 2, 1), nn.Conv2d(2, 2, 1), Pair()
+        self.head = nn.Linear(2, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.head(self.pair(self.first_layer(x))[0].mean((2, 3)))
+        return found

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from captum_ad import ADForward, BaselineForward, UnknownNameError
 from captum_ad.metrics import PathwayDeviation, activation_deviation, plot_activation_deviation
-from tests.metrics.models import noise, small_net, untouched
+from tests.metrics.models import Odd, noise, small_net, untouched
 
 LEFT = torch.arange(6).expand(6, 6) < 3
 
@@ -146,22 +146,6 @@ class TestKnownNetworks:
             activation_deviation(ADForward(model), x, LEFT, ["0", "3"])
             with pytest.raises(UnknownNameError):
                 activation_deviation(ADForward(model), x, LEFT, ["nowhere"])
-
-
-class Pair(nn.Module):
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return x, x
-
-
-class Odd(nn.Module):
-    """Has a layer that it does not run, and one that returns two tensors."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.first_layer, self.unused, self.pair = nn.Conv2d(2, 2, 1), nn.Conv2d(2, 2, 1), Pair()
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.pair(self.first_layer(x))[0].mean((2, 3))
 
 
 class TestBadInput:

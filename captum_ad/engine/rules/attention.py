@@ -35,9 +35,10 @@ def softmax(
         ad.refuse("is called without dim")
     if mask.kept.shape[dim] == 1:
         return ad.emit(op(input, dim, *args, **kwargs), mask)
-    x = input.masked_fill(mask.dead, torch.finfo(input.dtype).min)  # beside anything that is alive it weighs nothing,
+    # The lowest number weighs nothing beside anything alive; minus infinity would be 0 / 0 where nothing is.
+    x = input.masked_fill(mask.dead, torch.finfo(input.dtype).min)
     empty = (x.detach().amax(dim, keepdim=True) <= _EXCLUDED) & mask.dead.any(dim, keepdim=True)
-    return ad.emit(op(x, dim, *args, **kwargs), _without(mask, empty))  # and where nothing is, there is no 0 / 0
+    return ad.emit(op(x, dim, *args, **kwargs), _without(mask, empty))
 
 
 @register_rule(F.scaled_dot_product_attention)

@@ -21,17 +21,7 @@ from sklearn.linear_model import LinearRegression
 from torchvision import transforms
 
 from captum_ad.lime import LimeImageExplainer, MaskedClassifier
-from tests.limes import CELLS, POINTWISE, explain, small_model, small_photograph
-
-
-@pytest.fixture(scope="module")
-def model():
-    return small_model()
-
-
-@pytest.fixture(scope="module")
-def photograph():
-    return small_photograph()
+from tests.lime.explaining import CELLS, POINTWISE, explain
 
 
 def averaged(image, segments):

@@ -14,17 +14,7 @@ pytest.importorskip("lime")
 pytest.importorskip("torchvision")
 
 from captum_ad.lime import LimeImageExplainer, MaskedClassifier
-from tests.limes import CELLS, POINTWISE, explain, small_model, small_photograph
-
-
-@pytest.fixture(scope="module")
-def model():
-    return small_model()
-
-
-@pytest.fixture(scope="module")
-def photograph():
-    return small_photograph()
+from tests.lime.explaining import CELLS, POINTWISE, explain
 
 
 def test_a_hide_color_is_refused(model, photograph):

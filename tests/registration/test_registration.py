@@ -20,17 +20,7 @@ from torch import Tensor, nn
 
 import captum_ad
 from captum_ad import ADForward, BaselineForward
-from tests.registered import CASES, QUADRANTS, network, sparse_inputs
-
-
-@pytest.fixture
-def ad() -> ADForward:
-    return ADForward(network())
-
-
-@pytest.fixture
-def x() -> Tensor:
-    return sparse_inputs()
+from tests.registration.cases import CASES, QUADRANTS, network
 
 
 @pytest.mark.filterwarnings("ignore:You are providing multiple inputs")

@@ -11,17 +11,7 @@ from captum.attr import (
 from torch import Tensor, nn
 
 from captum_ad import ADForward, BaselineForward
-from tests.registered import CASES, QUADRANTS, lime_base, network, sparse_inputs
-
-
-@pytest.fixture
-def ad() -> ADForward:
-    return ADForward(network())
-
-
-@pytest.fixture
-def x() -> Tensor:
-    return sparse_inputs()
+from tests.registration.cases import CASES, QUADRANTS, lime_base
 
 
 @pytest.mark.parametrize("name", [name for name in CASES if name != "LimeBase"])

@@ -30,7 +30,9 @@ def figures() -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(TUTORIALS))  # as when it is run
+        spec.loader.exec_module(module)
     return module
 
 

@@ -16,53 +16,10 @@ from torch import Tensor, fx, nn
 
 from captum_ad import PRESETS, ADForward, PositionMask, register_rule, temporary_rules
 from captum_ad.attr import CausalResponsibility, Rise
-from captum_ad.compiled import CAN_RUN_EAGERLY
+from captum_ad.engine.recording import recorded
 from captum_ad.programs import compiled_forwards
 from captum_ad.targets import Contrast
-
-SIDE = 12
-RANDOM = torch.Generator().manual_seed(0)
-X = torch.randn(2, 3, SIDE, SIDE, generator=RANDOM)
-MASK = torch.rand(2, SIDE, SIDE, generator=RANDOM) < 0.6
-MASK[0, :, :5] = False
-OTHER = MASK.flip(-1)
-FULL = torch.ones(SIDE, SIDE, dtype=torch.bool)
-
-
-class Network(nn.Module):
-    """Strides, a sum, averages over space, tokens that attend to each other."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        self.stem = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.ReLU(inplace=True))
-        self.layer = nn.Sequential(nn.Conv2d(8, 8, 3, padding=1), nn.SiLU(), nn.MaxPool2d(3, 1, 1))
-        self.tokens = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
-        self.head = nn.Linear(8, 5)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.stem(x)
-        x = x + self.layer(x)
-        return self.head(self.tokens(x.flatten(2).transpose(1, 2)).mean(1) + x.mean((2, 3)))
-
-
-class Counting:
-    """A backend that runs what it is given, and counts how often that is."""
-
-    def __init__(self) -> None:
-        self.graphs = 0
-
-    def __call__(self, graph: fx.GraphModule, inputs: list[Tensor]) -> Any:
-        self.graphs += 1
-        return graph.forward
-
-
-COUNTS = CAN_RUN_EAGERLY
-"""Before torch 2.6, what dynamo compiles in a long process depends on what it compiled before."""
-
-
-def assert_graphs(backend: Counting, count: int) -> None:
-    assert not COUNTS or backend.graphs == count
+from tests.compiling import COUNTS, FULL, MASK, OTHER, Counting, Network, X, assert_graphs, pair
 
 
 @pytest.fixture(autouse=True)
@@ -71,19 +28,22 @@ def nothing_compiled_before() -> Iterator[None]:
     torch.compiler.reset()
 
 
-def pair(
-    model: nn.Module | None = None, rule: str = "no-growth-mean", **given: Any
-) -> tuple[ADForward, ADForward, Counting]:
-    """A compiled forward, one that is not, and the backend."""
-    model = model or Network().eval()
-    compiled, eager, backend = ADForward(model, rule, **given), ADForward(model, rule, **given), Counting()
-    compiled.compile(backend=backend)
-    return compiled, eager, backend
+@pytest.fixture
+def programs(monkeypatch: pytest.MonkeyPatch) -> list[fx.GraphModule]:
+    """What was recorded, whatever dynamo makes of it."""
+    made: list[fx.GraphModule] = []
+
+    def noted(*args: Any) -> fx.GraphModule:
+        made.append(recorded(*args))
+        return made[-1]
+
+    monkeypatch.setattr("captum_ad.programs.recorded", noted)
+    return made
 
 
 @torch.no_grad()
 @pytest.mark.parametrize(("rule", "tau"), list(itertools.product(PRESETS, (0.0, 0.3))))
-def test_one_program_for_all_masks(rule: str, tau: float) -> None:
+def test_one_program_for_all_masks(rule: str, tau: float, programs: list[fx.GraphModule]) -> None:
     compiled, eager, backend = pair(rule=rule, tau=tau)
     for mask in (MASK, OTHER, ~MASK, torch.zeros_like(MASK)):
         out = compiled(X, mask=mask)
@@ -91,6 +51,7 @@ def test_one_program_for_all_masks(rule: str, tau: float) -> None:
         for junk in (1e30, torch.inf):
             assert torch.equal(compiled(torch.where(mask[:, None], X, junk), mask=mask), out)
     assert torch.equal(compiled(torch.where(MASK[:, None], X, torch.nan)), compiled(X, mask=MASK))
+    assert len(programs) == 1
     assert_graphs(backend, 1)
 
 
@@ -103,12 +64,13 @@ def test_a_full_mask_runs_the_compiled_model() -> None:
 
 
 @torch.no_grad()
-def test_weights_are_read_at_each_run() -> None:
+def test_weights_are_read_at_each_run(programs: list[fx.GraphModule]) -> None:
     compiled, eager, backend = pair()
     before = compiled(X, mask=MASK)
     compiled.model.stem[0].weight.mul_(2)
     compiled.model.stem[1].running_mean.add_(1)
     assert torch.equal(compiled(X, mask=MASK), eager(X, mask=MASK))
+    assert len(programs) == 1
     assert_graphs(backend, 1)
     compiled.model.head = nn.Linear(8, 5)
     assert torch.equal(compiled(X, mask=MASK), eager(X, mask=MASK))
@@ -129,12 +91,13 @@ class Attributes(nn.Module):
 
 
 @torch.no_grad()
-def test_a_number_that_a_module_holds_is_no_constant() -> None:
+def test_a_number_that_a_module_holds_is_no_constant(programs: list[fx.GraphModule]) -> None:
     model = Attributes().eval()
     compiled, eager, backend = pair(model)
     compiled(X, mask=MASK)
     model.scale = 2.0
     torch.testing.assert_close(compiled(X, mask=MASK), eager(X, mask=MASK), rtol=1e-5, atol=1e-5)
+    assert len(programs) == 2
     assert_graphs(backend, 2)
 
 
@@ -250,7 +213,7 @@ def test_copies() -> None:
 
 
 @torch.no_grad()
-def test_few_sizes_of_the_batch() -> None:
+def test_few_sizes_of_the_batch(programs: list[fx.GraphModule]) -> None:
     compiled, eager, backend = pair()
     x, mask = X.repeat(4, 1, 1, 1), MASK.repeat(4, 1, 1).clone()
     mask[5] = OTHER[1]
@@ -259,6 +222,7 @@ def test_few_sizes_of_the_batch() -> None:
             torch.testing.assert_close(
                 compiled(x[:size], mask=given), eager(x[:size], mask=given), rtol=1e-5, atol=1e-5
             )
+    assert len(programs) == 6  # of masks as many as inputs, and of one mask
     assert_graphs(backend, 6)
 
 

@@ -1,7 +1,6 @@
 """``captum-ad compare``: what it computes and writes."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,25 +17,10 @@ from captum_ad.cli.models import load_classifier
 from captum_ad.metrics import SolidColors, rho_curve, rho_robustness, sufficient_explanation
 from captum_ad.painted import masked_forward
 from captum_ad.segmentation import superpixels
+from tests.cli.reports import archive, entries, explanations
 
 DEFAULT = ["occlusion", "feature_ablation", "kernel_shap", "lime"]
 COLUMNS = ["ad:no-growth-mean", "ad:paper", "zero", "min", "max", "avg"]
-
-
-def entries(report):
-    return json.loads((Path(report) / "summary.json").read_text())["images"]
-
-
-def archive(path):
-    """The attributions, the superpixels and the target."""
-    with np.load(path) as arrays:
-        names = [name for name in arrays.files if name.split("/")[0] in (*METHODS, "superpixels", "target")]
-        return {name: arrays[name] for name in names}
-
-
-def explanations(path):
-    with np.load(path) as arrays:
-        return {name.removeprefix("explanation/"): arrays[name] for name in arrays.files if name[:4] == "expl"}
 
 
 def test_default_columns_give_a_figure_an_archive_and_a_summary(compare, here):
@@ -229,37 +213,6 @@ def test_probabilities_are_not_softened_twice(compare):
     assert compare("--out", "a", *quick).code == compare("--out", "b", *quick, model="tiny_model:softmax").code == 0
     a, b = (entries(out)[0]["confidence"] for out in "ab")
     assert a == pytest.approx(b, abs=1e-5)
-
-
-def test_several_photographs_with_the_same_stem(compare, here):
-    (here / "other").mkdir()
-    Image.open("photo.png").convert("L").save("other/photo.jpg")
-    Image.open("photo.png").save("photo-2.png")
-    images = ("photo.png", "other/photo.jpg", "photo-2.png", "photo.png")
-    ran = compare("--out", "out", "--methods", "occlusion", "--ad", "paper", "--baselines", images=images)
-    assert ran.code == 0, ran.err
-    assert [e["file"] for e in entries("out")] == list(images)
-    assert [e["figure"] for e in entries("out")] == ["photo.png", "photo-3.png", "photo-2.png", "photo-4.png"]
-    assert len(list((here / "out").iterdir())) == 10
-
-
-def test_grey_inputs_and_models_without_a_transform(compare):
-    quick = ("--methods", "feature_ablation", "--ad", "paper", "--baselines", "blur")
-    assert compare("--out", "a", *quick, model="tiny_model:grey").code == 0
-    assert archive("a/photo.npz")["feature_ablation/blur"].shape == (1, 24, 24)
-    assert compare("--out", "b", *quick, model="tiny_model:bare").code == 0
-    assert archive("b/photo.npz")["feature_ablation/blur"].shape == (3, 224, 224)
-
-
-def test_photographs_of_scikit_image_by_name(compare):
-    quick = ("--methods", "occlusion", "--ad", "paper", "--baselines", "--out", "out")
-    assert compare(*quick, images=("chelsea", "camera")).code == 0
-    assert set(archive("out/camera.npz")) == {"occlusion/ad:paper", "superpixels", "target"}
-
-
-def test_without_an_image_it_takes_one_of_scikit_image(compare):
-    assert compare("--methods", "occlusion", "--ad", "paper", "--baselines", "--out", "out", images=()).code == 0
-    assert archive("out/coffee.npz")
 
 
 @pytest.mark.parametrize("column", ["ad:no-growth", "avg"])

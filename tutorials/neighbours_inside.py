@@ -24,7 +24,7 @@ from captum_ad.segmentation import superpixels
 def attention() -> Figure:
     """What a vision transformer attends to in two drawn scenes, what hiding patches takes away, and how both agree."""
     drawn = scenes(2, seed=0)
-    figure = Figure(figsize=(10.5, 4.6), layout="constrained")
+    figure = Figure(figsize=(10.5, 5.6), layout="constrained")
     axes = figure.subplots(2, 5, width_ratios=[1, 1, 1, 1, 1.5])
     for row, (name, x) in zip(axes, drawn.images.items()):
         patches, target = superpixels(x, "grid", 64), drawn.targets[name]

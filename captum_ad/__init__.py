@@ -6,21 +6,21 @@ attr = Occlusion(ADForward(model)).attribute(x, target=t, sliding_window_shapes=
 - :mod:`captum_ad.testing`: ``check_model`` says whether AD works on a network; :func:`register_rule` helps if not.
 - :mod:`captum_ad.segmentation` makes a ``feature_mask``; :mod:`captum_ad.attr` has attributors that Captum lacks.
 - :mod:`captum_ad.metrics`: what an explanation is worth.
-- :mod:`captum_ad.trace_plots`: masks layer by layer, of ``ADForward.trace``.
-- :mod:`captum_ad.lime`, :mod:`captum_ad.shap`, :mod:`captum_ad.rex`: these packages, with AD in place of their paint.
+- :mod:`captum_ad.trace.plots`: masks layer by layer, of ``ADForward.trace``.
+- :mod:`captum_ad.adapters`: lime, shap, ReX, Quantus, grad-cam, and shapiq, with AD in place of their paint.
 """
 
+from captum_ad._captum.registration import register_captum, unregister_captum
+from captum_ad._common.errors import UnknownNameError, UnsupportedOperationError
+from captum_ad._engine import PositionMask, register_rule, temporary_rules
+from captum_ad._engine.mask_rule import PRESETS, MaskRule
+from captum_ad._forwards.ad_forward import ADForward
+from captum_ad._forwards.baseline_forward import BaselineForward
+from captum_ad._forwards.keeping import keeping_runs
 from captum_ad._version import __version__
-from captum_ad.engine import PositionMask, register_rule, temporary_rules
-from captum_ad.errors import UnknownNameError, UnsupportedOperationError
-from captum_ad.forward import ADForward
-from captum_ad.keeping import keeping_runs
-from captum_ad.painted import BaselineForward
-from captum_ad.registration import register, unregister
-from captum_ad.rule import PRESETS, MaskRule
-from captum_ad.trace import Checkpoint, Trace
+from captum_ad.trace.records import Checkpoint, Trace
 
-register()
+register_captum()
 
 __all__ = [
     "PRESETS",
@@ -34,8 +34,8 @@ __all__ = [
     "UnsupportedOperationError",
     "__version__",
     "keeping_runs",
-    "register",
+    "register_captum",
     "register_rule",
     "temporary_rules",
-    "unregister",
+    "unregister_captum",
 ]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from captum_ad.extras import needed
+from captum_ad._common.extras import needed
 
 
 def efficientnet_lite0() -> tuple[nn.Module, Callable[..., Tensor]]:
@@ -33,7 +33,7 @@ def efficientnet_lite0() -> tuple[nn.Module, Callable[..., Tensor]]:
 
 
 def imagenet_transform(mean: Sequence[float], std: Sequence[float]) -> Callable[..., Tensor]:
-    """The middle 224 × 224 of an image resized to 256 pixels, normalised: how most ImageNet networks are evaluated.
+    """The middle 224 × 224 of an image resized to 256 pixels, normalized: how most ImageNet networks are evaluated.
 
     Parameters
     ----------

@@ -13,9 +13,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from captum_ad.errors import UnknownNameError
-from captum_ad.extras import needed
-from captum_ad.pixels import deep, unit_range
+from captum_ad._common.errors import UnknownNameError
+from captum_ad._common.extras import needed
+from captum_ad._common.pixels import deep, unit_range
 
 Pixels = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64]
@@ -35,8 +35,8 @@ def superpixels(
         An image: PIL of any mode, an array of shape (H, W) or (H, W, 1|3|4), a tensor of shape (H, W) or (1|3|4, H, W).
         A batch of the model's inputs: a tensor (N, C, H, W), (N, C, D, H, W), or with `spatial_dims` any other. The
         fourth channel of an image is transparency and left out; other numbers of channels are averaged.
-        Integers count as 0 to 255, or as :func:`captum_ad.pixels.unit_range` scales them; floats as 0 to 1; floats
-        outside that (a normalised input), and integers of which some are negative, are rescaled to it.
+        Integers go from 0 to 255, or to 1023, 4095, 16383 or 65535 if there are larger ones; floats from 0 to 1. Floats
+        outside of that (a normalized input), and integers of which some are negative, are rescaled to it.
     method : {"slic", "quickshift", "felzenszwalb", "grid"}
         The segmentation of that name in ``skimage.segmentation``, or a grid of rectangles. Volumes know slic and grid.
     n_segments : int

@@ -199,7 +199,7 @@ def attribute(
 def filled_border(x: Map, reach: Sequence[int], knobs: Knobs) -> Tensor:
     """What windows read: zeros at dead positions, or (border="mean") means of what is live around them.
 
-    The neighbourhood is 3 wide in every dimension in which the window is wider than 1.
+    The neighborhood is 3 wide in every dimension in which the window is wider than 1.
     """
     if knobs.rule.border == "zero":
         return x.checkpoint()
@@ -210,7 +210,7 @@ def filled_border(x: Map, reach: Sequence[int], knobs: Knobs) -> Tensor:
         fresh = {}
         for index in x.dead - value.keys():
             near = [index[:-rank] + tuple(map(add, index[-rank:], steps)) for steps in around]
-            live = [value[neighbour] for neighbour in near if neighbour in value]
+            live = [value[neighbor] for neighbor in near if neighbor in value]
             if live:
                 fresh[index] = sum(live) / len(live)
         value |= fresh

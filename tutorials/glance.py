@@ -1,4 +1,4 @@
-"""Makes tutorials/figures/glance.jpg: a photograph, and Occlusion of it on grey paint and on AD.
+"""Makes tutorials/figures/glance.jpg: a photograph, and Occlusion of it on gray paint and on AD.
 
 python tutorials/glance.py
 """
@@ -37,7 +37,7 @@ def figure() -> Figure:
         visualization.visualize_image_attr(
             shown, seen, "blended_heat_map", "positive", plt_fig_axis=(drawn, axis), alpha_overlay=0.6, use_pyplot=False
         )
-    for axis, title in zip(axes, ("an espresso", "hidden by grey paint", "hidden by AD")):
+    for axis, title in zip(axes, ("an espresso", "hidden by gray paint", "hidden by AD")):
         axis.set_title(title, fontsize=12)
     return drawn
 

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from captum_ad import ADForward, MaskRule, Trace
-from captum_ad.trace_plots import plot_active_share, plot_trace
+from captum_ad.trace.plots import plot_active_share, plot_trace
 
 FOLDER = Path(__file__).resolve().parent / "knobs"
 STAGES = ["input", "conv1", "layer1", "layer2", "layer3", "layer4"]
@@ -73,15 +73,15 @@ def average() -> Figure:
     kept = disc(24, 7)
     _draw_values(map_axis, values[0, 0], kept, f"a map of which {100 * kept.double().mean():.0f} % is kept")
     batch = values.expand(len(radii), -1, -1, -1)
-    for value, colour, style in (("all", "#0072b2", "o-"), ("active", "#d55e00", "s--")):
+    for value, color, style in (("all", "#0072b2", "o-"), ("active", "#d55e00", "s--")):
         pooled = ADForward(nn.AdaptiveAvgPool2d(1).eval(), MaskRule(average=value))(batch, mask=masks)
         axis.plot(
-            shares.numpy(), pooled.flatten().numpy(), style, color=colour, label=f'average="{value}"', markersize=5
+            shares.numpy(), pooled.flatten().numpy(), style, color=color, label=f'average="{value}"', markersize=5
         )
     axis.axhline(values.mean().item(), color="0.4", linewidth=1, linestyle=":", label="of the whole map")
     axis.set(xlabel="share of the map that is kept", ylabel="its average", xlim=(0, 1.02), ylim=(0, 1.1))
     axis.legend(loc="lower right")
-    _colour_bar(figure, map_axis)
+    _color_bar(figure, map_axis)
     return figure
 
 
@@ -102,7 +102,7 @@ def border() -> Figure:
         for row, (layer, what) in enumerate(((look, "what a 5×5 window reads"), (blur, "3×3 average"))):
             trace = ADForward(layer.eval(), MaskRule(border=value)).trace(values, mask=kept)
             _draw_values(axes[row, column], trace.output[0, 0], trace[-1].mask[0, 0], f'{what}\nborder="{value}"')
-    _colour_bar(figure, axes)
+    _color_bar(figure, axes)
     return figure
 
 
@@ -142,7 +142,7 @@ def _hill(size: int, slope: float = 0.0) -> Tensor:
 
 
 def _draw_values(axis: Axes, values: Tensor, active: Tensor, title: str) -> None:
-    """Values by colour; hatched where deactivated."""
+    """Values by color; hatched where deactivated."""
     axis.patch.set(**DEAD)
     shown = values.where(active, float("nan")).detach().numpy()
     axis.imshow(shown, cmap=VALUES, vmin=0, vmax=1, interpolation="nearest")
@@ -150,7 +150,7 @@ def _draw_values(axis: Axes, values: Tensor, active: Tensor, title: str) -> None
     axis.set(xticks=[], yticks=[])
 
 
-def _colour_bar(figure: Figure, axes: object) -> None:
+def _color_bar(figure: Figure, axes: object) -> None:
     bar = figure.colorbar(ScalarMappable(Normalize(0, 1), VALUES), ax=axes, shrink=0.85, ticks=[0, 0.5, 1])
     bar.set_label("value (hatched: deactivated)", fontsize=9)
 

@@ -1,4 +1,4 @@
-"""FEI (Zhang and McMillan 2025): a mask learnt on insertion and deletion over an ensemble of quantiles."""
+"""FEI (Zhang and McMillan 2025): a mask learned on insertion and deletion over an ensemble of quantiles."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from captum.attr import PerturbationAttribution
 from torch import Tensor
 from tqdm import tqdm
 
-from captum_ad.answers import Answering, refuse_both
-from captum_ad.arguments import as_features, as_tuple
+from captum_ad._common.errors import UnknownNameError
+from captum_ad._forwards.answers import Answering, refuse_both
+from captum_ad._forwards.arguments import as_features, as_tuple
+from captum_ad._scoring import Judge
 from captum_ad.attr.runner import Asked, Baselines, judge_of, positive, targets_of
 from captum_ad.attr.soft import GRADIENTS, Clipped, SoftForward
-from captum_ad.errors import UnknownNameError
-from captum_ad.scoring import Judge
 
 QUANTILES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 """Of the mask: with the 0.9 quantile as its threshold a tenth of the image is there."""
@@ -27,7 +27,7 @@ class FEI(PerturbationAttribution):  # type: ignore[misc]
     """Faithfulness-guided Ensemble Interpretation: a mask m that inserts and deletes well at every size at once.
 
     From *Beyond Output Faithfulness: Learning Attributions that Preserve Computational Pathways* (Zhang and McMillan
-    2025, arXiv 2509.04588): ensemble quantile optimisation of insertion and deletion curves, and selective gradient
+    2025, arXiv 2509.04588): ensemble quantile optimization of insertion and deletion curves, and selective gradient
     clipping. For every quantile q, ``keep = sigmoid((m − quantile_q(m)) / T)`` is what of the image is there; with p
     the target's confidence, ``−log p(keep there) − log(1 − p(keep hidden))``, averaged over q, is what m is to make
     small. Where an activation exceeds that of the whole image, by more than rounding, its gradient is zero: nothing is
@@ -143,7 +143,7 @@ class FEI(PerturbationAttribution):  # type: ignore[misc]
         if len(inputs) == 0:
             raise ValueError("FEI got an empty batch: give one image at least")
         if not bool(inputs.isfinite().all()):
-            raise ValueError("the image holds NaN or Inf, of which no mask can be learnt: mend the input")
+            raise ValueError("the image holds NaN or Inf, of which no mask can be learned: mend the input")
         own = self.forward_func.target if isinstance(self.forward_func, Answering) else None
         refuse_both(own, target, "FEI")
         asked = targets_of(own if target is None else target, inputs, "FEI")
@@ -186,10 +186,10 @@ class _Learning:
         """Learn it; shape (1, 1, H, W)."""
         with torch.enable_grad(), self.clipped:
             self.mask.requires_grad_()
-            optimiser = torch.optim.Adam([self.mask], lr=learning_rate)
+            optimizer = torch.optim.Adam([self.mask], lr=learning_rate)
             for _ in steps:
                 self.mask.grad = self.gradient([self.drawn() for _ in range(per_step)])
-                optimiser.step()
+                optimizer.step()
         return self.enlarged().detach()
 
     def drawn(self) -> float:

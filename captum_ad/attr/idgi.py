@@ -10,11 +10,11 @@ import torch
 from captum.attr import GradientAttribution
 from torch import Tensor
 
-from captum_ad.answers import Answering, refuse_both
-from captum_ad.arguments import as_features, as_tuple
+from captum_ad._common.errors import UnknownNameError
+from captum_ad._forwards.answers import Answering, refuse_both
+from captum_ad._forwards.arguments import as_features, as_tuple
 from captum_ad.attr.paths import PATHS, SEQUENTIAL, WITHOUT_BASELINE, Inputs, Path
 from captum_ad.attr.runner import Asked, Baselines, judge_of, paint_of, positive, targets_of
-from captum_ad.errors import UnknownNameError
 from captum_ad.targets.base import Given, Target
 
 

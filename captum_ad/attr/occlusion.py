@@ -12,9 +12,9 @@ from captum.attr import PerturbationAttribution
 from torch import Tensor
 from tqdm import tqdm
 
+from captum_ad._forwards.features import kept_features
+from captum_ad._forwards.keeping import keeping_runs
 from captum_ad.attr.runner import Asked, Baselines, MaskRunner, positive
-from captum_ad.features import kept_features
-from captum_ad.keeping import keeping_runs
 
 
 class RegionOcclusion(PerturbationAttribution):  # type: ignore[misc]

@@ -28,19 +28,19 @@ class Units:
         The unit of each position, shape (positions).
     sizes : Ints
         Positions of each unit.
-    centres : Floats
+    centers : Floats
         Mean coordinates of each unit, shape (units, dimensions).
     superpixels : Ints
         The superpixel of each unit, or 0 for all.
-    superpixel_centres : Floats
+    superpixel_centers : Floats
         Shape (superpixels, dimensions).
     """
 
     labels: Ints
     sizes: Ints
-    centres: Floats
+    centers: Floats
     superpixels: Ints
-    superpixel_centres: Floats
+    superpixel_centers: Floats
 
 
 def units_of(spatial: Sequence[int], feature_mask: Tensor | None, superpixels: Tensor | None) -> Units:
@@ -63,9 +63,9 @@ def units_of(spatial: Sequence[int], feature_mask: Tensor | None, superpixels: T
     positions = len(coordinates)
     labels = np.arange(positions) if feature_mask is None else _labels(feature_mask, spatial, "feature_mask")
     coarse = np.zeros(positions, np.int64) if superpixels is None else _labels(superpixels, spatial, "superpixels")
-    sizes, centres = _centres(labels, coordinates)
+    sizes, centers = _centers(labels, coordinates)
     first_of_unit = np.unique(labels, return_index=True)[1]
-    return Units(labels, sizes, centres, coarse[first_of_unit], _centres(coarse, coordinates)[1])
+    return Units(labels, sizes, centers, coarse[first_of_unit], _centers(coarse, coordinates)[1])
 
 
 def _labels(given: Tensor, spatial: Sequence[int], what: str) -> Ints:
@@ -77,7 +77,7 @@ def _labels(given: Tensor, spatial: Sequence[int], what: str) -> Ints:
     return np.unique(given.cpu().numpy().reshape(-1), return_inverse=True)[1].reshape(-1).astype(np.int64)
 
 
-def _centres(labels: Ints, coordinates: Floats) -> tuple[Ints, Floats]:
+def _centers(labels: Ints, coordinates: Floats) -> tuple[Ints, Floats]:
     sizes = np.bincount(labels)
     sums = [np.bincount(labels, weights=column) for column in coordinates.T]
     return sizes.astype(np.int64), np.stack(sums, -1) / sizes[:, None]
@@ -124,10 +124,10 @@ class RegionTree:
         whole = _present(self.units.superpixels[members])
         if len(whole) > 1:  # several superpixels: they stay whole
             part_of_superpixel = np.zeros(whole.max() + 1, np.int64)
-            part_of_superpixel[whole] = self._cut(self.units.superpixel_centres[whole], path)
+            part_of_superpixel[whole] = self._cut(self.units.superpixel_centers[whole], path)
             part = part_of_superpixel[self.units.superpixels[members]]
         else:
-            part = self._cut(self.units.centres[members], path)
+            part = self._cut(self.units.centers[members], path)
         found = []
         for number in _present(part).tolist():
             child = (*path, number)
@@ -135,20 +135,20 @@ class RegionTree:
             found.append(child)
         return tuple(found) if len(found) > 1 else ()
 
-    def _cut(self, centres: Floats, path: Path) -> Ints:
+    def _cut(self, centers: Floats, path: Path) -> Ints:
         """The part, 0 to 3, of each point: two halves along each of two axes, or quarters along the only one."""
         generator = np.random.default_rng((*self.seed, len(path), *path))
-        extents = centres.max(0) - centres.min(0)
+        extents = centers.max(0) - centers.min(0)
         axes = np.sort(np.argsort(-extents, kind="stable")[:2])
-        if centres.shape[1] == 1 or not extents[axes].all():
-            values = centres[:, int(np.argmax(extents))]
+        if centers.shape[1] == 1 or not extents[axes].all():
+            values = centers[:, int(np.argmax(extents))]
             places = np.unique(values)[1:]  # with values on both sides
             chosen = generator.choice(places, min(3, len(places)), replace=False)
             return np.searchsorted(np.sort(chosen), values, "right")
-        part = np.zeros(len(centres), np.int64)
+        part = np.zeros(len(centers), np.int64)
         for axis, share in zip(axes, generator.random(2) if path or self.first is None else self.first):
-            places = np.unique(centres[:, axis])[1:]
-            part = 2 * part + (centres[:, axis] >= places[int(share * len(places))])
+            places = np.unique(centers[:, axis])[1:]
+            part = 2 * part + (centers[:, axis] >= places[int(share * len(places))])
         return part
 
 

@@ -16,10 +16,10 @@ from captum.attr import PerturbationAttribution
 from torch import Tensor
 from tqdm import tqdm
 
+from captum_ad._scoring import Judge, ToConfidence
 from captum_ad.attr.regions import RegionTree, Units, spread, units_of
 from captum_ad.attr.runner import Asked, Baselines, MaskRunner, positive
 from captum_ad.attr.search import Bools, Search
-from captum_ad.scoring import Judge, ToConfidence
 
 Labels = Tensor | tuple[Tensor | None, ...] | None
 

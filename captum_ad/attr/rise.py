@@ -75,7 +75,7 @@ class Rise(PerturbationAttribution):  # type: ignore[misc]
         probability : float
             p, the probability that a cell is kept, in (0, 1).
         soft : bool, optional
-            Bilinear masks as in the source, or hard ones (nearest neighbour). Default: soft where
+            Bilinear masks as in the source, or hard ones (nearest neighbor). Default: soft where
             features are painted, hard where they are deactivated; soft is refused there.
         perturbations_per_eval : int
             Masks per forward.

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from captum_ad.answers import Answering, refuse_both
-from captum_ad.arguments import as_features, as_tuple
-from captum_ad.perturbing import without_mask, without_partial
-from captum_ad.registration import masked_forward_name
-from captum_ad.scoring import Judge, Output, ToConfidence
+from captum_ad._captum.perturbing import without_mask, without_partial
+from captum_ad._captum.registration import masked_forward_name
+from captum_ad._forwards.answers import Answering, refuse_both
+from captum_ad._forwards.arguments import as_features, as_tuple
+from captum_ad._scoring import Judge, Output, ToConfidence
 from captum_ad.targets.base import Given, Target
 
 Baselines = Tensor | int | float | tuple[Tensor | int | float, ...] | None
@@ -37,7 +37,7 @@ class MaskRunner:
     target : int, Target, or one for each sample, optional
         What is explained.
     to_confidence : str or callable, optional
-        What a class index means, as of :class:`captum_ad.scoring.Judge`. None: the output of that number, as it is.
+        What a class index means, as of :class:`captum_ad._scoring.Judge`. None: the output of that number, as it is.
     who : str
         The attributor, for messages.
 

@@ -11,15 +11,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from captum_ad.answers import Answering
-from captum_ad.arguments import as_features
+from captum_ad._common.layers import modules_at
+from captum_ad._forwards.ad_forward import ADForward
+from captum_ad._forwards.answers import Answering
+from captum_ad._forwards.arguments import as_features
+from captum_ad._forwards.baseline_forward import BaselineForward
+from captum_ad._forwards.guard import on_purpose
+from captum_ad._scoring import Judge, in_eval_mode
 from captum_ad.attr.runner import Baselines, paint_of
 from captum_ad.baselines import IMPUTATIONS
-from captum_ad.forward import ADForward
-from captum_ad.guard import on_purpose
-from captum_ad.layers import modules_at
-from captum_ad.painted import BaselineForward
-from captum_ad.scoring import Judge, in_eval_mode
 from captum_ad.targets.base import Given
 
 GRADIENTS = ("straight-through", "masked")

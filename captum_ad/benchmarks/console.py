@@ -7,8 +7,7 @@ from collections.abc import Callable
 
 import torch
 
-from captum_ad.cli.errors import InputError
-from captum_ad.errors import UnsupportedOperationError
+from captum_ad._common.errors import InputError, UnsupportedOperationError
 
 FAILED, INTERRUPTED = 2, 130
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import NoReturn
 
 from captum_ad import PRESETS
-from captum_ad.attributions import METHODS, SEARCHED
+from captum_ad._common.errors import InputError
+from captum_ad._methods import METHODS, SEARCHED
 from captum_ad.baselines import BASELINES
-from captum_ad.cli.errors import InputError
 from captum_ad.targets.written import KINDS
 
 DEFAULT = "(default: %(default)s)"
@@ -136,7 +136,7 @@ def add_effort(add: Callable[..., object]) -> None:
         type=at_least(1),
         default=20,
         metavar="N",
-        help=f"Explanations are planted on so many solid colours, to measure ρ {DEFAULT}.",
+        help=f"Explanations are planted on so many solid colors, to measure ρ {DEFAULT}.",
     )
 
 

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from captum_ad.cli.errors import InputError
+from captum_ad._common.errors import InputError
 
 WRAPPERS = (
     *("state_dict", "model_state_dict", "model_state", "model", "net", "network", "module", "weights"),

@@ -11,13 +11,15 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from captum_ad.attributions import METHODS, columns, seeded
+from captum_ad._common.errors import InputError, UnknownNameError
+from captum_ad._common.images import Photograph, load_photographs
+from captum_ad._forwards.programs import compiled_forwards
+from captum_ad._methods import METHODS, columns, seeded
 from captum_ad.baselines import BASELINES
 from captum_ad.cli.devices import default_batch_size, device_named
-from captum_ad.cli.errors import InputError, InterruptedRun
+from captum_ad.cli.errors import InterruptedRun
 from captum_ad.cli.files import digest
 from captum_ad.cli.folder import occupied_alone, refuse_foreign, refuse_occupied, remove
-from captum_ad.cli.images import Photograph, load_photographs
 from captum_ad.cli.maskings import masking_given
 from captum_ad.cli.models import Classifier, load_classifier
 from captum_ad.cli.output import staged
@@ -39,8 +41,6 @@ from captum_ad.cli.report import (
     write_summary,
 )
 from captum_ad.cli.table import legend, results_table
-from captum_ad.errors import UnknownNameError
-from captum_ad.programs import compiled_forwards
 
 DEFAULT_IMAGE = "coffee"
 

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from captum_ad.cli.errors import InputError
-from captum_ad.cli.images import as_rgb, is_image
+from captum_ad._common.errors import InputError
+from captum_ad._common.extras import needed
+from captum_ad._common.images import as_rgb, is_image
 from captum_ad.cli.labels import EDGES, Box
-from captum_ad.extras import needed
 
 
 @dataclass(frozen=True)

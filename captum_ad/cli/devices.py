@@ -6,7 +6,7 @@ import warnings
 
 import torch
 
-from captum_ad.cli.errors import InputError
+from captum_ad._common.errors import InputError
 
 
 def device_named(name: str) -> torch.device:

@@ -7,20 +7,20 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from captum_ad.attributions import METHODS, seeded
+from captum_ad._common.errors import InputError
+from captum_ad._common.images import load_photographs
+from captum_ad._forwards.baseline_forward import NAMED
+from captum_ad._methods import METHODS, seeded
 from captum_ad.cli.compare import known, print_notes, settings_of
 from captum_ad.cli.devices import default_batch_size, device_named
-from captum_ad.cli.errors import InputError
 from captum_ad.cli.explanations import in_words
 from captum_ad.cli.figure import METHOD_TITLES, column_title
-from captum_ad.cli.images import load_photographs
 from captum_ad.cli.maskings import masking_given
 from captum_ad.cli.models import Classifier, load_classifier
 from captum_ad.cli.output import staged
 from captum_ad.cli.page import page
 from captum_ad.cli.predictions import Comparison, add_explanation, prediction, probabilities
 from captum_ad.cli.report import arrays, described, draw, entry, summary_of
-from captum_ad.painted import NAMED
 
 KINDS = (".png", ".jpg", ".jpeg", ".pdf", ".svg", ".html")
 SAID = 3

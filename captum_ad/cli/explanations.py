@@ -11,17 +11,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from captum_ad.attributions import OVER_SUPERPIXELS, Task
+from captum_ad._forwards.baseline_forward import masked_forward
+from captum_ad._methods import OVER_SUPERPIXELS, Task
+from captum_ad._scoring import Judge
 from captum_ad.cli.models import Classifier
-from captum_ad.describe import describe
 from captum_ad.metrics import SolidColors, sufficient_explanation
 from captum_ad.metrics.backgrounds import DrawnBackgrounds
+from captum_ad.metrics.description import describe
 from captum_ad.metrics.planting import planted_scores
 from captum_ad.metrics.ranking import ranked
 from captum_ad.metrics.robustness import equal_size_masks
 from captum_ad.metrics.scan import ConfidenceCurve
-from captum_ad.painted import masked_forward
-from captum_ad.scoring import Judge
 
 STEPS = 40
 """Steps of the scan over positions: each adds 2.5 per cent of them."""
@@ -39,7 +39,7 @@ class Scale:
     gamma : float
         Confidence threshold.
     backgrounds : DrawnBackgrounds
-        The solid colours, K1.
+        The solid colors, K1.
     to_confidence : str
         From the model's output to confidences.
     batch_size : int
@@ -127,21 +127,21 @@ def in_words(attribution: Any, measures: Mapping[str, Any], backgrounds: int) ->
     measures : mapping
         Of :meth:`Explanation.measures`.
     backgrounds : int
-        How many solid colours it was planted on.
+        How many solid colors it was planted on.
     """
     size, confidence, rho = (
         math.nan if measures[name] is None else measures[name] for name in ("size", "confidence", "rho")
     )
     told, planted = Told(measures["found"], size, confidence), Planted(rho, backgrounds)
-    return str(describe(attribution, told, planted, backgrounds="solid colours", subject="photograph"))
+    return str(describe(attribution, told, planted, backgrounds="solid colors", subject="photograph"))
 
 
 def solid_colors(classifier: Classifier, x: Tensor, n: int, seed: int) -> DrawnBackgrounds:
-    """K1 for an input: colours in the range of pixels that the classifier's transform normalises.
+    """K1 for an input: colors in the range of pixels that the classifier's transform normalizes.
 
-    Where the transform does not show its normalisation, the range of the input's own values is taken.
+    Where the transform does not show its normalization, the range of the input's own values is taken.
     """
-    mean, std = classifier.normalisation(x.shape[1])
+    mean, std = classifier.normalization(x.shape[1])
     if mean is None or std is None:
         low, high = float(x.min()), float(x.max())
         colors = SolidColors(n, seed, low=low, high=high if high > low else low + 1)

@@ -13,7 +13,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from captum_ad.attributions import OVER_SUPERPIXELS
+from captum_ad._methods import OVER_SUPERPIXELS
 from captum_ad.cli.explanations import EQUAL_SIZE, Explanation
 
 Image = npt.NDArray[np.float64]
@@ -27,8 +27,8 @@ NARROWEST = 4.6
 CHARACTERS_PER_INCH = 10
 SMALL_CHARACTERS_PER_INCH = 13
 LINE = 0.16  # of the small ones
-OUTLIERS = 2  # per cent of the pixels that may lie beyond a panel's scale, as in Captum's visualisation
-COLOURS = "RdBu_r"
+OUTLIERS = 2  # per cent of the pixels that may lie beyond a panel's scale, as in Captum's visualization
+COLORS = "RdBu_r"
 NOTE = (
     "each panel has its own scale: ± the number in its corner; outlined: what alone keeps the class, "
     f"its size and ρ; ρ at size {EQUAL_SIZE:g}"
@@ -112,7 +112,7 @@ def _layout(
 
 def _draw_scale(figure: Figure, axis: Axes, note: str) -> None:
     bar = figure.colorbar(
-        ScalarMappable(Normalize(-1, 1), COLOURS), cax=axis, orientation="horizontal", ticks=[-1, 0, 1]
+        ScalarMappable(Normalize(-1, 1), COLORS), cax=axis, orientation="horizontal", ticks=[-1, 0, 1]
     )
     bar.ax.set_xticklabels(["against the class", "0", "for the class"])
     bar.ax.set_title("\n".join(_note_lines(note, figure.get_figwidth())), fontsize=9, color="0.3")
@@ -140,10 +140,10 @@ def _draw_heat_map(panel: Axes, photograph: Image, attribution: npt.NDArray[np.f
     heat = attribution.sum(0, dtype=np.float64)
     scale = float(np.percentile(np.abs(heat), 100 - OUTLIERS)) or float(np.abs(heat).max())
     shown = heat / scale if scale > 0 else heat
-    grey = photograph.mean(2)
-    panel.imshow(0.25 + 0.75 * grey, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    gray = photograph.mean(2)
+    panel.imshow(0.25 + 0.75 * gray, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     alpha = 0.1 + 0.65 * np.sqrt(np.clip(np.abs(shown), 0, 1))
-    panel.imshow(shown, cmap=COLOURS, vmin=-1, vmax=1, alpha=alpha, interpolation="nearest")
+    panel.imshow(shown, cmap=COLORS, vmin=-1, vmax=1, alpha=alpha, interpolation="nearest")
     _note(panel, f"±{scale:.2g}", 0.97, 0.03)
     _bare(panel)
 

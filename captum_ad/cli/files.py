@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from captum_ad._common.files import printable
+
 
 def digest(path: Path | None) -> dict[str, str] | None:
     """A file by name and contents; None if there is none."""
@@ -15,8 +17,3 @@ def digest(path: Path | None) -> dict[str, str] | None:
         while chunk := file.read(1 << 20):
             found.update(chunk)
     return {"file": printable(str(path)), "sha256": found.hexdigest()}
-
-
-def printable(text: str) -> str:
-    """A file's name as it can be shown and written: bytes that are not UTF-8 in their numbers."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace").replace("\\x", "_")

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from captum_ad.cli.errors import InputError
+from captum_ad._common.errors import InputError
 from captum_ad.cli.output import STAGING, temporary_directory
 
 LOCK = ".captum-ad.lock"

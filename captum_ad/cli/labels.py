@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from captum_ad.cli.errors import InputError
+from captum_ad._common.errors import InputError
 from captum_ad.cli.models import Classifier
 
 EDGES = ("left", "top", "right", "bottom")
@@ -155,7 +155,7 @@ def carried_box(box: Box, image: Image.Image, classifier: Classifier, source: st
             f"the box {box} of {source!r} is empty or not within its {width} × {height} pixels: expected left, top, "
             "right, bottom, the last two exclusive"
         )
-    black, white = (Image.new("RGB", image.size, colour) for colour in ("black", "white"))
+    black, white = (Image.new("RGB", image.size, color) for color in ("black", "white"))
     boxed = black.copy()
     boxed.paste(white.crop(box), box)
     low, high = (classifier.prepare(one)[0].double().cpu().mean(0) for one in (black, white))

@@ -14,7 +14,10 @@ from typing import NoReturn, TypeAlias
 import torch
 
 from captum_ad import PRESETS, __version__
-from captum_ad.attributions import METHODS
+from captum_ad._common.errors import InputError, UnknownNameError, UnsupportedOperationError
+from captum_ad._common.extras import install_hint
+from captum_ad._forwards.baseline_forward import MASKING_VALUES, NAMED
+from captum_ad._methods import METHODS
 from captum_ad.cli.arguments import (
     DEFAULT,
     IMAGES,
@@ -28,11 +31,8 @@ from captum_ad.cli.arguments import (
     at_least,
     listed,
 )
-from captum_ad.cli.errors import InputError, InterruptedRun
+from captum_ad.cli.errors import InterruptedRun
 from captum_ad.cli.study_arguments import add_report, add_study
-from captum_ad.errors import UnknownNameError, UnsupportedOperationError
-from captum_ad.extras import install_hint
-from captum_ad.painted import MASKING_VALUES, NAMED
 
 PROGRAM = "captum-ad"
 FAILED, INTERRUPTED = 2, 130

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from captum_ad.cli.errors import InputError
-from captum_ad.errors import UnknownNameError
+from captum_ad._common.errors import InputError, UnknownNameError
+from captum_ad._engine.mask_rule import PRESETS, MaskRule
+from captum_ad._forwards.baseline_forward import Masking
 from captum_ad.metrics.masking_names import masking_name, named_masking
-from captum_ad.painted import Masking
-from captum_ad.rule import PRESETS, MaskRule
 
 
 def masking_given(given: str, option: str, baselines: Sequence[str]) -> tuple[str, Masking]:

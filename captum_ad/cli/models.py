@@ -17,12 +17,11 @@ import torchvision
 from PIL import Image
 from torch import Tensor, nn
 
+from captum_ad._common.errors import InputError, UnknownNameError
 from captum_ad.cli.checkpoints import names_of
-from captum_ad.cli.errors import InputError
 from captum_ad.cli.own_code import made_by, split_name
 from captum_ad.cli.weights import load_weights
 from captum_ad.demo import efficientnet_lite0, imagenet_transform
-from captum_ad.errors import UnknownNameError
 
 Transform = Callable[[Image.Image], Tensor]
 
@@ -105,16 +104,16 @@ class Classifier:
             raise InputError(f"the transform of {self.name!r} returned {what}, expected a float tensor (C, H, W)")
         return x[None].to(self.device)
 
-    def normalisation(self, channels: int) -> tuple[Sequence[float], Sequence[float]] | tuple[None, None]:
-        """Mean and standard deviation per channel that the transform normalises with, if it shows them."""
-        mean, std = _normalisation(self.transform)
+    def normalization(self, channels: int) -> tuple[Sequence[float], Sequence[float]] | tuple[None, None]:
+        """Mean and standard deviation per channel that the transform normalizes with, if it shows them."""
+        mean, std = _normalization(self.transform)
         return (mean, std) if mean is not None and std is not None and len(mean) == channels else (None, None)
 
     def displayed(self, x: Tensor, other: Tensor | None = None) -> npt.NDArray[np.float64]:
-        """The photograph as the model sees it, normalisation undone, shape (H, W, 3), in [0, 1]; or another like it."""
+        """The photograph as the model sees it, normalization undone, shape (H, W, 3), in [0, 1]; or another like it."""
         seen = x[0].detach().double().cpu()
         pixels = seen if other is None else other[0].detach().double().cpu()
-        mean, std = self.normalisation(pixels.shape[0])
+        mean, std = self.normalization(pixels.shape[0])
         if mean is not None and std is not None:
             pixels = pixels * torch.tensor(std).double()[:, None, None] + torch.tensor(mean).double()[:, None, None]
         elif seen.min() < 0 or seen.max() > 1:
@@ -277,8 +276,8 @@ def _from_own_code(name: str) -> Parts:
     return type(model).__name__, model, default, (), assumed
 
 
-def _normalisation(transform: Any) -> tuple[Sequence[float] | None, Sequence[float] | None]:
-    """Mean and standard deviation that a torchvision transform normalises with last, if it shows them."""
+def _normalization(transform: Any) -> tuple[Sequence[float] | None, Sequence[float] | None]:
+    """Mean and standard deviation that a torchvision transform normalizes with last, if it shows them."""
     last = (getattr(transform, "transforms", None) or [transform])[-1]
     mean, std = (getattr(last, name, None) for name in ("mean", "std"))
     if mean is None or std is None:

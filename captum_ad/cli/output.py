@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from captum_ad.cli.errors import InputError
+from captum_ad._common.errors import InputError
 
 STAGING = ".captum-ad-staging-"
 """What temporary directories are called."""

@@ -13,8 +13,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from captum_ad.cli.errors import InputError
-from captum_ad.errors import UnknownNameError
+from captum_ad._common.errors import InputError, UnknownNameError
 
 
 def split_name(name: str) -> tuple[str, str]:

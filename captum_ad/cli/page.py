@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from captum_ad._common.files import write_whole
 from captum_ad.cli.explanations import in_words
 from captum_ad.cli.figure import METHOD_TITLES, OUTLIERS, column_title
 from captum_ad.cli.html import png, rendered
 from captum_ad.cli.report import PAGE
 from captum_ad.cli.table import legend, table_rows
-from captum_ad.files import write_whole
 
 SHOWN = 40
 """Photographs that a page holds, a few hundred kilobytes each: a phone has to open it. The table has all of them."""
@@ -103,7 +103,7 @@ def _photograph(entry: Mapping[str, Any], archive: Mapping[str, Any]) -> dict[st
 
 
 def _heat(attribution: npt.NDArray[np.float32]) -> tuple[str, float]:
-    """An attribution summed over channels as a grey image, 128 for zero, and what its ends stand for."""
+    """An attribution summed over channels as a gray image, 128 for zero, and what its ends stand for."""
     heat = attribution.sum(0, dtype=np.float64)
     scale = float(np.percentile(np.abs(heat), 100 - OUTLIERS)) or float(np.abs(heat).max())
     shown = np.clip(heat / scale, -1, 1) if scale > 0 else heat

@@ -9,13 +9,12 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from captum_ad.attributions import Result, Task, explain
-from captum_ad.cli.errors import InputError
+from captum_ad._common.errors import InputError, UnknownNameError, UnsupportedOperationError
+from captum_ad._common.images import Photograph
+from captum_ad._forwards.baseline_forward import BaselineForward
+from captum_ad._methods import Result, Task, explain
 from captum_ad.cli.explanations import Explanation, Scale, measure, solid_colors
-from captum_ad.cli.images import Photograph
 from captum_ad.cli.models import Classifier
-from captum_ad.errors import UnknownNameError, UnsupportedOperationError
-from captum_ad.painted import BaselineForward
 from captum_ad.segmentation import superpixels
 from captum_ad.targets.base import Target
 from captum_ad.targets.written import written

@@ -14,13 +14,13 @@ import numpy as np
 import torch
 
 from captum_ad import __version__
-from captum_ad.cli.errors import InputError
+from captum_ad._common.errors import InputError
+from captum_ad._common.files import printable, write_whole
+from captum_ad._common.images import Photograph
 from captum_ad.cli.figure import save_figure
-from captum_ad.cli.files import digest, printable
-from captum_ad.cli.images import Photograph
+from captum_ad.cli.files import digest
 from captum_ad.cli.models import Classifier
 from captum_ad.cli.predictions import Comparison
-from captum_ad.files import write_whole
 
 SUMMARY, PAGE = "summary.json", "report.html"
 SCHEMA = 3
@@ -80,11 +80,11 @@ def arrays(classifier: Classifier, comparison: Comparison) -> dict[str, Any]:
         ``curve/METHOD/COLUMN``: size, confidence and whether the class is kept after so many steps, (3, steps + 1).
         ``kept/METHOD/COLUMN``: whether the explanation keeps the class on each background, bool, (n).
         ``superpixels``: (H, W). ``target``. ``photograph``: what the model saw, uint8, (H, W, 3). ``backgrounds``:
-        their colours, uint8, (n, 3).
+        their colors, uint8, (n, 3).
     """
-    task, colours = comparison.task, comparison.scale.backgrounds
+    task, colors = comparison.task, comparison.scale.backgrounds
     shown = classifier.displayed(task.x)
-    solid = [classifier.displayed(task.x, colours.batch(i, i + 1)[:, :, :1, :1])[0, 0] for i in range(colours.n)]
+    solid = [classifier.displayed(task.x, colors.batch(i, i + 1)[:, :, :1, :1])[0, 0] for i in range(colors.n)]
     found: dict[str, Any] = {
         "superpixels": task.superpixels[0, 0].cpu().numpy(),
         "target": np.array(repr(task.target) if task.index is None else task.index),

@@ -12,17 +12,16 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from captum_ad.attributions import seeded
+from captum_ad._common.errors import InputError, UnknownNameError, UnsupportedOperationError
+from captum_ad._common.extras import install_hint
+from captum_ad._common.images import PHOTOGRAPHS, expanded, load_photographs
+from captum_ad._methods import seeded
 from captum_ad.cli.devices import device_named
-from captum_ad.cli.errors import InputError
 from captum_ad.cli.folder import refuse_occupied
-from captum_ad.cli.images import PHOTOGRAPHS, expanded, load_photographs
 from captum_ad.cli.labels import Box, Label, carried_box, labels_of, read_labels
 from captum_ad.cli.models import Classifier, load_classifier
 from captum_ad.cli.output import staged
 from captum_ad.cli.predictions import probabilities
-from captum_ad.errors import UnknownNameError, UnsupportedOperationError
-from captum_ad.extras import install_hint
 from captum_ad.metrics import Recommendation, recommend_rule
 from captum_ad.metrics.masking_names import all_maskings
 from captum_ad.metrics.recommendation import NoneRightError
@@ -60,7 +59,7 @@ def rules(arguments: argparse.Namespace, command: Sequence[str]) -> None:
         If something given cannot be worked with; nothing is written then, but for the file of --resume.
     """
     device = device_named(arguments.device)
-    sources, labels = _labelled(arguments)
+    sources, labels = _labeled(arguments)
     maskings = arguments.maskings or _possible_maskings()
     files = [TABLE, RECORDS, FIGURE]
     refuse_occupied(arguments.out, files, force=arguments.force)
@@ -82,7 +81,7 @@ def rules(arguments: argparse.Namespace, command: Sequence[str]) -> None:
     print(f"{arguments.out / FIGURE}, {TABLE} and {RECORDS} beside it")
 
 
-def _labelled(arguments: argparse.Namespace) -> tuple[list[str], list[Label] | None]:
+def _labeled(arguments: argparse.Namespace) -> tuple[list[str], list[Label] | None]:
     """The photographs, each once, and their labels if there are any."""
     sources = list(dict.fromkeys(expanded(arguments.images)))
     path = arguments.boxes or arguments.labels

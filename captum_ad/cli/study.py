@@ -12,11 +12,11 @@ from pathlib import Path
 
 import torch
 
+from captum_ad._common.errors import InputError, UnknownNameError, UnsupportedOperationError
 from captum_ad.cli.dataset import read_dataset
-from captum_ad.cli.errors import InputError, InterruptedRun
+from captum_ad.cli.errors import InterruptedRun
 from captum_ad.cli.study_plan import Made, made
 from captum_ad.cli.study_settings import Settings, settings_of
-from captum_ad.errors import UnknownNameError, UnsupportedOperationError
 from captum_ad.study.manifest import Manifest
 from captum_ad.study.processes import Processes, processes
 from captum_ad.study.running import Ran, run

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from captum_ad.attributions import METHODS
+from captum_ad._methods import METHODS
 from captum_ad.cli.arguments import DEFAULT, at_least, listed
 from captum_ad.cli.study_settings import CONTEXTS, JUDGES, Settings
 from captum_ad.metrics.masking_names import all_maskings
@@ -69,14 +69,14 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
     )
     add("--gammas", nargs="+", type=float, metavar="SHARE", help=f"Confidence thresholds {_said('gammas')}.")
     add("--sizes", nargs="*", type=float, metavar="SHARE", help=f"Equal sizes, for ρ {_said('sizes')}.")
-    add("--contexts", nargs="+", choices=CONTEXTS, help=f"Solid colours, images of other classes {_said('contexts')}.")
+    add("--contexts", nargs="+", choices=CONTEXTS, help=f"Solid colors, images of other classes {_said('contexts')}.")
     add("--backgrounds", type=at_least(1), metavar="N", help=f"So many in each context {_said('backgrounds')}.")
     add("--backgrounds-from", metavar="DATASET", help="K2 is drawn from this data set (default: the same).")
     add(
         "--judges",
         nargs="*",
         choices=JUDGES,
-        help="What is measured beside ρ, sizes, confidences and insertion; where there are boxes localisation is too, "
+        help="What is measured beside ρ, sizes, confidences and insertion; where there are boxes localization is too, "
         f"and what hiding the object takes is a part of missingness {_said('judges')}.",
     )
     add("--images", type=at_least(1), metavar="N", help="So many are drawn from the data set (default: all).")

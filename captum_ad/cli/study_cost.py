@@ -11,10 +11,10 @@ from collections.abc import Collection
 import torch
 from torch import Tensor, nn
 
-from captum_ad.attributions import OVER_SUPERPIXELS, SEARCHED
+from captum_ad._forwards.baseline_forward import masked_forward
+from captum_ad._methods import OVER_SUPERPIXELS, SEARCHED
+from captum_ad._scoring import batch_of
 from captum_ad.metrics.ranking import SCAN_STEPS
-from captum_ad.painted import masked_forward
-from captum_ad.scoring import batch_of
 from captum_ad.study.measuring import Measuring
 from captum_ad.study.plan import Plan
 from captum_ad.study.units import OF_MASKING, Unit

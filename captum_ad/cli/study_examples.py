@@ -95,11 +95,11 @@ def _maps(
         own = rows[(rows["masking"] == masking) & rows["gamma"].notna() & rows["found"]]
         last = own[own["gamma"] == own["gamma"].max()]
         words = f"size {last['size'].iloc[0]:.2f}, ρ {last['rho'].iloc[-1]:.2f}" if len(last) else "not found"
-        found.append({"masking": masking, "uri": png(_coloured(unpacked(data))), "words": words})
+        found.append({"masking": masking, "uri": png(_colored(unpacked(data))), "words": words})
     return found
 
 
-def _coloured(heat: npt.NDArray[np.int8]) -> npt.NDArray[np.uint8]:
+def _colored(heat: npt.NDArray[np.int8]) -> npt.NDArray[np.uint8]:
     """Red for the class and blue against it, on white."""
     strength = np.sqrt(np.abs(heat.astype(np.float64)) / 127)[..., None]
     ink = np.where(heat[..., None] > 0, (178.0, 24.0, 43.0), (33.0, 102.0, 172.0))

@@ -14,11 +14,11 @@ from PIL import Image
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from captum_ad.attributions import seeded
+from captum_ad._common.errors import InputError
+from captum_ad._common.images import Photograph
+from captum_ad._methods import seeded
 from captum_ad.cli.dataset import Entry, class_indices, some_of
 from captum_ad.cli.devices import device_named
-from captum_ad.cli.errors import InputError
-from captum_ad.cli.images import Photograph
 from captum_ad.cli.labels import carried_box
 from captum_ad.cli.models import Classifier, load_classifier
 from captum_ad.cli.predictions import probabilities
@@ -136,10 +136,10 @@ def _subject(
     sets: dict[str, Backgrounds] = {}
     for context in settings.contexts:
         if context == "K1":
-            mean, std = classifier.normalisation(x.shape[1])
+            mean, std = classifier.normalization(x.shape[1])
             known = mean is not None and std is not None
             n, seed = settings.backgrounds, settings.seed
-            sets["K1"] = SolidColors(n, seed, mean or 0.0, std or 1.0) if known else ColoursOfItsRange(n, seed)
+            sets["K1"] = SolidColors(n, seed, mean or 0.0, std or 1.0) if known else ColorsOfItsRange(n, seed)
         else:
             inputs = _Inputs(classifier, pool, indices)
             sets["K2"] = OtherClassImages(inputs, settings.backgrounds, settings.seed, to_confidence)
@@ -149,8 +149,8 @@ def _subject(
 
 
 @dataclass(frozen=True)
-class ColoursOfItsRange:
-    """K1 where a transform does not show how it normalises: colours in the range of the input's own values.
+class ColorsOfItsRange:
+    """K1 where a transform does not show how it normalizes: colors in the range of the input's own values.
 
     Parameters
     ----------
@@ -164,10 +164,10 @@ class ColoursOfItsRange:
     def draw(
         self, model: nn.Module, x: Tensor, target: int | Target, *, batch_size: int | None = None
     ) -> DrawnBackgrounds:
-        """The colours, as :meth:`captum_ad.metrics.SolidColors.draw` gives them."""
+        """The colors, as :meth:`captum_ad.metrics.SolidColors.draw` gives them."""
         low, high = float(x.min()), float(x.max())
-        colours = SolidColors(self.n, self.seed, low=low, high=high if high > low else low + 1)
-        return colours.draw(model, x, target, batch_size=batch_size)
+        colors = SolidColors(self.n, self.seed, low=low, high=high if high > low else low + 1)
+        return colors.draw(model, x, target, batch_size=batch_size)
 
 
 class _Inputs:

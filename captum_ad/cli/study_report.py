@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from captum_ad.cli.errors import InputError
+from captum_ad._common.errors import InputError
+from captum_ad._common.files import write_whole
 from captum_ad.cli.html import rendered, uri
 from captum_ad.cli.study_examples import examples
-from captum_ad.files import write_whole
 from captum_ad.metrics.plots import plot_rho_over_gamma, plot_rho_over_size
 from captum_ad.study.manifest import Manifest
 from captum_ad.study.plan import units_of
@@ -27,9 +27,9 @@ PAGE, SUMMARY, SCORES = "report.html", "summary.csv", "scores.csv"
 
 NOTES = {
     "Size against the best baseline": "Negative: the explanations under AD are smaller than under the baseline "
-    "whose are smallest. The baseline is chosen on the same images, which favours it.",
+    "whose are smallest. The baseline is chosen on the same images, which favors it.",
     "ρ by γ": "Larger explanations are the more robust ones: read it beside their sizes, and beside ρ at equal size. "
-    "Solid colours (K1) look like solid paint and favour explanations found with it; K2 stands beside them for that.",
+    "Solid colors (K1) look like solid paint and favor explanations found with it; K2 stands beside them for that.",
     "ρ, AD against each baseline": "Paired by image; 95 % bootstrap interval of the mean difference, Wilcoxon's "
     "signed-rank test, and Holm's correction within a model.",
     "Judges": "insertion: higher is better; deletion: lower; missingness: how often the answer stays while what does "

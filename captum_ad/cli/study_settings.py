@@ -10,15 +10,14 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from captum_ad.attributions import METHODS
-from captum_ad.cli.errors import InputError
+from captum_ad._common.errors import InputError, UnknownNameError
+from captum_ad._common.extras import needed
+from captum_ad._forwards.baseline_forward import MASKING_VALUES, Masking
+from captum_ad._methods import METHODS
 from captum_ad.cli.maskings import masking_given
 from captum_ad.cli.own_code import own_function
-from captum_ad.errors import UnknownNameError
-from captum_ad.extras import needed
 from captum_ad.metrics.explanation import PAPER_GAMMAS
 from captum_ad.metrics.given import Method
-from captum_ad.painted import MASKING_VALUES, Masking
 
 JUDGES = ("deletion", "missingness")
 CONTEXTS = ("K1", "K2")

@@ -53,14 +53,14 @@ def results_table(entries: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join("  ".join(row).rstrip() for row in aligned)
 
 
-def legend(entries: Sequence[Mapping[str, Any]], gamma: float, colours: int) -> list[str]:
+def legend(entries: Sequence[Mapping[str, Any]], gamma: float, colors: int) -> list[str]:
     """What the numbers of the table are, a line each."""
     photographs = len(entries)
     explanations = [one["explanation"] for e in entries for row in e["methods"].values() for one in row.values()]
     lines = [
         f"size: share of the image that alone keeps the class, at {gamma:g} of its confidence or more",
         "confidence: of the class, with that part alone",
-        f"ρ: share of {colours} solid colours on which that part still gets the class",
+        f"ρ: share of {colors} solid colors on which that part still gets the class",
         f"ρ at size {EQUAL_SIZE:g}: of the best {EQUAL_SIZE:.0%} of each attribution; ρ grows with the size, "
         "so compare it at equal size",
     ]

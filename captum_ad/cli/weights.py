@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from captum_ad._common.errors import InputError
 from captum_ad.cli.checkpoints import read_checkpoint
-from captum_ad.cli.errors import InputError
 
 PREFIXES = ("module.", "model.", "net.", "network.", "model_ema.", "ema_model.", "ema.")
 """What wrappers (DataParallel, Lightning modules, averaged models) put before the names of a network's weights."""

@@ -1,7 +1,7 @@
-"""Metrics of explanations: sufficiency, ρ-robustness, insertion and deletion, missingness, localisation, pathways.
+"""Metrics of explanations: sufficiency, ρ-robustness, insertion and deletion, missingness, localization, pathways.
 
 Functions of one input; most have a class of torchmetrics' kind over many. :func:`compare` runs a
-whole study; :func:`summarise` and :func:`significance` say what came out of it, the plots show it.
+whole study; :func:`summarize` and :func:`significance` say what came out of it, the plots show it.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ from captum_ad.metrics.confidence import (
 )
 from captum_ad.metrics.controls import ObjectDrop, equal_area_control, object_drop
 from captum_ad.metrics.curve import Curve
+from captum_ad.metrics.description import Description, describe
 from captum_ad.metrics.explanation import PAPER_GAMMAS, sufficient_explanation
 from captum_ad.metrics.frames import FrameCurve, frame_curve
 from captum_ad.metrics.insertion import deletion_curve, insertion_curve
-from captum_ad.metrics.localisation import energy_pointing_game, grid_pointing_game, pointing_game
+from captum_ad.metrics.localization import energy_pointing_game, grid_pointing_game, pointing_game
 from captum_ad.metrics.missingness import MissingnessCurve, missingness_curve, present_masks
 from captum_ad.metrics.noise import NoiseResponse, noise_responses, noise_study
 from captum_ad.metrics.noise_plots import plot_noise_robustness
@@ -41,7 +42,7 @@ from captum_ad.metrics.recommendation_table import Recommendation
 from captum_ad.metrics.robustness import RhoCurve, Robustness, rho_curve, rho_robustness
 from captum_ad.metrics.scan import ConfidenceCurve, SufficientExplanation
 from captum_ad.metrics.similarity import rank_biased_overlap, rank_correlation, ssim, top_overlap
-from captum_ad.metrics.statistics import significance, summarise
+from captum_ad.metrics.statistics import significance, summarize
 
 if TYPE_CHECKING:
     from captum_ad.metrics.modular import (
@@ -75,6 +76,7 @@ __all__ = [
     "ConfidenceOnBackgrounds",
     "Curve",
     "Deletion",
+    "Description",
     "DrawnBackgrounds",
     "EnergyPointingGame",
     "ExplanationSize",
@@ -108,6 +110,7 @@ __all__ = [
     "confidence_on_backgrounds",
     "corrupted",
     "deletion_curve",
+    "describe",
     "energy_pointing_game",
     "equal_area_control",
     "explanation_size",
@@ -138,7 +141,7 @@ __all__ = [
     "significance",
     "ssim",
     "sufficient_explanation",
-    "summarise",
+    "summarize",
     "top_overlap",
 ]
 

@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from captum_ad.answers import Answering
-from captum_ad.errors import UnknownNameError
-from captum_ad.scoring import in_eval_mode
+from captum_ad._common.errors import UnknownNameError
+from captum_ad._forwards.answers import Answering
+from captum_ad._scoring import in_eval_mode
 
 
 def attention_maps(

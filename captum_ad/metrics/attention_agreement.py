@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from captum_ad.extras import needed
+from captum_ad._common.extras import needed
 
 CORRELATIONS = ("pearson", "spearman")
 """How maps are compared."""

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from captum_ad.painted import MaskedForward
-from captum_ad.scoring import ToConfidence, asking, batch_of, one_input, plain, scored, whole_of
+from captum_ad._forwards.baseline_forward import MaskedForward
+from captum_ad._scoring import ToConfidence, asking, batch_of, one_input, plain, scored, whole_of
 from captum_ad.targets.base import Target
 
 
@@ -47,16 +47,16 @@ class Backgrounds(Protocol):
 
 @dataclass(frozen=True)
 class SolidColors:
-    """K1: images of one random colour each, uniform in the range of valid pixels.
+    """K1: images of one random color each, uniform in the range of valid pixels.
 
     Parameters
     ----------
     n : int
         How many. The first ones are the same whatever `n` is.
     seed : int
-        Of the colours.
+        Of the colors.
     mean, std : float or sequence of float
-        The normalisation of the model's input, per channel: a pixel value v enters it as (v − mean) / std.
+        The normalization of the model's input, per channel: a pixel value v enters it as (v − mean) / std.
     low, high : float
         Range of the pixels before that.
 
@@ -68,8 +68,8 @@ class SolidColors:
     Examples
     --------
     >>> k1 = SolidColors(n=2, seed=0, mean=0.5, std=0.5)
-    >>> colours = k1.draw(torch.nn.Identity(), torch.zeros(1, 3, 4, 4), 0)
-    >>> colours.batch(0, 2).shape, float(colours.batch(0, 2).abs().max()) <= 1
+    >>> colors = k1.draw(torch.nn.Identity(), torch.zeros(1, 3, 4, 4), 0)
+    >>> colors.batch(0, 2).shape, float(colors.batch(0, 2).abs().max()) <= 1
     (torch.Size([2, 3, 4, 4]), True)
     """
 
@@ -90,14 +90,14 @@ class SolidColors:
     def draw(
         self, model: nn.Module, x: Tensor, target: int | Target, *, batch_size: int | None = None
     ) -> DrawnBackgrounds:
-        """The colours as images of the shape, dtype and device of `x`.
+        """The colors as images of the shape, dtype and device of `x`.
 
         Parameters
         ----------
         model : nn.Module
-            Not needed: a colour stays in, whatever the model calls it.
+            Not needed: a color stays in, whatever the model calls it.
         x : Tensor
-            The input, shape (1, C, *spatial), normalised with `mean` and `std`.
+            The input, shape (1, C, *spatial), normalized with `mean` and `std`.
         target : int
             Not needed.
         batch_size : int, optional
@@ -106,8 +106,8 @@ class SolidColors:
         Raises
         ------
         ValueError
-            If `x` holds values outside of the valid pixels' range: it is normalised otherwise, and the
-            colours would be none that the model knows.
+            If `x` holds values outside of the valid pixels' range: it is normalized otherwise, and the
+            colors would be none that the model knows.
 
         Warns
         -----
@@ -123,18 +123,18 @@ class SolidColors:
         if not self.low - slack <= lowest <= highest <= self.high + slack:
             raise ValueError(
                 f"the input's pixels are {lowest:.3g} to {highest:.3g} once mean and std are undone, outside of "
-                f"{self.low:g} to {self.high:g}: give SolidColors the mean and std that the input was normalised with"
+                f"{self.low:g} to {self.high:g}: give SolidColors the mean and std that the input was normalized with"
             )
         if lowest < highest and highest - lowest < 0.02 * (self.high - self.low):
             warnings.warn(
                 f"the pixels are {lowest:.3g} to {highest:.3g} where {self.low:g} to {self.high:g} are possible: is "
-                "one in units of 0 to 1 and the other of 0 to 255? The colours would be none that the model knows",
+                "one in units of 0 to 1 and the other of 0 to 255? The colors would be none that the model knows",
                 stacklevel=2,
             )
         drawn = torch.from_numpy(np.random.default_rng(self.seed).random((self.n, channels)))
         values = (self.low + (self.high - self.low) * drawn).reshape(self.n, channels, *(1,) * (x.dim() - 2))
-        colours = ((values - mean) / std).to(x)
-        return DrawnBackgrounds(lambda start, stop: colours[start:stop].expand(-1, -1, *x.shape[2:]), self.n)
+        colors = ((values - mean) / std).to(x)
+        return DrawnBackgrounds(lambda start, stop: colors[start:stop].expand(-1, -1, *x.shape[2:]), self.n)
 
 
 @dataclass(frozen=True)

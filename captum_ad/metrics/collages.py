@@ -11,10 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from captum_ad._scoring import Judge, ToConfidence, batch_of, in_eval_mode, one_input, share
 from captum_ad.metrics.given import checked_seed
 from captum_ad.metrics.places import Grid, cell_masks, checked_grid
 from captum_ad.metrics.turns import Turns, sets_of
-from captum_ad.scoring import Judge, ToConfidence, batch_of, in_eval_mode, one_input, share
 
 
 @dataclass(frozen=True)

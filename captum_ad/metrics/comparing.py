@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from captum_ad.extras import needed
+from captum_ad._common.extras import needed
+from captum_ad._forwards.baseline_forward import Masking, masked_forward
+from captum_ad._scoring import ToConfidence, batch_of, in_eval_mode, share
 from captum_ad.metrics.backgrounds import Backgrounds
 from captum_ad.metrics.digests import digest
 from captum_ad.metrics.explanation import PAPER_GAMMAS
 from captum_ad.metrics.given import Given, Method, by_name, named_inputs, named_methods
-from captum_ad.painted import Masking, masked_forward
-from captum_ad.scoring import ToConfidence, batch_of, in_eval_mode, share
 from captum_ad.study.plan import Effort, Judges, Plan, Sample, Subject
 from captum_ad.study.results import read_explanations
 from captum_ad.study.running import run
@@ -44,8 +44,8 @@ def compare(
     backgrounds: Mapping[str, Backgrounds] | None = None,
     *,
     sizes: Sequence[float] = (0.1, 0.3, 0.5),
-    samples: int = 150,
-    segments: int = 40,
+    n_samples: int = 150,
+    n_segments: int = 40,
     window: int = 32,
     step: int | None = None,
     target: Target | None = None,
@@ -81,10 +81,10 @@ def compare(
         To be given: there is no default. By name, e.g. ``{"K1": SolidColors(mean=mean, std=std)}``.
     sizes : sequence of float
         The equal sizes at which ρ is measured too.
-    samples : int
+    n_samples : int
         Perturbations per attribution by ``kernel_shap`` or ``lime``; ``responsibility`` and ``rise``
         run four times as many.
-    segments : int
+    n_segments : int
         Superpixels, about, for ``feature_ablation``, ``kernel_shap`` and ``lime``.
     window : int
         Side of Occlusion's window; it moves by half of that.
@@ -114,7 +114,7 @@ def compare(
         - ``gamma``: float, the threshold; NaN in the rows of an equal size.
         - ``found``: bool, whether any part of the ranking suffices; if not, the next four are NaN.
         - ``size``: float, share of the positions, 0 to 1; 0 at a threshold where the model gives the class to nothing,
-          which :func:`summarise` and :func:`significance` leave out.
+          which :func:`summarize` and :func:`significance` leave out.
         - ``confidence``: float, with the explanation alone, under its masking; NaN at an equal size.
         - ``rho``, ``confidence_planted``: float, ρ and the mean confidence on the backgrounds.
         - ``n_backgrounds``: int.
@@ -152,7 +152,7 @@ def compare(
         functions,
         how,
         judges,
-        Effort(samples, segments, window),
+        Effort(n_samples, n_segments, window),
         seed,
         batch_size,
         target,

@@ -7,20 +7,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from captum_ad._forwards.baseline_forward import Baseline
+from captum_ad._scoring import Asked, ToConfidence, asking, masked, scored, whole_of
 from captum_ad.metrics.backgrounds import Backgrounds, DrawnBackgrounds
 from captum_ad.metrics.inputs import Inputs, posed, with_arguments
 from captum_ad.metrics.robustness import explanation_mask, rho_robustness
 from captum_ad.metrics.scan import SufficientExplanation
-from captum_ad.painted import Baseline
-from captum_ad.scoring import Asked, ToConfidence, asking, masked, scored, whole_of
 
 
-def explanation_size(x: Inputs, explanation: SufficientExplanation | Inputs) -> float:
+def explanation_size(inputs: Inputs, explanation: SufficientExplanation | Inputs) -> float:
     """Share of the positions that an explanation takes, 0 to 1. Smaller is better at equal robustness.
 
     Parameters
     ----------
-    x : Tensor
+    inputs : Tensor
         The input that it is of, shape (1, C, *spatial).
     explanation : SufficientExplanation or Tensor
         Or a mask, bool, shape (*spatial).
@@ -30,12 +30,12 @@ def explanation_size(x: Inputs, explanation: SufficientExplanation | Inputs) -> 
     ValueError, TypeError
         If a shape does not fit or the explanation was not found.
     """
-    return float(explanation_mask(explanation, x).double().mean())
+    return float(explanation_mask(explanation, inputs).double().mean())
 
 
 def confidence_kept(
-    forward: nn.Module,
-    x: Inputs,
+    forward_func: nn.Module,
+    inputs: Inputs,
     explanation: SufficientExplanation | Inputs,
     target: Asked = None,
     *,
@@ -47,14 +47,14 @@ def confidence_kept(
 
     Parameters
     ----------
-    forward : nn.Module
+    forward_func : nn.Module
         An ADForward, or the plain model together with `baseline`.
-    x : Tensor
+    inputs : Tensor
         Shape (1, C, *spatial).
     explanation : SufficientExplanation or Tensor
         Or a mask, bool, shape (*spatial), True = in the explanation.
     target : int or Target, optional
-        The class, or what else is explained; not if `forward` has one.
+        The class, or what else is explained; not if `forward_func` has one.
     baseline, additional_forward_args, to_confidence
         As for :func:`sufficient_explanation`.
 
@@ -63,12 +63,14 @@ def confidence_kept(
     ValueError, TypeError
         If a shape or value does not fit or the explanation was not found.
     """
-    return _alone_and_whole(forward, x, explanation, target, baseline, additional_forward_args, to_confidence)[0]
+    return _alone_and_whole(
+        forward_func, inputs, explanation, target, baseline, additional_forward_args, to_confidence
+    )[0]
 
 
 def confidence_drop_off(
-    forward: nn.Module,
-    x: Inputs,
+    forward_func: nn.Module,
+    inputs: Inputs,
     explanation: SufficientExplanation | Inputs,
     target: Asked = None,
     *,
@@ -82,7 +84,7 @@ def confidence_drop_off(
 
     Parameters
     ----------
-    forward, x, explanation, target, baseline, additional_forward_args, to_confidence
+    forward_func, inputs, explanation, target, baseline, additional_forward_args, to_confidence
         As for :func:`confidence_kept`.
 
     Raises
@@ -90,7 +92,9 @@ def confidence_drop_off(
     ValueError, TypeError
         As for :func:`confidence_kept`; also if the whole input's confidence is 0.
     """
-    alone, whole = _alone_and_whole(forward, x, explanation, target, baseline, additional_forward_args, to_confidence)
+    alone, whole = _alone_and_whole(
+        forward_func, inputs, explanation, target, baseline, additional_forward_args, to_confidence
+    )
     if whole <= 0:
         raise ValueError(f"the confidence in the target is {whole:g} for the whole input: there is none to lose")
     return max(0.0, whole - alone) / whole
@@ -98,7 +102,7 @@ def confidence_drop_off(
 
 def confidence_on_backgrounds(
     model: nn.Module,
-    x: Tensor,
+    inputs: Tensor,
     explanation: SufficientExplanation | Tensor,
     target: Asked,
     backgrounds: Backgrounds | DrawnBackgrounds,
@@ -111,7 +115,7 @@ def confidence_on_backgrounds(
 
     Parameters
     ----------
-    model, x, explanation, target, backgrounds, additional_forward_args, to_confidence, batch_size
+    model, inputs, explanation, target, backgrounds, additional_forward_args, to_confidence, batch_size
         As for :func:`rho_robustness`, which returns it too.
 
     Raises
@@ -121,7 +125,7 @@ def confidence_on_backgrounds(
     """
     return rho_robustness(
         model,
-        x,
+        inputs,
         explanation,
         target,
         backgrounds,

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from captum_ad._forwards.baseline_forward import Baseline
+from captum_ad._scoring import Asked, ToConfidence, asking, batch_of, masked, one_input, scored, whole_of
 from captum_ad.metrics.places import Box, object_mask
-from captum_ad.painted import Baseline
-from captum_ad.scoring import Asked, ToConfidence, asking, batch_of, masked, one_input, scored, whole_of
 
 
 def equal_area_control(mask: Tensor, k: int = 1, *, seed: int = 0) -> Tensor:
@@ -91,8 +91,8 @@ class ObjectDrop:
 
 
 def object_drop(
-    forward: nn.Module,
-    x: Tensor,
+    forward_func: nn.Module,
+    inputs: Tensor,
     inside: Tensor | Box,
     target: Asked = None,
     *,
@@ -109,14 +109,14 @@ def object_drop(
 
     Parameters
     ----------
-    forward : nn.Module
+    forward_func : nn.Module
         An ADForward, or the plain model together with `baseline`; in eval mode.
-    x : Tensor
+    inputs : Tensor
         Shape (1, C, H, W).
     inside : Tensor or (left, top, right, bottom)
         The object: a mask, bool, shape (H, W), or a box in pixels, right and bottom exclusive.
     target : int or Target, optional
-        The class, or what else is explained; not if `forward` has one.
+        The class, or what else is explained; not if `forward_func` has one.
     baseline : str, float, Tensor or callable, optional
         As for :func:`sufficient_explanation`.
     controls : int
@@ -143,21 +143,21 @@ def object_drop(
     >>> object_drop(model, x, (0, 0, 2, 2), target=0, baseline="zero").specific
     0.0
     """
-    one_input(x)
-    if x.dim() != 4:
-        raise ValueError(f"expected an image of shape (1, C, H, W), got {tuple(x.shape)}")
+    one_input(inputs)
+    if inputs.dim() != 4:
+        raise ValueError(f"expected an image of shape (1, C, H, W), got {tuple(inputs.shape)}")
     checked_controls(controls)
-    mask = object_mask(inside, x)
-    runner, judge = asking(masked(forward, baseline), target, to_confidence)
-    whole_of(runner, x, judge)
+    mask = object_mask(inside, inputs)
+    runner, judge = asking(masked(forward_func, baseline), target, to_confidence)
+    whole_of(runner, inputs, judge)
     places = _places(mask)
     hidden = torch.cat([torch.zeros_like(mask)[None], mask[None], _moved(mask, places, controls, seed)])
 
     def run(start: int, stop: int) -> Tensor:
-        output: Tensor = runner.outputs(x.expand(stop - start, *x.shape[1:]), mask=~hidden[start:stop])
+        output: Tensor = runner.outputs(inputs.expand(stop - start, *inputs.shape[1:]), mask=~hidden[start:stop])
         return output
 
-    confidence, _ = scored(run, len(hidden), judge, batch_of(batch_size, x.device))
+    confidence, _ = scored(run, len(hidden), judge, batch_of(batch_size, inputs.device))
     whole, object_hidden, *_ = confidence.tolist()
     return ObjectDrop(whole, object_hidden, confidence[2:].double())
 

@@ -9,11 +9,11 @@ from typing import Any, TypeGuard, overload
 
 from torch import nn
 
+from captum_ad._forwards.baseline_forward import Baseline
+from captum_ad._scoring import Asked, ToConfidence, asking, batch_of, masked, share
 from captum_ad.metrics.inputs import Inputs, posed, with_arguments
 from captum_ad.metrics.ranking import ranked
 from captum_ad.metrics.scan import Scan, SufficientExplanation
-from captum_ad.painted import Baseline
-from captum_ad.scoring import Asked, ToConfidence, asking, batch_of, masked, share
 
 PAPER_GAMMAS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)
 """The confidence thresholds of the paper's experiments."""
@@ -21,8 +21,8 @@ PAPER_GAMMAS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)
 
 @overload
 def sufficient_explanation(
-    forward: nn.Module,
-    x: Inputs,
+    forward_func: nn.Module,
+    inputs: Inputs,
     attribution: Inputs,
     target: Asked = ...,
     gamma: float = ...,
@@ -32,7 +32,7 @@ def sufficient_explanation(
     feature_mask: Inputs | None = ...,
     step: int | None = ...,
     search: str = ...,
-    minimise: bool = ...,
+    minimize: bool = ...,
     to_confidence: ToConfidence = ...,
     allow_other_target: bool = ...,
     batch_size: int | None = ...,
@@ -42,8 +42,8 @@ def sufficient_explanation(
 
 @overload
 def sufficient_explanation(
-    forward: nn.Module,
-    x: Inputs,
+    forward_func: nn.Module,
+    inputs: Inputs,
     attribution: Inputs,
     target: Asked,
     gamma: Sequence[float],
@@ -53,7 +53,7 @@ def sufficient_explanation(
     feature_mask: Inputs | None = ...,
     step: int | None = ...,
     search: str = ...,
-    minimise: bool = ...,
+    minimize: bool = ...,
     to_confidence: ToConfidence = ...,
     allow_other_target: bool = ...,
     batch_size: int | None = ...,
@@ -62,8 +62,8 @@ def sufficient_explanation(
 
 
 def sufficient_explanation(
-    forward: nn.Module,
-    x: Inputs,
+    forward_func: nn.Module,
+    inputs: Inputs,
     attribution: Inputs,
     target: Asked = None,
     gamma: float | Sequence[float] = 0.9,
@@ -73,7 +73,7 @@ def sufficient_explanation(
     feature_mask: Inputs | None = None,
     step: int | None = None,
     search: str = "scan",
-    minimise: bool = False,
+    minimize: bool = False,
     to_confidence: ToConfidence = "softmax",
     allow_other_target: bool = False,
     batch_size: int | None = None,
@@ -87,15 +87,15 @@ def sufficient_explanation(
 
     Parameters
     ----------
-    forward : nn.Module
+    forward_func : nn.Module
         An ADForward, or the plain model together with `baseline`; in eval mode.
-    x : Tensor or tuple of Tensor
+    inputs : Tensor or tuple of Tensor
         One input, shape (1, C, *spatial), or (1, T), whose values are positions; or several inputs of one sample.
     attribution : Tensor or tuple of Tensor
-        Its attribution, shape of `x`, or with one channel, or without the batch dimension. Channels
+        Its attribution, shape of `inputs`, or with one channel, or without the batch dimension. Channels
         are added up; ties are broken in row-major order, inputs in theirs.
     target : int or Target, optional
-        The class, or whatever else of :mod:`captum_ad.targets`; not if `forward` has one.
+        The class, or whatever else of :mod:`captum_ad.targets`; not if `forward_func` has one.
     gamma : float or sequence of float
         Threshold γ in [0, 1]; the paper's are :data:`PAPER_GAMMAS`.
     baseline : str, float, Tensor or callable, optional
@@ -112,7 +112,7 @@ def sufficient_explanation(
     search : {"scan", "bisection"}
         ``"scan"`` runs every prefix: one forward per step. ``"bisection"`` takes confidence to grow along
         the ranking, which it need not: approximate, and the curve has only the points that were looked at.
-    minimise : bool
+    minimize : bool
         Afterwards leave out steps, the lowest ranked first, as long as the rest suffices, until no
         single one can go (EXIC2 of Definition 1, in units of a step). The result is not a prefix then.
     to_confidence : str or callable
@@ -120,7 +120,7 @@ def sufficient_explanation(
         ``"sigmoid"``, a label, kept while its probability is over a half; ``"none"``, for a model that ends in a
         softmax; or a function.
     allow_other_target : bool
-        Accept a target that is not the model's answer for `x`. It may never be found then.
+        Accept a target that is not the model's answer for `inputs`. It may never be found then.
     batch_size : int, optional
         Prefixes per forward, which bounds the memory. Default: 4 on the CPU, else 32.
     show_progress : bool
@@ -134,7 +134,7 @@ def sufficient_explanation(
     Raises
     ------
     ValueError, TypeError
-        If a shape or value does not fit, the attribution holds NaN, or the model's answer for `x` is
+        If a shape or value does not fit, the attribution holds NaN, or the model's answer for `inputs` is
         not `target`.
 
     Warns
@@ -155,8 +155,10 @@ def sufficient_explanation(
     gammas = _checked_gammas(gamma)
     if search not in ("scan", "bisection"):
         raise ValueError(f'search must be "scan" or "bisection", got {search!r}')
-    asked, judge = asking(masked(with_arguments(forward, additional_forward_args), baseline), target, to_confidence)
-    runner, shown, values, labels, row = posed(asked, x, attribution, feature_mask)
+    asked, judge = asking(
+        masked(with_arguments(forward_func, additional_forward_args), baseline), target, to_confidence
+    )
+    runner, shown, values, labels, row = posed(asked, inputs, attribution, feature_mask)
     ranking = ranked(values, shown, feature_mask=labels, step=step)
     scan = Scan(runner, shown, ranking, judge, batch_of(batch_size, shown.device))
     if not allow_other_target:
@@ -167,7 +169,7 @@ def sufficient_explanation(
         for one in gammas:
             scan.bisect(one)
     curve = scan.curve()
-    explanations = tuple(scan.explanation(one, curve, minimise) for one in gammas)
+    explanations = tuple(scan.explanation(one, curve, minimize) for one in gammas)
     if row is not None:
         explanations = tuple(replace(one, mask=row.single(one.mask)) for one in explanations)
     empty = [f"{one.gamma:g}" for one in explanations if one.empty]

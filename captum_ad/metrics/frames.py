@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from captum_ad._forwards.baseline_forward import Baseline
+from captum_ad._scoring import Judge, asking, batch_of, masked, scored, share
 from captum_ad.metrics.curve import Curve
 from captum_ad.metrics.inputs import Inputs, posed, with_arguments
 from captum_ad.metrics.ranking import ranked
-from captum_ad.painted import Baseline
-from captum_ad.scoring import Judge, asking, batch_of, masked, scored, share
 from captum_ad.targets.base import Target
 from captum_ad.targets.groups import Contrast, Group
 
@@ -45,8 +45,8 @@ class FrameCurve(Curve):
 
 
 def frame_curve(
-    forward: nn.Module,
-    x: Inputs,
+    forward_func: nn.Module,
+    inputs: Inputs,
     attribution: Inputs,
     target: Contrast | Group | None = None,
     *,
@@ -69,11 +69,11 @@ def frame_curve(
 
     Parameters
     ----------
-    forward, x, attribution, baseline, additional_forward_args, feature_mask, batch_size
+    forward_func, inputs, attribution, baseline, additional_forward_args, feature_mask, batch_size
         As for :func:`sufficient_explanation`.
     target : Contrast or Group, optional
-        The question, which says which of the four it is; not if `forward` has it. Groups that overlap are refused by
-        `Contrast` itself.
+        The question, which says which of the four it is; not if `forward_func` has it. `Contrast` itself refuses groups
+        that overlap.
     alphas : sequence of float
         Shares that are masked, growing, in (0, 1].
 
@@ -99,7 +99,7 @@ def frame_curve(
     contrastive class 1.0
     contrastive class 0.0
     """
-    asked, judge = asking(masked(with_arguments(forward, additional_forward_args), baseline), target)
+    asked, judge = asking(masked(with_arguments(forward_func, additional_forward_args), baseline), target)
     question = judge.asked
     if not isinstance(question, (Contrast, Group)):
         raise TypeError(
@@ -107,7 +107,7 @@ def frame_curve(
             "take deletion_curve"
         )
     shares = _growing(alphas)
-    runner, shown, values, labels, _ = posed(asked, x, attribution, feature_mask)
+    runner, shown, values, labels, _ = posed(asked, inputs, attribution, feature_mask)
     ranking = ranked(values, shown, feature_mask=labels, step=1)
     counts = torch.stack([(ranking.sizes - one).abs().argmin() for one in (0.0, *shares)])
 

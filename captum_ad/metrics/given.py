@@ -9,13 +9,13 @@ import numpy as np
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
-from captum_ad.attributions import METHODS
-from captum_ad.errors import UnknownNameError
-from captum_ad.painted import MaskedForward
-from captum_ad.scoring import one_input
+from captum_ad._common.errors import UnknownNameError
+from captum_ad._forwards.baseline_forward import MaskedForward
+from captum_ad._methods import METHODS
+from captum_ad._scoring import one_input
 
 Method = str | Callable[[MaskedForward, Tensor, Any], Tensor]
-"""A name of :data:`captum_ad.attributions.METHODS`, or a function of (forward, x, target)."""
+"""A name of :data:`captum_ad._methods.METHODS`, or a function of (forward, x, target)."""
 
 
 def named_images(

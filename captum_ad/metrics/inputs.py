@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from captum_ad.answers import Answering, Masks
-from captum_ad.arguments import as_tuple
+from captum_ad._forwards.answers import Answering, Masks
+from captum_ad._forwards.arguments import as_tuple
+from captum_ad._scoring import one_input
 from captum_ad.metrics.ranking import labels_of_positions, values_of_positions
-from captum_ad.scoring import one_input
 
 Inputs = Tensor | tuple[Tensor, ...]
 """One sample: an input of shape (1, C, *spatial), or (1, T), whose T values are positions; or several of these."""

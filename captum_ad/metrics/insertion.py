@@ -7,16 +7,16 @@ from typing import Any
 import torch
 from torch import nn
 
+from captum_ad._forwards.baseline_forward import Baseline
+from captum_ad._scoring import Asked, ToConfidence, asking, batch_of, masked, scored, whole_of
 from captum_ad.metrics.inputs import Inputs, posed, with_arguments
 from captum_ad.metrics.ranking import ranked
 from captum_ad.metrics.scan import ConfidenceCurve
-from captum_ad.painted import Baseline
-from captum_ad.scoring import Asked, ToConfidence, asking, batch_of, masked, scored, whole_of
 
 
 def insertion_curve(
-    forward: nn.Module,
-    x: Inputs,
+    forward_func: nn.Module,
+    inputs: Inputs,
     attribution: Inputs,
     target: Asked = None,
     *,
@@ -32,8 +32,8 @@ def insertion_curve(
 
     Parameters
     ----------
-    forward, x, attribution, target, baseline, additional_forward_args, feature_mask, step, to_confidence, batch_size, \
-        show_progress
+    forward_func, inputs, attribution, target, baseline, additional_forward_args, feature_mask, step, to_confidence, \
+        batch_size, show_progress
         As for :func:`sufficient_explanation`.
 
     Returns
@@ -47,12 +47,12 @@ def insertion_curve(
         If a shape or value does not fit, or the attribution holds NaN.
     """
     question = (target, baseline, additional_forward_args, to_confidence, batch_size, show_progress)
-    return _curve(forward, x, attribution, feature_mask, step, False, *question)
+    return _curve(forward_func, inputs, attribution, feature_mask, step, False, *question)
 
 
 def deletion_curve(
-    forward: nn.Module,
-    x: Inputs,
+    forward_func: nn.Module,
+    inputs: Inputs,
     attribution: Inputs,
     target: Asked = None,
     *,
@@ -68,8 +68,8 @@ def deletion_curve(
 
     Parameters
     ----------
-    forward, x, attribution, target, baseline, additional_forward_args, feature_mask, step, to_confidence, batch_size, \
-        show_progress
+    forward_func, inputs, attribution, target, baseline, additional_forward_args, feature_mask, step, to_confidence, \
+        batch_size, show_progress
         As for :func:`sufficient_explanation`.
 
     Returns
@@ -83,7 +83,7 @@ def deletion_curve(
         If a shape or value does not fit, or the attribution holds NaN.
     """
     question = (target, baseline, additional_forward_args, to_confidence, batch_size, show_progress)
-    return _curve(forward, x, attribution, feature_mask, step, True, *question)
+    return _curve(forward_func, inputs, attribution, feature_mask, step, True, *question)
 
 
 def _curve(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from captum_ad.painted import MASKING_VALUES, Masking
-from captum_ad.rule import PRESETS, MaskRule
+from captum_ad._engine.mask_rule import PRESETS, MaskRule
+from captum_ad._forwards.baseline_forward import MASKING_VALUES, Masking
 
 DEFAULT = "ad:no-growth-mean"
 """What an ADForward does if no rule is named."""

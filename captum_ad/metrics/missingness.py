@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from captum_ad._forwards.baseline_forward import Baseline, MaskedForward
+from captum_ad._scoring import ToConfidence, asking, batch_of, masked, one_input, scored, share, whole_of
 from captum_ad.metrics.curve import Curve
-from captum_ad.painted import Baseline, MaskedForward
-from captum_ad.scoring import ToConfidence, asking, batch_of, masked, one_input, scored, share, whole_of
 from captum_ad.segmentation import superpixels
 from captum_ad.targets.base import Target
 
-PATTERNS = ("patches", "centre", "superpixels")
+PATTERNS = ("patches", "center", "superpixels")
 """What stays present: random squares, one square in the middle, or random superpixels."""
 
 
@@ -45,7 +45,7 @@ class MissingnessCurve(Curve):
 
 
 def missingness_curve(
-    forward: nn.Module,
+    forward_func: nn.Module,
     images: Sequence[Tensor] | Tensor,
     targets: Sequence[int | Target] | Tensor,
     shares: Sequence[float] = (0.25, 0.5, 0.75, 1.0),
@@ -53,7 +53,7 @@ def missingness_curve(
     *,
     baseline: Baseline | None = None,
     patch: int = 16,
-    segments: int = 100,
+    n_segments: int = 100,
     seed: int = 0,
     to_confidence: ToConfidence = "softmax",
     batch_size: int | None = None,
@@ -67,7 +67,7 @@ def missingness_curve(
 
     Parameters
     ----------
-    forward : nn.Module
+    forward_func : nn.Module
         An ADForward, or the plain model together with `baseline`; in eval mode.
     images : Tensor or sequence of Tensor
         The model's inputs, shape (C, H, W) or (1, C, H, W) each.
@@ -75,15 +75,15 @@ def missingness_curve(
         The class of each image, or what else is looked at.
     shares : sequence of float
         Shares of the image that are present, 0 to 1; rounded to whole patches or positions.
-    pattern : {"patches", "centre", "superpixels"}
-        Random patches of a grid; one centred rectangle of the image's shape; random superpixels
+    pattern : {"patches", "center", "superpixels"}
+        Random patches of a grid; one centered rectangle of the image's shape; random superpixels
         (SLIC) until at least the share is present.
     baseline : str, float, Tensor or callable, optional
         As for :func:`sufficient_explanation`.
     patch : int
         Side of a patch in pixels; the last row and column of the grid may be narrower. Small against the
         image: a share is rounded to whole patches.
-    segments : int
+    n_segments : int
         Superpixels per image, about.
     seed : int
         Of the random choice; image i has the masks of ``present_masks(..., seed=(seed, i))``.
@@ -115,12 +115,12 @@ def missingness_curve(
     if len(images) != len(targets):
         raise ValueError(f"expected one target per image, got {len(images)} images and {len(targets)} targets")
     wanted = sorted(set(_checked(shares, pattern, patch)))
-    runner = masked(forward, baseline)
+    runner = masked(forward_func, baseline)
     kept, confidence = [], []
     for i, image in enumerate(tqdm(images, desc="Missingness", unit="image", disable=not show_progress)):
         x = image[None] if isinstance(image, Tensor) and image.dim() == 3 else image
         one_input(x)
-        masks = present_masks(x, wanted, pattern, patch=patch, segments=segments, seed=(seed, i))
+        masks = present_masks(x, wanted, pattern, patch=patch, n_segments=n_segments, seed=(seed, i))
 
         asked, judge = asking(runner, targets[i], to_confidence)
         whole_of(asked, x, judge)
@@ -139,19 +139,19 @@ def missingness_curve(
 
 
 def present_masks(
-    x: Tensor,
+    inputs: Tensor,
     shares: Sequence[float],
     pattern: str = "patches",
     *,
     patch: int = 16,
-    segments: int = 100,
+    n_segments: int = 100,
     seed: int | tuple[int, ...] = 0,
 ) -> Tensor:
     """Masks that keep shares of an image, each containing the next smaller one.
 
     Parameters
     ----------
-    x : Tensor
+    inputs : Tensor
         The image, shape (1, C, H, W).
     shares, pattern, patch, segments
         As for :func:`missingness_curve`.
@@ -161,19 +161,19 @@ def present_masks(
     Returns
     -------
     Tensor
-        bool, shape (shares, H, W), on `x`'s device.
+        bool, shape (shares, H, W), on `inputs`'s device.
     """
     shares = _checked(shares, pattern, patch)
-    if x.dim() != 4 or len(x) != 1:
-        raise ValueError(f"expected an image of shape (1, C, H, W), got {tuple(x.shape)}")
-    height, width = x.shape[2:]
-    if pattern == "centre":
-        return torch.stack([_centre(height, width, present) for present in shares]).to(x.device)
+    if inputs.dim() != 4 or len(inputs) != 1:
+        raise ValueError(f"expected an image of shape (1, C, H, W), got {tuple(inputs.shape)}")
+    height, width = inputs.shape[2:]
+    if pattern == "center":
+        return torch.stack([_center(height, width, present) for present in shares]).to(inputs.device)
     if pattern == "patches":
         rows, columns = torch.arange(height) // patch, torch.arange(width) // patch
         labels = rows[:, None] * int(columns[-1] + 1) + columns
     else:
-        labels = superpixels(x, n_segments=segments)[0, 0]
+        labels = superpixels(inputs, n_segments=n_segments)[0, 0]
     groups = int(labels.max()) + 1
     order = torch.from_numpy(np.random.default_rng(seed).permutation(groups))
     areas = torch.bincount(labels.flatten(), minlength=groups)[order].cumsum(0)
@@ -184,10 +184,10 @@ def present_masks(
     else:
         least = [math.ceil(present * labels.numel() - 1e-9) for present in shares]
         counts = [int((areas < n).sum()) + (n > 0) for n in least]
-    return torch.stack([place[labels] < count for count in counts]).to(x.device)
+    return torch.stack([place[labels] < count for count in counts]).to(inputs.device)
 
 
-def _centre(height: int, width: int, present: float) -> Tensor:
+def _center(height: int, width: int, present: float) -> Tensor:
     """A rectangle in the middle, of the image's own shape."""
     mask = torch.zeros(height, width, dtype=torch.bool)
     rows, columns = round(height * present**0.5), round(width * present**0.5)

@@ -14,13 +14,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from captum_ad.errors import UnknownNameError
-from captum_ad.extras import needed
+from captum_ad._common.errors import UnknownNameError
+from captum_ad._common.extras import needed
+from captum_ad._scoring import in_eval_mode, one_input, plain
 from captum_ad.metrics.digests import described, digest, fingerprint
 from captum_ad.metrics.noises import NOISES, corrupted
 from captum_ad.metrics.records import known_records, write_records
 from captum_ad.metrics.similarity import SIMILARITIES
-from captum_ad.scoring import in_eval_mode, one_input, plain
 from captum_ad.segmentation import superpixels
 
 if TYPE_CHECKING:
@@ -57,14 +57,14 @@ class NoiseResponse:
 
 def noise_responses(
     model: nn.Module,
-    x: Tensor,
+    inputs: Tensor,
     attribute: Attribute,
     noises: Sequence[str] | None = None,
     levels: Sequence[int] = LEVELS,
     *,
     mean: float | Sequence[float] = 0.0,
     std: float | Sequence[float] = 1.0,
-    segments: Tensor | None = None,
+    feature_mask: Tensor | None = None,
     similarity: str = "rbo",
     p: float = 0.9,
     seed: int = 0,
@@ -81,7 +81,7 @@ def noise_responses(
     ----------
     model : nn.Module
         The plain model, in eval mode; an ADForward runs as such.
-    x : Tensor
+    inputs : Tensor
         One input, shape (1, C, H, W).
     attribute : callable
         From an input and a class to an attribution of any size; a smaller one is enlarged bilinearly. Its channels are
@@ -91,8 +91,8 @@ def noise_responses(
     levels : sequence of int
         1 to 5.
     mean, std : float or sequence of float
-        The normalisation of `x`: ``x * std + mean`` is the image as displayed, in [0, 1].
-    segments : Tensor, optional
+        The normalization of `inputs`: ``x * std + mean`` is the image as displayed, in [0, 1].
+    feature_mask : Tensor, optional
         Integer labels, shape (H, W) or with leading dimensions of 1; by default quickshift's of the image.
     similarity : {"rbo", "rank_correlation", "ssim", "top_overlap"}
         See :mod:`captum_ad.metrics.similarity`.
@@ -109,31 +109,31 @@ def noise_responses(
     Raises
     ------
     ValueError, TypeError, UnknownNameError
-        If something does not fit; most often that `x` is normalised, and `mean` and `std` are not given.
+        If something does not fit; most often that `inputs` is normalized, and `mean` and `std` are not given.
 
     Examples
     --------
     >>> model = nn.Sequential(nn.Flatten(), nn.Linear(48, 2)).eval()
     >>> blocks = torch.arange(4).repeat(4, 1)
-    >>> found = noise_responses(model, torch.rand(1, 3, 4, 4), lambda x, t: x, ["contrast"], [1], segments=blocks)
+    >>> found = noise_responses(model, torch.rand(1, 3, 4, 4), lambda x, t: x, ["contrast"], [1], feature_mask=blocks)
     >>> round(found[0].similarity, 6)  # less contrast, same order
     1.0
     """
     in_eval_mode(model)
-    one_input(x)
+    one_input(inputs)
     compare = similarity_named(similarity, p)
     names = list(NOISES) if noises is None else checked_noises(noises)
-    pixels, back = _displayed(x, mean, std)
-    if segments is None and similarity == "rbo":
-        segments = superpixels(pixels[None], "quickshift")
-    target = _answer(model, x)
-    clean = _map(attribute, x, target)
+    pixels, back = _displayed(inputs, mean, std)
+    if feature_mask is None and similarity == "rbo":
+        feature_mask = superpixels(pixels[None], "quickshift")
+    target = _answer(model, inputs)
+    clean = _map(attribute, inputs, target)
     found = []
     for noise in names:
         for level in checked_levels(levels):
             noisy = back(corrupted(pixels, noise, level, seed))
             answer = _answer(model, noisy)
-            alike = compare(clean, _map(attribute, noisy, answer), segments)
+            alike = compare(clean, _map(attribute, noisy, answer), feature_mask)
             found.append(NoiseResponse(noise, level, answer == target, alike))
     return found
 
@@ -196,7 +196,7 @@ def noise_study(
             continue
         pixels, _ = _displayed(x, mean, std)
         segments = superpixels(pixels[None], "quickshift") if similarity == "rbo" else None
-        common = {"mean": mean, "std": std, "segments": segments, "similarity": similarity, "p": p, "seed": seed}
+        common = {"mean": mean, "std": std, "feature_mask": segments, "similarity": similarity, "p": p, "seed": seed}
         for method, attribute in methods.items():
             for one in noise_responses(model, x, attribute, noises, levels, **common):  # type: ignore[arg-type]
                 values = (name, method, one.noise, one.level, one.class_kept, one.similarity, run, shown)
@@ -259,7 +259,7 @@ def _displayed(x: Tensor, mean: Any, std: Any) -> tuple[Tensor, Callable[[Tensor
     if not bool(((pixels > -1e-3) & (pixels < 1 + 1e-3)).all()):
         raise ValueError(
             f"x * std + mean has values from {float(pixels.min()):.3g} to {float(pixels.max()):.3g}, expected 0 to 1: "
-            "give mean= and std= of the normalisation of the model's input"
+            "give mean= and std= of the normalization of the model's input"
         )
     return pixels.clamp(0, 1), lambda image: ((image - shift) / scale)[None]
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from captum_ad.errors import UnknownNameError
+from captum_ad._common.drawing import new_figure, show
+from captum_ad._common.errors import UnknownNameError
 from captum_ad.metrics.noise_statistics import noise_robustness
-from captum_ad.metrics.plots import _new_figure, _show
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,7 +45,7 @@ def plot_noise_robustness(
     -------
     figure : Figure
     axes : array of Axes
-        The grey dots are the share of samples whose class the noise left alone.
+        The gray dots are the share of samples whose class the noise left alone.
 
     Raises
     ------
@@ -57,7 +57,7 @@ def plot_noise_robustness(
     table = noise_robustness(records)
     noises, methods = (list(dict.fromkeys(table[name])) for name in ("noise", "method"))
     rows = -(-len(noises) // 4)
-    figure, given = plt_fig_axis or _new_figure(
+    figure, given = plt_fig_axis or new_figure(
         use_pyplot, (2.5 * min(4, len(noises)) + 1.9, 2.3 * rows), rows, min(4, len(noises))
     )
     axes: Any = np.asarray(given, dtype=object).ravel()
@@ -66,9 +66,9 @@ def plot_noise_robustness(
     for unused in axes[len(noises) :]:
         unused.axis("off")
     for axis, noise in zip(axes, noises):
-        for method, (colour, style) in zip(methods, _LINES * len(methods)):
+        for method, (color, style) in zip(methods, _LINES * len(methods)):
             line = table[(table["noise"] == noise) & (table["method"] == method)].sort_values("level")
-            axis.plot(line["level"], line[value], style, color=colour, label=method, markersize=4)
+            axis.plot(line["level"], line[value], style, color=color, label=method, markersize=4)
         share = records[records["noise"] == noise].groupby("level")["class_kept"].mean()
         axis.plot(share.index, share.to_numpy(), ":", color="0.7", marker=".", label="class kept")
         axis.set_title(str(noise).replace("_", " "), fontsize=9)
@@ -78,5 +78,5 @@ def plot_noise_robustness(
     axes[min(len(noises), axes.size) - 1].legend(
         loc="upper left", bbox_to_anchor=(1.02, 1), borderaxespad=0, fontsize=8
     )
-    _show(use_pyplot)
+    show(use_pyplot)
     return figure, axes[: len(noises)]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from captum_ad.extras import needed
+from captum_ad._common.extras import needed
 from captum_ad.metrics.noise import COLUMNS
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from captum_ad.errors import UnknownNameError
-from captum_ad.extras import needed
+from captum_ad._common.errors import UnknownNameError
+from captum_ad._common.extras import needed
 
 Noise = Callable[[Tensor, float, torch.Generator], Tensor]
 """From an image (C, H, W), values in [0, 1], its strength and a generator to one that may leave that range."""
@@ -27,7 +27,7 @@ def corrupted(image: Tensor, noise: str, level: int, seed: int = 0) -> Tensor:
     Parameters
     ----------
     image : Tensor
-        As displayed, not as normalised for a model: floating point in [0, 1], shape (C, H, W). JPEG wants one channel
+        As displayed, not as normalized for a model: floating point in [0, 1], shape (C, H, W). JPEG wants one channel
         or three.
     noise : str
         A name of :data:`NOISES`: ``"gaussian"``, ``"salt_and_pepper"``, ``"speckle"``, ``"poisson"``, ``"blur"``,
@@ -66,7 +66,7 @@ def corrupted(image: Tensor, noise: str, level: int, seed: int = 0) -> Tensor:
     if not bool(((image >= 0) & (image <= 1)).all()):
         raise ValueError(
             f"expected an image in [0, 1], got values from {float(image.min()):.3g} to {float(image.max()):.3g}: noise "
-            "goes onto the image as displayed, before it is normalised"
+            "goes onto the image as displayed, before it is normalized"
         )
     generator = torch.Generator().manual_seed(seed)
     found = function(image.detach().cpu().double(), strengths[level - 1], generator)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from captum_ad.answers import Answering
+from captum_ad._forwards.answers import Answering
 from captum_ad.metrics.backgrounds import Backgrounds, DrawnBackgrounds, OtherClassImages
 from captum_ad.metrics.inputs import Inputs, Row, with_channel
 from captum_ad.targets.base import Target

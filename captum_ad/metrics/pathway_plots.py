@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from captum_ad._common.drawing import new_figure, show
 from captum_ad.metrics.pathways import PathwayDeviation
-from captum_ad.metrics.plots import _new_figure, _show
 from captum_ad.metrics.statistics import is_ad
 
 if TYPE_CHECKING:
@@ -57,20 +57,20 @@ def plot_activation_deviation(
     layers = next(iter(several.values()))[0].layers
     if any(one.layers != layers for found in several.values() for one in found):
         raise ValueError("expected deviations of the same layers: measure all maskings with the same layers=")
-    figure, axis = plt_fig_axis or _new_figure(use_pyplot, (7.0, 3.6))
+    figure, axis = plt_fig_axis or new_figure(use_pyplot, (7.0, 3.6))
     places = range(len(layers))
-    for (name, found), (colour, style) in zip(several.items(), _LINES * len(several)):
+    for (name, found), (color, style) in zip(several.items(), _LINES * len(several)):
         values = torch.stack([getattr(one, value) for one in found])
         mean = values.nanmean(0)
         error = (values - mean).square().nansum(0).div(max(1, len(found) - 1)).sqrt() / len(found) ** 0.5
         width = 2.2 if is_ad(name) else 1.2
-        axis.plot(places, mean.numpy(), style, color=colour, label=name, linewidth=width, markersize=4)
+        axis.plot(places, mean.numpy(), style, color=color, label=name, linewidth=width, markersize=4)
         if len(found) > 1:
-            axis.fill_between(places, (mean - error).numpy(), (mean + error).numpy(), color=colour, alpha=0.15)
+            axis.fill_between(places, (mean - error).numpy(), (mean + error).numpy(), color=color, alpha=0.15)
     axis.set_xticks(list(places), layers, rotation=40, ha="right", fontsize=8)
     axis.set_ylabel("‖part − whole‖ / ‖whole‖" if value == "relative" else "cosine of part and whole")
     axis.set_xlabel("layer, in the order given")
     axis.grid(axis="y", alpha=0.3)
     axis.legend(loc="upper left", bbox_to_anchor=(1.02, 1), borderaxespad=0)
-    _show(use_pyplot)
+    show(use_pyplot)
     return figure, axis

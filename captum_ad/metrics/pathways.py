@@ -11,14 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from captum_ad.engine.tags import tag_of
-from captum_ad.forward import ADForward
-from captum_ad.layers import modules_at
+from captum_ad._common.layers import modules_at
+from captum_ad._engine.tags import tag_of
+from captum_ad._forwards.ad_forward import ADForward
+from captum_ad._forwards.baseline_forward import Baseline, MaskedForward
+from captum_ad._scoring import masked
 from captum_ad.metrics.inputs import Inputs, posed, with_arguments
 from captum_ad.metrics.robustness import explanation_mask
 from captum_ad.metrics.scan import SufficientExplanation
-from captum_ad.painted import Baseline, MaskedForward
-from captum_ad.scoring import masked
 
 OVER = ("explanation", "everywhere")
 """Which activations are compared."""
@@ -53,8 +53,8 @@ class PathwayDeviation:
 
 
 def activation_deviation(
-    forward: nn.Module,
-    x: Inputs,
+    forward_func: nn.Module,
+    inputs: Inputs,
     explanation: SufficientExplanation | Inputs,
     layers: Sequence[str],
     *,
@@ -72,9 +72,9 @@ def activation_deviation(
 
     Parameters
     ----------
-    forward : nn.Module
+    forward_func : nn.Module
         An ADForward, or the plain model together with `baseline`; in eval mode.
-    x : Tensor or tuple of Tensor
+    inputs : Tensor or tuple of Tensor
         One input, shape (1, C, *spatial) or (1, T), or several inputs of one sample.
     explanation : SufficientExplanation or Tensor
         Or a mask, bool, shape (*spatial), True = in the explanation.
@@ -113,15 +113,15 @@ def activation_deviation(
     """
     if over not in OVER:
         raise ValueError(f"over must be one of {', '.join(map(repr, OVER))}, got {over!r}")
-    model = forward.model if isinstance(forward, MaskedForward) else forward
-    mask = explanation_mask(explanation, x)
-    asked = masked(with_arguments(forward, additional_forward_args), baseline)
+    model = forward_func.model if isinstance(forward_func, MaskedForward) else forward_func
+    mask = explanation_mask(explanation, inputs)
+    asked = masked(with_arguments(forward_func, additional_forward_args), baseline)
     modules = modules_at(model, layers)
-    part, whole = (_run(asked, modules, x, m) for m in (mask, torch.ones_like(mask)))
+    part, whole = (_run(asked, modules, inputs, m) for m in (mask, torch.ones_like(mask)))
     region = part
     if over == "explanation":
         follower = ADForward(asked.model, "no-growth", select=asked.select, target=asked.target)
-        region = _run(follower, modules, x, mask)
+        region = _run(follower, modules, inputs, mask)
     found = []
     for name in modules:
         values, original = part[name].values, whole[name].values

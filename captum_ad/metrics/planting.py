@@ -5,16 +5,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from captum_ad._scoring import Judge, batch_of, plain, scored, whole_of
 from captum_ad.metrics.backgrounds import DrawnBackgrounds
-from captum_ad.scoring import Judge, batch_of, plain, scored, whole_of
 
 
-def planted(x: Tensor, mask: Tensor, backgrounds: Tensor) -> Tensor:
+def planted(inputs: Tensor, mask: Tensor, backgrounds: Tensor) -> Tensor:
     """An explanation's pixels on backgrounds.
 
     Parameters
     ----------
-    x : Tensor
+    inputs : Tensor
         The input that the explanation is of, shape (1, C, *spatial).
     mask : Tensor
         bool, True = in the explanation, shape (*spatial) or (n, 1, *spatial).
@@ -26,12 +26,12 @@ def planted(x: Tensor, mask: Tensor, backgrounds: Tensor) -> Tensor:
     Tensor
         Shape (n, C, *spatial).
     """
-    return torch.where(mask, x, backgrounds)
+    return torch.where(mask, inputs, backgrounds)
 
 
 def planted_scores(
     model: nn.Module,
-    x: Tensor,
+    inputs: Tensor,
     masks: Tensor,
     backgrounds: DrawnBackgrounds,
     judge: Judge,
@@ -44,7 +44,7 @@ def planted_scores(
     ----------
     model : nn.Module
         The plain model; an ADForward runs as such.
-    x : Tensor
+    inputs : Tensor
         Shape (1, C, *spatial).
     masks : Tensor
         bool, shape (M, *spatial); equal ones are run once.
@@ -66,17 +66,17 @@ def planted_scores(
     """
     distinct, which = torch.unique(masks, dim=0, return_inverse=True)
     runner = plain(model).with_target(judge.asked)
-    whole_of(runner, x, judge)
-    count, mask_of = len(distinct), torch.arange(len(distinct), device=x.device)
+    whole_of(runner, inputs, judge)
+    count, mask_of = len(distinct), torch.arange(len(distinct), device=inputs.device)
 
     def run(start: int, stop: int) -> Tensor:
         first = start // count
         some = backgrounds.batch(first, (stop - 1) // count + 1)
-        pairs = torch.arange(start, stop, device=x.device)
+        pairs = torch.arange(start, stop, device=inputs.device)
         mask = distinct[mask_of[pairs % count], None]
-        output: Tensor = runner.outputs(planted(x, mask, some[pairs // count - first]))
+        output: Tensor = runner.outputs(planted(inputs, mask, some[pairs // count - first]))
         return output
 
-    size = batch_of(batch_size, x.device)
+    size = batch_of(batch_size, inputs.device)
     confidence, kept = scored(run, count * backgrounds.n, judge, size, progress)
     return kept.reshape(-1, count).T[which], confidence.reshape(-1, count).T[which]

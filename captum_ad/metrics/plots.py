@@ -1,4 +1,4 @@
-"""Figures of explanations and of their robustness, with the conventions of Captum's visualisation.
+"""Figures of explanations and of their robustness, with the conventions of Captum's visualization.
 
 All of them raise an ImportError if matplotlib is missing, or pandas for those of records.
 """
@@ -12,23 +12,17 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from captum_ad.extras import needed
-from captum_ad.metrics.statistics import is_ad, summarise
+from captum_ad._common.drawing import AD_COLORS, COLUMNS, PANEL, Image, displayed, new_figure, show
+from captum_ad.metrics.statistics import is_ad, summarize
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Image = npt.NDArray[np.float64]
-
-PANEL = 2.4  # inches
-COLUMNS = 5  # panels side by side
-WHITENED = 0.65  # how far the pixels outside an explanation go from grey to white
+WHITENED = 0.65  # how far the pixels outside an explanation go from gray to white
 OUTLINE = "#e6007e"
-_OVERSHOOT = 1e-6  # of resizing, or of undoing a normalisation
-_AD_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc0066", "#5b2a86")
-_BASELINE_COLOURS = ("#8c8c8c", "#b59a6d", "#7f9f94", "#a68bab", "#8fa3bf", "#b98c84")
+_BASELINE_COLORS = ("#8c8c8c", "#b59a6d", "#7f9f94", "#a68bab", "#8fa3bf", "#b98c84")
 _BASELINE_MARKERS = "s^vDPX<>"
 
 
@@ -65,7 +59,7 @@ def plot_rho_over_gamma(
     ------
     ValueError
         If records have no such method, no such backgrounds for it, or none of their rows has a gamma, and
-        for all that :func:`~captum_ad.metrics.statistics.summarise` refuses.
+        for all that :func:`~captum_ad.metrics.statistics.summarize` refuses.
     """
     return _plot_rho(records, method, backgrounds, True, plt_fig_axis, use_pyplot)
 
@@ -109,12 +103,12 @@ def plot_explanation(
     plt_fig_axis: tuple[Figure, Axes] | None = None,
     use_pyplot: bool = True,
 ) -> tuple[Figure, Axes]:
-    """An explanation: its pixels as they are and outlined, all others grey and faded.
+    """An explanation: its pixels as they are and outlined, all others gray and faded.
 
     Parameters
     ----------
     image : array or Tensor
-        As displayed, not as normalised for a model: floating point in [0, 1], an array of shape
+        As displayed, not as normalized for a model: floating point in [0, 1], an array of shape
         (H, W, 3) or a tensor of shape (3, H, W) or (1, 3, H, W).
     mask : array or Tensor
         Which pixels explain, bool, shape (H, W).
@@ -133,11 +127,11 @@ def plot_explanation(
     ValueError
         If `image` or `mask` has another shape, dtype or range.
     """
-    pixels = _displayed(image, "image")
+    pixels = displayed(image, "image")
     explains = _explaining(mask, pixels)
     faded = WHITENED + (1 - WHITENED) * pixels.mean(2, keepdims=True)
     height, width = explains.shape
-    figure, axis = plt_fig_axis or _new_figure(use_pyplot, (2 * PANEL, 2 * PANEL * height / width))
+    figure, axis = plt_fig_axis or new_figure(use_pyplot, (2 * PANEL, 2 * PANEL * height / width))
     axis.imshow(np.where(explains[..., None], pixels, faded), interpolation="nearest")
     if explains.any():
         # With a rim of False the outline is closed also where the explanation meets the image's edge.
@@ -148,7 +142,7 @@ def plot_explanation(
         axis.text(0.5, 0.5, "nothing", transform=axis.transAxes, ha="center", va="center", color=OUTLINE)
     axis.axis("off")
     axis.set_title(title or "")
-    _show(use_pyplot)
+    show(use_pyplot)
     return figure, axis
 
 
@@ -188,9 +182,9 @@ def plot_planted(
         If `image`, `mask` or a background has another shape, dtype or range, or there are not as many
         titles or axes as backgrounds, or none.
     """
-    pixels = _displayed(image, "image")
+    pixels = displayed(image, "image")
     explains = _explaining(mask, pixels)
-    behind = [_displayed(background, f"background {index}") for index, background in enumerate(backgrounds)]
+    behind = [displayed(background, f"background {index}") for index, background in enumerate(backgrounds)]
     if not behind:
         raise ValueError("expected at least one background, got none")
     sizes = {background.shape[:2] for background in behind}
@@ -206,7 +200,7 @@ def plot_planted(
         axis.imshow(np.where(explains[..., None], pixels, background), interpolation="nearest")
         axis.axis("off")
         axis.set_title(title)
-    _show(use_pyplot)
+    show(use_pyplot)
     return figure, axes
 
 
@@ -218,10 +212,10 @@ def _plot_rho(
     on: tuple[Figure, Axes] | None,
     use_pyplot: bool,
 ) -> tuple[Figure, Axes]:
-    summary = _selected(summarise(records), method, backgrounds, thresholds)
+    summary = _selected(summarize(records), method, backgrounds, thresholds)
     level = "gamma" if thresholds else "size_mean"
     styles = _styles(records["masking"].unique())  # of all records: the same in every figure of them
-    figure, axis = on or _new_figure(use_pyplot, (7.0, 4.0))
+    figure, axis = on or new_figure(use_pyplot, (7.0, 4.0))
     for masking in summary["masking"].unique():
         line = summary[summary["masking"] == masking].sort_values(level)
         label = f"{masking} (mean size {line['size_mean'].mean():.2f})" if thresholds else masking
@@ -231,7 +225,7 @@ def _plot_rho(
     axis.set_xlabel("confidence threshold γ" if thresholds else "size of the explanation (share of the pixels)")
     axis.set(ylabel="ρ-robustness (mean ± standard error)", ylim=(0, 1), title=f"{method}, {backgrounds}")
     axis.legend(loc="upper left", bbox_to_anchor=(1.02, 1), borderaxespad=0)
-    _show(use_pyplot)
+    show(use_pyplot)
     return figure, axis
 
 
@@ -253,32 +247,11 @@ def _styles(maskings: Iterable[str]) -> dict[str, dict[str, Any]]:
     styles: dict[str, dict[str, Any]] = {}
     for masking in maskings:
         ad = is_ad(masking)
-        colours, markers, line = (_AD_COLOURS, "o", "-") if ad else (_BASELINE_COLOURS, _BASELINE_MARKERS, "--")
+        colors, markers, line = (AD_COLORS, "o", "-") if ad else (_BASELINE_COLORS, _BASELINE_MARKERS, "--")
         index = sum(is_ad(earlier) == ad for earlier in styles)
         marker = markers[index % len(markers)]
-        styles[masking] = {"color": colours[index % len(colours)], "marker": marker, "linestyle": line}
+        styles[masking] = {"color": colors[index % len(colors)], "marker": marker, "linestyle": line}
     return styles
-
-
-def _displayed(image: Any, what: str) -> Image:
-    """Any accepted image as floats in [0, 1], shape (H, W, 3)."""
-    if isinstance(image, Tensor):
-        shape, floating = tuple(image.shape), image.is_floating_point()
-        one = image.detach().cpu().double().numpy()
-        one = one[0] if one.ndim == 4 and len(one) == 1 else one
-        array = one.transpose(1, 2, 0) if one.ndim == 3 else one
-    else:
-        array = np.asarray(image)
-        shape, floating = array.shape, np.issubdtype(array.dtype, np.floating)
-    if array.ndim != 3 or array.shape[2] != 3 or array.size == 0:
-        expected = "an array of shape (H, W, 3) or a tensor of shape (3, H, W) or (1, 3, H, W)"
-        raise ValueError(f"{what}: expected {expected}, got {type(image).__name__} {shape}")
-    if not floating:
-        raise ValueError(f"{what}: expected floats in [0, 1], got integers; divide 0 to 255 by 255")
-    if not ((array >= -_OVERSHOOT) & (array <= 1 + _OVERSHOOT)).all():
-        got = f"{array.min():g} to {array.max():g}"
-        raise ValueError(f"{what}: expected values in [0, 1], got {got}; undo the model's normalisation")
-    return np.clip(array.astype(np.float64), 0, 1)
 
 
 def _explaining(mask: Any, pixels: Image) -> npt.NDArray[np.bool_]:
@@ -291,18 +264,7 @@ def _explaining(mask: Any, pixels: Image) -> npt.NDArray[np.bool_]:
 def _new_panels(n: int, aspect: float, use_pyplot: bool) -> tuple[Figure, Sequence[Axes]]:
     columns = min(n, COLUMNS)
     rows = -(-n // columns)
-    figure, axes = _new_figure(use_pyplot, (columns * PANEL, rows * (PANEL * aspect + 0.3)), rows, columns)
+    figure, axes = new_figure(use_pyplot, (columns * PANEL, rows * (PANEL * aspect + 0.3)), rows, columns)
     for unused in np.ravel(axes)[n:]:
         unused.axis("off")
     return figure, np.ravel(axes)[:n].tolist()
-
-
-def _new_figure(use_pyplot: bool, size: tuple[float, float], rows: int = 1, columns: int = 1) -> tuple[Figure, Any]:
-    module, maker = ("matplotlib.pyplot", "figure") if use_pyplot else ("matplotlib.figure", "Figure")
-    figure = getattr(needed(module, "matplotlib", "metrics"), maker)(figsize=size, layout="constrained")
-    return figure, figure.subplots(rows, columns)
-
-
-def _show(use_pyplot: bool) -> None:
-    if use_pyplot:
-        needed("matplotlib.pyplot", "matplotlib", "metrics").show()

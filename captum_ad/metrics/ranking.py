@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from captum_ad.scoring import one_input
+from captum_ad._scoring import one_input
 
 SCAN_STEPS = 100
 """Steps of a scan if nothing else is asked for: one per cent of the positions each."""

@@ -23,17 +23,17 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from captum_ad.extras import needed
-from captum_ad.forward import ADForward
+from captum_ad._common.extras import needed
+from captum_ad._engine.mask_rule import MaskRule
+from captum_ad._forwards.ad_forward import ADForward
+from captum_ad._forwards.baseline_forward import MaskedForward, Masking, masked_forward
+from captum_ad._scoring import Judge, ToConfidence, batch_of, in_eval_mode, scored, share
 from captum_ad.metrics.digests import described, digest, fingerprint
 from captum_ad.metrics.given import checked_seed, named_images
 from captum_ad.metrics.masking_names import UNMASKED, by_their_names
 from captum_ad.metrics.missingness import present_masks
 from captum_ad.metrics.recommendation_file import COLUMNS, Known, Rows
 from captum_ad.metrics.recommendation_table import ALONE, CONTROL, HIDDEN, MIDDLE, WHOLE, Recommendation, there
-from captum_ad.painted import MaskedForward, Masking, masked_forward
-from captum_ad.rule import MaskRule
-from captum_ad.scoring import Judge, ToConfidence, batch_of, in_eval_mode, scored, share
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -166,7 +166,7 @@ def recommend_rule(
             "keep. Are the targets indices of its classes, and the images prepared as for its training?"
         )
     records: pd.DataFrame = pandas.DataFrame(rows, columns=list(COLUMNS))
-    return Recommendation(records, how, levels, labelled=targets is not None, seed=seed)
+    return Recommendation(records, how, levels, labeled=targets is not None, seed=seed)
 
 
 @dataclass(frozen=True)
@@ -200,7 +200,7 @@ class _Trial:
                     f"patches of {patch} pixels are too large for an image of {height} × {width}: {100 * level:g} % of "
                     f"them are {'all' if mask.all() else 'none'}. Give a smaller patch"
                 )
-        masks[MIDDLE] = present_masks(x, [0.25], "centre")[0]
+        masks[MIDDLE] = present_masks(x, [0.25], "center")[0]
         if box is not None:
             masks[ALONE] = _inside(box, x)
             masks[HIDDEN] = ~masks[ALONE]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from captum_ad.extras import needed
+from captum_ad._common.extras import needed
 from captum_ad.metrics.records import read_records, write_records
 
 COLUMNS = ("image", "target", "masking", "test", "kept", "confidence", "run", "input")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from captum_ad.metrics.plots import _AD_COLOURS, _new_figure, _show
+from captum_ad._common.drawing import AD_COLORS, new_figure, show
 from captum_ad.metrics.statistics import is_ad
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 PANEL, LETTER, MARGIN = 1.75, 0.085, 0.3
 ROW, ABOVE = 0.3, 1.6
 
-AD_COLOUR, PAINT_COLOUR = _AD_COLOURS[0], "#7a7a7a"
+AD_COLOR, PAINT_COLOR = AD_COLORS[0], "#7a7a7a"
 BAND = "#e8f1f8"
 CHARACTERS_PER_INCH = 13
 
@@ -66,7 +66,7 @@ def plot_recommendation(
     panels = len(kept) + bool(changed)
     rows = recommendation.ranking
     size = (MARGIN + LETTER * max(map(len, rows)) + panels * PANEL, ABOVE + ROW * len(rows))
-    figure, given = plt_fig_axis or _new_figure(use_pyplot, size, 1, panels)
+    figure, given = plt_fig_axis or new_figure(use_pyplot, size, 1, panels)
     axes = np.asarray(given, dtype=object).ravel()
     if len(axes) != panels:
         raise ValueError(f"plt_fig_axis: expected {panels} axes, one per panel, got {len(axes)}")
@@ -83,10 +83,10 @@ def plot_recommendation(
         figure.suptitle(textwrap.fill(recommendation.sentence, width), fontsize=9.5, x=0.01, ha="left")
         legend = (
             f"how often the class is kept, {recommendation.count} photographs (mean and 95 % interval); blue: AD, "
-            "grey: paint, dotted: the best paint, shaded: the best and its equals"
+            "gray: paint, dotted: the best paint, shaded: the best and its equals"
         )
         figure.supxlabel(textwrap.fill(legend, width), fontsize=9)
-    _show(use_pyplot)
+    show(use_pyplot)
     return figure, axes
 
 
@@ -94,16 +94,16 @@ def _draw(axis: Axes, values: pd.DataFrame, rows: Sequence[str], *, hollow: bool
     by_masking = values.set_index("masking")
     for place, masking in enumerate(rows):
         one = by_masking.loc[masking]
-        colour = AD_COLOUR if is_ad(masking) else PAINT_COLOUR
-        axis.plot([one["low"], one["high"]], [place + offset] * 2, color=colour, linewidth=2, alpha=0.45, zorder=2)
-        face = "white" if hollow else colour
-        axis.plot(one["mean"], place + offset, "o", color=colour, markerfacecolor=face, markersize=5.5, zorder=3)
+        color = AD_COLOR if is_ad(masking) else PAINT_COLOR
+        axis.plot([one["low"], one["high"]], [place + offset] * 2, color=color, linewidth=2, alpha=0.45, zorder=2)
+        face = "white" if hollow else color
+        axis.plot(one["mean"], place + offset, "o", color=color, markerfacecolor=face, markersize=5.5, zorder=3)
 
 
 def _draw_reference(axis: Axes, table: pd.DataFrame, test: str, reference: str) -> None:
     if not is_ad(reference):
         chosen = (table["test"] == test) & (table["value"] == "kept") & (table["masking"] == reference)
-        axis.axvline(float(table["mean"][chosen].iloc[0]), color=PAINT_COLOUR, linestyle=":", linewidth=1, zorder=1)
+        axis.axvline(float(table["mean"][chosen].iloc[0]), color=PAINT_COLOR, linestyle=":", linewidth=1, zorder=1)
 
 
 def _draw_changes(axis: Axes, table: pd.DataFrame, tests: Sequence[str], rows: Sequence[str]) -> None:
@@ -123,7 +123,7 @@ def _lay_out(axis: Axes, rows: Sequence[str], recommendation: Recommendation, *,
         if masking in level:
             axis.axhspan(place - 0.5, place + 0.5, color=BAND, linewidth=0, zorder=0)
     for label, masking in zip(axis.get_yticklabels(), rows):
-        label.set_color(AD_COLOUR if is_ad(masking) else "black")
+        label.set_color(AD_COLOR if is_ad(masking) else "black")
         label.set_fontweight("bold" if masking == recommendation.best and recommendation.clear else "normal")
     axis.title.set_fontsize(9.5)
     axis.tick_params(axis="x", labelsize=8)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from captum_ad.extras import needed
+from captum_ad._common.extras import needed
 from captum_ad.metrics.statistics import Floats, _generator
 
 if TYPE_CHECKING:

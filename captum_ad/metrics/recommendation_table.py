@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from captum_ad.extras import needed
+from captum_ad._common.extras import needed
+from captum_ad._forwards.baseline_forward import Masking
 from captum_ad.metrics.masking_names import DEFAULT, UNMASKED
 from captum_ad.metrics.recommendation_plot import plot_recommendation
 from captum_ad.metrics.recommendation_statistics import DECIMALS, LEAST, beaten, bootstrapped
 from captum_ad.metrics.recommendation_text import call, interval, listed, number
 from captum_ad.metrics.statistics import is_ad
-from captum_ad.painted import Masking
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,7 +59,7 @@ class Recommendation:
         What was tried, by name.
     shares : tuple of float
         Of the patches that are there.
-    labelled : bool
+    labeled : bool
         Whether the classes were given; else they are the network's own answers.
     seed : int
         Of the masks, and of the bootstrap.
@@ -68,7 +68,7 @@ class Recommendation:
     records: pd.DataFrame
     maskings: Mapping[str, Masking]
     shares: tuple[float, ...]
-    labelled: bool
+    labeled: bool
     seed: int
 
     def __str__(self) -> str:
@@ -166,14 +166,14 @@ class Recommendation:
     def notes(self) -> str:
         """On what the table stands, in sentences."""
         given = len(self._whole)
-        classes = "the classes are those given" if self.labelled else "the classes are the network's own answers"
+        classes = "the classes are those given" if self.labeled else "the classes are the network's own answers"
         lines = [f"The network is right on {self.count} of {given} whole photographs ({classes}); only these count."]
         tests = "the scattered shares" + (" and the object alone" if self._has(ALONE) else "")
         lines.append(f"Score: how often the class is kept, the mean over {tests}.")
         bracket = "In brackets: 95 % bootstrap intervals over photographs."
         lines.append(bracket if self.count > 1 else "One photograph gives no intervals.")
         if not is_ad(self.reference):
-            lines.append("The best paint was chosen on these photographs, which favours it.")
+            lines.append("The best paint was chosen on these photographs, which favors it.")
         if any(isinstance(masking, str) and masking == "blur" for masking in self.maskings.values()):
             lines.append("Blur still shows something of what it hides, which makes it look better than it is.")
         if self._has(HIDDEN):

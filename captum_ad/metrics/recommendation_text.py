@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from captum_ad._engine.mask_rule import MaskRule
+from captum_ad._forwards.baseline_forward import Masking
 from captum_ad.metrics.statistics import is_ad
-from captum_ad.painted import Masking
-from captum_ad.rule import MaskRule
 
 
 def number(value: float, *, signed: bool = False) -> str:

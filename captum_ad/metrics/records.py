@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from captum_ad.extras import needed
+from captum_ad._common.extras import needed
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from captum_ad._scoring import Asked, Judge, ToConfidence, asking, in_eval_mode, one_input, plain, share, whole_of
 from captum_ad.metrics.backgrounds import Backgrounds, DrawnBackgrounds, OtherClassImages
 from captum_ad.metrics.curve import Curve
 from captum_ad.metrics.inputs import Inputs, row_of, with_arguments
@@ -16,7 +17,6 @@ from captum_ad.metrics.packing import Grounds, packed
 from captum_ad.metrics.planting import planted_scores
 from captum_ad.metrics.ranking import ranked
 from captum_ad.metrics.scan import SufficientExplanation
-from captum_ad.scoring import Asked, Judge, ToConfidence, asking, in_eval_mode, one_input, plain, share, whole_of
 
 EQUAL_SIZES = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 """The sizes at which a curve of ρ is measured, if no others are asked for."""
@@ -71,7 +71,7 @@ class RhoCurve(Curve):
 
 def rho_robustness(
     model: nn.Module,
-    x: Inputs,
+    inputs: Inputs,
     explanation: SufficientExplanation | Inputs,
     target: Asked,
     backgrounds: Grounds,
@@ -91,7 +91,7 @@ def rho_robustness(
     ----------
     model : nn.Module
         The plain model, in eval mode; an ADForward runs as such.
-    x : Tensor or tuple of Tensor
+    inputs : Tensor or tuple of Tensor
         The input that the explanation is of, shape (1, C, *spatial) or (1, T), or several. Others that the model takes
         stay as they are: they are additional_forward_args.
     explanation : SufficientExplanation, Tensor or tuple of Tensor
@@ -133,19 +133,19 @@ def rho_robustness(
     1.0
     """
     in_eval_mode(model)
-    mask = explanation_mask(explanation, x)
+    mask = explanation_mask(explanation, inputs)
     model = with_arguments(model, additional_forward_args)
-    model, x, masks, backgrounds = packed(model, x, mask[None], backgrounds)
-    drawn, judge = _prepared(model, x, target, backgrounds, to_confidence, batch_size)
+    model, inputs, masks, backgrounds = packed(model, inputs, mask[None], backgrounds)
+    drawn, judge = _prepared(model, inputs, target, backgrounds, to_confidence, batch_size)
     progress = "ρ-robustness" if show_progress else None
-    kept, confidence = planted_scores(model, x, masks, drawn, judge, batch_size, progress)
+    kept, confidence = planted_scores(model, inputs, masks, drawn, judge, batch_size, progress)
     rho, mean = float(kept.double().mean()), float(confidence.double().mean())
     return Robustness(rho, mean, kept[0], drawn.n, drawn.excluded, not bool(mask.any()))
 
 
 def rho_curve(
     model: nn.Module,
-    x: Inputs,
+    inputs: Inputs,
     attribution: Inputs,
     target: Asked,
     backgrounds: Grounds,
@@ -163,10 +163,10 @@ def rho_curve(
 
     Parameters
     ----------
-    model, x, target, backgrounds, additional_forward_args, to_confidence, batch_size, show_progress
+    model, inputs, target, backgrounds, additional_forward_args, to_confidence, batch_size, show_progress
         As for :func:`rho_robustness`.
     attribution : Tensor or tuple of Tensor
-        Of `x`; ranked as for :func:`sufficient_explanation`, to the position.
+        Of `inputs`; ranked as for :func:`sufficient_explanation`, to the position.
     sizes : sequence of float
         Shares of the positions, 0 to 1, rounded to whole positions.
 
@@ -182,13 +182,13 @@ def rho_curve(
     """
     in_eval_mode(model)
     sizes = sorted({share(size, "a size") for size in sizes})
-    masks = equal_size_masks(attribution, x, sizes)
+    masks = equal_size_masks(attribution, inputs, sizes)
     model = with_arguments(model, additional_forward_args)
-    model, x, masks, backgrounds = packed(model, x, masks, backgrounds)
-    drawn, judge = _prepared(model, x, target, backgrounds, to_confidence, batch_size)
+    model, inputs, masks, backgrounds = packed(model, inputs, masks, backgrounds)
+    drawn, judge = _prepared(model, inputs, target, backgrounds, to_confidence, batch_size)
     progress = "ρ over size" if show_progress else None
-    kept, confidence = planted_scores(model, x, masks, drawn, judge, batch_size, progress)
-    measured = torch.tensor(sizes, dtype=torch.float64, device=x.device)
+    kept, confidence = planted_scores(model, inputs, masks, drawn, judge, batch_size, progress)
+    measured = torch.tensor(sizes, dtype=torch.float64, device=inputs.device)
     means = kept.double().mean(1), confidence.double().mean(1)
     return RhoCurve(measured, *means, drawn.n, drawn.excluded)
 

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from captum_ad.answers import Answering
+from captum_ad._forwards.answers import Answering
+from captum_ad._scoring import Judge, Output, scored, whole_of
 from captum_ad.metrics.curve import Curve
 from captum_ad.metrics.ranking import Ranking
-from captum_ad.scoring import Judge, Output, scored, whole_of
 from captum_ad.targets.base import Target
 
 
@@ -137,15 +137,15 @@ class Scan:
         """What was measured so far."""
         return ConfidenceCurve(self.ranking.sizes[self.counts], self.confidences.double(), self.kept)
 
-    def explanation(self, gamma: float, curve: ConfidenceCurve, minimise: bool) -> SufficientExplanation:
-        """The shortest sufficient prefix at a threshold, or what is left of it when minimised."""
+    def explanation(self, gamma: float, curve: ConfidenceCurve, minimize: bool) -> SufficientExplanation:
+        """The shortest sufficient prefix at a threshold, or what is left of it when minimized."""
         first = self._first(gamma)
         mask = torch.zeros_like(self.ranking.steps, dtype=torch.bool)
         size = confidence = math.nan
         if first is not None:
             mask, confidence = self.ranking.prefixes(self.counts[first])[0], float(self.confidences[first])
-            if minimise:
-                mask, confidence = self._minimised(int(self.counts[first]), gamma, confidence)
+            if minimize:
+                mask, confidence = self._minimized(int(self.counts[first]), gamma, confidence)
             size = float(mask.double().mean())
         original = float(self.original)
         return SufficientExplanation(
@@ -160,7 +160,7 @@ class Scan:
     def _suffices(self, confidence: Tensor, kept: Tensor, gamma: float) -> Tensor:
         return kept & (confidence >= gamma * self.original) if self.judge.asked.graded else kept
 
-    def _minimised(self, count: int, gamma: float, confidence: float) -> tuple[Tensor, float]:
+    def _minimized(self, count: int, gamma: float, confidence: float) -> tuple[Tensor, float]:
         """Leave out steps of a prefix one by one, as if each were tried alone, but a batch of trials per forward."""
         steps = self.ranking.steps
         inside = torch.arange(len(self.ranking), device=steps.device) < count

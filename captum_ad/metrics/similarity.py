@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from captum_ad.extras import needed
-from captum_ad.metrics.localisation import of_pixels
+from captum_ad._common.extras import needed
+from captum_ad.metrics.localization import of_pixels
 from captum_ad.metrics.ranking import labels_of_positions
 
 

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from captum_ad.errors import UnknownNameError
-from captum_ad.extras import needed
+from captum_ad._common.errors import UnknownNameError
+from captum_ad._common.extras import needed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,7 +50,7 @@ def is_ad(masking: str) -> bool:
     return masking.startswith("ad:")
 
 
-def summarise(records: pd.DataFrame) -> pd.DataFrame:
+def summarize(records: pd.DataFrame) -> pd.DataFrame:
     """Means and standard errors per method, masking, backgrounds and level.
 
     Parameters
@@ -136,7 +136,7 @@ def significance(
         - ``is_best``: bool, whether this baseline has the best mean of `value` among the baselines of
           its method, backgrounds and level, over the images at which all of these have a value; the first
           of equals, and none where there is no such image. The choice is made on the data that are
-          then tested: it favours the baseline, and its unlucky rivals should be reported with it.
+          then tested: it favors the baseline, and its unlucky rivals should be reported with it.
         - ``n``: int, the images at which both have a value; the others are dropped. With n < 2 all
           that follows is NaN.
         - ``difference``: float, the mean of Activation-Deactivation minus baseline.
@@ -152,7 +152,7 @@ def significance(
     UnknownNameError
         If `value` is not in :data:`VALUES`.
     ValueError
-        For all that :func:`summarise` refuses, if there is no Activation-Deactivation or no baseline to
+        For all that :func:`summarize` refuses, if there is no Activation-Deactivation or no baseline to
         compare, or if `seed`, `n_resamples` or `confidence_level` is out of range.
     ImportError
         If pandas, scipy or statsmodels is missing.

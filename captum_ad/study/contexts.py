@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from captum_ad._scoring import Judge, batch_of, plain, whole_of
 from captum_ad.metrics.backgrounds import Backgrounds, DrawnBackgrounds, OtherClassImages
-from captum_ad.scoring import Judge, batch_of, plain, whole_of
 from captum_ad.targets.base import Target, tensor_of
 
 

@@ -10,8 +10,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from captum_ad._common.files import write_whole
 from captum_ad._version import __version__
-from captum_ad.files import write_whole
 from captum_ad.study.store import SCHEMA, StoreError
 
 FILE = "study.json"

@@ -16,19 +16,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from captum_ad.attributions import OVER_SUPERPIXELS, Task, explain, seeded
+from captum_ad._forwards.baseline_forward import MaskedForward, masked_forward
+from captum_ad._methods import OVER_SUPERPIXELS, Task, explain, seeded
+from captum_ad._scoring import Judge, ToConfidence, batch_of
 from captum_ad.metrics.backgrounds import Backgrounds, DrawnBackgrounds
 from captum_ad.metrics.controls import object_drop
 from captum_ad.metrics.explanation import sufficient_explanation
 from captum_ad.metrics.inputs import with_arguments
 from captum_ad.metrics.insertion import deletion_curve
-from captum_ad.metrics.localisation import energy_pointing_game, pointing_game
+from captum_ad.metrics.localization import energy_pointing_game, pointing_game
 from captum_ad.metrics.missingness import missingness_curve
 from captum_ad.metrics.planting import planted_scores
 from captum_ad.metrics.robustness import equal_size_masks
 from captum_ad.metrics.scan import SufficientExplanation
-from captum_ad.painted import MaskedForward, masked_forward
-from captum_ad.scoring import Judge, ToConfidence, batch_of
 from captum_ad.segmentation import superpixels
 from captum_ad.study.contexts import of_model
 from captum_ad.study.plan import Plan, Sample

@@ -9,14 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from captum_ad.attributions import METHODS
+from captum_ad._forwards.baseline_forward import Masking
+from captum_ad._methods import METHODS
+from captum_ad._scoring import ToConfidence
 from captum_ad.metrics.backgrounds import Backgrounds
 from captum_ad.metrics.digests import described, digest, fingerprint
 from captum_ad.metrics.explanation import PAPER_GAMMAS
 from captum_ad.metrics.given import Method
 from captum_ad.metrics.places import Box
-from captum_ad.painted import Masking
-from captum_ad.scoring import ToConfidence
 from captum_ad.study.manifest import Manifest
 from captum_ad.study.units import OF_MASKING, Unit, all_units
 from captum_ad.targets.base import Target
@@ -99,7 +99,7 @@ class Judges:
 
 @dataclass(frozen=True)
 class Effort:
-    """How much a method may do, as for :class:`captum_ad.attributions.Task`.
+    """How much a method may do, as for :class:`captum_ad._methods.Task`.
 
     Attributes
     ----------

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from captum_ad.extras import needed
+from captum_ad._common.extras import needed
 from captum_ad.study.manifest import Manifest, read_manifest
 from captum_ad.study.store import StoreError, rows_of
 from captum_ad.study.units import Unit

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from captum_ad.extras import needed
-from captum_ad.metrics.statistics import is_ad, significance, summarise
+from captum_ad._common.extras import needed
+from captum_ad.metrics.statistics import is_ad, significance, summarize
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,8 +17,8 @@ _KEY = ["model", "method", "masking"]
 
 
 def summary(explanations: pd.DataFrame) -> pd.DataFrame:
-    """:func:`captum_ad.metrics.summarise` of every model: means and standard errors of all that is recorded."""
-    return _by_model(explanations, summarise)
+    """:func:`captum_ad.metrics.summarize` of every model: means and standard errors of all that is recorded."""
+    return _by_model(explanations, summarize)
 
 
 def score_summary(scores: pd.DataFrame) -> pd.DataFrame:
@@ -93,7 +93,7 @@ def compared(explanations: pd.DataFrame, value: str = "rho", *, higher_is_better
 
 
 def judged(scores: pd.DataFrame) -> pd.DataFrame:
-    """Means of the judges' scores, a column each: insertion, deletion, missingness (over its shares), localisation."""
+    """Means of the judges' scores, a column each: insertion, deletion, missingness (over its shares), localization."""
     if scores.empty:
         return scores
     per_image = scores.groupby([*_KEY, "image", "score"], sort=False)["value"].mean().reset_index()

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from captum_ad.errors import UnknownNameError
+from captum_ad._common.errors import UnknownNameError
 from captum_ad.targets.base import Target, column, matrix, others
 
 ToConfidence = str | Callable[[Tensor], Tensor]

@@ -171,7 +171,7 @@ class Detection(Target):
         return Found(boxes, labels, scores, (labels == self.label).to(boxes))
 
     def _of_queries(self, output: Any, logits: Tensor, boxes: Tensor, given: Given) -> list[Found]:
-        """Of DETR and its kind: boxes are (centre, size) in shares of the image."""
+        """Of DETR and its kind: boxes are (center, size) in shares of the image."""
         kind = type(output).__name__
         if kind.endswith(_HUGGING_FACE) and kind.startswith(_BY_SOFTMAX) != self.by_softmax:
             has, right = ("no class", "sigmoid") if self.by_softmax else ("a class", "softmax")
@@ -182,8 +182,8 @@ class Detection(Target):
         if not given.inputs:
             raise ValueError("Detection needs the image, whose size turns the boxes into pixels: ad(pixel_values)")
         height, width = given.inputs[0].shape[-2:]
-        centre, half = boxes[..., :2], boxes[..., 2:] / 2
-        corners = torch.cat([centre - half, centre + half], -1) * boxes.new_tensor([width, height, width, height])
+        center, half = boxes[..., :2], boxes[..., 2:] / 2
+        corners = torch.cat([center - half, center + half], -1) * boxes.new_tensor([width, height, width, height])
         classes = logits.softmax(-1)[..., :-1] if self.by_softmax else logits.sigmoid()
         objectness = 1 - logits.softmax(-1)[..., -1] if self.by_softmax else classes.amax(-1)
         likeness = classes[..., self.label] / classes.norm(dim=-1).clamp(min=1e-12)

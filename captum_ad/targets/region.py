@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from captum_ad.errors import UnknownNameError
+from captum_ad._common.errors import UnknownNameError
 from captum_ad.targets.base import Given, Target, as_many, column, others, tensor_of
 from captum_ad.targets.classes import Names, checked_confidence, checked_threshold, index_of
 

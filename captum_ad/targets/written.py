@@ -6,7 +6,7 @@ import ast
 import inspect
 from typing import Any
 
-from captum_ad.errors import UnknownNameError
+from captum_ad._common.errors import UnknownNameError
 from captum_ad.targets.base import Target
 from captum_ad.targets.classes import Binary, Class, MultiLabel, Names
 from captum_ad.targets.detection import Detection

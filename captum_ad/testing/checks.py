@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
-from captum_ad.forward import ADForward
+from captum_ad._forwards.ad_forward import ADForward
 from captum_ad.testing.report import Check
 from captum_ad.testing.watch import Alike, Broken, Result, Run, equal, first_difference, run, same_bits, watched
-from captum_ad.trace import Checkpoint
+from captum_ad.trace.records import Checkpoint
 
 _TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}  # of rounding, against the largest value; others: 2e-2
 _LARGE = 1e30

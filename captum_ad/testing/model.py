@@ -10,20 +10,25 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from captum_ad.errors import UnsupportedOperationError
-from captum_ad.forward import ADForward
+from captum_ad._common.errors import UnsupportedOperationError
+from captum_ad._forwards.ad_forward import ADForward
 from captum_ad.targets.base import Target
 from captum_ad.testing import checks
 from captum_ad.testing.report import Check, Report
 from captum_ad.testing.state import unchanged
 from captum_ad.testing.watch import Broken
-from captum_ad.trace import rule_name
+from captum_ad.trace.records import rule_name
 
 _CELLS = 4  # of a random mask, in each dimension
 
 
 def check_model(
-    model: nn.Module | ADForward, x: Tensor | tuple[Any, ...], *, masks: int = 3, seed: int = 0, verbose: bool = True
+    model: nn.Module | ADForward,
+    inputs: Tensor | tuple[Any, ...],
+    *,
+    masks: int = 3,
+    seed: int = 0,
+    verbose: bool = True,
 ) -> Report:
     """Check on random masks that Activation-Deactivation works on a network, and name the module at fault if not.
 
@@ -47,7 +52,7 @@ def check_model(
         The network; it is left as it was, in what its modules hold. A module is checked under ADForward's default
         rule; for another rule or τ, or to pick from its output, give an :class:`~captum_ad.ADForward`. A network whose
         output is not a tensor needs the forward's target: a detector its Detection.
-    x : Tensor or tuple
+    inputs : Tensor or tuple
         A batch of its inputs, real ones if you have some: floating, shape (N, C, *spatial) or (N, T), without NaN and
         Inf. Of a tuple of all arguments each input of three dimensions or more is masked in turn; the others stay as
         they are for the first sample.
@@ -67,14 +72,14 @@ def check_model(
     Raises
     ------
     ValueError
-        If `x` or `masks` is unsuitable, or the output has not one row for each sample.
+        If `inputs` or `masks` is unsuitable, or the output has not one row for each sample.
     TypeError
         As by ADForward: if `model` is not a module, or returns no tensor.
 
     Notes
     -----
     What a mask should be behind an operation of yours only you know: that a rule keeps the *right* positions is not
-    checked. Nor is what happens with gradients, or on inputs unlike `x`, if the model does something else for them.
+    checked. Nor is what happens with gradients, or on inputs unlike these, if the model does something else for them.
 
     Examples
     --------
@@ -104,13 +109,13 @@ def check_model(
     ad = model if isinstance(model, ADForward) else ADForward(model)
     if ad.target is not None and type(ad.target).readout is Target.readout:
         ad = ad.with_target(None)  # all of the output says more than one score of it
-    if isinstance(x, tuple):
-        return _each_input(ad, x, masks, seed, verbose)
-    x = _batch(x)
+    if isinstance(inputs, tuple):
+        return _each_input(ad, inputs, masks, seed, verbose)
+    inputs = _batch(inputs)
     if isinstance(masks, bool) or not isinstance(masks, int) or masks < 1:
         raise ValueError(f"masks must be a positive number of masks, got {masks!r}")
-    with unchanged(ad.model, x.device), torch.no_grad():
-        found = tuple(_checks(ad, x, growing_masks(x, masks, seed), seed))
+    with unchanged(ad.model, inputs.device), torch.no_grad():
+        found = tuple(_checks(ad, inputs, growing_masks(inputs, masks, seed), seed))
     setting = f"{rule_name(ad.rule, ad.tau)}, {masks} mask{'s' * (masks > 1)}, seed {seed}"
     report = Report(type(ad.model).__name__, setting, found)
     if verbose:
@@ -200,7 +205,7 @@ def _checks(ad: ADForward, x: Tensor, growing: list[Tensor], seed: int) -> Itera
 def _batch(x: Tensor) -> Tensor:
     if not isinstance(x, Tensor) or not x.is_floating_point() or x.dim() < 2 or x.numel() == 0:
         given = f"{x.dtype} of shape {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
-        raise ValueError(f"x must be a batch of floating inputs of shape (N, C, *spatial) or (N, T), got {given}")
+        raise ValueError(f"inputs must be a batch of floating inputs of shape (N, C, *spatial) or (N, T), got {given}")
     if not bool(x.isfinite().all()):
-        raise ValueError("x holds NaN or Inf; give inputs without (NaN masks a feature)")
+        raise ValueError("inputs hold NaN or Inf; give inputs without (NaN masks a feature)")
     return x.detach()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from dataclasses import dataclass
 
-from captum_ad.errors import UnknownNameError
+from captum_ad._common.errors import UnknownNameError
 
 _SIGNS = {True: "✓", False: "✗", None: "–"}
 _WIDTH = 118

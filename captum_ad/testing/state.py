@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from captum_ad.engine.origins import tensors_of
-from captum_ad.engine.tags import version_of
+from captum_ad._engine.origins import tensors_of
+from captum_ad._engine.tags import version_of
 from captum_ad.testing.watch import same_bits
 
 

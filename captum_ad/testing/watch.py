@@ -10,15 +10,15 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from captum_ad.arguments import arrange
-from captum_ad.engine import PositionMask
-from captum_ad.engine.axes import Axes
-from captum_ad.engine.origins import running_module
-from captum_ad.engine.tags import Tag, note_version, tag_of, tensors_in
-from captum_ad.errors import UnsupportedOperationError
-from captum_ad.forward import ADForward
-from captum_ad.trace import Checkpoint
-from captum_ad.tracer import Record, Tracer, short_name
+from captum_ad._common.errors import UnsupportedOperationError
+from captum_ad._engine import PositionMask
+from captum_ad._engine.axes import Axes
+from captum_ad._engine.origins import running_module
+from captum_ad._engine.tags import Tag, note_version, tag_of, tensors_in
+from captum_ad._forwards.ad_forward import ADForward
+from captum_ad._forwards.arguments import arrange
+from captum_ad.trace.recorder import Record, Tracer, short_name
+from captum_ad.trace.records import Checkpoint
 
 
 class Result(NamedTuple):

@@ -32,7 +32,7 @@ ZOO = Path(__file__).resolve().parents[3] / "shared" / "zoo"
 def get(name: str) -> nn.Module:
     """A torchvision model with random weights."""
     options: dict[str, Any] = {}
-    if name in ("googlenet", "inception_v3"):  # slow to initialise unless told not to; transform their input if trained
+    if name in ("googlenet", "inception_v3"):  # slow to initialize unless told not to; transform their input if trained
         options = {"init_weights": False, "transform_input": True}
     if name in (*list_models(module=segmentation), *list_models(module=detection)):
         options = {"weights_backbone": None}

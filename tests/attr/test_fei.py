@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from captum_ad import ADForward, BaselineForward
+from captum_ad._scoring import Judge
 from captum_ad.attr import FEI
 from captum_ad.attr.fei import _Learning, kept
 from captum_ad.attr.soft import Clipped, SoftForward
-from captum_ad.scoring import Judge
 
 QUICK = {"n_steps": 30, "side": 4, "quantiles_per_step": 3}
 

@@ -88,7 +88,7 @@ def test_it_finds_the_quadrant_as_captum_does():
 
 
 def test_a_constant_output_gives_a_flat_map():
-    """E[output · mask] / p is the output itself, as the source normalises it."""
+    """E[output · mask] / p is the output itself, as the source normalizes it."""
 
     class Constant(nn.Module):
         def forward(self, x):

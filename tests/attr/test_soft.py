@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from captum_ad import ADForward
+from captum_ad._scoring import Judge
 from captum_ad.attr import FEI
 from captum_ad.attr.soft import Clipped, SoftForward
-from captum_ad.scoring import Judge
 from tests.attr.test_fei import QUICK, image, network
 
 OFFSET = torch.zeros(1)

@@ -3,7 +3,7 @@
     python tests/benchmarks/presets.py PHOTOGRAPH ... [--csv FILE] [--threads 1]
 
 EfficientNet-Lite0 on photographs, the class that it gives to each. Explained by Occlusion (windows of 64 pixels,
-stride 32): the size of the sufficient explanation at γ = .9, and ρ on 20 solid colours, of that explanation and of
+stride 32): the size of the sufficient explanation at γ = .9, and ρ on 20 solid colors, of that explanation and of
 the best 30 % of the pixels. The last column is the mean difference in the latter from the best baseline, with a
 bootstrap interval over the photographs. What missing parts do to a network is for ``captum-ad rules`` to say.
 """
@@ -18,7 +18,7 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from captum_ad import PRESETS
 from captum_ad.demo import efficientnet_lite0
-from captum_ad.metrics import SolidColors, compare, significance, summarise
+from captum_ad.metrics import SolidColors, compare, significance, summarize
 
 MASKINGS = (*(f"ad:{preset}" for preset in PRESETS), "zero", "min", "max", "avg")
 SIZE = 0.3
@@ -38,7 +38,7 @@ def main() -> None:
         model, images, ["occlusion"], MASKINGS, [0.9], {"K1": SolidColors(20, 0, mean=127 / 255, std=128 / 255)},
         sizes=[SIZE], window=64, step=1004, batch_size=4, path=options.csv,
     )  # fmt: skip
-    found = summarise(records).set_index("masking")
+    found = summarize(records).set_index("masking")
     against = significance(records)
     against = against[against["is_best"] & (against["size"] == SIZE)].set_index("ad")
     print(f"{len(images)} photographs\n\n| {' | '.join(HEAD)} |\n|{'---|' * len(HEAD)}")

@@ -29,10 +29,10 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from captum_ad._forwards.baseline_forward import masked_forward
+from captum_ad._scoring import batch_of
 from captum_ad.attr import CausalResponsibility, Rise
 from captum_ad.metrics import DrawnBackgrounds, sufficient_explanation
-from captum_ad.painted import masked_forward
-from captum_ad.scoring import batch_of
 from tests.benchmarks.rex import (
     arguments,
     cost,
@@ -42,7 +42,7 @@ from tests.benchmarks.rex import (
     responsibility,
     set_up,
     shown,
-    summarised,
+    summarized,
     worth,
 )
 
@@ -165,9 +165,9 @@ def difference(column: str, values: Sequence[float]) -> str:
     mean = shown(column, statistics.fmean(values), "+")
     if len(values) < 2:
         return mean
-    centre, error = statistics.fmean(values), statistics.stdev(values) / len(values) ** 0.5
+    center, error = statistics.fmean(values), statistics.stdev(values) / len(values) ** 0.5
     reach = float(t.ppf(0.975, len(values) - 1)) * error
-    return f"{mean} [{shown(column, centre - reach, '+')}, {shown(column, centre + reach, '+')}]"
+    return f"{mean} [{shown(column, center - reach, '+')}, {shown(column, center + reach, '+')}]"
 
 
 @torch.no_grad()
@@ -193,7 +193,7 @@ def main(given: Sequence[str] | None = None) -> None:
             for row in rows_of(model, transform, task, masking, options):
                 rows.append(row)
                 record(rows, options.out)
-    summarised(
+    summarized(
         f"Means over {len(chosen)} photographs, {options.backgrounds} backgrounds, {options.threads} thread(s); "
         "differences on the same photographs, with 95 % intervals\n\n"
         + summary([row for row in rows if row["photograph"] in chosen], options.explainers, options.maskings),

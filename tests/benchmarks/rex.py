@@ -5,7 +5,7 @@
 Needs rex-xai. A network (--model, as ``captum-ad explain`` takes it) on photographs (by default three that
 scikit-image ships), the class that it gives to each. ReX makes one responsibility map per photograph and
 masking, from the same seed; the rest is measured on the maps: the smallest prefix that alone keeps the
-class at each γ, under the same masking, its ρ on solid colours (K1) and on other photographs (K2, with
+class at each γ, under the same masking, its ρ on solid colors (K1) and on other photographs (K2, with
 --k2), and ρ of the best positions at equal sizes. Forwards and seconds (of processor time) are those of
 ReX's search.
 """
@@ -33,10 +33,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from rex_xai.explanation.rex import calculate_responsibility, predict_target
 from rex_xai.input.config import CausalArgs
 
+from captum_ad._common.files import write_whole
+from captum_ad._forwards.baseline_forward import MaskedForward, masked_forward
+from captum_ad.adapters.rex import script
 from captum_ad.cli.dataset import read_dataset, some_of
 from captum_ad.cli.models import Classifier, load_classifier
-from captum_ad.cli.study_plan import ColoursOfItsRange
-from captum_ad.files import write_whole
+from captum_ad.cli.study_plan import ColorsOfItsRange
 from captum_ad.metrics import (
     DrawnBackgrounds,
     OtherClassImages,
@@ -46,8 +48,6 @@ from captum_ad.metrics import (
     rho_robustness,
     sufficient_explanation,
 )
-from captum_ad.painted import MaskedForward, masked_forward
-from captum_ad.rex import script
 
 MASKINGS = ("ad:paper", "ad:no-growth-mean", "zero", "min", "max", "avg")
 SHIPPED = ("coffee", "chelsea", "camera")
@@ -190,10 +190,10 @@ def backgrounds_of(classifier: Classifier, options: argparse.Namespace) -> dict[
     n = options.backgrounds
     if not n:
         return {}
-    mean, std = classifier.normalisation(3)
+    mean, std = classifier.normalization(3)
     known = mean is not None and std is not None
-    colours = SolidColors(n, options.seed, mean or 0.0, std or 1.0) if known else ColoursOfItsRange(n, options.seed)
-    backgrounds: dict[str, Any] = {"K1": colours}
+    colors = SolidColors(n, options.seed, mean or 0.0, std or 1.0) if known else ColorsOfItsRange(n, options.seed)
+    backgrounds: dict[str, Any] = {"K1": colors}
     if options.k2:  # of no known class: the network's own answer tells which ones to leave out
         others = [(classifier.transform(photograph(source)), -1) for source in options.k2]
         backgrounds["K2"] = OtherClassImages(others, n, options.seed)
@@ -233,7 +233,7 @@ def recorded(out: Path | None, options: argparse.Namespace) -> list[dict[str, An
         return [{key: _number(text) for key, text in row.items()} for row in csv.DictReader(file)]
 
 
-def summarised(text: str, out: Path | None) -> None:
+def summarized(text: str, out: Path | None) -> None:
     """Show a summary, and write it."""
     print(text)
     if out:
@@ -270,7 +270,7 @@ def main(given: Sequence[str] | None = None) -> None:
                 continue
             rows.append(measured(model, transform, name, opened(), masking, backgrounds, options))
             record(rows, options.out)
-    summarised(
+    summarized(
         f"Means over {len(chosen)} photographs, {options.iters} iterations of ReX, {options.backgrounds} backgrounds, "
         f"{options.threads} thread(s)\n\n" + table([row for row in rows if row["photograph"] in chosen]),
         options.out,

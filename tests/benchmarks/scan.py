@@ -3,7 +3,7 @@
     python tests/benchmarks/scan.py [ARCHITECTURE ...]
 
 Random weights, batch 8, 2 threads, one 224-px input, a random attribution. Scan: a sufficient
-explanation at the paper's six γ, 100 steps. Planting: its mask on 100 solid colours. The bare model
+explanation at the paper's six γ, 100 steps. Planting: its mask on 100 solid colors. The bare model
 runs as many inputs, in batches as full; the two alternate in one process, and a figure is the median
 of the ratios of the pairs.
 """
@@ -16,8 +16,8 @@ from pathlib import Path
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from captum_ad._forwards.baseline_forward import masked_forward
 from captum_ad.metrics import PAPER_GAMMAS, SolidColors, rho_robustness, sufficient_explanation
-from captum_ad.painted import masked_forward
 from tests.architectures.test_architectures import build
 from tests.benchmarks.speed import seconds
 

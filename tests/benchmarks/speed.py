@@ -29,9 +29,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from captum_ad import PRESETS, ADForward
+from captum_ad._forwards.baseline_forward import BaselineForward
 from captum_ad.attr import Rise
 from captum_ad.metrics import sufficient_explanation
-from captum_ad.painted import BaselineForward
 
 NETWORKS = (
     "resnet50 regnet_y_3_2gf efficientnet_v2_s mobilenet_v2 densenet121 googlenet vgg16_bn convnext_tiny "
@@ -64,7 +64,7 @@ def masks() -> dict[str, Tensor]:
     tenth[76:147, 76:147] = True
     coarse = torch.rand(SIZE // 16, SIZE // 16, generator=torch.Generator().manual_seed(0)) < 0.5
     patches = coarse.repeat_interleave(16, 0).repeat_interleave(16, 1)
-    return {"half": half, "patches 50 %": patches, "window off": window, "centre 25 %": quarter, "centre 10 %": tenth}
+    return {"half": half, "patches 50 %": patches, "window off": window, "center 25 %": quarter, "center 10 %": tenth}
 
 
 def seconds(run: Callable[[], Any], device: str = "cpu") -> float:
@@ -127,7 +127,7 @@ def tasks(options: argparse.Namespace) -> list[dict[str, Any]]:
             "FeatureAblation 196": partial(_attributed, FeatureAblation, **given, feature_mask=cells(14)),
             "KernelShap": partial(_attributed, KernelShap, **given, feature_mask=cells(7), n_samples=200),
             "RISE": partial(_attributed, Rise, **given, n_samples=200),
-            "scan at six γ": partial(sufficient_explanation, x=x, attribution=blob(), **scanned),
+            "scan at six γ": partial(sufficient_explanation, inputs=x, attribution=blob(), **scanned),
         }
         for task in options.tasks or TASKS:
             run = calls[task]

@@ -45,7 +45,7 @@ def bare():
 def softmax():
     return nn.Sequential(network(), nn.Softmax(1)), transform()
 
-def grey():
+def gray():
     return network(1), transform(channels=1)
 
 class Sorting(nn.Module):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from captum_ad.attributions import METHODS
+from captum_ad._methods import METHODS
 
 
 def entries(report):

@@ -12,8 +12,8 @@ import torch
 import torchvision
 from torch import nn
 
+from captum_ad._common.errors import InputError
 from captum_ad.cli.checkpoints import names_of, read_checkpoint
-from captum_ad.cli.errors import InputError
 from captum_ad.cli.models import load_classifier, read_class_names
 from captum_ad.cli.weights import load_weights
 

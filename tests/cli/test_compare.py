@@ -10,12 +10,12 @@ from captum.attr import FeatureAblation, KernelShap, Lime, Occlusion
 from PIL import Image
 
 from captum_ad import ADForward
+from captum_ad._forwards.baseline_forward import masked_forward
+from captum_ad._methods import METHODS, Task, explain, seeded
 from captum_ad.attr import CausalResponsibility, Rise
-from captum_ad.attributions import METHODS, Task, explain, seeded
 from captum_ad.baselines import baseline
 from captum_ad.cli.models import load_classifier
 from captum_ad.metrics import SolidColors, rho_curve, rho_robustness, sufficient_explanation
-from captum_ad.painted import masked_forward
 from captum_ad.segmentation import superpixels
 from tests.cli.reports import archive, entries, explanations
 
@@ -42,8 +42,8 @@ def test_default_columns_give_a_figure_an_archive_and_a_summary(compare, here):
 
     with Image.open(report / "photo.png") as figure:
         assert figure.width > figure.height > 500
-        colours = np.asarray(figure.convert("RGB")).astype(int)
-    assert np.abs(colours - colours.mean(2, keepdims=True)).max() > 50  # there is a heat map on it
+        colors = np.asarray(figure.convert("RGB")).astype(int)
+    assert np.abs(colors - colors.mean(2, keepdims=True)).max() > 50  # there is a heat map on it
 
     summary = json.loads((report / "summary.json").read_text())
     assert summary["model"] == "tiny_model:tiny"
@@ -121,7 +121,7 @@ def test_explanations_are_what_the_metrics_give(compare, method, column):
     assert torch.equal(found.mask, mask)
     assert measured["size"] == pytest.approx(float(mask.double().mean()))
     assert measured["confidence"] == pytest.approx(found.confidence, abs=1e-6)
-    colors = SolidColors(9, 3, *classifier.normalisation(3))
+    colors = SolidColors(9, 3, *classifier.normalization(3))
     assert measured["rho"] == pytest.approx(rho_robustness(classifier.model, x, mask, target, colors).rho)
     best = rho_curve(classifier.model, x, attribution, target, colors, [0.3])
     assert measured["rho_at_equal_size"] == pytest.approx(best.at(0.3))

@@ -17,9 +17,9 @@ def test_several_photographs_with_the_same_stem(compare, here):
     assert len(list((here / "out").iterdir())) == 10
 
 
-def test_grey_inputs_and_models_without_a_transform(compare):
+def test_gray_inputs_and_models_without_a_transform(compare):
     quick = ("--methods", "feature_ablation", "--ad", "paper", "--baselines", "blur")
-    assert compare("--out", "a", *quick, model="tiny_model:grey").code == 0
+    assert compare("--out", "a", *quick, model="tiny_model:gray").code == 0
     assert archive("a/photo.npz")["feature_ablation/blur"].shape == (1, 24, 24)
     assert compare("--out", "b", *quick, model="tiny_model:bare").code == 0
     assert archive("b/photo.npz")["feature_ablation/blur"].shape == (3, 224, 224)

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from captum_ad.cli import page as page_module
-from captum_ad.describe import describe, percent
+from captum_ad.metrics.description import describe, percent
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
@@ -132,9 +132,9 @@ def test_in_a_browser(report, browser, width, tmp_path):
     assert not said
 
 
-def test_the_colours_of_the_backgrounds_are_those_planted_on(report):
+def test_the_colors_of_the_backgrounds_are_those_planted_on(report):
     with np.load(report / "photo.npz") as archive:
-        colours = archive["backgrounds"]
-    assert colours.shape == (4, 3)
-    assert len({tuple(colour) for colour in colours}) == 4
-    assert Image.fromarray(colours[None]).size == (4, 1)
+        colors = archive["backgrounds"]
+    assert colors.shape == (4, 3)
+    assert len({tuple(color) for color in colors}) == 4
+    assert Image.fromarray(colors[None]).size == (4, 1)

@@ -17,11 +17,11 @@ import pytest
 import torch
 from PIL import Image
 
+from captum_ad._common.errors import InputError
 from captum_ad.cli.dataset import class_indices, read_dataset, some_of
-from captum_ad.cli.errors import InputError
 from captum_ad.study.store import recorded, rows_of
 from tests.cli.test_page import CHROMIUM
-from tests.study.conftest import COLOURS, here
+from tests.study.conftest import COLORS, here
 
 __all__ = ["here"]
 
@@ -124,7 +124,7 @@ class TestImages:
         folder, red = here / "photos" / "red", here / "photos" / "red" / "0.png"
         image = Image.open(red)
         image.convert("CMYK").save(folder / "cmyk.jpg")
-        image.convert("L").save(folder / "grey.png")
+        image.convert("L").save(folder / "gray.png")
         image.convert("RGBA").save(folder / "alpha.png")
         image.convert("P").save(folder / "palette.png")
         Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 200).save(folder / "deep.png")
@@ -152,7 +152,7 @@ class TestImages:
     def test_datasets_of_hugging_face(self, here: Path, cli: Any) -> None:
         datasets = pytest.importorskip("datasets")
         files = [entry.name for entry in read_dataset(here / "photos")]
-        features = datasets.Features({"photo": datasets.Image(), "kind": datasets.ClassLabel(names=list(COLOURS))})
+        features = datasets.Features({"photo": datasets.Image(), "kind": datasets.ClassLabel(names=list(COLORS))})
         rows = {"photo": [f"photos/{name}" for name in files], "kind": [name.split("/")[0] for name in files]}
         made = datasets.Dataset.from_dict(rows, features=features)
         made.save_to_disk("saved")
@@ -182,7 +182,7 @@ class TestRefusals:
         [
             (("--methods", "occlusions"), "unknown method 'occlusions': did you mean 'occlusion'"),
             (("--methods", "nowhere.py:f"), "no file at 'nowhere.py' for --methods"),
-            (("--methods", "network.py:COLOURS"), "network.py:COLOURS cannot be called: --methods wants a function"),
+            (("--methods", "network.py:COLORS"), "network.py:COLORS cannot be called: --methods wants a function"),
             (("--maskings", "gray"), "unknown masking 'gray'"),
             (("--maskings", "ad:papre"), "unknown rule 'papre'"),
             (("--gammas", 1.5), "--gammas are shares, 0 to 1, got 1.5"),
@@ -261,7 +261,7 @@ def test_the_page_in_a_browser(study: Any, here: Path, tmp_path: Path, width: in
     if importlib.util.find_spec("playwright") is None or CHROMIUM is None:
         (pytest.fail if os.environ.get("BROWSER_REQUIRED") else pytest.skip)("needs playwright and Chromium")
     shutil.move(here / "photos" / "red", here / "photos" / "<i>&'red")
-    (here / "classes.txt").write_text("\n".join(["<i>&'red", *list(COLOURS)[1:]]) + "\n")
+    (here / "classes.txt").write_text("\n".join(["<i>&'red", *list(COLORS)[1:]]) + "\n")
     assert study("--out", "out").code == 0
     text = (here / "out" / "report.html").read_text()
     assert "<i>&'" not in text

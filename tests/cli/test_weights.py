@@ -7,10 +7,9 @@ import torch
 import torchvision
 from torch import nn
 
-from captum_ad.cli.errors import InputError
+from captum_ad._common.errors import InputError, UnknownNameError
 from captum_ad.cli.models import load_classifier
 from captum_ad.cli.weights import load_weights
-from captum_ad.errors import UnknownNameError
 
 CPU = torch.device("cpu")
 
@@ -109,13 +108,13 @@ def test_timm_models_take_theirs_too_and_come_with_their_transform(saved):
     classifier = load_classifier("timm:test_efficientnet", saved(model.state_dict()), CPU)
     assert all(torch.equal(v, classifier.model.state_dict()[k]) for k, v in model.state_dict().items())
     assert repr(classifier.transform) == repr(timm.data.create_transform(**timm.data.resolve_data_config(model=model)))
-    assert classifier.normalisation(3)[0] == pytest.approx(model.default_cfg["mean"])
+    assert classifier.normalization(3)[0] == pytest.approx(model.default_cfg["mean"])
     assert classifier.class_name(281) == "tabby"
     with pytest.raises(UnknownNameError, match="did you mean 'resnet50'"):
         load_classifier("timm:resnet5O", None, CPU)
 
 
-def test_googlenet_normalises_as_its_published_weights_want(saved):
+def test_googlenet_normalizes_as_its_published_weights_want(saved):
     model = torchvision.models.googlenet(weights=None, init_weights=False)
     without_heads = {k: v for k, v in model.state_dict().items() if not k.startswith("aux")}
     classifier = load_classifier("torchvision:googlenet", saved(without_heads), CPU)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from captum_ad.engine import kept, parts, rows, select, window_parts
+from captum_ad._engine import kept, parts, rows, select, window_parts
 
 
 @pytest.fixture(autouse=True, scope="package")

@@ -10,7 +10,7 @@ import torch.fx
 from torch import Tensor, nn
 
 from captum_ad import ADForward
-from captum_ad.engine import Interpreter
+from captum_ad._engine import Interpreter
 
 X = torch.linspace(-1, 1, 2 * 3 * 6 * 6).reshape(2, 3, 6, 6)
 HALF = torch.arange(6).expand(6, 6) < 3

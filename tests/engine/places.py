@@ -25,6 +25,6 @@ RULES = [
 ]
 
 
-def neighbour(x: Tensor) -> Tensor:
+def neighbor(x: Tensor) -> Tensor:
     """A map with another mask."""
     return F.avg_pool2d(x, 3, 1, 1)

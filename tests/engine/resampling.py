@@ -51,26 +51,26 @@ class Resize(Operation):
             return [min(math.floor((o + HALF) * step), size - 1)]
         if self.kwargs.get("align_corners"):
             step = Fraction(size - 1, outputs - 1) if outputs > 1 else Fraction(0)
-            centre = o * step
+            center = o * step
         else:
-            centre = (o + HALF) * step - HALF
+            center = (o + HALF) * step - HALF
         weights: dict[int, Fraction] = {}
-        for tap, weight in self.weights(centre, step, size):
+        for tap, weight in self.weights(center, step, size):
             at = min(max(tap, 0), size - 1)
             weights[at] = weights.get(at, Fraction(0)) + weight
         return [tap for tap, weight in weights.items() if weight]
 
-    def weights(self, centre: Fraction, step: Fraction, size: int) -> Iterable[tuple[int, Fraction]]:
+    def weights(self, center: Fraction, step: Fraction, size: int) -> Iterable[tuple[int, Fraction]]:
         cubic = self.mode == "bicubic"
         if self.kwargs.get("antialias"):  # a wider filter where the map shrinks, cut off at the map's edge
             stretch = max(step, Fraction(1))
             kernel = _cubic(Fraction(-1, 2)) if cubic else _tent
-            return [(tap, kernel((tap - centre) / stretch)) for tap in range(size)]
+            return [(tap, kernel((tap - center) / stretch)) for tap in range(size)]
         if not cubic:
-            centre = max(centre, Fraction(0))
-        first = math.floor(centre)
+            center = max(center, Fraction(0))
+        first = math.floor(center)
         kernel = _cubic(Fraction(-3, 4)) if cubic else _tent
-        return [(tap, kernel(tap - centre)) for tap in range(first - 1, first + 3)]
+        return [(tap, kernel(tap - center)) for tap in range(first - 1, first + 3)]
 
 
 class _Area(AdaptivePool):

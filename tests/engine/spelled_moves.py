@@ -79,7 +79,7 @@ def moved(draw: Draw, shape: Shape) -> tuple[list[Way], Shape]:
     return [flipped, rolled, turned][which], (shape[0], shape[2], shape[1]) if which == 2 else shape
 
 
-def centred(draw: Draw, shape: Shape) -> tuple[list[Way], Shape]:
+def centered(draw: Draw, shape: Shape) -> tuple[list[Way], Shape]:
     c, height, width = shape
     kinds: list[list[Way]] = [
         [

@@ -25,7 +25,7 @@ from tests.engine.spelled_linear import (
 )  # fmt: skip
 from tests.engine.spelled_moves import (
     activation,
-    centred,
+    centered,
     joined,
     moved,
     residual,
@@ -39,7 +39,7 @@ from tests.engine.spelled_moves import (
 SAMPLES = 2
 
 STEPS: list[Step] = [
-    pointwise, convolution, strided, activation, scaled, residual, moved, centred, gated, joined, zeroed, attention,
+    pointwise, convolution, strided, activation, scaled, residual, moved, centered, gated, joined, zeroed, attention,
     normalized, pooled, resized, shuffled, windowed,
 ]  # fmt: skip
 

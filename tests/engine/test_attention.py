@@ -220,7 +220,7 @@ ZEROED: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 @pytest.mark.parametrize("fill", ZEROED.values(), ids=ZEROED)
 @torch.no_grad()
 def test_dead_queries_stay_dead_where_weights_are_set_to_zero(fill: Callable[[Tensor, Tensor], Tensor]) -> None:
-    """As speech recognisers do for padded frames, behind the softmax."""
+    """As speech recognizers do for padded frames, behind the softmax."""
     torch.manual_seed(0)
     padded, part = torch.arange(12) >= 9, torch.arange(12) % 3 == 0
 

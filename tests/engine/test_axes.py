@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from captum_ad import ADForward, MaskRule, PositionMask
-from captum_ad.engine.axes import Atom, Axes, Role, axis, is_statistic_of
-from captum_ad.engine.interpreter import Interpreter
-from captum_ad.engine.reshapes import reshaped_axes
-from captum_ad.errors import UnsupportedOperationError
+from captum_ad._common.errors import UnsupportedOperationError
+from captum_ad._engine.axes import Atom, Axes, Role, axis, is_statistic_of
+from captum_ad._engine.interpreter import Interpreter
+from captum_ad._engine.reshapes import reshaped_axes
 
 SHAPE = (2, 4, 6, 3)
 VIEWS: dict[str, Callable[[Tensor], Tensor]] = {

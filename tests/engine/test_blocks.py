@@ -13,7 +13,7 @@ import torch.fx
 from torch import Tensor, nn
 
 from captum_ad import ADForward, PositionMask, UnsupportedOperationError, register_rule
-from captum_ad.engine import Interpreter
+from captum_ad._engine import Interpreter
 from tests.engine.own_code import (
     HALF,
     Around,

@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from captum_ad import ADForward, MaskRule
-from captum_ad.engine import border
-from captum_ad.engine.border import fill_border_
-from captum_ad.engine.masks import PositionMask
+from captum_ad._engine import border
+from captum_ad._engine.border import fill_border_
+from captum_ad._engine.masks import PositionMask
 from tests.networks import Apply
 
 MEAN = MaskRule("none", border="mean")

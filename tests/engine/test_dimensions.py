@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from captum_ad import MaskRule, PositionMask
-from captum_ad.engine.axes import Axes, Role, role_of
-from captum_ad.engine.interpreter import Interpreter
-from captum_ad.engine.provenance import Provenance
+from captum_ad._engine.axes import Axes, Role, role_of
+from captum_ad._engine.interpreter import Interpreter
+from captum_ad._engine.provenance import Provenance
 from tests.engine.test_axes import SHAPE, VIEWS
 
 Function = Callable[[Tensor], Tensor]

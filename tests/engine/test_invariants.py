@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from captum_ad import ADForward, MaskRule, PositionMask
-from captum_ad.engine import Interpreter
+from captum_ad._engine import Interpreter
 from tests.networks import (
     CHANNELS,
     HEIGHT,

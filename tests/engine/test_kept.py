@@ -12,10 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from captum_ad import ADForward, MaskRule, PositionMask
-from captum_ad.engine import Interpreter
-from captum_ad.engine.kept import KeptRun
-from captum_ad.engine.provenance import Provenance
-from captum_ad.keeping import keeping_runs
+from captum_ad._engine import Interpreter
+from captum_ad._engine.kept import KeptRun
+from captum_ad._engine.provenance import Provenance
+from captum_ad._forwards.keeping import keeping_runs
 from tests.engine.graphs import CHANNELS
 from tests.engine.test_oracle import RULES
 from tests.engine.test_parts import GRAPHS

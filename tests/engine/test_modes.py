@@ -142,9 +142,9 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
     "checkpointed, reentrant": lambda: Checkpointed(use_reentrant=True).eval(),
     "data parallel": changed(nn.DataParallel),
     "replica": changed(replicated),
-    "synchronised norms": changed(nn.SyncBatchNorm.convert_sync_batchnorm),
+    "synchronized norms": changed(nn.SyncBatchNorm.convert_sync_batchnorm),
 }
-SAME = ("fx", "hooks", "checkpointed", "checkpointed, reentrant", "data parallel", "replica", "synchronised norms")
+SAME = ("fx", "hooks", "checkpointed", "checkpointed, reentrant", "data parallel", "replica", "synchronized norms")
 CONTEXTS: dict[str, Callable[[], Any]] = {
     "no_grad": torch.no_grad,
     "inference mode": torch.inference_mode,
@@ -188,8 +188,8 @@ def test_models(name: str, rule: str) -> None:
         assert gradient[1].any()
 
 
-def test_quantised_behind_the_mask() -> None:
-    """One sample at a time: torch quantises by the range of the whole batch."""
+def test_quantized_behind_the_mask() -> None:
+    """One sample at a time: torch quantizes by the range of the whole batch."""
     model = quantize_dynamic(Network().eval(), {nn.Linear})
     ad, x = ADForward(model), X[:1]
     assert torch.equal(ad(x), model(x))
@@ -249,7 +249,7 @@ def test_functional_call() -> None:
 
 
 def test_second_derivatives() -> None:
-    """By backward twice, and vectorised backward, which torch runs under vmap."""
+    """By backward twice, and vectorized backward, which torch runs under vmap."""
     ad = ADForward(Network().eval().double())
     x = X.double()
     jacobian = torch.autograd.functional.jacobian(lambda x: ad(x, mask=MASK), x, vectorize=True)

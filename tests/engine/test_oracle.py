@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from captum_ad import MaskRule, PositionMask
-from captum_ad.engine import Interpreter
-from captum_ad.engine.provenance import Provenance
+from captum_ad._engine import Interpreter
+from captum_ad._engine.provenance import Provenance
 from tests.engine.graphs import CHANNELS, GRAPHS, HEIGHT, WIDTH
 from tests.engine.more_graphs import MORE_GRAPHS
 from tests.engine.operations import AdaptivePool, Convolution, Pool

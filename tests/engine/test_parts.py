@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from captum_ad import ADForward, MaskRule, PositionMask
-from captum_ad.engine import Interpreter
-from captum_ad.engine.crop import Box, Part
-from captum_ad.engine.definitions import attribute_positions, renewed_mask
-from captum_ad.engine.positions import Geometry, sliding_windows
-from captum_ad.engine.provenance import Provenance
+from captum_ad._engine import Interpreter
+from captum_ad._engine.crop import Box, Part
+from captum_ad._engine.definitions import attribute_positions, renewed_mask
+from captum_ad._engine.positions import Geometry, sliding_windows
+from captum_ad._engine.provenance import Provenance
 from tests.engine.graphs import CHANNELS, HEIGHT, WIDTH
 from tests.engine.test_oracle import ALL_GRAPHS, ALL_RANKS, RULES
 from tests.oracle import Graph

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from captum_ad import ADForward
-from captum_ad.errors import UnsupportedOperationError
+from captum_ad._common.errors import UnsupportedOperationError
 from captum_ad.testing import check_model
 
 X, HALF = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0)), torch.arange(8).expand(8, 8) < 4

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from captum_ad import MaskRule, PositionMask
-from captum_ad.engine import Interpreter
-from captum_ad.engine.provenance import Provenance
-from captum_ad.engine.recording import recorded
-from captum_ad.engine.static import NeedsValuesError
+from captum_ad._engine import Interpreter
+from captum_ad._engine.provenance import Provenance
+from captum_ad._engine.recording import recorded
+from captum_ad._engine.static import NeedsValuesError
 from tests.engine import attention
 from tests.engine.graphs import CHANNELS
 from tests.engine.test_oracle import RULES

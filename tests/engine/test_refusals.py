@@ -15,7 +15,7 @@ from torch.ao.quantization import QuantWrapper, convert, default_qconfig, prepar
 from torch.utils.checkpoint import checkpoint
 
 from captum_ad import ADForward, UnsupportedOperationError, register_rule
-from captum_ad.engine import Interpreter
+from captum_ad._engine import Interpreter
 from tests.engine.suspects import HALF, Inner, Outer, X, run
 
 UNKNOWN: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
@@ -186,16 +186,16 @@ def test_function_transforms_are_refused(transform: str) -> None:
         transformed[transform]()
 
 
-def test_quantised_models_are_refused() -> None:
-    quantised = QuantWrapper(Outer(F.relu)).eval()
-    quantised.qconfig = default_qconfig
-    prepare(quantised, inplace=True)
+def test_quantized_models_are_refused() -> None:
+    quantized = QuantWrapper(Outer(F.relu)).eval()
+    quantized.qconfig = default_qconfig
+    prepare(quantized, inplace=True)
     with pytest.raises(UnsupportedOperationError, match="MinMaxObserver"):  # it would calibrate on masked maps
-        ADForward(quantised)(X, mask=HALF)
-    quantised(X)
-    convert(quantised, inplace=True)
+        ADForward(quantized)(X, mask=HALF)
+    quantized(X)
+    convert(quantized, inplace=True)
     with pytest.raises(UnsupportedOperationError, match=r"quantize_per_tensor, called in module 'quant'"):
-        ADForward(quantised)(X, mask=HALF)
+        ADForward(quantized)(X, mask=HALF)
 
 
 def test_exported_programs_are_refused() -> None:

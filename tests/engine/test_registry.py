@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from captum_ad import ADForward, UnsupportedOperationError, register_rule, temporary_rules
-from captum_ad.engine.registry import rule_for
+from captum_ad._engine.registry import rule_for
 from tests.networks import Apply
 
 X = torch.linspace(-1, 1, 2 * 3 * 6 * 6).reshape(2, 3, 6, 6)

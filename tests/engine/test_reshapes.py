@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from captum_ad import PRESETS, ADForward
-from captum_ad.engine.axes import Atom, Axes, Role, axis
-from captum_ad.engine.reshapes import reshaped, reshaped_axes
-from captum_ad.engine.views import overlaps_itself
+from captum_ad._engine.axes import Atom, Axes, Role, axis
+from captum_ad._engine.reshapes import reshaped, reshaped_axes
+from captum_ad._engine.views import overlaps_itself
 
 
 @st.composite

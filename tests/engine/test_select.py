@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from captum_ad import PositionMask
-from captum_ad.engine.select import zero_, zeroed
+from captum_ad._engine.select import zero_, zeroed
 
 DTYPES = [
     torch.float16,

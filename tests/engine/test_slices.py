@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torchvision.models import swin_transformer
 
 from captum_ad import PRESETS, ADForward
-from captum_ad.engine.axes import Axes, Role, Slice, axis
-from captum_ad.engine.slices import sliced, start_of_piece, with_windows
+from captum_ad._engine.axes import Axes, Role, Slice, axis
+from captum_ad._engine.slices import sliced, start_of_piece, with_windows
 
 TAUS = [0, 0.3, 0.6]
 CELLS = [(0, 0), (1, 0), (0, 1), (1, 1)]

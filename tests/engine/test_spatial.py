@@ -10,16 +10,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from captum_ad import ADForward, MaskRule, PositionMask
-from captum_ad.engine import Interpreter
-from tests.engine.places import FEWER, GRID, HALF, RULES, SHAPE, SOME, Function, X, neighbour
+from captum_ad._engine import Interpreter
+from tests.engine.places import FEWER, GRID, HALF, RULES, SHAPE, SOME, Function, X, neighbor
 from tests.engine.spatial_graphs import HOLDS, MOVES, PICKED, PRODUCTS, SUMS
 from tests.networks import Apply
 
 INEXACT: dict[str, Function] = {  # of a whole sample, equal to torch's up to rounding
-    "lerp": lambda x: x.lerp(neighbour(x), 0.3),
-    "lerp, a map of weights": lambda x: torch.lerp(x, neighbour(x), x.sigmoid()),
-    "addcmul": lambda x: torch.addcmul(x, neighbour(x), x.flip(2), value=0.5),
-    "addcdiv": lambda x: x.clone().addcdiv_(neighbour(x), 1 + x.flip(2).square()),
+    "lerp": lambda x: x.lerp(neighbor(x), 0.3),
+    "lerp, a map of weights": lambda x: torch.lerp(x, neighbor(x), x.sigmoid()),
+    "addcmul": lambda x: torch.addcmul(x, neighbor(x), x.flip(2), value=0.5),
+    "addcdiv": lambda x: x.clone().addcdiv_(neighbor(x), 1 + x.flip(2).square()),
 }
 ALONE: dict[str, Function] = {
     **{f"interpolate, {mode}": lambda x, m=mode: F.interpolate(x, (9, 4), mode=m)
@@ -46,11 +46,11 @@ ALONE: dict[str, Function] = {
     "linalg norms": lambda x: torch.linalg.norm(x, dim=1) + torch.linalg.vector_norm(x, ord=3, dim=1),
     "any, all": lambda x: ((x > 0).any(2) & (x > -1).all(2)).to(x.dtype),
     "not": lambda x: (~(x > 0)).to(x.dtype) + (x > 0).logical_not().to(x.dtype),
-    "decided by the map": lambda x: torch.where(x > 0, x, neighbour(x)),
-    "decided, a method": lambda x: x.where(neighbour(x) > 0, -1.0),
+    "decided by the map": lambda x: torch.where(x > 0, x, neighbor(x)),
+    "decided, a method": lambda x: x.where(neighbor(x) > 0, -1.0),
     "decided by a statistic": lambda x: torch.where(x.mean((2, 3), keepdim=True) > 0, x, -x),
-    "filled": lambda x: x.masked_fill(neighbour(x) < 0, 0.5),
-    "filled in place": lambda x: x.clone().masked_fill_(neighbour(x) < 0, 0.5),
+    "filled": lambda x: x.masked_fill(neighbor(x) < 0, 0.5),
+    "filled in place": lambda x: x.clone().masked_fill_(neighbor(x) < 0, 0.5),
     "clamped by a statistic": lambda x: x.clamp(max=x.mean((2, 3), keepdim=True)),
     "power of a number": lambda x: 2**x + torch.pow(x, exponent=2),
     "compared with a number": lambda x: (x >= 0.25).to(x.dtype) * x + (x < 0.5).to(x.dtype),
@@ -65,7 +65,7 @@ ALONE: dict[str, Function] = {
     "log softmax": lambda x: F.log_softmax(x, dim=1),
     "relu in place": lambda x: F.relu(x.clone(), inplace=True) + x.clone().relu_() + torch.relu(x),
     **{name: f for name, f in MOVES.items() if name != "advanced indices"},
-    **{name: lambda x, f=f: f(x, neighbour(x)) for name, f in {**SUMS, **PRODUCTS}.items()},
+    **{name: lambda x, f=f: f(x, neighbor(x)) for name, f in {**SUMS, **PRODUCTS}.items()},
 }  # fmt: skip
 DOUBLES = {"greater", "at most", "equal", "either", "one of both", "both"}  # which they return
 EVERY = ALONE | INEXACT
@@ -150,8 +150,8 @@ def test_half_precision_has_the_same_mask(name: str, dtype: torch.dtype) -> None
 
 
 PAIRS: dict[str, tuple[Function, Function]] = {
-    "addcmul": (INEXACT["addcmul"], lambda x: x + 0.5 * (neighbour(x) * x.flip(2))),
-    "addcdiv": (INEXACT["addcdiv"], lambda x: x + neighbour(x) / (1 + x.flip(2).square())),
+    "addcmul": (INEXACT["addcmul"], lambda x: x + 0.5 * (neighbor(x) * x.flip(2))),
+    "addcdiv": (INEXACT["addcdiv"], lambda x: x + neighbor(x) / (1 + x.flip(2).square())),
     "lerp to a statistic": (
         lambda x: torch.lerp(x, x.mean((2, 3), keepdim=True), 0.25),
         lambda x: x + 0.25 * (x.mean((2, 3), keepdim=True) - x),
@@ -166,7 +166,7 @@ PAIRS: dict[str, tuple[Function, Function]] = {
     "any": (lambda x: (x > 0).any(3).float(), lambda x: (x > 0).float().amax(3)),
     "maximum of everything": (lambda x: x.max(), lambda x: x.amax()),
     "where": (lambda x: torch.where(HALF, x, 0.0), lambda x: F.pad(x[..., :2], (0, 3))),
-    "clamped": (lambda x: x.clamp(min=neighbour(x)), lambda x: torch.maximum(x, neighbour(x))),
+    "clamped": (lambda x: x.clamp(min=neighbor(x)), lambda x: torch.maximum(x, neighbor(x))),
     "softmin": (lambda x: (-x).softmax(1), lambda x: F.log_softmax(-x, 1).exp()),
     "global lp pool": (lambda x: F.lp_pool2d(x, 2, (6, 5)), lambda x: x.norm(dim=(2, 3), keepdim=True)),
     "cubes": (lambda x: x**3, lambda x: x * x * x),

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from captum_ad import ADForward, MaskRule, PositionMask, UnsupportedOperationError
-from captum_ad.engine import Interpreter
-from tests.engine.places import FEWER, GRID, HALF, RULES, SHAPE, SOME, Function, X, neighbour
+from captum_ad._engine import Interpreter
+from tests.engine.places import FEWER, GRID, HALF, RULES, SHAPE, SOME, Function, X, neighbor
 from tests.networks import Apply
 
 
@@ -45,7 +45,7 @@ def test_a_spatial_transformer() -> None:
 
 
 def test_an_identical_grid_leaves_the_mask() -> None:
-    """Its coordinates are integers but for rounding, which is no reason to read a neighbour."""
+    """Its coordinates are integers but for rounding, which is no reason to read a neighbor."""
     grid = F.affine_grid(torch.eye(2, 3)[None], (1, 4, 6, 5), align_corners=False)
     ad = Interpreter(nn.Identity(), MaskRule(), 0.0, [grid])
     start = ad.start(X[:1], PositionMask(SOME[:1]))
@@ -98,9 +98,9 @@ def test_refused(name: str) -> None:
 
 WRITTEN: dict[str, tuple[Function, Function]] = {
     "exp": (lambda x: torch.exp(x, out=torch.empty(SHAPE)), torch.exp),
-    "sum": (lambda x: torch.add(x, neighbour(x), out=torch.empty(SHAPE)), lambda x: x + neighbour(x)),
-    "product": (lambda x: torch.mul(x, neighbour(x), out=torch.empty(SHAPE)), lambda x: x * neighbour(x)),
-    "comparison": (lambda x: torch.gt(x, neighbour(x), out=torch.empty(SHAPE)), lambda x: (x > neighbour(x)).float()),
+    "sum": (lambda x: torch.add(x, neighbor(x), out=torch.empty(SHAPE)), lambda x: x + neighbor(x)),
+    "product": (lambda x: torch.mul(x, neighbor(x), out=torch.empty(SHAPE)), lambda x: x * neighbor(x)),
+    "comparison": (lambda x: torch.gt(x, neighbor(x), out=torch.empty(SHAPE)), lambda x: (x > neighbor(x)).float()),
 }
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from captum_ad import MaskRule, PositionMask
-from captum_ad.engine import Interpreter
+from captum_ad._engine import Interpreter
 
 Site = tuple[int, ...]
 Sites = dict[Site, Tensor]  # the channels of every active site

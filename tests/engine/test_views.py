@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from captum_ad import ADForward
-from captum_ad.errors import UnsupportedOperationError
-from captum_ad.rule import PRESETS
+from captum_ad._common.errors import UnsupportedOperationError
+from captum_ad._engine.mask_rule import PRESETS
 
 Write = Callable[[Tensor, Tensor], object]
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 SHARES = (0.0, 0.3, 0.5, 0.8, 1.0)
-PATTERNS = ("patches", "centre", "superpixels")
+PATTERNS = ("patches", "center", "superpixels")
 
 
 def network() -> nn.Sequential:
@@ -34,7 +34,7 @@ def eye(row: int, column: int, height: int, width: int, channels: int = 1) -> nn
 
 
 def photographs(n: int = 4, channels: int = 3, height: int = 12, width: int = 16) -> Tensor:
-    """Blocks of colour with some noise, for superpixels to find."""
+    """Blocks of color with some noise, for superpixels to find."""
     generator = torch.Generator().manual_seed(n + height)
     blocks = torch.rand(n, channels, 3, 4, generator=generator)
     noise = 0.05 * torch.rand(n, channels, height, width, generator=generator)

@@ -41,12 +41,12 @@ CORNERS = torch.tensor([[0, 0, 2, 2], [0, 0, 2, 2], [2, 2, 1, 1], [2, 2, 1, 1]])
 """The two patches, 0 and 1, and the rest."""
 
 
-def border_colour() -> nn.Module:
-    """The class is the colour of a 6×6 image's border of 20 pixels: logits six times its mean red, green and blue."""
+def border_color() -> nn.Module:
+    """The class is the color of a 6×6 image's border of 20 pixels: logits six times its mean red, green and blue."""
     weights = torch.zeros(3, 3, 6, 6)
-    for colour in range(3):
-        weights[colour, colour] = 6 / 20
-        weights[colour, colour, 1:5, 1:5] = 0
+    for color in range(3):
+        weights[color, color] = 6 / 20
+        weights[color, color, 1:5, 1:5] = 0
     return linear(weights, (0.0, 0.0, 0.0))
 
 

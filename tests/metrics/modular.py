@@ -46,7 +46,7 @@ from captum_ad.metrics import (
 )
 
 HEIGHT, WIDTH, CLASSES = 6, 5, 3
-COLOURS = SolidColors(n=7, seed=1)
+COLORS = SolidColors(n=7, seed=1)
 
 
 def network() -> nn.Sequential:
@@ -78,12 +78,12 @@ def flipped(output: Tensor) -> Tensor:
 class Sample:
     """Whatever an update may want."""
 
-    x: Tensor
+    inputs: Tensor
     explanation: Tensor
     attribution: Tensor
     target: int
     model: nn.Module = MODEL
-    forward: nn.Module = AD
+    forward_func: nn.Module = AD
     inside: Tensor = INSIDE
     cell: int = 0
 
@@ -91,7 +91,7 @@ class Sample:
         return {name: getattr(self, name) for name in names}
 
 
-def samples(n: int = 4, forward: nn.Module = AD) -> list[Sample]:
+def samples(n: int = 4, forward_func: nn.Module = AD) -> list[Sample]:
     generator = torch.Generator().manual_seed(n)
     found = []
     for i in range(n):
@@ -99,7 +99,15 @@ def samples(n: int = 4, forward: nn.Module = AD) -> list[Sample]:
         explanation = torch.rand(HEIGHT, WIDTH, generator=generator) < 0.6
         inside = box_mask((i % 3, 0, i % 3 + 2, 3), HEIGHT, WIDTH)
         found.append(
-            Sample(x, explanation, attribution, int(MODEL(x).argmax()), forward=forward, inside=inside, cell=i % 4)
+            Sample(
+                x,
+                explanation,
+                attribution,
+                int(MODEL(x).argmax()),
+                forward_func=forward_func,
+                inside=inside,
+                cell=i % 4,
+            )
         )
     return found
 
@@ -133,27 +141,27 @@ class Case:
         return metric
 
 
-PLANTED = ("model", "x", "explanation", "target")
-ALONE = ("forward", "x", "explanation", "target")
-RANKED = ("forward", "x", "attribution", "target")
+PLANTED = ("model", "inputs", "explanation", "target")
+ALONE = ("forward_func", "inputs", "explanation", "target")
+RANKED = ("forward_func", "inputs", "attribution", "target")
 CASES = {
     case.name: case
     for case in (
         Case(
             RhoRobustness,
-            {"backgrounds": COLOURS},
+            {"backgrounds": COLORS},
             PLANTED,
             lambda **given: rho_robustness(**given).rho,
             {"backgrounds": SolidColors(n=9, seed=3), "to_confidence": flipped},
         ),
         Case(
             ConfidenceOnBackgrounds,
-            {"backgrounds": COLOURS},
+            {"backgrounds": COLORS},
             PLANTED,
             confidence_on_backgrounds,
             {"backgrounds": SolidColors(n=9, seed=3), "to_confidence": "sigmoid"},
         ),
-        Case(ExplanationSize, {}, ("x", "explanation"), explanation_size, {}),
+        Case(ExplanationSize, {}, ("inputs", "explanation"), explanation_size, {}),
         Case(ConfidenceKept, {}, ALONE, confidence_kept, {"to_confidence": "sigmoid"}),
         Case(ConfidenceDropOff, {}, ALONE, confidence_drop_off, {"to_confidence": "sigmoid"}),
         Case(
@@ -172,14 +180,14 @@ CASES = {
         Case(
             SpecificDrop,
             {},
-            ("forward", "x", "inside", "target"),
+            ("forward_func", "inputs", "inside", "target"),
             lambda **given: object_drop(**given).specific,
             {"to_confidence": "sigmoid", "controls": 2, "seed": 1},
         ),
         Case(
             ActivationDeviation,
             {"layers": ["1"]},
-            ("forward", "x", "explanation"),
+            ("forward_func", "inputs", "explanation"),
             lambda **given: activation_deviation(**given).mean,
             {"layers": ["0"], "over": "everywhere"},
         ),

@@ -20,7 +20,7 @@ def fixed(*images):
 
 
 def wide(n=7, seed=0):
-    """Colours for inputs that are normally distributed."""
+    """Colors for inputs that are normally distributed."""
     return SolidColors(n, seed, mean=0.5, std=0.1)
 
 

@@ -4,9 +4,9 @@ import torch
 
 from tests.metrics.models import linear
 
-CENTRE = (4, 4, 8, 8)
+CENTER = (4, 4, 8, 8)
 BRIGHT = torch.rand(8, 1, 12, 12, generator=torch.Generator().manual_seed(0)) / 2 + 0.5
-GIVEN = {"boxes": [CENTRE] * 8, "maskings": ["ad:paper", "zero"]}
+GIVEN = {"boxes": [CENTER] * 8, "maskings": ["ad:paper", "zero"]}
 
 
 def mean_of(box, threshold=0.2):

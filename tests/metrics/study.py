@@ -28,7 +28,14 @@ METHODS = {"first": first_channel, "second": second_channel}
 
 def run(images=None, methods=None, maskings=("ad:no-growth", "avg"), model=MODEL, **changes):
     """A small comparison, with some of its settings changed."""
-    settings = {"gammas": GAMMAS, "backgrounds": {"K1": K1}, "sizes": SIZES, "samples": 12, "segments": 6, "window": 4}
+    settings = {
+        "gammas": GAMMAS,
+        "backgrounds": {"K1": K1},
+        "sizes": SIZES,
+        "n_samples": 12,
+        "n_segments": 6,
+        "window": 4,
+    }
     settings |= {"step": 6, "show_progress": False}
     return compare(model, IMAGES if images is None else images, methods or METHODS, maskings, **(settings | changes))
 

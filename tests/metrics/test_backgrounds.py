@@ -1,4 +1,4 @@
-"""Backgrounds of solid colours, and what backgrounds are."""
+"""Backgrounds of solid colors, and what backgrounds are."""
 
 import numpy as np
 import pytest
@@ -21,16 +21,16 @@ def drawn(source, x=None, model=ANY, target=0, **options):
 
 class TestSolidColors:
     @given(st.integers(1, 9), st.integers(0, 99), st.integers(1, 4), SPATIAL)
-    def test_are_images_of_one_valid_colour_each(self, n, seed, channels, spatial):
+    def test_are_images_of_one_valid_color_each(self, n, seed, channels, spatial):
         x = torch.full((1, channels, *spatial), 0.5)
         backgrounds = SolidColors(n, seed).draw(ANY, x, 0)
         images = backgrounds.batch(0, n)
         assert (backgrounds.n, backgrounds.excluded) == (n, 0)
         assert images.shape == (n, channels, *spatial)
-        colours = images.flatten(2)
-        assert (colours == colours[:, :, :1]).all()
-        assert ((colours >= 0) & (colours <= 1)).all()
-        assert len(torch.unique(colours[:, :, 0], dim=0)) == n
+        colors = images.flatten(2)
+        assert (colors == colors[:, :, :1]).all()
+        assert ((colors >= 0) & (colors <= 1)).all()
+        assert len(torch.unique(colors[:, :, 0], dim=0)) == n
 
     @given(st.integers(1, 9), st.integers(1, 9), st.integers(0, 99))
     def test_of_a_larger_number_begin_with_those_of_a_smaller(self, few, more, seed):
@@ -56,13 +56,13 @@ class TestSolidColors:
         assert torch.equal(torch.get_rng_state(), before[0])
         assert (np.random.get_state()[1] == before[1]).all()
 
-    def test_are_normalised_as_the_input_is(self):
+    def test_are_normalized_as_the_input_is(self):
         mean, std = (0.1, 0.2, 0.3), [0.5, 2.0, 1.0]
         plain = drawn(SolidColors(6, 1), x := torch.full((1, 3, 2, 2), 0.5))
         columns = (torch.tensor(values).reshape(1, 3, 1, 1) for values in (mean, std))
         mean_column, std_column = columns
-        normalised = drawn(SolidColors(6, 1, mean, std), (x - mean_column) / std_column)
-        torch.testing.assert_close(normalised, (plain - mean_column) / std_column)
+        normalized = drawn(SolidColors(6, 1, mean, std), (x - mean_column) / std_column)
+        torch.testing.assert_close(normalized, (plain - mean_column) / std_column)
         one = drawn(SolidColors(6, 1, 0.1, 0.5), (x - 0.1) / 0.5)
         torch.testing.assert_close(one, (plain - 0.1) / 0.5)
 
@@ -83,7 +83,7 @@ class TestSolidColors:
         torch.testing.assert_close(images.float(), drawn(SolidColors(4, 0, mean, std), x), rtol=0.01, atol=0.01)
 
     @pytest.mark.parametrize("value", [-0.1, 1.1, 255.0, torch.nan, torch.inf])
-    def test_refuse_an_input_that_is_normalised_otherwise(self, value):
+    def test_refuse_an_input_that_is_normalized_otherwise(self, value):
         x = torch.full((1, 3, 2, 2), 0.5)
         x[0, 1, 1, 0] = value
         with pytest.raises(ValueError, match="outside of 0 to 1: give SolidColors the mean and std"):

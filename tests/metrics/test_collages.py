@@ -13,7 +13,7 @@ from tests.metrics.models import batches, noise, untouched
 SEEDS = st.integers(0, 999)
 
 
-def by_colour(scale=90.0):
+def by_color(scale=90.0):
     """The class is the channel with the highest mean: of a collage, that of the brightest image."""
 
     class Means(nn.Module):
@@ -24,10 +24,10 @@ def by_colour(scale=90.0):
 
 
 def plain(*classes, channels=4, size=8):
-    """Images of one colour, each a little brighter than the one before."""
+    """Images of one color, each a little brighter than the one before."""
     brightness = (1 + 0.2 * torch.arange(len(classes)))[:, None, None, None]
-    colours = torch.eye(channels)[list(classes)][:, :, None, None].expand(-1, channels, size, size)
-    return (brightness * colours).contiguous()
+    colors = torch.eye(channels)[list(classes)][:, :, None, None].expand(-1, channels, size, size)
+    return (brightness * colors).contiguous()
 
 
 def drawn(classes, cells, n, seed):
@@ -88,9 +88,9 @@ class TestMakeCollages:
     @given(SEEDS, st.integers(1, 6))
     def test_every_cell_has_the_image_and_class_that_it_says_and_classes_differ(self, seed, n):
         images = self.IMAGES + 0.01 * noise(seed, self.IMAGES.shape, torch.float32)
-        found = make_collages(by_colour(), images, [0, 0, 0, 1, 1, 2, 3], n=n, seed=seed)
+        found = make_collages(by_color(), images, [0, 0, 0, 1, 1, 2, 3], n=n, seed=seed)
         assert len(found) == n == len({frozenset(row) for row in found.images.tolist()})
-        answers = by_colour()(found.x).softmax(1)
+        answers = by_color()(found.x).softmax(1)
         torch.testing.assert_close(found.confidence, answers.amax(1))
         assert torch.equal(found.targets.gather(1, found.explained[:, None])[:, 0], answers.argmax(1))
         for x, targets, chosen in zip(found.x, found.targets.tolist(), found.images):
@@ -100,12 +100,12 @@ class TestMakeCollages:
 
     @given(SEEDS, st.integers(1, 3), st.integers(1, 3))
     def test_the_seed_decides_and_more_go_on_from_fewer(self, seed, n, more):
-        few, many = (make_collages(by_colour(), self.IMAGES, n=count, seed=seed) for count in (n, n + more))
+        few, many = (make_collages(by_color(), self.IMAGES, n=count, seed=seed) for count in (n, n + more))
         assert torch.equal(many.images[:n], few.images)
         assert torch.equal(many.x[:n], few.x)
 
     def test_other_seeds_choose_otherwise(self):
-        chosen = {str(make_collages(by_colour(), self.IMAGES, n=3, seed=seed).images) for seed in range(5)}
+        chosen = {str(make_collages(by_color(), self.IMAGES, n=3, seed=seed).images) for seed in range(5)}
         assert len(chosen) == 5
 
     @given(SEEDS, st.lists(st.integers(1, 5), min_size=4, max_size=12), st.integers(1, 12))
@@ -123,18 +123,18 @@ class TestMakeCollages:
             assert max(map(seen.count, seen)) <= -(-len(seen) // sum(sizes)) + 1
 
     def test_without_targets_the_classes_are_the_models(self):
-        found = make_collages(by_colour(), self.IMAGES, n=5)
+        found = make_collages(by_color(), self.IMAGES, n=5)
         assert torch.equal(found.targets, torch.tensor([0, 0, 0, 1, 1, 2, 3])[found.images])
 
     def test_what_the_model_gets_wrong_or_is_not_sure_of_is_left_out(self):
         images = self.IMAGES.clone()
         images[1] *= 0.001  # not sure
         targets = [0, 0, 1, 1, 1, 2, 3]  # the third is wrong
-        found = make_collages(by_colour(), images, targets, n=2, min_confidence=0.9)
+        found = make_collages(by_color(), images, targets, n=2, min_confidence=0.9)
         assert not {1, 2} & set(found.images.flatten().tolist())
 
     def test_every_set_can_be_had_and_every_order(self):
-        found = make_collages(by_colour(), self.IMAGES, n=3 * 2)
+        found = make_collages(by_color(), self.IMAGES, n=3 * 2)
         assert len({frozenset(row) for row in found.images.tolist()}) == 6
         orders = {tuple(drawn({0: [0], 1: [1], 2: [2]}, 3, 1, seed)[0]) for seed in range(60)}
         assert len(orders) == 6
@@ -143,59 +143,59 @@ class TestMakeCollages:
         """Two images are as bright as one another: of a collage of theirs it is not sure."""
         images = plain(0, 1, 2, 3)
         images[3] = 1.0001 * plain(3)[0] * images[2].max()
-        found = make_collages(by_colour(), images, grid=(1, 2), n=5, min_confidence=0.9)
+        found = make_collages(by_color(), images, grid=(1, 2), n=5, min_confidence=0.9)
         assert sorted(map(sorted, found.images.tolist())) == [[0, 1], [0, 2], [0, 3], [1, 2], [1, 3]]
         assert (found.confidence >= 0.9).all()
         with pytest.raises(
             ValueError, match=r"4 of 4 images, .*of 6 collages of them it gives 5 .*and n is 6: give more"
         ):
-            make_collages(by_colour(), images, grid=(1, 2), n=6, min_confidence=0.9)
+            make_collages(by_color(), images, grid=(1, 2), n=6, min_confidence=0.9)
 
     def test_masks_are_the_cells(self):
-        found = make_collages(by_colour(), self.IMAGES, grid=(1, 2), n=1)
+        found = make_collages(by_color(), self.IMAGES, grid=(1, 2), n=1)
         assert torch.equal(found.masks, cell_masks(8, 8, (1, 2)))
         assert found.grid == (1, 2)
 
     def test_neither_model_nor_images_change_and_batches_are_as_asked_for(self):
-        model = by_colour()
+        model = by_color()
         with untouched(model, self.IMAGES), batches(model) as sizes:
             make_collages(model, self.IMAGES, n=2, batch_size=3)
         assert sizes == [3, 3, 1, 1, 1]  # and each collage
 
     def test_lists_of_images(self):
-        stacked = make_collages(by_colour(), self.IMAGES, n=2)
+        stacked = make_collages(by_color(), self.IMAGES, n=2)
         for images in (list(self.IMAGES), list(self.IMAGES[:, None])):
-            assert torch.equal(make_collages(by_colour(), images, n=2).x, stacked.x)
+            assert torch.equal(make_collages(by_color(), images, n=2).x, stacked.x)
 
     def test_too_few_classes(self):
         with pytest.raises(
             ValueError,
             match=r"4 of 4 images, of 3 classes, .* at least 0\.5.*4 different.*lower min",
         ):
-            make_collages(by_colour(), plain(0, 0, 1, 2), n=1)
+            make_collages(by_color(), plain(0, 0, 1, 2), n=1)
         with pytest.raises(ValueError, match=r"none of 7 images with a confidence of at least 0\.999: are the targets"):
-            make_collages(by_colour(scale=0.5), self.IMAGES, n=1, min_confidence=0.999)
+            make_collages(by_color(scale=0.5), self.IMAGES, n=1, min_confidence=0.999)
 
     def test_too_few_images(self):
         with pytest.raises(ValueError, match=r"makes 6 collages of different images, and n is 7: .*ask for fewer"):
-            make_collages(by_colour(), self.IMAGES, n=7)
+            make_collages(by_color(), self.IMAGES, n=7)
 
     def test_refused(self):
         for n in (0, True, 2.0):
             with pytest.raises(ValueError, match="n must be a positive number of collages"):
-                make_collages(by_colour(), self.IMAGES, n=n)
+                make_collages(by_color(), self.IMAGES, n=n)
         for seed in (-1, 1.5, True):
             with pytest.raises(ValueError, match="seed must be a whole number"):
-                make_collages(by_colour(), self.IMAGES, n=1, seed=seed)
+                make_collages(by_color(), self.IMAGES, n=1, seed=seed)
         with pytest.raises(ValueError, match="got 7 images and 3 targets"):
-            make_collages(by_colour(), self.IMAGES, [0, 1, 2])
+            make_collages(by_color(), self.IMAGES, [0, 1, 2])
         with pytest.raises(ValueError, match="0 images"):
-            make_collages(by_colour(), [])
+            make_collages(by_color(), [])
         with pytest.raises(ValueError, match="images of one shape"):
-            make_collages(by_colour(), [torch.rand(4, 8, 8), torch.rand(4, 8, 9)])
+            make_collages(by_color(), [torch.rand(4, 8, 8), torch.rand(4, 8, 9)])
         with pytest.raises(ValueError, match="does not fit"):
-            make_collages(by_colour(), self.IMAGES, grid=(9, 1))
+            make_collages(by_color(), self.IMAGES, grid=(9, 1))
         with pytest.raises(ValueError, match="min_confidence"):
-            make_collages(by_colour(), self.IMAGES, min_confidence=1.5)
+            make_collages(by_color(), self.IMAGES, min_confidence=1.5)
         with pytest.raises(ValueError, match="train mode"):
-            make_collages(by_colour().train(), self.IMAGES)
+            make_collages(by_color().train(), self.IMAGES)

@@ -11,10 +11,10 @@ from captum._utils.models.linear_model import SkLearnRidge
 from captum.attr import FeatureAblation, KernelShap, Lime, Occlusion
 from torch import nn
 
-from captum_ad import ADForward, BaselineForward, MaskRule, attributions
+from captum_ad import ADForward, BaselineForward, MaskRule, _methods
+from captum_ad._forwards.baseline_forward import masked_forward
 from captum_ad.baselines import BASELINES, baseline
 from captum_ad.metrics import OtherClassImages, SolidColors, compare, rho_curve, rho_robustness, sufficient_explanation
-from captum_ad.painted import masked_forward
 from captum_ad.segmentation import superpixels
 from tests.metrics.models import answer, noise, small_net, untouched
 from tests.metrics.study import DATASET, GAMMAS, IMAGES, K1, METHODS, MODEL, SIZES, assert_same, first_channel, run
@@ -188,9 +188,9 @@ class TestArguments:
         tensor = noise(9, (3, 1, 1))
         maskings = {
             "ad:mine": MaskRule(average="active"),
-            "grey": 0.5,
+            "gray": 0.5,
             "two": 2,
-            "colour": tensor,
+            "color": tensor,
             "mirror": lambda x, mask: x.flip(-1),
         }
         records = run(methods=[method], maskings=maskings)
@@ -208,7 +208,7 @@ class TestArguments:
         numbers = ["size", "confidence", "rho", "confidence_planted"]
         pd.testing.assert_frame_equal(records[numbers], expected[numbers], rtol=1e-6)
 
-    def test_grey_images_have_superpixels_too(self):
+    def test_gray_images_have_superpixels_too(self):
         model = small_net(7, (1, 8, 8))
         records = run({"cat": noise(3, (1, 1, 8, 8))}, ["occlusion", "lime"], model=model)
         assert set(records["method"]) == {"occlusion", "lime"}
@@ -267,11 +267,11 @@ def test_series_and_volumes(shape: tuple[int, ...]) -> None:
     torch.manual_seed(0)
     model = nn.Sequential(convolution(shape[0], 4, 3), nn.ReLU(), pool(1), nn.Flatten(), nn.Linear(4, 3)).eval()
     x, k1 = torch.rand(shape), {"K1": SolidColors(n=2, seed=0)}
-    given = {"gammas": (0.5,), "samples": 5, "segments": 4, "window": 4, "show_progress": False}
+    given = {"gammas": (0.5,), "n_samples": 5, "n_segments": 4, "window": 4, "show_progress": False}
     records = compare(
-        model, {"alone": x, "batch": x[None]}, list(attributions.METHODS), ["ad:paper", "avg"], backgrounds=k1, **given
+        model, {"alone": x, "batch": x[None]}, list(_methods.METHODS), ["ad:paper", "avg"], backgrounds=k1, **given
     )
-    assert len(records) == 2 * len(attributions.METHODS) * 2 * 4
+    assert len(records) == 2 * len(_methods.METHODS) * 2 * 4
     alone, batch = (records[records.image == name].drop(columns=["image", "seconds"]) for name in ("alone", "batch"))
     assert alone.reset_index(drop=True).equals(batch.reset_index(drop=True))
 
@@ -285,7 +285,7 @@ def test_other_arguments_of_the_model_stay_as_they_are() -> None:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return Scaled()(x, table, 2.0)
 
-    x, given = next(iter(IMAGES.values())), {"gammas": (0.5,), "samples": 6, "segments": 4, "show_progress": False}
+    x, given = next(iter(IMAGES.values())), {"gammas": (0.5,), "n_samples": 6, "n_segments": 4, "show_progress": False}
     table = torch.arange(MODEL(x).shape[1])[None] / 10
     methods, maskings, k1 = ["occlusion", "lime", "rise"], ["ad:paper", "avg"], {"K1": K1}
     found = compare(Scaled().eval(), {"a": (x, table, 2.0)}, methods, maskings, backgrounds=k1, **given)

@@ -50,8 +50,8 @@ def test_on_backgrounds_is_the_mean_that_robustness_reports(problem, n):
     target, backgrounds = answer(model, x), SolidColors(n, 1, mean=0.5, std=0.1)
     found = confidence_on_backgrounds(model, x, mask, target, backgrounds, batch_size=2)
     assert found == pytest.approx(rho_robustness(model, x, mask, target, backgrounds).confidence)
-    colours = backgrounds.draw(model, x, target).batch(0, n)
-    assert found == pytest.approx(reference.rho(model, x, reference.as_set(mask), colours, target)[1])
+    colors = backgrounds.draw(model, x, target).batch(0, n)
+    assert found == pytest.approx(reference.rho(model, x, reference.as_set(mask), colors, target)[1])
 
 
 @given(problems())
@@ -86,7 +86,7 @@ def test_a_gain_is_no_drop():
 
 
 def test_explanations_stand_for_their_masks():
-    explanation = sufficient_explanation(two_patches(), X, CORNERS == 0, 1, baseline=0, minimise=True, step=1)
+    explanation = sufficient_explanation(two_patches(), X, CORNERS == 0, 1, baseline=0, minimize=True, step=1)
     assert explanation_size(X, explanation) == explanation.size == 0.5
     kept = confidence_kept(two_patches(), X, explanation, 1, baseline=0)
     assert kept == pytest.approx(explanation.confidence)
@@ -117,9 +117,9 @@ def test_nothing_is_changed_and_no_graph_is_kept():
     ("changes", "error", "message"),
     [
         ({"baseline": None}, ValueError, "plain model needs a baseline"),
-        ({"forward": ADForward(two_patches())}, ValueError, "baseline was given with ADForward"),
-        ({"forward": two_patches().train()}, ValueError, "train mode"),
-        ({"x": torch.ones(2, 1, 4, 4)}, ValueError, "explain one at a time"),
+        ({"forward_func": ADForward(two_patches())}, ValueError, "baseline was given with ADForward"),
+        ({"forward_func": two_patches().train()}, ValueError, "train mode"),
+        ({"inputs": torch.ones(2, 1, 4, 4)}, ValueError, "explain one at a time"),
         ({"explanation": torch.ones(4, 4)}, TypeError, "got torch.float32"),
         ({"explanation": torch.ones(4, 3, dtype=torch.bool)}, ValueError, r"\(4, 3\), expected \(4, 4\)"),
         ({"target": 7}, ValueError, "target 7 is out of range"),
@@ -127,7 +127,7 @@ def test_nothing_is_changed_and_no_graph_is_kept():
     ],
 )
 def test_bad_arguments_are_refused(function, changes, error, message):
-    good = {"forward": two_patches(), "x": X, "explanation": CORNERS == 0, "target": 1, "baseline": 0.0}
+    good = {"forward_func": two_patches(), "inputs": X, "explanation": CORNERS == 0, "target": 1, "baseline": 0.0}
     with pytest.raises(error, match=message):
         function(**(good | changes))
 

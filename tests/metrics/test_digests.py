@@ -58,7 +58,7 @@ def partly(value):
     return functools.partial(pow, value)
 
 
-def colours(value):
+def colors(value):
     return SolidColors(5, 0, mean=value, std=0.1)
 
 
@@ -102,7 +102,7 @@ MAKERS = [
     partly,
     long_array,
     tensor,
-    colours,
+    colors,
     other_class_images,
     module_of,
     forward_of,

@@ -15,7 +15,7 @@ from tests.metrics.models import (
     DESCENDING,
     ONES,
     answer,
-    border_colour,
+    border_color,
     linear,
     noise,
     one_pixel,
@@ -60,21 +60,21 @@ class TestByHand:
         assert found.size == 0.5
         assert torch.equal(found.mask, CORNERS != 2)
 
-    def test_useless_positions_between_the_patches_are_taken_along_unless_minimised(self, hide):
+    def test_useless_positions_between_the_patches_are_taken_along_unless_minimized(self, hide):
         forward, options = hide(two_patches())
         attribution = (CORNERS == 0) * 3.0 + (CORNERS == 2) * 2.0
         arguments = (forward, torch.ones(1, 1, 4, 4), attribution, 1, 0.9)
         prefix = sufficient_explanation(*arguments, feature_mask=CORNERS, **options)
         assert prefix.size == 1
-        least = sufficient_explanation(*arguments, feature_mask=CORNERS, minimise=True, **options)
+        least = sufficient_explanation(*arguments, feature_mask=CORNERS, minimize=True, **options)
         assert torch.equal(least.mask, CORNERS != 2)
         assert least.confidence == pytest.approx(sigmoid(2))
 
     @pytest.mark.parametrize(("gamma", "border_pixels"), [(0.0, 1), (0.3, 1), (0.9, 10), (1.0, 20)])
     @pytest.mark.parametrize("border_first", [True, False])
-    def test_the_colour_of_the_border(self, hide, gamma, border_pixels, border_first):
+    def test_the_color_of_the_border(self, hide, gamma, border_pixels, border_first):
         """With b of 20 red pixels the logits are (0.3 b, 0, 0): e^2.84 / (e^2.84 + 2) is 0.9 times that of b = 20."""
-        forward, options = hide(border_colour())
+        forward, options = hide(border_color())
         x = torch.zeros(1, 3, 6, 6)
         x[:, 0] = 1
         x[..., 1:5, 1:5] = 0.5
@@ -96,22 +96,22 @@ class TestByHand:
         assert found.curve.class_kept.tolist() == [False, True, False, True, True]
         assert (found.size, found.confidence) == (size, pytest.approx(sigmoid(margin)))
 
-    def test_minimising_leaves_out_what_speaks_against_the_class(self, hide):
+    def test_minimizing_leaves_out_what_speaks_against_the_class(self, hide):
         """+3, -4, +5: not the +5, then the -4, then the +3 can go."""
         forward, options = hide(seesaw(3, -4, 5, 0))
-        found = sufficient_explanation(forward, ONES, DESCENDING, 1, 0.95, minimise=True, **options)
+        found = sufficient_explanation(forward, ONES, DESCENDING, 1, 0.95, minimize=True, **options)
         assert found.mask.tolist() == [[False, False], [True, False]]
         assert (found.size, found.confidence) == (0.25, pytest.approx(sigmoid(4)))
 
-    def test_minimising_goes_round_until_nothing_changes(self, hide):
+    def test_minimizing_goes_round_until_nothing_changes(self, hide):
         """-4, +5, +3: the +3 cannot go at first, but once the -4 has gone."""
         forward, options = hide(seesaw(-4, 5, 3, 0))
-        found = sufficient_explanation(forward, ONES, DESCENDING, 1, 0.9, minimise=True, **options)
+        found = sufficient_explanation(forward, ONES, DESCENDING, 1, 0.9, minimize=True, **options)
         assert found.mask.tolist() == [[False, True], [False, False]]
 
     def test_nothing_suffices_where_the_class_is_the_answer_to_nothing(self, hide):
         forward, options = hide(linear(torch.zeros(2, 1, 2, 2), (0.0, 1.0)))
-        found = sufficient_explanation(forward, ONES, DESCENDING, 1, minimise=True, **options)
+        found = sufficient_explanation(forward, ONES, DESCENDING, 1, minimize=True, **options)
         assert (found.found, found.size, found.confidence) == (True, 0, pytest.approx(sigmoid(1)))
         assert not found.mask.any()
 
@@ -150,11 +150,11 @@ class TestOtherTargets:
         assert (found.found, found.size, found.confidence) == (True, 0, pytest.approx(sigmoid(1)))
         assert found.original_confidence == pytest.approx(sigmoid(-3))
 
-    @pytest.mark.parametrize("minimise", [False, True])
-    def test_may_not_be_found_and_the_curve_is_there_all_the_same(self, hide, minimise):
+    @pytest.mark.parametrize("minimize", [False, True])
+    def test_may_not_be_found_and_the_curve_is_there_all_the_same(self, hide, minimize):
         forward, options = hide(linear(torch.zeros(3, 1, 2, 2), (2.0, 1.0, 0.0)))
         found = sufficient_explanation(
-            forward, ONES, DESCENDING, 1, 0.0, allow_other_target=True, minimise=minimise, **options
+            forward, ONES, DESCENDING, 1, 0.0, allow_other_target=True, minimize=minimize, **options
         )
         assert not found.found
         assert math.isnan(found.size)
@@ -183,15 +183,15 @@ class TestResults:
         assert isinstance(found.target, int)
 
     @pytest.mark.parametrize("search", ["scan", "bisection"])
-    @pytest.mark.parametrize("minimise", [False, True])
+    @pytest.mark.parametrize("minimize", [False, True])
     @pytest.mark.parametrize("kind", ["AD", "baseline"])
-    def test_nothing_is_changed_and_no_graph_is_kept(self, search, minimise, kind):
+    def test_nothing_is_changed_and_no_graph_is_kept(self, search, minimize, kind):
         model, x = small_net(0), noise(0, (1, 2, 6, 6)).requires_grad_()
         attribution = noise(1, (2, 6, 6)).requires_grad_()
         forward, baseline = (ADForward(model), None) if kind == "AD" else (model, "avg")
         with untouched(model, x, attribution):
             found = sufficient_explanation(
-                forward, x, attribution, answer(model, x), search=search, minimise=minimise, baseline=baseline
+                forward, x, attribution, answer(model, x), search=search, minimize=minimize, baseline=baseline
             )
         for tensor in (found.mask, found.curve.values, found.curve.sizes, found.curve.class_kept):
             assert not tensor.requires_grad

@@ -32,7 +32,7 @@ GOOD = (seesaw(3, -4, 5, 0), ONES, DESCENDING, 1)
 
 def good_but(**changes):
     """Arguments that are right, with some of them changed."""
-    arguments = dict(zip(("forward", "x", "attribution", "target"), GOOD)) | {"baseline": 0.0}
+    arguments = dict(zip(("forward_func", "inputs", "attribution", "target"), GOOD)) | {"baseline": 0.0}
     return arguments | changes
 
 
@@ -53,15 +53,15 @@ class TestRefusals:
         ("changes", "error", "message"),
         [
             ({"baseline": None}, ValueError, r"plain model needs a baseline.*ADForward\(model\)"),
-            ({"forward": ADForward(GOOD[0])}, ValueError, "baseline was given with ADForward.*leave it out"),
-            ({"forward": BaselineForward(GOOD[0], 1.0)}, ValueError, "baseline was given with BaselineForward"),
-            ({"baseline": "grey"}, ValueError, "unknown baseline 'grey'"),
+            ({"forward_func": ADForward(GOOD[0])}, ValueError, "baseline was given with ADForward.*leave it out"),
+            ({"forward_func": BaselineForward(GOOD[0], 1.0)}, ValueError, "baseline was given with BaselineForward"),
+            ({"baseline": "gray"}, ValueError, "unknown baseline 'gray'"),
             ({"baseline": [0.0]}, TypeError, "got list"),
-            ({"forward": lambda x: x}, TypeError, "torch.nn.Module, got function"),
-            ({"forward": seesaw(1, 1, 1, 1).train()}, ValueError, r"train mode.*model\.eval\(\)"),
-            ({"forward": ADForward(seesaw(1, 1, 1, 1).train()), "baseline": None}, ValueError, "train mode"),
-            ({"x": ONES.expand(2, 1, 2, 2)}, ValueError, r"one input.*\(2, 1, 2, 2\).*one at a time"),
-            ({"x": ONES[0, 0]}, ValueError, r"\(1, C, \*spatial\), got \(2, 2\)"),
+            ({"forward_func": lambda x: x}, TypeError, "torch.nn.Module, got function"),
+            ({"forward_func": seesaw(1, 1, 1, 1).train()}, ValueError, r"train mode.*model\.eval\(\)"),
+            ({"forward_func": ADForward(seesaw(1, 1, 1, 1).train()), "baseline": None}, ValueError, "train mode"),
+            ({"inputs": ONES.expand(2, 1, 2, 2)}, ValueError, r"one input.*\(2, 1, 2, 2\).*one at a time"),
+            ({"inputs": ONES[0, 0]}, ValueError, r"\(1, C, \*spatial\), got \(2, 2\)"),
             ({"attribution": torch.ones(3, 3)}, ValueError, r"\(3, 3\), expected that of the input, \(1, 1, 2, 2\)"),
             ({"attribution": DESCENDING / 0}, ValueError, "NaN or Inf"),
             ({"attribution": DESCENDING * torch.nan}, ValueError, "NaN or Inf"),
@@ -99,7 +99,7 @@ class TestRefusals:
     )
     def test_outputs_that_say_nothing_of_a_class(self, output, error, message):
         with pytest.raises(error, match=message):
-            sufficient_explanation(**good_but(forward=returning(output), target=1))
+            sufficient_explanation(**good_but(forward_func=returning(output), target=1))
 
     @pytest.mark.parametrize("to_confidence", ["softmax", "sigmoid", "none"])
     @pytest.mark.parametrize("nan_class", [0, 1])
@@ -112,11 +112,11 @@ class TestRefusals:
             return logits
 
         with pytest.raises(ValueError, match="NaN"):
-            sufficient_explanation(**good_but(forward=returning(output), to_confidence=to_confidence))
+            sufficient_explanation(**good_but(forward_func=returning(output), to_confidence=to_confidence))
 
-    @pytest.mark.parametrize("wrong", ["x", "feature_mask"])
+    @pytest.mark.parametrize("wrong", ["inputs", "feature_mask"])
     def test_arrays_in_place_of_tensors(self, wrong):
-        array = {"x": ONES.numpy(), "feature_mask": np.arange(4).reshape(2, 2)}[wrong]
+        array = {"inputs": ONES.numpy(), "feature_mask": np.arange(4).reshape(2, 2)}[wrong]
         with pytest.raises(TypeError, match="must be a Tensor, got ndarray"):
             sufficient_explanation(**good_but(**{wrong: array}))
 
@@ -139,10 +139,10 @@ class TestRefusals:
         """A share of a negative score is more than the score: not even the whole input would suffice."""
         log_softmax = nn.Sequential(seesaw(3, -4, 5, 0), nn.LogSoftmax(1)).eval()
         with pytest.raises(ValueError, match="confidence"):
-            sufficient_explanation(**good_but(forward=log_softmax, to_confidence="none"))
+            sufficient_explanation(**good_but(forward_func=log_softmax, to_confidence="none"))
 
     def test_sigmoids_that_round_to_one_are_no_tie(self):
         """Logits 20 and 30: the answer is class 1, though both sigmoids are 1.0 in single precision."""
         confident = linear(torch.tensor([20.0, 30.0]).reshape(2, 1, 1, 1) * torch.ones(2, 1, 2, 2) / 4, (0.0, 0.0))
         assert answer(confident, ONES) == 1
-        assert sufficient_explanation(**good_but(forward=confident, to_confidence="sigmoid")).found
+        assert sufficient_explanation(**good_but(forward_func=confident, to_confidence="sigmoid")).found

@@ -76,11 +76,11 @@ class TestAgainstTheDefinition:
 
     @settings(max_examples=25)
     @given(problems(), st.floats(0, 0.99), st.integers(1, 7))
-    def test_minimising_is_leaving_out_one_step_at_a_time(self, problem, gamma, batch_size):
+    def test_minimizing_is_leaving_out_one_step_at_a_time(self, problem, gamma, batch_size):
         model, x, attribution, labels, step, forward, baseline = problem
         target = answer(model, x)
         ranking = {"feature_mask": labels, "step": step}
-        options = ranking | {"baseline": baseline, "batch_size": batch_size, "minimise": True}
+        options = ranking | {"baseline": baseline, "batch_size": batch_size, "minimize": True}
         found = sufficient_explanation(forward, x, attribution, target, gamma, **options)
         steps, view = reference.ranking(attribution, reference.count(x), labels, step), view_of(problem, target)
         expected = reference.minimal(view, steps, gamma)
@@ -230,7 +230,7 @@ class TestCost:
         assert sorted(sizes) == sorted([1] + [batch_size] * full + [rest] * (rest > 0))
 
     @pytest.mark.parametrize("batch_size", [1, 3, 50])
-    def test_minimising_keeps_to_the_batch_size(self, hide, batch_size):
+    def test_minimizing_keeps_to_the_batch_size(self, hide, batch_size):
         model = two_patches()
         forward, options = hide(model)
         with batches(model) as sizes:
@@ -240,7 +240,7 @@ class TestCost:
                 -(CORNERS == 1).float(),
                 1,
                 step=1,
-                minimise=True,
+                minimize=True,
                 batch_size=batch_size,
                 **options,
             )
@@ -255,15 +255,15 @@ class TestCost:
         for step in (1, 5, 36, 100):
             with batches(model) as sizes:
                 sufficient_explanation(
-                    ADForward(model), x, noise(0, (6, 6)), answer(model, x), step=step, batch_size=3, minimise=True
+                    ADForward(model), x, noise(0, (6, 6)), answer(model, x), step=step, batch_size=3, minimize=True
                 )
             assert max(sizes) <= 3
 
     @settings(max_examples=15)
     @given(problems(), st.booleans())
-    def test_the_batch_size_is_no_matter(self, problem, minimise):
+    def test_the_batch_size_is_no_matter(self, problem, minimize):
         model, x, attribution, labels, step, forward, baseline = problem
-        options = {"feature_mask": labels, "step": step, "baseline": baseline, "minimise": minimise}
+        options = {"feature_mask": labels, "step": step, "baseline": baseline, "minimize": minimize}
         arguments = (forward, x, attribution, answer(model, x), (0.0, 0.3, 0.77))
         one_by_one = sufficient_explanation(*arguments, batch_size=1, **options)
         for batch_size in (2, 5, 1000):

@@ -73,7 +73,7 @@ model.register_forward_pre_hook(lambda *given: calls.append(1))
 x, mask = torch.rand(1, 3, 2, 2), torch.ones(2, 2, dtype=torch.bool)
 outcome("call compare", lambda: metrics.compare(model, x, backgrounds={"K1": metrics.SolidColors(n=2)}))
 outcome("compare ran the model", lambda: bool(calls))
-outcome("call summarise", lambda: metrics.summarise(None))
+outcome("call summarize", lambda: metrics.summarize(None))
 outcome("call significance", lambda: metrics.significance(None))
 outcome("call inpaint", lambda: inpaint(x, mask[None, None]))
 outcome("call linear", lambda: linear(x, mask[None, None].triu()))
@@ -108,7 +108,7 @@ class TestWithoutOptionalPackages:
         ("name", "package", "extra"),
         [
             ("call compare", "pandas", "metrics"),
-            ("call summarise", "pandas", "metrics"),
+            ("call summarize", "pandas", "metrics"),
             ("call significance", "(pandas|scipy)", "metrics"),
             ("call inpaint", "opencv-python-headless", "inpaint"),
             ("call inpaint by name", "opencv-python-headless", "inpaint"),

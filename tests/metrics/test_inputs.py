@@ -46,7 +46,7 @@ def test_what_suffices_spans_both_inputs(make, search: str) -> None:
     forward = make(Mixed().eval())
     a = FeatureAblation(forward).attribute((IMAGE, TABLE), target=1, feature_mask=GROUPS)
     found = sufficient_explanation(
-        forward, (IMAGE, TABLE), a, 1, gamma=1.0, feature_mask=GROUPS, search=search, minimise=True
+        forward, (IMAGE, TABLE), a, 1, gamma=1.0, feature_mask=GROUPS, search=search, minimize=True
     )
     image, table = found.mask
     assert torch.equal(image, (torch.arange(4) == 0).expand(4, 4))

@@ -134,10 +134,10 @@ def test_half_precision(function, dtype):
     ("changes", "error", "message"),
     [
         ({"baseline": None}, ValueError, "plain model needs a baseline"),
-        ({"forward": ADForward(seesaw(1, 1, 1, 1))}, ValueError, "baseline was given with ADForward"),
-        ({"forward": seesaw(1, 1, 1, 1).train()}, ValueError, "train mode"),
-        ({"x": ONES.expand(2, 1, 2, 2)}, ValueError, "explain one at a time"),
-        ({"x": ONES.numpy()}, TypeError, "must be a Tensor, got ndarray"),
+        ({"forward_func": ADForward(seesaw(1, 1, 1, 1))}, ValueError, "baseline was given with ADForward"),
+        ({"forward_func": seesaw(1, 1, 1, 1).train()}, ValueError, "train mode"),
+        ({"inputs": ONES.expand(2, 1, 2, 2)}, ValueError, "explain one at a time"),
+        ({"inputs": ONES.numpy()}, TypeError, "must be a Tensor, got ndarray"),
         ({"attribution": torch.ones(3)}, ValueError, r"\(3,\)"),
         ({"attribution": DESCENDING * torch.inf}, ValueError, "NaN or Inf"),
         ({"target": 2}, ValueError, "target 2 is out of range"),
@@ -148,7 +148,7 @@ def test_half_precision(function, dtype):
     ],
 )
 def test_bad_arguments_are_refused(function, changes, error, message):
-    good = {"forward": seesaw(1, 1, 1, 1), "x": ONES, "attribution": DESCENDING, "target": 1, "baseline": 0.0}
+    good = {"forward_func": seesaw(1, 1, 1, 1), "inputs": ONES, "attribution": DESCENDING, "target": 1, "baseline": 0.0}
     with pytest.raises(error, match=message):
         function(**(good | changes))
 

@@ -3,10 +3,10 @@
 import torch
 
 from captum_ad import PRESETS, ADForward, MaskRule
+from captum_ad._forwards.baseline_forward import MASKING_VALUES
 from captum_ad.metrics import recommend_rule
 from captum_ad.metrics.masking_names import DEFAULT, all_maskings, masking_name, named_masking
 from captum_ad.metrics.recommendation_text import number
-from captum_ad.painted import MASKING_VALUES
 from tests.metrics.recommendation import BRIGHT, ignorant
 
 

@@ -49,7 +49,7 @@ def masks_of(images: Sequence[Tensor] | Tensor, shares: Sequence[float] = SHARES
 class TestWhatACurveHides:
     @pytest.mark.parametrize("pattern", PATTERNS)
     def test_the_same_for_every_masking(self, pattern):
-        images, options = photographs(3), {"pattern": pattern, "patch": 4, "segments": 12, "seed": 5}
+        images, options = photographs(3), {"pattern": pattern, "patch": 4, "n_segments": 12, "seed": 5}
         painted = masks_of(images, **options)
         for preset in ("paper", "no-growth-mean"):
             ad = RecordingAD(network(), preset)
@@ -59,15 +59,15 @@ class TestWhatACurveHides:
     @pytest.mark.parametrize("pattern", PATTERNS)
     def test_it_is_what_present_masks_gives(self, pattern):
         images = photographs(3)
-        found = masks_of(images, pattern=pattern, patch=4, segments=12, seed=5)
+        found = masks_of(images, pattern=pattern, patch=4, n_segments=12, seed=5)
         for i, image in enumerate(images):
-            expected = present_masks(image[None], SHARES, pattern, patch=4, segments=12, seed=(5, i))
+            expected = present_masks(image[None], SHARES, pattern, patch=4, n_segments=12, seed=(5, i))
             assert torch.equal(found[i], expected)
 
     @pytest.mark.parametrize("pattern", ["patches", "superpixels"])
     def test_each_image_has_masks_of_its_own(self, pattern):
         same = photographs(1).repeat(5, 1, 1, 1)
-        masks = masks_of(same, [0.5], pattern=pattern, patch=2, segments=30)
+        masks = masks_of(same, [0.5], pattern=pattern, patch=2, n_segments=30)
         assert len({mask.numpy().tobytes() for mask in masks}) == 5
 
     @pytest.mark.parametrize("pattern", ["patches", "superpixels"])
@@ -151,7 +151,7 @@ class TestCurve:
     def test_ad_is_what_one_image_at_a_time_gives(self, images, preset, pattern):
         model = network()
         ad, targets = ADForward(model, preset), model(images).argmax(1).tolist()
-        options = {"pattern": pattern, "patch": 4, "segments": 12}
+        options = {"pattern": pattern, "patch": 4, "n_segments": 12}
         found = missingness_curve(ad, images, targets, SHARES, **options)
         masks = masks_of(images, **options)
         self.compare(found, *one_by_one(lambda x, mask: ad(x, mask=mask), images, targets, masks))
@@ -162,7 +162,7 @@ class TestCurve:
         images, row, column = torch.ones(24, 3, 12, 16), 4, 9
         model = eye(row, column, 12, 16, channels=3)
         forward, paint = (ADForward(model), None) if masking == "ad" else (model, masking)
-        options = {"pattern": pattern, "patch": 4, "segments": 12}
+        options = {"pattern": pattern, "patch": 4, "n_segments": 12}
         found = missingness_curve(forward, images, [1] * 24, SHARES, baseline=paint, seed=3, **options)
         masks = [present_masks(x[None], SHARES, seed=(3, i), **options) for i, x in enumerate(images)]
         present = torch.stack(masks)[:, :, row, column]

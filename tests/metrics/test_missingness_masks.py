@@ -1,4 +1,4 @@
-"""Missingness: what is present, in patches, from the centre and in superpixels."""
+"""Missingness: what is present, in patches, from the center and in superpixels."""
 
 from __future__ import annotations
 
@@ -50,14 +50,14 @@ class TestEveryPattern:
     @FEW
     @given(shares_up_to_five, st.integers(1, 30), seeds)
     def test_shares_of_superpixels_are_nested(self, shares, segments, seed):
-        masks = present_masks(photographs(1), shares, "superpixels", segments=segments, seed=seed)
+        masks = present_masks(photographs(1), shares, "superpixels", n_segments=segments, seed=seed)
         for share, mask in zip(shares, masks):
             assert all(bool((mask <= other).all()) for more, other in zip(shares, masks) if share <= more)
 
     @pytest.mark.parametrize("pattern", PATTERNS)
     @pytest.mark.parametrize(("height", "width"), [(12, 16), (11, 7), (3, 20)])
     def test_nothing_and_everything(self, pattern, height, width):
-        none, whole = present_masks(photographs(1, height=height, width=width), (0, 1), pattern, patch=4, segments=9)
+        none, whole = present_masks(photographs(1, height=height, width=width), (0, 1), pattern, patch=4, n_segments=9)
         assert not none.any()
         assert whole.all()
 
@@ -137,10 +137,10 @@ class TestPatches:
         assert not torch.equal(mask[::2], mask[1::2].flip(0))  # chosen at random, not by halves
 
 
-class TestCentre:
+class TestCenter:
     @given(sides, st.integers(1, 40), st.floats(0, 1))
     def test_a_rectangle_in_the_middle_of_the_images_aspect(self, height, width, share):
-        mask = present_masks(torch.rand(1, 1, height, width), [share], "centre")[0]
+        mask = present_masks(torch.rand(1, 1, height, width), [share], "center")[0]
         rows, columns = mask.any(1), mask.any(0)
         assert torch.equal(mask, rows[:, None] & columns)  # solid
         for sees, side in ((rows, height), (columns, width)):
@@ -154,14 +154,14 @@ class TestCentre:
 
     @pytest.mark.parametrize(("height", "width"), [(8, 8), (8, 12), (16, 4)])
     def test_a_quarter_is_half_of_each_side(self, height, width):
-        mask = present_masks(torch.rand(1, 1, height, width), [0.25], "centre")[0]
+        mask = present_masks(torch.rand(1, 1, height, width), [0.25], "center")[0]
         expected = torch.zeros(height, width, dtype=torch.bool)
         expected[height // 4 : height - height // 4, width // 4 : width - width // 4] = True
         assert torch.equal(mask, expected)
 
     def test_no_chance(self):
         x = torch.rand(1, 1, 9, 9)
-        assert torch.equal(*(present_masks(x, SHARES, "centre", seed=seed) for seed in (0, 1)))
+        assert torch.equal(*(present_masks(x, SHARES, "center", seed=seed) for seed in (0, 1)))
 
 
 class TestSuperpixels:
@@ -169,7 +169,7 @@ class TestSuperpixels:
     @given(st.floats(0.01, 1), st.integers(1, 40), seeds)
     def test_whole_ones_until_the_share_is_reached(self, share, segments, seed):
         x = photographs(1)
-        mask = present_masks(x, [share], "superpixels", segments=segments, seed=seed)[0]
+        mask = present_masks(x, [share], "superpixels", n_segments=segments, seed=seed)[0]
         labels = superpixels(x[0], n_segments=segments)[0, 0]
         sizes = []
         for label in labels.unique():
@@ -182,12 +182,14 @@ class TestSuperpixels:
 
     def test_more_segments_are_smaller(self):
         x = photographs(1, height=24, width=24)
-        few, many = (present_masks(x, [0.01], "superpixels", segments=n, seed=0).sum() for n in (4, 60))
+        few, many = (present_masks(x, [0.01], "superpixels", n_segments=n, seed=0).sum() for n in (4, 60))
         assert many < few
 
     def test_they_are_random_too(self):
         x = photographs(1)
-        masks = {present_masks(x, [0.5], "superpixels", segments=20, seed=seed).numpy().tobytes() for seed in range(9)}
+        masks = {
+            present_masks(x, [0.5], "superpixels", n_segments=20, seed=seed).numpy().tobytes() for seed in range(9)
+        }
         assert len(masks) > 5
 
     def test_missing_package(self, monkeypatch):

@@ -16,9 +16,9 @@ class TestBadInput:
     def ad(self) -> ADForward:
         return ADForward(network())
 
-    @pytest.mark.parametrize("pattern", ["patch", "", "center", None])
+    @pytest.mark.parametrize("pattern", ["patch", "", "middle", None])
     def test_no_such_pattern(self, ad, pattern):
-        with pytest.raises(ValueError, match=r"pattern must be one of patches, centre, superpixels, got"):
+        with pytest.raises(ValueError, match=r"pattern must be one of patches, center, superpixels, got"):
             missingness_curve(ad, photographs(), [0] * 4, pattern=pattern)
         with pytest.raises(ValueError, match=r"pattern must be one of"):
             present_masks(photographs(1), [0.5], pattern)
@@ -43,7 +43,7 @@ class TestBadInput:
     @pytest.mark.parametrize("segments", [0, -3, 1.5])
     def test_segments_that_are_none(self, ad, segments):
         with pytest.raises(ValueError, match="segments must be a positive integer"):
-            missingness_curve(ad, photographs(), [0] * 4, pattern="superpixels", segments=segments)
+            missingness_curve(ad, photographs(), [0] * 4, pattern="superpixels", n_segments=segments)
 
     @pytest.mark.parametrize("n", [0, 3, 5])
     def test_as_many_targets_as_images(self, ad, n):

@@ -44,7 +44,7 @@ from tests.metrics.modular import (
 )
 
 OF_EXPLANATIONS = [name for name, case in CASES.items() if "explanation" in case.takes]
-OF_FORWARDS = [name for name, case in CASES.items() if "forward" in case.takes]
+OF_FORWARDS = [name for name, case in CASES.items() if "forward_func" in case.takes]
 
 OF_MODELS = [name for name, case in CASES.items() if {"model", "forward"} & set(case.takes)]
 
@@ -59,7 +59,7 @@ def not_found() -> SufficientExplanation:
     with torch.no_grad():
         model[1].weight.zero_()
     found = sufficient_explanation(
-        model, sample.x, sample.attribution, other, baseline="zero", allow_other_target=True, step=10
+        model, sample.inputs, sample.attribution, other, baseline="zero", allow_other_target=True, step=10
     )
     assert not found.found
     return found
@@ -89,7 +89,7 @@ class TestMean:
     @pytest.mark.parametrize("name", OF_FORWARDS)
     @pytest.mark.parametrize("baseline", ["max", 0.7, torch.full((1, 2, 1, 1), 0.4), lambda x, mask: 1 - x])
     def test_plain_models_with_a_baseline(self, name, baseline):
-        case, measured = CASES[name], samples(4, forward=MODEL)
+        case, measured = CASES[name], samples(4, forward_func=MODEL)
         found = value(case.fed(measured, baseline=baseline))
         assert found == pytest.approx(case.expected(measured, baseline=baseline), rel=1e-12)
         assert found != pytest.approx(case.expected(samples(4)))
@@ -108,12 +108,12 @@ class TestMean:
     def test_explanations_as_they_were_found(self, name):
         case, metric, masks = CASES[name], CASES[name].make(), []
         for sample in samples(3):
-            if sufficient_explanation(AD, sample.x, sample.attribution, sample.target, 0.5).empty:
+            if sufficient_explanation(AD, sample.inputs, sample.attribution, sample.target, 0.5).empty:
                 continue
-            found = sufficient_explanation(AD, sample.x, sample.attribution, sample.target, 0.5)
+            found = sufficient_explanation(AD, sample.inputs, sample.attribution, sample.target, 0.5)
             given = {**sample.given(*case.takes), "explanation": found}
             metric.update(**given)
-            masks.append(Sample(sample.x, found.mask, sample.attribution, sample.target))
+            masks.append(Sample(sample.inputs, found.mask, sample.attribution, sample.target))
         assert value(metric) == pytest.approx(case.expected(masks), rel=1e-12)
 
     @pytest.mark.parametrize("name", ["RhoRobustness", "ConfidenceOnBackgrounds"])
@@ -122,7 +122,7 @@ class TestMean:
         backgrounds = DrawnBackgrounds(
             lambda start, stop: torch.rand(2, HEIGHT, WIDTH).expand(stop - start, -1, -1, -1), 5
         )
-        drawn = SolidColors(n=20, seed=8).draw(MODEL, sample.x, sample.target)
+        drawn = SolidColors(n=20, seed=8).draw(MODEL, sample.inputs, sample.target)
         metric = case.make(backgrounds=None)  # nothing is drawn from these
         metric.update(**sample.given(*PLANTED), backgrounds=drawn)
         assert value(metric) == pytest.approx(case.expected([sample], backgrounds=drawn), rel=1e-12)
@@ -138,14 +138,14 @@ class TestMean:
         x = torch.ones(1, 1, 2, 2)
         low, high = torch.tensor([-2.0, 2.0], dtype=torch.float64).sigmoid().tolist()
         backgrounds = SolidColors(n=40, seed=5)
-        colours = backgrounds.draw(model, x, 1).batch(0, 40)[:, 0, 0, 0].double()
+        colors = backgrounds.draw(model, x, 1).batch(0, 40)[:, 0, 0, 0].double()
         right, wrong = torch.tensor([[True, False], [False, False]]), torch.tensor([[False, True], [True, True]])
         first, last = torch.tensor([[4.0, 3], [2, 1]]), torch.tensor([[1.0, 3], [2, 4]])
         beside = torch.tensor([[False, True], [False, False]])  # one of its three controls is the first pixel
         rise = 0.125 * (high - low)  # the trapezoid of the step at which the pixel appears, less its rectangle
         expected = {
-            RhoRobustness(backgrounds): (right, wrong, (1 + (colours > 0.5).double().mean()) / 2),
-            ConfidenceOnBackgrounds(backgrounds): (right, wrong, (high + (4 * colours - 2).sigmoid().mean()) / 2),
+            RhoRobustness(backgrounds): (right, wrong, (1 + (colors > 0.5).double().mean()) / 2),
+            ConfidenceOnBackgrounds(backgrounds): (right, wrong, (high + (4 * colors - 2).sigmoid().mean()) / 2),
             ExplanationSize(): (right, wrong, 0.5),
             ConfidenceKept(baseline="zero"): (right, wrong, (high + low) / 2),
             ConfidenceDropOff(baseline="zero"): (right, wrong, (0 + (high - low) / high) / 2),
@@ -177,7 +177,7 @@ class TestDirection:
         good = Sample(x, first, torch.tensor([[4.0, 3], [2, 1]]), 1, model, model, inside=first)
         bad = Sample(x, ~first, torch.tensor([[1.0, 3], [2, 4]]), 1, model, model, inside=second)
         for case in CASES.values():
-            painted = {"baseline": "zero"} if "forward" in case.takes else {}
+            painted = {"baseline": "zero"} if "forward_func" in case.takes else {}
             better, worse = (value(case.fed([sample], **painted)) for sample in (good, bad))
             assert better != worse
             assert case.kind.higher_is_better == (better > worse), case.name
@@ -191,7 +191,7 @@ class TestDirection:
     def test_not_differentiable(self, case):
         assert case.kind.is_differentiable is False
         (sample,) = samples(1)
-        sample.x.requires_grad_()
+        sample.inputs.requires_grad_()
         metric = case.make()
         for found in (metric(**sample.given(*case.takes)), metric.compute()):
             assert not found.requires_grad
@@ -200,7 +200,7 @@ class TestDirection:
 def misfit(case, sample):
     """What an update takes, with two inputs, or attributions, instead of one."""
     given = sample.given(*case.takes)
-    return given | {"x" if "x" in given else "attribution": torch.rand(2, 2, HEIGHT, WIDTH)}
+    return given | {"inputs" if "inputs" in given else "attribution": torch.rand(2, 2, HEIGHT, WIDTH)}
 
 
 class TestRefusedUpdates:
@@ -239,7 +239,7 @@ class TestRefusedUpdates:
         case, model = CASES[name], network().train()
         before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
         (one,) = samples(1)
-        sample = Sample(one.x, one.explanation, one.attribution, one.target, model, ADForward(model))
+        sample = Sample(one.inputs, one.explanation, one.attribution, one.target, model, ADForward(model))
         with pytest.raises(ValueError, match=r"train mode.*Call model\.eval\(\) first"):
             case.make().update(**sample.given(*case.takes))
         assert model.training
@@ -252,4 +252,4 @@ class TestRefusedUpdates:
         with pytest.raises(ValueError, match="needs none"):
             case.fed(samples(1), baseline="zero")
         with pytest.raises(ValueError, match="needs a baseline"):
-            case.fed(samples(1, forward=MODEL))
+            case.fed(samples(1, forward_func=MODEL))

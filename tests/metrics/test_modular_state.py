@@ -18,7 +18,7 @@ from torchmetrics import MetricCollection
 
 from captum_ad import ADForward
 from captum_ad.metrics import ConfidenceOnBackgrounds, ExplanationSize, RhoRobustness, SolidColors
-from tests.metrics.modular import AD, CASES, COLOURS, MODEL, PLANTED, Sample, every_class, network, samples, value
+from tests.metrics.modular import AD, CASES, COLORS, MODEL, PLANTED, Sample, every_class, network, samples, value
 
 
 @every_class
@@ -142,21 +142,24 @@ class TestTheModelIsNoPartOfIt:
     def test_nothing_of_an_update_is_kept_alive(self, case):
         model = network()
         (one,) = samples(1)
-        sample = Sample(one.x, one.explanation, one.attribution, one.target, model, ADForward(model))
+        sample = Sample(one.inputs, one.explanation, one.attribution, one.target, model, ADForward(model))
         metric = case.make()
         metric(**sample.given(*case.takes))
         metric.compute()
-        held = [weakref.ref(part) for part in (model, sample.forward, sample.x, sample.explanation, sample.attribution)]
+        held = [
+            weakref.ref(part)
+            for part in (model, sample.forward_func, sample.inputs, sample.explanation, sample.attribution)
+        ]
         del model, one, sample
         assert [part() for part in held] == [None] * 5
 
 
 def whole(sample: Sample) -> Sample:
     """The explanation that takes everything: ρ 1, size 1."""
-    return Sample(sample.x, torch.ones_like(sample.explanation), sample.attribution, sample.target)
+    return Sample(sample.inputs, torch.ones_like(sample.explanation), sample.attribution, sample.target)
 
 
-EVERYTHING = ("model", "forward", "x", "explanation", "attribution", "target", "inside", "cell")
+EVERYTHING = ("model", "forward_func", "inputs", "explanation", "attribution", "target", "inside", "cell")
 
 
 class TestCollection:
@@ -174,7 +177,7 @@ class TestCollection:
             assert float(found) == pytest.approx(CASES[name].expected(measured), rel=1e-12)
 
     def test_positions_where_signatures_agree(self):
-        collection = MetricCollection([RhoRobustness(COLOURS), ConfidenceOnBackgrounds(COLOURS)], compute_groups=False)
+        collection = MetricCollection([RhoRobustness(COLORS), ConfidenceOnBackgrounds(COLORS)], compute_groups=False)
         for sample in samples(3):
             collection.update(*sample.given(*PLANTED).values())
         assert set(collection.compute()) == {"RhoRobustness", "ConfidenceOnBackgrounds"}

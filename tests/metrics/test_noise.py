@@ -12,7 +12,7 @@ from captum.attr import LayerGradCam, Occlusion
 from torch import nn
 
 from captum_ad import ADForward, UnknownNameError
-from captum_ad.grad_cam import cam_attribute
+from captum_ad.adapters.grad_cam import cam_attribute
 from captum_ad.metrics import (
     NoiseRobustness,
     corrupted,
@@ -49,11 +49,11 @@ class TestNoises:
         assert not torch.equal(corrupted(IMAGE, noise, 3, seed=0), corrupted(IMAGE, noise, 3, seed=1))
 
     def test_what_they_are(self):
-        grey = torch.full((1, 200, 200), 0.5, dtype=torch.float64)
-        assert float((corrupted(grey, "gaussian", 1) - grey).std()) == pytest.approx(0.08, rel=0.03)
-        assert float((corrupted(grey, "speckle", 1) - grey).std()) == pytest.approx(0.075, rel=0.03)
-        assert float((corrupted(grey, "poisson", 1) - grey).std()) == pytest.approx((0.5 / 60) ** 0.5, rel=0.03)
-        flipped = corrupted(grey, "salt_and_pepper", 5)
+        gray = torch.full((1, 200, 200), 0.5, dtype=torch.float64)
+        assert float((corrupted(gray, "gaussian", 1) - gray).std()) == pytest.approx(0.08, rel=0.03)
+        assert float((corrupted(gray, "speckle", 1) - gray).std()) == pytest.approx(0.075, rel=0.03)
+        assert float((corrupted(gray, "poisson", 1) - gray).std()) == pytest.approx((0.5 / 60) ** 0.5, rel=0.03)
+        flipped = corrupted(gray, "salt_and_pepper", 5)
         assert float((flipped == 0).double().mean()) == pytest.approx(0.135, abs=0.01)
         assert float((flipped == 1).double().mean()) == pytest.approx(0.135, abs=0.01)
         step = torch.tensor([[[0.2, 0.2, 0.8, 0.8]]])
@@ -74,7 +74,7 @@ class TestNoises:
             (IMAGE, "blur", 6, ValueError, "level must be a whole number from 1 to 5, got 6"),
             (IMAGE, "blur", True, ValueError, "level must be"),
             (IMAGE[None], "blur", 1, ValueError, r"shape \(C, H, W\), got \(1, 3, 24, 24\)"),
-            (2 * IMAGE, "blur", 1, ValueError, "before it is normalised"),
+            (2 * IMAGE, "blur", 1, ValueError, "before it is normalized"),
             (IMAGE[:2], "jpeg", 1, ValueError, "one channel or three, got 2"),
         ],
     )
@@ -98,12 +98,12 @@ class TestResponses:
         def attribute(x, target):
             return x if target == 0 else x.flip(2)
 
-        found = noise_responses(bright(0.4), RISING, attribute, ["brightness"], (1, 2, 3), segments=BLOCKS)
+        found = noise_responses(bright(0.4), RISING, attribute, ["brightness"], (1, 2, 3), feature_mask=BLOCKS)
         assert [one.class_kept for one in found] == [True, True, False]  # means of .25, .35 and .45
         turned = rank_biased_overlap([3, 2, 1, 0], [1, 0, 3, 2])
         assert [one.similarity for one in found] == pytest.approx([1, 1, turned])
 
-    def test_normalised_inputs_are_disturbed_as_displayed(self):
+    def test_normalized_inputs_are_disturbed_as_displayed(self):
         seen = []
 
         def attribute(x, target):
@@ -111,7 +111,7 @@ class TestResponses:
             return x
 
         x = (RISING - 0.5) / 0.25
-        noise_responses(bright(0.4), x, attribute, ["brightness"], [1], mean=[0.5], std=0.25, segments=BLOCKS)
+        noise_responses(bright(0.4), x, attribute, ["brightness"], [1], mean=[0.5], std=0.25, feature_mask=BLOCKS)
         assert torch.equal(seen[0], x)
         assert torch.allclose(seen[1], (RISING + 0.1 - 0.5) / 0.25)
 
@@ -132,11 +132,11 @@ class TestResponses:
             cam_attribute(cam),
         ):
             with untouched(model, x):
-                (one,) = noise_responses(model, x, attribute, ["contrast"], [1], segments=tiles)
+                (one,) = noise_responses(model, x, attribute, ["contrast"], [1], feature_mask=tiles)
             assert 0 <= one.similarity <= 1
 
     def test_a_map_that_ranks_nothing_has_no_similarity(self):
-        (one,) = noise_responses(bright(0.4), RISING, lambda x, t: torch.ones(4, 4), ["blur"], [1], segments=BLOCKS)
+        (one,) = noise_responses(bright(0.4), RISING, lambda x, t: torch.ones(4, 4), ["blur"], [1], feature_mask=BLOCKS)
         assert math.isnan(one.similarity)
 
     @pytest.mark.parametrize(
@@ -153,15 +153,19 @@ class TestResponses:
     )
     def test_refusals(self, settings, error, match):
         with pytest.raises(error, match=match):
-            noise_responses(bright(0.4), RISING, lambda x, t: x, **{"noises": ["blur"], "segments": BLOCKS, **settings})
+            noise_responses(
+                bright(0.4), RISING, lambda x, t: x, **{"noises": ["blur"], "feature_mask": BLOCKS, **settings}
+            )
 
     def test_models_and_maps_of_another_kind(self):
         with pytest.raises(ValueError, match="two classes at least"):
-            noise_responses(linear(torch.ones(1, 1, 4, 4), (0.0,)), RISING, lambda x, t: x, ["blur"], segments=BLOCKS)
+            noise_responses(
+                linear(torch.ones(1, 1, 4, 4), (0.0,)), RISING, lambda x, t: x, ["blur"], feature_mask=BLOCKS
+            )
         with pytest.raises(ValueError, match="attribution of positions"):
-            noise_responses(bright(0.4), RISING, lambda x, t: torch.ones(3), ["blur"], segments=BLOCKS)
+            noise_responses(bright(0.4), RISING, lambda x, t: torch.ones(3), ["blur"], feature_mask=BLOCKS)
         with pytest.raises(ValueError, match="train mode"):
-            noise_responses(bright(0.4).train(), RISING, lambda x, t: x, ["blur"], segments=BLOCKS)
+            noise_responses(bright(0.4).train(), RISING, lambda x, t: x, ["blur"], feature_mask=BLOCKS)
 
 
 class TestClass:
@@ -171,7 +175,7 @@ class TestClass:
 
         metric = NoiseRobustness(["brightness", "contrast"], (1, 2, 3))
         for threshold in (0.4, 0.9):
-            metric.update(bright(threshold), RISING, attribute, segments=BLOCKS)
+            metric.update(bright(threshold), RISING, attribute, feature_mask=BLOCKS)
         turned = rank_biased_overlap([3, 2, 1, 0], [1, 0, 3, 2])
         assert (int(metric.kept), int(metric.changed), int(metric.undefined)) == (11, 1, 0)
         assert float(metric.consistency) == pytest.approx(1)
@@ -181,8 +185,8 @@ class TestClass:
     def test_without_a_change_there_is_no_responsiveness(self):
         metric = NoiseRobustness(["contrast"], [1])
         assert math.isnan(float(metric.consistency))
-        metric.update(bright(0.9), RISING, lambda x, t: x, segments=BLOCKS)
-        metric.update(bright(0.9), RISING, lambda x, t: torch.ones(4, 4), segments=BLOCKS)
+        metric.update(bright(0.9), RISING, lambda x, t: x, feature_mask=BLOCKS)
+        metric.update(bright(0.9), RISING, lambda x, t: torch.ones(4, 4), feature_mask=BLOCKS)
         assert (int(metric.changed), int(metric.undefined)) == (0, 1)
         assert math.isnan(float(metric.responsiveness))
         assert math.isnan(float(metric.compute()))

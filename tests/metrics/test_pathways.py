@@ -61,7 +61,7 @@ class TestReference:
 
 
 class TestKnownNetworks:
-    def test_of_a_network_without_neighbours_nothing_changes_on_the_explanation(self):
+    def test_of_a_network_without_neighbors_nothing_changes_on_the_explanation(self):
         model = nn.Sequential(nn.Conv2d(2, 3, 1), nn.SiLU(), nn.Conv2d(3, 2, 1)).eval()
         for forward, baseline in ((ADForward(model), None), (model, "max"), (model, "zero")):
             found = activation_deviation(forward, torch.rand(1, 2, 6, 6), LEFT, ["0", "1", "2"], baseline=baseline)
@@ -81,7 +81,7 @@ class TestKnownNetworks:
         assert float(painted.cosine) == pytest.approx((1 + 3) / (2 * 5**0.5))
 
     def test_detectors_of_the_border_that_paint_sets_off(self):
-        """A detector of vertical edges answers to grey beside white, and to nothing where nothing is."""
+        """A detector of vertical edges answers to gray beside white, and to nothing where nothing is."""
         edges = nn.Conv2d(1, 1, (1, 3), padding=(0, 1), padding_mode="replicate", bias=False)
         with torch.no_grad():
             edges.weight.copy_(torch.tensor([-1.0, 0, 1]).reshape(1, 1, 1, 3))

@@ -48,8 +48,8 @@ class TestExplanation:
     def test_pixels_of_the_explanation_stay_and_others_fade(self, image, mask):
         _, axis = plot_explanation(image, mask, use_pyplot=False)
         np.testing.assert_array_equal(shown(axis)[mask], image[mask])
-        grey = (image[0, 0, 0] + image[0, 0, 1] + image[0, 0, 2]) / 3
-        np.testing.assert_allclose(shown(axis)[0, 0], [WHITENED + (1 - WHITENED) * grey] * 3)
+        gray = (image[0, 0, 0] + image[0, 0, 1] + image[0, 0, 2]) / 3
+        np.testing.assert_allclose(shown(axis)[0, 0], [WHITENED + (1 - WHITENED) * gray] * 3)
         outside = shown(axis)[~mask]
         assert (outside.max(1) == outside.min(1)).all()
         assert outside.min() >= WHITENED
@@ -145,7 +145,7 @@ class TestBadImages:
             (torch.zeros(3, 0, 7), r"got Tensor \(3, 0, 7\)"),
             (np.zeros((5, 7, 3), dtype=np.uint8), "expected floats.*divide 0 to 255 by 255"),
             (torch.zeros(3, 5, 7, dtype=torch.int64), "expected floats.*divide 0 to 255 by 255"),
-            (torch.full((3, 5, 7), -2.1), r"got -2.1 to -2.1; undo the model's normalisation"),
+            (torch.full((3, 5, 7), -2.1), r"got -2.1 to -2.1; undo the model's normalization"),
             (np.full((5, 7, 3), 1.5), r"got 1.5 to 1.5"),
             (np.full((5, 7, 3), NAN), r"got nan"),
         ],

@@ -9,14 +9,14 @@ import torch
 from torch import nn
 
 from captum_ad import MaskRule
+from captum_ad._forwards.baseline_forward import masked_forward
 from captum_ad.metrics import missingness_curve, present_masks, recommend_rule
 from captum_ad.metrics.masking_names import all_maskings
 from captum_ad.metrics.recommendation import _off_the_object
 from captum_ad.metrics.recommendation_text import interval, number
-from captum_ad.painted import masked_forward
 from tests.metrics.missingness import network, photographs
 from tests.metrics.models import batches, sigmoid, untouched
-from tests.metrics.recommendation import BRIGHT, CENTRE, brightness, ignorant, mean_of
+from tests.metrics.recommendation import BRIGHT, CENTER, brightness, ignorant, mean_of
 
 TESTS = ["75 % there", "50 % there", "25 % there", "middle 25 %"]
 
@@ -27,9 +27,9 @@ def values(found, test, value="kept"):
 
 
 class TestMeasures:
-    def test_a_network_that_looks_at_the_centre_alone(self):
+    def test_a_network_that_looks_at_the_center_alone(self):
         found = recommend_rule(
-            mean_of(CENTRE), BRIGHT, boxes=[CENTRE] * 8, maskings=["ad:paper", "ad:no-growth", "zero"]
+            mean_of(CENTER), BRIGHT, boxes=[CENTER] * 8, maskings=["ad:paper", "ad:no-growth", "zero"]
         )
         alone, hidden, control = (
             values(found, f"{what}") for what in ("object alone", "object hidden", "control hidden")
@@ -60,7 +60,7 @@ class TestMeasures:
         for masking in maskings:
             forward = masked_forward(model, masking)
             curve = missingness_curve(forward, x, targets, shares, patch=2, seed=5)
-            middle = missingness_curve(forward, x, targets, (0.25,), "centre")
+            middle = missingness_curve(forward, x, targets, (0.25,), "center")
             for test, kept, sure in [
                 *zip(["25 % there", "50 % there", "75 % there"], curve.values, curve.confidences),
                 ("middle 25 %", middle.values[0], middle.confidences[0]),
@@ -92,7 +92,7 @@ class TestMeasures:
 
     def test_only_photographs_that_are_right_count(self):
         x = torch.cat([BRIGHT, torch.zeros(4, 1, 12, 12)])
-        found = recommend_rule(mean_of(CENTRE), x, [1] * 12, maskings=["zero", "max"])
+        found = recommend_rule(mean_of(CENTER), x, [1] * 12, maskings=["zero", "max"])
         assert found.count == 8
         assert "right on 8 of 12 whole photographs (the classes are those given)" in found.notes
         records = found.records
@@ -149,7 +149,7 @@ class TestWinner:
 
     def test_a_masking_that_still_shows_the_object_is_told(self):
         nothing = {"nothing": lambda x, mask: x, "zero": "zero"}
-        found = recommend_rule(mean_of(CENTRE, 0.5), BRIGHT, boxes=[CENTRE] * 8, maskings=nothing)
+        found = recommend_rule(mean_of(CENTER, 0.5), BRIGHT, boxes=[CENTER] * 8, maskings=nothing)
         assert found.best == "nothing"
         assert (
             "hiding the object under nothing changes the confidence no more than hiding the control" in found.sentence
@@ -169,9 +169,9 @@ class TestWinner:
 
 class TestRunning:
     def test_nothing_is_computed_twice_and_the_model_is_not_changed(self):
-        x, model = torch.cat([BRIGHT[:3], torch.zeros(1, 1, 12, 12)]), mean_of(CENTRE)
+        x, model = torch.cat([BRIGHT[:3], torch.zeros(1, 1, 12, 12)]), mean_of(CENTER)
         with untouched(model, x), batches(model) as sizes:
-            recommend_rule(model, x, [1] * 4, boxes=[CENTRE] * 4, maskings=["zero", "max"])
+            recommend_rule(model, x, [1] * 4, boxes=[CENTER] * 4, maskings=["zero", "max"])
         assert sizes == [1, 7, 7] * 3 + [1]
 
     @pytest.mark.parametrize("batch_size", [1, 3])

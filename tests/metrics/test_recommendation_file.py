@@ -9,7 +9,7 @@ from captum_ad.metrics import recommend_rule
 from captum_ad.metrics.recommendation import NoneRightError
 from captum_ad.metrics.records import read_records, write_records
 from tests.metrics.models import batches
-from tests.metrics.recommendation import BRIGHT, CENTRE, GIVEN, brightness, mean_of
+from tests.metrics.recommendation import BRIGHT, CENTER, GIVEN, brightness, mean_of
 
 
 @pytest.mark.filterwarnings("ignore:The 'float_precision' argument is deprecated")
@@ -17,7 +17,7 @@ from tests.metrics.recommendation import BRIGHT, CENTRE, GIVEN, brightness, mean
 class TestFile:
     def test_an_interrupted_run_ends_with_the_same_file(self, suffix, tmp_path):
         whole, part = tmp_path / f"whole{suffix}", tmp_path / f"part{suffix}"
-        model = mean_of(CENTRE)
+        model = mean_of(CENTER)
         expected = recommend_rule(model, BRIGHT, path=whole, **GIVEN)
 
         def stop(module, inputs):
@@ -43,7 +43,7 @@ class TestFile:
         assert part.read_bytes() == whole.read_bytes()
 
     def test_what_is_new_is_added(self, suffix, tmp_path):
-        path, model = tmp_path / f"records{suffix}", mean_of(CENTRE)
+        path, model = tmp_path / f"records{suffix}", mean_of(CENTER)
         recommend_rule(model, BRIGHT, path=path, maskings=["ad:paper", "zero"])
         with batches(model) as sizes:
             recommend_rule(model, BRIGHT, path=path, maskings=["zero", "avg"])
@@ -53,7 +53,7 @@ class TestFile:
         assert not sizes
 
     def test_records_of_other_settings_are_refused(self, suffix, tmp_path):
-        path, model = tmp_path / f"records{suffix}", mean_of(CENTRE)
+        path, model = tmp_path / f"records{suffix}", mean_of(CENTER)
         recommend_rule(model, BRIGHT, path=path, maskings=["ad:paper", "zero"])
         for other in ({"seed": 1}, {"patch": 2}, {"shares": (0.5,)}, {"to_confidence": "sigmoid"}):
             with pytest.raises(ValueError, match="has records of other settings"):
@@ -92,7 +92,7 @@ DAMAGES = {
 @pytest.mark.filterwarnings("ignore:The 'float_precision' argument is deprecated")
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_what_is_damaged_is_computed_again(damage, tmp_path):
-    path, model = tmp_path / "records.csv", mean_of(CENTRE)
+    path, model = tmp_path / "records.csv", mean_of(CENTER)
     expected = recommend_rule(model, BRIGHT, path=path, **GIVEN)
     before = path.read_bytes()
     DAMAGES[damage](pd.read_csv(path)).to_csv(path, index=False)
@@ -125,8 +125,8 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("given", "message"),
         [
-            ({"boxes": [CENTRE]}, "one box per image, got 8 images and 1 boxes"),
-            ({"boxes": [CENTRE] * 7 + [(4, 4, 13, 8)]}, "box 7: expected left < right within 0 to 12"),
+            ({"boxes": [CENTER]}, "one box per image, got 8 images and 1 boxes"),
+            ({"boxes": [CENTER] * 7 + [(4, 4, 13, 8)]}, "box 7: expected left < right within 0 to 12"),
             ({"boxes": [(4, 4, 4, 8)] * 8}, "box 0: expected left < right"),
             ({"boxes": [(4, 8, 8, 4)] * 8}, "top < bottom"),
             ({"boxes": [(-1, 4, 8, 8)] * 8}, "box 0"),
@@ -145,32 +145,32 @@ class TestRefusals:
         ],
     )
     def test_what_does_not_fit(self, given, message):
-        model = mean_of(CENTRE)
+        model = mean_of(CENTER)
         with batches(model) as sizes, pytest.raises(ValueError, match=message):
             recommend_rule(model, BRIGHT, **{"maskings": ["zero", "avg"], **given})
         assert not sizes
 
     def test_no_images(self):
         with pytest.raises(ValueError, match="no images"):
-            recommend_rule(mean_of(CENTRE), [])
+            recommend_rule(mean_of(CENTER), [])
         with pytest.raises(ValueError, match=r"expected shape \(1, C, H, W\)"):
-            recommend_rule(mean_of(CENTRE), [torch.rand(1, 4, 4, 4, 4)])
+            recommend_rule(mean_of(CENTER), [torch.rand(1, 4, 4, 4, 4)])
 
     def test_images_whose_names_are_written_alike(self):
         with pytest.raises(ValueError, match="two images are called '1'"):
-            recommend_rule(mean_of(CENTRE), {1: BRIGHT[0], "1": BRIGHT[1]}, maskings=["zero", "avg"])
+            recommend_rule(mean_of(CENTER), {1: BRIGHT[0], "1": BRIGHT[1]}, maskings=["zero", "avg"])
 
     def test_maskings_without_names(self):
         for maskings in ("zero", ["zero", 0.5], ["zero", torch.zeros(1)]):
             with pytest.raises(TypeError, match="expected a"):
-                recommend_rule(mean_of(CENTRE), BRIGHT, maskings=maskings)
+                recommend_rule(mean_of(CENTER), BRIGHT, maskings=maskings)
         with pytest.raises(UnknownNameError, match="did you mean 'ad:paper'"):
-            recommend_rule(mean_of(CENTRE), BRIGHT, maskings=["zero", "paper"])
+            recommend_rule(mean_of(CENTER), BRIGHT, maskings=["zero", "paper"])
 
     def test_a_network_that_is_never_right(self):
         with pytest.raises(NoneRightError, match=r"right on none of the 8 whole photographs \(accuracy 0 %\)"):
-            recommend_rule(mean_of(CENTRE), BRIGHT, [0] * 8, maskings=["zero", "avg"])
+            recommend_rule(mean_of(CENTER), BRIGHT, [0] * 8, maskings=["zero", "avg"])
 
     def test_train_mode(self):
         with pytest.raises(ValueError, match="train mode"):
-            recommend_rule(mean_of(CENTRE).train(), BRIGHT)
+            recommend_rule(mean_of(CENTER).train(), BRIGHT)

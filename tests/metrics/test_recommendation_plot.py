@@ -6,7 +6,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from captum_ad.metrics import recommend_rule
-from captum_ad.metrics.recommendation_plot import AD_COLOUR, PAINT_COLOUR
+from captum_ad.metrics.recommendation_plot import AD_COLOR, PAINT_COLOR
 from tests.metrics.missingness import network, photographs
 
 KEPT = ["score", "75 % there", "50 % there", "25 % there", "middle 25 %"]
@@ -37,8 +37,8 @@ def test_dots_are_means_and_lines_are_intervals(found):
         assert [int(line.get_ydata()[0]) for line in dots(axis)] == [0, 1, 2]
         spreads = [line.get_xdata() for line in axis.lines if line.get_linewidth() == 2 and len(line.get_xdata()) == 2]
         np.testing.assert_allclose(np.array(spreads, dtype=float), rows[["low", "high"]])
-    colours = [to_hex(line.get_color()) for line in dots(axes[0])]
-    assert colours == [AD_COLOUR if masking.startswith("ad:") else PAINT_COLOUR for masking in found.ranking]
+    colors = [to_hex(line.get_color()) for line in dots(axes[0])]
+    assert colors == [AD_COLOR if masking.startswith("ad:") else PAINT_COLOR for masking in found.ranking]
     if boxed:
         changes = table[table["value"] == "change"].set_index(["test", "masking"])["mean"]
         expected = [changes[test, masking] for test in ("object hidden", "control hidden") for masking in found.ranking]

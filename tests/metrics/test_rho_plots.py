@@ -67,11 +67,11 @@ class TestRho:
 
     def test_a_masking_looks_the_same_in_all_figures_of_the_records(self, records):
         fewer = records[(records["masking"] != "ad:paper") | (records["method"] != "lime")]
-        colours = []
+        colors = []
         for method in ("occlusion", "lime"):
             _, axis = plot_rho_over_size(fewer, method, "K1", use_pyplot=False)
-            colours.append(lines_of(axis)["ad:other"][3].get_color())
-        assert colours[0] == colours[1]
+            colors.append(lines_of(axis)["ad:other"][3].get_color())
+        assert colors[0] == colors[1]
 
     @both
     def test_labels_limits_and_a_legend_that_hides_nothing(self, records, plot):

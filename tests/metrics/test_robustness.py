@@ -21,7 +21,7 @@ from tests.metrics import reference
 from tests.metrics.models import (
     CORNERS,
     answer,
-    border_colour,
+    border_color,
     linear,
     noise,
     one_pixel,
@@ -105,17 +105,17 @@ class TestByHand:
         assert rho_robustness(model, x, CORNERS != 2, 1, backgrounds).rho == 1
 
     def test_a_class_that_is_its_background_is_as_robust_as_backgrounds_are_of_it(self):
-        model = border_colour()
+        model = border_color()
         x = torch.zeros(1, 3, 6, 6)
         x[:, 0] = 1
-        centre = torch.zeros(6, 6, dtype=torch.bool)
-        centre[1:5, 1:5] = True
+        center = torch.zeros(6, 6, dtype=torch.bool)
+        center[1:5, 1:5] = True
         backgrounds = SolidColors(200, seed=1)
-        found = rho_robustness(model, x, centre, 0, backgrounds)
-        colours = backgrounds.draw(model, x, 0).batch(0, 200)[:, :, 0, 0]
-        assert found.class_kept.tolist() == (colours.argmax(1) == 0).tolist()
-        assert found.rho == pytest.approx(1 / 3, abs=0.1)  # three colours, three standard errors
-        assert rho_robustness(model, x, ~centre, 0, backgrounds).rho == 1
+        found = rho_robustness(model, x, center, 0, backgrounds)
+        colors = backgrounds.draw(model, x, 0).batch(0, 200)[:, :, 0, 0]
+        assert found.class_kept.tolist() == (colors.argmax(1) == 0).tolist()
+        assert found.rho == pytest.approx(1 / 3, abs=0.1)  # three colors, three standard errors
+        assert rho_robustness(model, x, ~center, 0, backgrounds).rho == 1
 
     def test_images_of_other_classes(self):
         """The pixel says class 1; images of class 0 have it dark, and the one that is bright is passed over."""
@@ -184,7 +184,7 @@ class TestResults:
 def refused(**changes):
     good = {
         "model": two_patches(),
-        "x": torch.ones(1, 1, 4, 4),
+        "inputs": torch.ones(1, 1, 4, 4),
         "explanation": CORNERS == 0,
         "target": 1,
         "backgrounds": SolidColors(2),
@@ -203,9 +203,9 @@ class TestRefusals:
             ({"explanation": (CORNERS == 0).expand(2, 4, 4)}, ValueError, r"\(2, 4, 4\), expected \(4, 4\)"),
             ({"explanation": torch.tensor(True)}, ValueError, r"mask has shape \(\), expected \(4, 4\)"),
             ({"model": two_patches().train()}, ValueError, r"train mode.*model\.eval\(\)"),
-            ({"x": torch.ones(2, 1, 4, 4)}, ValueError, r"one input.*\(2, 1, 4, 4\)"),
-            ({"x": torch.ones(1, 1, 4, 4).numpy()}, TypeError, "must be a Tensor, got ndarray"),
-            ({"x": 3 * torch.ones(1, 1, 4, 4)}, ValueError, "give SolidColors the mean and std"),
+            ({"inputs": torch.ones(2, 1, 4, 4)}, ValueError, r"one input.*\(2, 1, 4, 4\)"),
+            ({"inputs": torch.ones(1, 1, 4, 4).numpy()}, TypeError, "must be a Tensor, got ndarray"),
+            ({"inputs": 3 * torch.ones(1, 1, 4, 4)}, ValueError, "give SolidColors the mean and std"),
             ({"target": 2}, ValueError, "target 2 is out of range: the model has classes 0 to 1"),
             ({"target": "cat"}, TypeError, "'cat' is a name: say names="),
             ({"to_confidence": "relu"}, ValueError, "got 'relu'"),

@@ -8,16 +8,16 @@ import pandas as pd
 import pytest
 
 from captum_ad import UnknownNameError
-from captum_ad.metrics.statistics import COLUMNS, VALUES, significance, summarise
+from captum_ad.metrics.statistics import COLUMNS, VALUES, significance, summarize
 from tests.metrics.rows import FEW, NAN, only, row, rows_of, table
 
 
-class TestSummarise:
+class TestSummarize:
     def test_mean_and_standard_error_are_of_the_images_with_an_explanation(self):
         sizes = iter([0.1, 0.3, 0.2, NAN])
         rows = [each | {"size": next(sizes)} for each in rows_of("zero", [0.2, 0.4, 0.9, None])]
         rows[3] |= {"seconds": 100.0, "confidence_planted": 0.0}  # measured, but of no explanation
-        summary = only(summarise(table(rows)), masking="zero")
+        summary = only(summarize(table(rows)), masking="zero")
         assert (summary["n"], summary["found"]) == (4, 0.75)
         assert summary["rho_mean"] == pytest.approx(0.5)
         # Deviations -0.3, -0.1, 0.4: squares 0.26, variance 0.13 with ddof=1, over 3 images.
@@ -35,14 +35,14 @@ class TestSummarise:
             rows_of("avg", [0.4], gamma=0.1, backgrounds="K9"),
             rows_of("avg", [0.5], gamma=0.1, backgrounds="K10"),
         )
-        summary = summarise(records.assign(unrelated="x"))
+        summary = summarize(records.assign(unrelated="x"))
         means = [f"{name}_{statistic}" for name in VALUES for statistic in ("mean", "sem")]
         assert list(summary.columns) == ["method", "masking", "backgrounds", "gamma", "n", "found", "empty", *means]
         assert summary["rho_mean"].tolist() == [0.1, 0.2, 0.3, 0.4, 0.5]
         assert summary["masking"].tolist() == ["zero", "ad:paper", "zero", "avg", "avg"]
 
     def test_one_image_has_no_standard_error_and_none_has_no_mean(self):
-        summary = summarise(table(rows_of("zero", [0.5, None]), rows_of("avg", [None, None])))
+        summary = summarize(table(rows_of("zero", [0.5, None]), rows_of("avg", [None, None])))
         one, none = only(summary, masking="zero"), only(summary, masking="avg")
         assert (one["rho_mean"], one["found"]) == (0.5, 0.5)
         assert math.isnan(one["rho_sem"])
@@ -51,10 +51,10 @@ class TestSummarise:
 
     def test_empty_explanations_are_counted_and_in_no_mean(self):
         rows = table(rows_of("zero", [1.0], size=0.0), rows_of("zero", [0.4, 0.6, 0.8])[1:])
-        summary = only(summarise(rows), masking="zero")
+        summary = only(summarize(rows), masking="zero")
         assert (summary["n"], summary["found"], summary["rho_mean"]) == (3, 1.0, pytest.approx(0.7))
         assert summary["empty"] == pytest.approx(1 / 3)
-        nothing = summarise(table(rows_of("zero", [0.3], gamma=NAN, size=0.0)))
+        nothing = summarize(table(rows_of("zero", [0.3], gamma=NAN, size=0.0)))
         assert nothing["empty"].tolist() == [0]  # asked for at that size
         both = table(rows_of("ad:paper", [0.9, 0.9]), rows_of("zero", [1.0], size=0.0), rows_of("zero", [0.4, 0.5])[1:])
         assert significance(both, n_resamples=FEW)["n"].tolist() == [1]
@@ -67,7 +67,7 @@ class TestSummarise:
             rows_of("zero", [None, None], gamma=NAN, size=0.4),
             rows_of("zero", [1.0, 1.0], gamma=0.5, size=0.1),
         )
-        summary = summarise(records)
+        summary = summarize(records)
         assert summary["size_mean"].tolist() == [0.1, 0.2, 0.3, 0.4, 0.1]  # exactly: three times 0.1 is not 0.3
         np.testing.assert_array_equal(summary["size_sem"], [0.0, 0.0, NAN, NAN, 0.0])
         assert summary["gamma"].tolist() == pytest.approx([NAN] * 4 + [0.5], nan_ok=True)
@@ -79,23 +79,23 @@ class TestSummarise:
             {"masking": "category", "gamma": object}
         )
         before = records.copy(deep=True)
-        assert summarise(records)["rho_mean"].tolist() == pytest.approx([0.2, 0.5])
+        assert summarize(records)["rho_mean"].tolist() == pytest.approx([0.2, 0.5])
         pd.testing.assert_frame_equal(records, before)
 
 
 class TestBadInput:
-    @pytest.mark.parametrize("read", [summarise, significance])
+    @pytest.mark.parametrize("read", [summarize, significance])
     @pytest.mark.parametrize("name", COLUMNS)
     def test_missing_column(self, measured, read, name):
         with pytest.raises(ValueError, match=rf"records lack {name}: expected the columns image, .*; add them"):
             read(measured.drop(columns=name))
 
-    @pytest.mark.parametrize("read", [summarise, significance])
+    @pytest.mark.parametrize("read", [summarize, significance])
     def test_no_rows(self, measured, read):
         with pytest.raises(ValueError, match="no rows"):
             read(measured.iloc[:0])
 
-    @pytest.mark.parametrize("read", [summarise, significance])
+    @pytest.mark.parametrize("read", [summarize, significance])
     @pytest.mark.parametrize("gamma", [0.5, NAN])
     def test_repeated_row(self, read, gamma):
         records = table(rows_of("ad:paper", [0.1, 0.2], gamma=gamma), rows_of("zero", [0.1, 0.2, 0.3], gamma=gamma))
@@ -105,25 +105,25 @@ class TestBadInput:
 
     def test_row_without_level(self):
         with pytest.raises(ValueError, match=r"a gamma, or .*got neither in 1 rows, first image='image1'"):
-            summarise(table([row("image0", "zero", 0.5), row("image1", "zero", 0.5, gamma=NAN, size=NAN)]))
+            summarize(table([row("image0", "zero", 0.5), row("image1", "zero", 0.5, gamma=NAN, size=NAN)]))
 
     @pytest.mark.parametrize(("name", "given"), [("image", 7), ("backgrounds", NAN), ("method", 1.5)])
     def test_names_that_are_no_str(self, name, given):
         records = table([row("image0", "zero", 0.5), {**row("image1", "zero", 0.5), name: given}])
         with pytest.raises(ValueError, match=f"expected only str in '{name}', got {given}"):
-            summarise(records)
+            summarize(records)
 
     @pytest.mark.parametrize("given", ["False", None, 2])
     def test_found_that_is_no_bool(self, given):
         records = table([row("image0", "zero", 0.5), {**row("image1", "zero", 0.5), "found": given}])
         with pytest.raises(ValueError, match="expected only True and False in 'found'"):
-            summarise(records)
+            summarize(records)
 
     @pytest.mark.parametrize("name", ["gamma", *VALUES])
     def test_values_that_are_no_numbers(self, name):
         records = table([row("image0", "zero", 0.5), {**row("image1", "zero", 0.5), name: "much"}])
         with pytest.raises(ValueError, match=f"expected numbers or NaN in '{name}'.*much"):
-            summarise(records)
+            summarize(records)
 
     def test_unknown_value(self, measured):
         with pytest.raises(UnknownNameError, match="did you mean 'rho'"):

@@ -196,8 +196,8 @@ def test_one_logit_everywhere(x: Tensor) -> None:
         gammas=(0.5,),
         sizes=(0.3,),
         window=6,
-        samples=8,
-        segments=6,
+        n_samples=8,
+        n_segments=6,
         target=Binary(),
         show_progress=False,
     )

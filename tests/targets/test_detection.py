@@ -61,7 +61,7 @@ class TestByHand:
                 target.readout(kind(**vars(output)), Given((torch.zeros(1, 3, 4, 4),)))
 
 
-class Colours(nn.Module):
+class Colors(nn.Module):
     """Class 1 is red and class 2 blue; boxes are the anchors."""
 
     def forward(self, features: list[Tensor]) -> dict[str, Tensor]:
@@ -74,11 +74,11 @@ class Backbone(nn.AvgPool2d):
     out_channels = 3
 
 
-def colours() -> nn.Module:
+def colors() -> nn.Module:
     """A RetinaNet that finds red and blue squares of 16 × 16 pixels."""
     anchors = detection.anchor_utils.AnchorGenerator(sizes=((16,),), aspect_ratios=((1.0,),))
     plain = {"image_mean": [0.0] * 3, "image_std": [1.0] * 3, "min_size": 64, "max_size": 64, "score_thresh": 0.0}
-    return detection.RetinaNet(Backbone(8), 3, anchor_generator=anchors, head=Colours(), **plain).eval()
+    return detection.RetinaNet(Backbone(8), 3, anchor_generator=anchors, head=Colors(), **plain).eval()
 
 
 @pytest.fixture
@@ -94,7 +94,7 @@ RED = Detection((16, 16, 32, 32), 1)
 
 @pytest.mark.parametrize("make", [ADForward, lambda model, target: BaselineForward(model, "zero", target=target)])
 def test_a_detector_whose_answer_is_known(make, squares: Tensor) -> None:
-    forward = make(colours(), target=RED)
+    forward = make(colors(), target=RED)
     torch.testing.assert_close(forward(squares), torch.tensor([5.0]).sigmoid())
     a = Occlusion(forward).attribute(squares, sliding_window_shapes=(3, 8, 8), strides=(3, 8, 8))
     expected = torch.zeros(1, 3, 64, 64)
@@ -102,7 +102,7 @@ def test_a_detector_whose_answer_is_known(make, squares: Tensor) -> None:
     torch.testing.assert_close(a, expected)
     cells = (torch.arange(64) // 8)[:, None] * 8 + torch.arange(64) // 8
     assert torch.equal(sufficient_explanation(forward, squares, a, feature_mask=cells).mask, cells == 3 * 8 + 3)
-    blue = make(colours(), target=Detection((32, 32, 48, 48), 2))
+    blue = make(colors(), target=Detection((32, 32, 48, 48), 2))
     assert Occlusion(blue).attribute(squares, sliding_window_shapes=(3, 8, 8), strides=(3, 8, 8))[0, 0, 42, 42] > 0.9
 
 
@@ -114,7 +114,7 @@ def test_a_detector_whose_answer_is_known(make, squares: Tensor) -> None:
     ],
 )
 def test_an_object_that_is_not_found_is_refused_and_not_explained_by_zeros(target, finds, squares: Tensor) -> None:
-    ad = ADForward(colours(), target=target)
+    ad = ADForward(colors(), target=target)
     windows = {"sliding_window_shapes": (3, 32, 32), "strides": (3, 32, 32)}
     with pytest.raises(ValueError, match=rf"finds no object of class {target.label}.*{finds}"):
         Occlusion(ad).attribute(squares, **windows)
@@ -126,8 +126,8 @@ def test_an_object_that_is_not_found_is_refused_and_not_explained_by_zeros(targe
 
 def test_a_batch_is_checked_sample_by_sample(squares: Tensor) -> None:
     batch, windows = torch.cat([squares, squares * 0]), {"sliding_window_shapes": (3, 32, 32), "strides": (3, 32, 32)}
-    Occlusion(ADForward(colours(), target=RED)).attribute(batch[:1], **windows)
-    network = colours()
+    Occlusion(ADForward(colors(), target=RED)).attribute(batch[:1], **windows)
+    network = colors()
     network.score_thresh = 0.05
     with pytest.raises(ValueError, match=r"finds no object of class 1 .* in sample 1"):
         Occlusion(ADForward(network, target=RED)).attribute(batch, **windows)
@@ -136,18 +136,18 @@ def test_a_batch_is_checked_sample_by_sample(squares: Tensor) -> None:
 def test_an_index_on_a_detector_names_the_target_to_take(squares: Tensor) -> None:
     windows = {"sliding_window_shapes": (3, 32, 32), "strides": (3, 32, 32)}
     with pytest.raises(TypeError, match=r"targets.Detection\(box, label\)"):
-        Occlusion(ADForward(colours())).attribute(squares, target=1, **windows)
+        Occlusion(ADForward(colors())).attribute(squares, target=1, **windows)
 
 
 def test_a_detector_is_checked_with_its_target(squares: Tensor) -> None:
     with pytest.raises(TypeError, match=r"targets.Detection\(box, label\)"):
-        check_model(colours(), squares)
-    report = check_model(ADForward(colours(), target=RED), squares.repeat(2, 1, 1, 1), verbose=False)
+        check_model(colors(), squares)
+    report = check_model(ADForward(colors(), target=RED), squares.repeat(2, 1, 1, 1), verbose=False)
     assert report, str(report)
 
 
 def test_drise_and_kernelshap_find_the_object(squares: Tensor) -> None:
-    ad = ADForward(colours(), target=RED)
+    ad = ADForward(colors(), target=RED)
     drise = Rise(ad).attribute(squares, n_samples=300, grid=8, perturbations_per_eval=50)
     row, column = divmod(int(drise[0, 0].argmax()), 64)
     assert 22 <= row < 34

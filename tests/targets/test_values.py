@@ -137,7 +137,7 @@ def test_reconstruction_needs_the_inputs_shape() -> None:
 
 def test_lime_explains_numbers_too() -> None:
     pytest.importorskip("lime")
-    from captum_ad.lime import LimeImageExplainer, MaskedClassifier
+    from captum_ad.adapters.lime import LimeImageExplainer, MaskedClassifier
 
     image = np.zeros((8, 8, 3), np.uint8)
     image[:4, :4] = 255

@@ -52,7 +52,7 @@ def test_every_kind_is_tried_here():
         ("Class([1 for _ in [2]])", ValueError, "neither a number"),
         ("Region(1, **{'threshold': 0.9})", ValueError, "write the arguments out"),
         ("Class({[1]: 2})", ValueError, "neither a number"),
-        ("Class(1, colour=2)", TypeError, "colour"),
+        ("Class(1, color=2)", TypeError, "color"),
         ("Regression(0)", TypeError, "tolerance"),
     ],
 )

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from captum_ad import ADForward, PositionMask, register_rule
-from captum_ad.engine import Interpreter
+from captum_ad._engine import Interpreter
 from captum_ad.testing import Report, check_model
 from tests.networks import Apply
 from tests.testing.models import BATCHES, LOST, MISSING, MONOTONE, RULES, THEOREM, X, assert_fails, check, network
@@ -154,7 +154,7 @@ def test_a_rule_whose_result_has_nothing_of_the_input() -> None:
 
 
 def test_an_engine_that_lets_the_input_through(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("captum_ad.engine.interpreter.zeroed", lambda x, mask: x.clone())
+    monkeypatch.setattr("captum_ad._engine.interpreter.zeroed", lambda x, mask: x.clone())
     failed = check(network())[MISSING]
     assert failed.passed is False
     assert failed.module == "0.0"

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from torch import Tensor, nn
 
 from captum_ad import PRESETS, ADForward, MaskRule, PositionMask, register_rule
-from captum_ad.engine import Interpreter
+from captum_ad._engine import Interpreter
 from captum_ad.testing import Check, check_model
 from captum_ad.testing.model import growing_masks
 from tests.engine.test_unchanged import assert_unchanged, snapshot
@@ -178,7 +178,7 @@ def test_torchscript() -> None:
 
 @pytest.mark.parametrize("x", [X.long(), X[0, 0, 0], X * math.nan, X / 0, X[:0], "X"])
 def test_unsuitable_inputs(x: Any) -> None:
-    with pytest.raises(ValueError, match=r"x must be a batch|x holds NaN or Inf"):
+    with pytest.raises(ValueError, match=r"inputs must be a batch|inputs hold NaN or Inf"):
         check_model(network(), x)
 
 

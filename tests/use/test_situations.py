@@ -41,13 +41,13 @@ TABLE, TABLE_CELLS = torch.ones(1, 4), torch.arange(4)[None] + 4
 
 def classifier(model: nn.Module) -> Any:
     """Of lime and shap: a function of photographs."""
-    from captum_ad.lime import MaskedClassifier
+    from captum_ad.adapters.lime import MaskedClassifier
 
     return MaskedClassifier(ADForward(model), lambda i: torch.tensor(np.array(i)).permute(2, 0, 1) / 255, mask_transform=lambda m: m)  # fmt: skip
 
 
 def lime(**options: Any) -> Tensor:
-    from captum_ad.lime import LimeImageExplainer
+    from captum_ad.adapters.lime import LimeImageExplainer
 
     asked = classifier(net.Looks())
     asked.to_confidence = options.pop("to_confidence", "softmax")
@@ -62,7 +62,7 @@ def lime(**options: Any) -> Tensor:
 def shapley() -> Tensor:
     import shap
 
-    from captum_ad.shap import ImageMasker
+    from captum_ad.adapters.shap import ImageMasker
 
     image = BYTES[0].permute(1, 2, 0).numpy()
     explainer = shap.Explainer(classifier(net.Looks()), ImageMasker(image.shape, CELLS[0, 0].numpy()))
@@ -70,13 +70,11 @@ def shapley() -> Tensor:
 
 
 def detector() -> Tensor:
-    from tests.targets.test_detection import RED, colours
+    from tests.targets.test_detection import RED, colors
 
     red = torch.zeros(1, 3, 64, 64)
     red[0, 0, 24:32, 24:32] = 1
-    return Occlusion(ADForward(colours(), target=RED)).attribute(
-        red, sliding_window_shapes=(3, 8, 8), strides=(3, 8, 8)
-    )
+    return Occlusion(ADForward(colors(), target=RED)).attribute(red, sliding_window_shapes=(3, 8, 8), strides=(3, 8, 8))
 
 
 def study() -> Tensor:

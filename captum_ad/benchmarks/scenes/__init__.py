@@ -9,7 +9,7 @@
 The command is ``python -m captum_ad.benchmarks.scenes``.
 """
 
-from captum_ad.benchmarks.scenes.drawing import Scene, draw, normalised, scene, visible
+from captum_ad.benchmarks.scenes.drawing import Scene, draw, normalized, scene, visible
 from captum_ad.benchmarks.scenes.estimates import Estimate
 from captum_ad.benchmarks.scenes.looks import PARTS
 from captum_ad.benchmarks.scenes.masks import MASK_SHAPES, hidden_pixels
@@ -33,7 +33,7 @@ __all__ = [
     "exact_shapley",
     "hidden_pixels",
     "load_network",
-    "normalised",
+    "normalized",
     "removal_truth",
     "right_scenes",
     "save_network",

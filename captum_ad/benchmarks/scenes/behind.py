@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from captum_ad._common.errors import UnknownNameError
+from captum_ad._common.extras import needed
 from captum_ad.benchmarks.scenes.pieces import SIZE, Floats
-from captum_ad.errors import UnknownNameError
-from captum_ad.extras import needed
 
 BACKGROUNDS = ("smooth", "textured")
 """The backgrounds that have a name."""
@@ -28,10 +28,10 @@ class Background:
     Attributes
     ----------
     kind : str
-        ``"smooth"``: one colour fading into another. ``"textured"``: that, under gratings and cloudy noise.
+        ``"smooth"``: one color fading into another. ``"textured"``: that, under gratings and cloudy noise.
         Anything else is the path of a photograph, of which a square part is shown.
     seed : int
-        Of the colours and noise, or of the part.
+        Of the colors and noise, or of the part.
     """
 
     kind: str

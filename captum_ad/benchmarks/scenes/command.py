@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from captum_ad._common.errors import InputError
+from captum_ad._common.extras import needed
 from captum_ad.benchmarks.scenes.behind import BACKGROUNDS
 from captum_ad.benchmarks.scenes.drawing import scene
 from captum_ad.benchmarks.scenes.estimates import Estimate
@@ -22,8 +24,6 @@ from captum_ad.benchmarks.scenes.training import SCENES, train
 from captum_ad.benchmarks.scenes.truth import removal_truth, right_scenes
 from captum_ad.benchmarks.scenes.weights import SETS, load_network
 from captum_ad.cli.arguments import Parser, at_least
-from captum_ad.cli.errors import InputError
-from captum_ad.extras import needed
 from captum_ad.metrics.masking_names import all_maskings
 from captum_ad.metrics.records import write_records
 

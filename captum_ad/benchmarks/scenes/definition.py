@@ -19,7 +19,7 @@ _ROUNDING = 2  # levels by which processors may differ
 
 @cache
 def definition(seed: int) -> str:
-    """A drawing of each class, shrunk to 4 × 4 pixels: with the shapes, colours, places and backgrounds it changes.
+    """A drawing of each class, shrunk to 4 × 4 pixels: with the shapes, colors, places and backgrounds it changes.
 
     Parameters
     ----------

@@ -17,12 +17,12 @@ import torch
 from torch import Tensor
 
 from captum_ad.benchmarks.scenes.behind import Backdrop, Background
-from captum_ad.benchmarks.scenes.looks import CLASSES, COLOURS, LOOKS, PARTS, PLACES, STRAY, classes
+from captum_ad.benchmarks.scenes.looks import CLASSES, COLORS, LOOKS, PARTS, PLACES, STRAY, classes
 from captum_ad.benchmarks.scenes.pieces import SIZE, Floats, Layer, Look, Piece, rendered
 from captum_ad.metrics.given import checked_seed
 
 MEAN, STD = 0.5, 0.25
-"""The normalisation of the networks' input, as of :func:`normalised`."""
+"""The normalization of the networks' input, as of :func:`normalized`."""
 
 _ALL = (True,) * len(PARTS)
 
@@ -168,8 +168,8 @@ def visible(scene: Scene, part: int, present: Present = _ALL) -> Tensor:
     return torch.from_numpy(seen)
 
 
-def normalised(images: Tensor) -> Tensor:
-    """Images as the networks take them: 0 is a middle grey."""
+def normalized(images: Tensor) -> Tensor:
+    """Images as the networks take them: 0 is a middle gray."""
     return (images - MEAN) / STD
 
 
@@ -206,7 +206,7 @@ def _figure(looks: tuple[int, ...], generator: np.random.Generator) -> tuple[Pie
 
 
 def _stray(generator: np.random.Generator) -> Piece:
-    first, second = (COLOURS[int(i)] for i in generator.integers(len(COLOURS), size=2))
+    first, second = (COLORS[int(i)] for i in generator.integers(len(COLORS), size=2))
     width, height = generator.uniform(3, 6, 2)
     texture = ("plain", "stripes", "dots")[int(generator.integers(3))]
     look = Look(STRAY[int(generator.integers(len(STRAY)))], width, height, texture, (first, second))

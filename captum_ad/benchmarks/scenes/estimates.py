@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from captum_ad.extras import needed
+from captum_ad._common.extras import needed
 from captum_ad.metrics.recommendation_text import number
 
 Floats = npt.NDArray[np.float64]

@@ -30,8 +30,8 @@ _PURPLE: RGB = (0.55, 0.25, 0.65)
 _WHITE: RGB = (0.93, 0.93, 0.9)
 _BLACK: RGB = (0.12, 0.12, 0.15)
 
-COLOURS = (_RED, _ORANGE, _YELLOW, _GREEN, _CYAN, _BLUE, _PURPLE, _WHITE, _BLACK)
-"""The colours of the parts and of what lies about, so that no colour stands for a part."""
+COLORS = (_RED, _ORANGE, _YELLOW, _GREEN, _CYAN, _BLUE, _PURPLE, _WHITE, _BLACK)
+"""The colors of the parts and of what lies about, so that no color stands for a part."""
 
 LOOKS: tuple[tuple[Look, ...], ...] = (
     (  # tail

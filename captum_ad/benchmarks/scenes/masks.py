@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from captum_ad._common.errors import UnknownNameError
+from captum_ad._engine.mask_rule import MaskRule
+from captum_ad._forwards.baseline_forward import Masking
 from captum_ad.benchmarks.scenes.drawing import Scene, draw, visible
 from captum_ad.benchmarks.scenes.looks import PARTS
-from captum_ad.errors import UnknownNameError
 from captum_ad.metrics.masking_names import all_maskings, masking_name, named_masking
-from captum_ad.painted import Masking
-from captum_ad.rule import MaskRule
 from captum_ad.segmentation import superpixels
 
 MASK_SHAPES = ("exact", "grown", "box", "superpixels")

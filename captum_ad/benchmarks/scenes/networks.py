@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from captum_ad._common.errors import UnknownNameError
 from captum_ad.benchmarks.scenes.looks import CLASSES
 from captum_ad.benchmarks.scenes.pieces import SIZE
-from captum_ad.errors import UnknownNameError
 
 
 def network(name: str) -> nn.Module:
-    """An untrained network, in eval mode; its input is normalised scenes, shape (N, 3, 64, 64).
+    """An untrained network, in eval mode; its input is normalized scenes, shape (N, 3, 64, 64).
 
     Parameters
     ----------

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor
 
+from captum_ad._common.extras import needed
 from captum_ad.benchmarks.scenes.drawing import Scene, draw
 from captum_ad.benchmarks.scenes.looks import PARTS
 from captum_ad.benchmarks.scenes.masks import MASK_SHAPES, hidden_pixels
-from captum_ad.extras import needed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

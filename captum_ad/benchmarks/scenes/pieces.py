@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from captum_ad.errors import UnknownNameError
+from captum_ad._common.errors import UnknownNameError
 
 Floats = npt.NDArray[Any]  # float32
 RGB = tuple[float, float, float]
@@ -32,8 +32,8 @@ class Look:
         Half of the shape's extent before it is turned, in pixels.
     texture : str
         One of :data:`TEXTURES`.
-    colours : tuple of RGB
-        The ground's and the texture's colour, in [0, 1].
+    colors : tuple of RGB
+        The ground's and the texture's color, in [0, 1].
     turn : float
         By how much the shape is turned, in degrees, clockwise.
     pair : float
@@ -46,7 +46,7 @@ class Look:
     width: float
     height: float
     texture: str
-    colours: tuple[RGB, RGB]
+    colors: tuple[RGB, RGB]
     turn: float = 0.0
     pair: float = 0.0
     eye: bool = False
@@ -73,7 +73,7 @@ class Piece:
     scale : float
         Of its size; negative mirrors it from left to right.
     tint : float
-        Added to all its colours.
+        Added to all its colors.
     """
 
     look: Look
@@ -94,13 +94,13 @@ class Layer:
         Rows and columns of the scene.
     coverage : array
         Which share of each pixel it covers, float32 in [0, 1], shape (h, w).
-    colour : array
+    color : array
         float32 in [0, 1], shape (3, h, w).
     """
 
     window: tuple[slice, slice]
     coverage: Floats
-    colour: Floats
+    color: Floats
 
     def over(self, image: Floats) -> None:
         """Lay this over an image of shape (..., 3, SIZE, SIZE), in place.
@@ -109,7 +109,7 @@ class Layer:
         """
         below = image[..., self.window[0], self.window[1]]
         below *= 1 - self.coverage
-        below += self.coverage * self.colour
+        below += self.coverage * self.color
 
 
 def rendered(piece: Piece) -> Layer:
@@ -139,14 +139,14 @@ def rendered(piece: Piece) -> Layer:
     distance = SHAPES[look.shape](u, v, look.width, look.height)
     coverage = np.clip(0.5 - distance * np.float32(size), 0, 1)
     ground, paint = (
-        np.clip(np.array(c, np.float32) + np.float32(piece.tint), 0, 1)[:, None, None] for c in look.colours
+        np.clip(np.array(c, np.float32) + np.float32(piece.tint), 0, 1)[:, None, None] for c in look.colors
     )
-    colour = ground + (paint - ground) * TEXTURES[look.texture](u, v)
+    color = ground + (paint - ground) * TEXTURES[look.texture](u, v)
     if look.eye:
         away = np.hypot(u - np.float32(0.25 * look.width), v + np.float32(0.2 * look.height))
-        colour += (1 - colour) * np.clip(3 - away, 0, 1)
-        colour *= 1 - np.clip(1.9 - away, 0, 1)
-    return Layer((rows, columns), coverage, colour)
+        color += (1 - color) * np.clip(3 - away, 0, 1)
+        color *= 1 - np.clip(1.9 - away, 0, 1)
+    return Layer((rows, columns), coverage, color)
 
 
 def _span(middle: float, reach: float) -> slice:
@@ -229,7 +229,7 @@ SHAPES: Mapping[str, Callable[[Floats, Floats, float, float], Floats]] = Mapping
 )
 """Shapes by name."""
 
-# Textures: how much of the second colour there is at (u, v), from 0 to 1. One wave is five pixels long.
+# Textures: how much of the second color there is at (u, v), from 0 to 1. One wave is five pixels long.
 
 _WAVE = np.float32(2 * math.pi / 5)
 

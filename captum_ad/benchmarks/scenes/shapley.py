@@ -15,15 +15,15 @@ from captum.attr import KernelShap, Lime, ShapleyValues
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from captum_ad.attributions import Task, explain, seeded
-from captum_ad.benchmarks.scenes.drawing import Scene, draw, normalised
+from captum_ad._common.errors import UnknownNameError
+from captum_ad._common.extras import needed
+from captum_ad._forwards.baseline_forward import MaskedForward, Masking, masked_forward
+from captum_ad._methods import Task, explain, seeded
+from captum_ad._scoring import in_eval_mode
+from captum_ad.benchmarks.scenes.drawing import Scene, draw, normalized
 from captum_ad.benchmarks.scenes.estimates import Estimate, PerScene, estimate, mean_of, rank_correlations, relative
 from captum_ad.benchmarks.scenes.looks import PARTS
 from captum_ad.benchmarks.scenes.masks import hidden_pixels, named_maskings
-from captum_ad.errors import UnknownNameError
-from captum_ad.extras import needed
-from captum_ad.painted import MaskedForward, Masking, masked_forward
-from captum_ad.scoring import in_eval_mode
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,7 +45,7 @@ class PresenceForward(nn.Module):
     forward : ADForward or BaselineForward
         The masked forward.
     x : Tensor
-        The normalised scene, shape (1, 3, 64, 64).
+        The normalized scene, shape (1, 3, 64, 64).
     hidden : Tensor
         The pixels to hide for each part that is missing, bool, shape (5, 64, 64).
     """
@@ -232,7 +232,7 @@ def shapley_truth(
     true: list[Tensor] = []
     found: dict[tuple[str, str], list[Tensor]] = {(a, name): [] for a in attributors for name in named}
     for one in tqdm(scenes, desc="Shapley values", unit="scene", disable=not show_progress):
-        drawings = normalised(draw(one, subsets()))
+        drawings = normalized(draw(one, subsets()))
         with torch.inference_mode():
             true.append(exact_shapley(model(drawings)[:, one.label]))
         x, hidden = drawings[-1:], hidden_pixels(one, shape, grow=grow)

@@ -11,13 +11,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
-from captum_ad.attributions import seeded
+from captum_ad._common.errors import UnknownNameError
+from captum_ad._methods import seeded
 from captum_ad.benchmarks.scenes.behind import BACKGROUNDS
-from captum_ad.benchmarks.scenes.drawing import draw, normalised, scene
+from captum_ad.benchmarks.scenes.drawing import draw, normalized, scene
 from captum_ad.benchmarks.scenes.looks import PARTS
 from captum_ad.benchmarks.scenes.networks import NETWORKS, network
 from captum_ad.benchmarks.scenes.weights import Trained, rounded, save_network
-from captum_ad.errors import UnknownNameError
 
 SCENES, BATCH = 16000, 64
 """Scenes to train on, and how many at a time."""
@@ -111,12 +111,12 @@ def drawn(
 
 
 def whole(seed: int, count: int) -> tuple[Tensor, Tensor]:
-    """Whole scenes that no training sees, on named backgrounds in turn: normalised images, and labels."""
+    """Whole scenes that no training sees, on named backgrounds in turn: normalized images, and labels."""
     scenes = [
         scene((_TESTING, seed, i), classes_seed=seed, background=BACKGROUNDS[i % len(BACKGROUNDS)])
         for i in range(count)
     ]
-    return normalised(torch.stack([draw(one) for one in scenes])), torch.tensor([one.label for one in scenes])
+    return normalized(torch.stack([draw(one) for one in scenes])), torch.tensor([one.label for one in scenes])
 
 
 def accuracy(model: nn.Module, x: Tensor, labels: Tensor) -> float:
@@ -133,20 +133,20 @@ def _fitted(name: str, images: Tensor, labels: Tensor, seed: int, *, show_progre
         model = network(name).train().to(memory_format=torch.channels_last)  # twice as fast on CPUs
         decayed = [value for value in model.parameters() if value.dim() > 1]
         others = [value for value in model.parameters() if value.dim() <= 1]
-        optimiser = torch.optim.AdamW(
+        optimizer = torch.optim.AdamW(
             [{"params": decayed, "weight_decay": 0.05}, {"params": others, "weight_decay": 0.0}]
         )
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATES[name], total_steps=steps, pct_start=0.15)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATES[name], total_steps=steps, pct_start=0.15)
         bar: Iterable[Tensor] = tqdm(
             _batches(len(images), steps), desc=name, total=steps, unit="step", disable=not show_progress
         )
         for chosen in bar:
-            x = normalised(images[chosen].float() / 255).contiguous(memory_format=torch.channels_last)
+            x = normalized(images[chosen].float() / 255).contiguous(memory_format=torch.channels_last)
             loss = functional.cross_entropy(model(x), labels[chosen])
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimiser.step()
+            optimizer.step()
             schedule.step()
     return model.eval().to(memory_format=torch.contiguous_format)
 

@@ -12,15 +12,15 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from captum_ad.benchmarks.scenes.drawing import Scene, draw, normalised, scene
+from captum_ad._common.errors import UnknownNameError
+from captum_ad._common.extras import needed
+from captum_ad._forwards.baseline_forward import Masking, masked_forward
+from captum_ad._scoring import batch_of, in_eval_mode
+from captum_ad.benchmarks.scenes.drawing import Scene, draw, normalized, scene
 from captum_ad.benchmarks.scenes.estimates import Estimate, PerScene, estimate, mean_of, rank_correlations, relative
 from captum_ad.benchmarks.scenes.looks import PARTS
 from captum_ad.benchmarks.scenes.masks import hidden_pixels, named_maskings
-from captum_ad.errors import UnknownNameError
-from captum_ad.extras import needed
 from captum_ad.metrics.given import checked_seed
-from captum_ad.painted import Masking, masked_forward
-from captum_ad.scoring import batch_of, in_eval_mode
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -140,11 +140,11 @@ def removal_truth(
     Parameters
     ----------
     model : nn.Module
-        A plain network in eval mode, from normalised scenes (N, 3, 64, 64) to logits (N, classes), on the CPU.
+        A plain network in eval mode, from normalized scenes (N, 3, 64, 64) to logits (N, classes), on the CPU.
     scenes : sequence of Scene
         With all their parts; see :func:`right_scenes`.
     maskings : sequence of maskings, or mapping from names to maskings
-        As :func:`captum_ad.painted.masked_forward` takes them. A function paints normalised pixels.
+        As :func:`captum_ad._forwards.baseline_forward.masked_forward` takes them. A function paints normalized pixels.
     shape, grow
         What is hidden, as for :func:`~captum_ad.benchmarks.scenes.masks.hidden_pixels`.
     batch_size : int
@@ -168,7 +168,7 @@ def removal_truth(
         raise ValueError("scenes is empty: give at least one, e.g. of right_scenes")
     forwards = {name: masked_forward(model, masking) for name, masking in named_maskings(maskings).items()}
     present = torch.cat([torch.ones(1, len(PARTS), dtype=torch.bool), ~torch.eye(len(PARTS), dtype=torch.bool)])
-    drawings = normalised(torch.stack([draw(one, present) for one in scenes]))  # the whole one first
+    drawings = normalized(torch.stack([draw(one, present) for one in scenes]))  # the whole one first
     kept = ~torch.stack([hidden_pixels(one, shape, grow=grow) for one in scenes]).flatten(0, 1)
     whole, lacking = drawings[:, :1].expand(-1, len(PARTS), -1, -1, -1).flatten(0, 1), drawings[:, 1:].flatten(0, 1)
 
@@ -232,13 +232,13 @@ def right_scenes(
             for i in range(start, min(start + _BATCH, _PATIENCE * count))
         ]
         with torch.inference_mode():
-            answers = model(normalised(torch.stack([draw(one) for one in batch]))).argmax(1)
+            answers = model(normalized(torch.stack([draw(one) for one in batch]))).argmax(1)
         right += [one for one, answer in zip(batch, answers.tolist()) if one.label == answer]
         if len(right) >= count:
             return right[:count]
     raise ValueError(
         f"the network gets {len(right)} of {_PATIENCE * count} whole scenes right, {count} are needed: is it trained "
-        f"on the classes of seed {classes_seed}, and does it take normalised scenes?"
+        f"on the classes of seed {classes_seed}, and does it take normalized scenes?"
     )
 
 

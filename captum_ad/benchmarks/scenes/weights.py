@@ -12,13 +12,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from captum_ad.attributions import seeded
+from captum_ad._common.errors import UnknownNameError
+from captum_ad._common.extras import needed
+from captum_ad._methods import seeded
+from captum_ad._scoring import share
 from captum_ad.benchmarks.scenes.definition import definition, same_scenes
 from captum_ad.benchmarks.scenes.networks import network
-from captum_ad.errors import UnknownNameError
-from captum_ad.extras import needed
 from captum_ad.metrics.given import checked_seed
-from captum_ad.scoring import share
 
 FORMAT = "2"
 """Of the files."""
@@ -36,7 +36,7 @@ class Trained:
     name : str
         Its kind, one of :data:`~captum_ad.benchmarks.scenes.networks.NETWORKS`.
     model : nn.Module
-        In eval mode, float32; its input is normalised scenes, (N, 3, 64, 64), its output logits, (N, 12).
+        In eval mode, float32; its input is normalized scenes, (N, 3, 64, 64), its output logits, (N, 12).
     seed : int
         Of the training, and of the classes of its scenes.
     accuracy : float

@@ -33,10 +33,10 @@ async function decoded(index) {
   return found;
 }
 
-function paint(canvas, colour) { // colour: (position, bytes) writes one pixel
+function paint(canvas, color) { // color: (position, bytes) writes one pixel
   canvas.width = photo.width; canvas.height = photo.height;
   const pen = canvas.getContext("2d"), image = pen.createImageData(photo.width, photo.height);
-  for (let i = 0; i < photo.width * photo.height; i++) { colour(i, image.data); image.data[4 * i + 3] = 255; }
+  for (let i = 0; i < photo.width * photo.height; i++) { color(i, image.data); image.data[4 * i + 3] = 255; }
   pen.putImageData(image, 0, 0);
 }
 
@@ -45,9 +45,9 @@ function paintHeat(canvas, one, opacity) {
   paint(canvas, (i, bytes) => {
     const value = (one.heat[4 * i] - 128) / 127, alpha = opacity * Math.sqrt(Math.min(1, Math.abs(value)));
     const ink = value > 0 ? warm : cold, rgb = photo.pixels.subarray(4 * i, 4 * i + 3);
-    const grey = 64 + (rgb[0] + rgb[1] + rgb[2]) / 4; // light and without colours, which the ink's would mix with
+    const gray = 64 + (rgb[0] + rgb[1] + rgb[2]) / 4; // light and without colors, which the ink's would mix with
     for (let c = 0; c < 3; c++) {
-      const under = (1 - opacity) * rgb[c] + opacity * grey;
+      const under = (1 - opacity) * rgb[c] + opacity * gray;
       bytes[4 * i + c] = (1 - alpha) * under + alpha * ink[c];
     }
   });
@@ -130,7 +130,7 @@ function drawPlanted() {
   const whole = map.measures.found && shown === sufficient(map);
   const holds = map.keptOn.filter(Boolean).length;
   at("planted-caption").textContent = whole
-    ? `The plain network still gives the answer on ${holds} of ${photo.backgrounds.length} solid colours (ρ ${map.measures.rho.toFixed(2)}).`
+    ? `The plain network still gives the answer on ${holds} of ${photo.backgrounds.length} solid colors (ρ ${map.measures.rho.toFixed(2)}).`
     : map.measures.found ? "ρ was measured for the smallest part that suffices; at other sizes this is how it looks."
     : "This is how it looks; no part suffices, so that there is no ρ.";
   const part = document.createElement("canvas");
@@ -142,11 +142,11 @@ function drawPlanted() {
     image.data[4 * i + 3] = 255;
   }
   pen.putImageData(image, 0, 0);
-  at("planted").replaceChildren(...photo.backgrounds.map((colour, k) => {
+  at("planted").replaceChildren(...photo.backgrounds.map((color, k) => {
     const cell = document.createElement("div"), canvas = document.createElement("canvas");
     canvas.width = Math.min(160, photo.width); canvas.height = Math.round(canvas.width * photo.height / photo.width);
     const brush = canvas.getContext("2d");
-    brush.fillStyle = colour;
+    brush.fillStyle = color;
     brush.fillRect(0, 0, canvas.width, canvas.height);
     brush.drawImage(part, 0, 0, canvas.width, canvas.height);
     cell.append(canvas);

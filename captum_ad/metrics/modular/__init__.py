@@ -15,7 +15,7 @@ from captum_ad.metrics.modular.explanations import (
     RhoRobustness,
 )
 from captum_ad.metrics.modular.frames import FrameScore
-from captum_ad.metrics.modular.localisation import EnergyPointingGame, GridPointingGame, PointingGame, SpecificDrop
+from captum_ad.metrics.modular.localization import EnergyPointingGame, GridPointingGame, PointingGame, SpecificDrop
 from captum_ad.metrics.modular.noise import NoiseRobustness
 from captum_ad.metrics.modular.pathways import ActivationDeviation
 

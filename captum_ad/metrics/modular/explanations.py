@@ -7,6 +7,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from captum_ad._forwards.baseline_forward import Baseline
+from captum_ad._scoring import Asked, ToConfidence
 from captum_ad.metrics.backgrounds import Backgrounds, DrawnBackgrounds
 from captum_ad.metrics.confidence import confidence_drop_off, confidence_kept, explanation_size
 from captum_ad.metrics.inputs import Inputs
@@ -14,8 +16,6 @@ from captum_ad.metrics.insertion import deletion_curve, insertion_curve
 from captum_ad.metrics.modular.mean import Mean, OfForward, check
 from captum_ad.metrics.robustness import Robustness, rho_robustness
 from captum_ad.metrics.scan import ConfidenceCurve, SufficientExplanation
-from captum_ad.painted import Baseline
-from captum_ad.scoring import Asked, ToConfidence
 
 
 class OnBackgrounds(Mean):
@@ -88,7 +88,7 @@ class RhoRobustness(OnBackgrounds):
     def update(
         self,
         model: nn.Module,
-        x: Tensor,
+        inputs: Tensor,
         explanation: SufficientExplanation | Tensor,
         target: Asked = None,
         backgrounds: Backgrounds | DrawnBackgrounds | None = None,
@@ -98,12 +98,12 @@ class RhoRobustness(OnBackgrounds):
 
         Parameters
         ----------
-        model, x, explanation, target, additional_forward_args
+        model, inputs, explanation, target, additional_forward_args
             As for :func:`captum_ad.metrics.rho_robustness`.
         backgrounds : Backgrounds or DrawnBackgrounds, optional
             For this input, in place of the metric's own; drawn already, or to be drawn.
         """
-        found = self._planted(model, x, explanation, target, backgrounds, additional_forward_args)
+        found = self._planted(model, inputs, explanation, target, backgrounds, additional_forward_args)
         self._add(found.rho, explanation)
 
 
@@ -119,14 +119,14 @@ class ConfidenceOnBackgrounds(OnBackgrounds):
     def update(
         self,
         model: nn.Module,
-        x: Tensor,
+        inputs: Tensor,
         explanation: SufficientExplanation | Tensor,
         target: Asked = None,
         backgrounds: Backgrounds | DrawnBackgrounds | None = None,
         additional_forward_args: Any = None,
     ) -> None:
         """Add one explanation; arguments as of :meth:`RhoRobustness.update`."""
-        found = self._planted(model, x, explanation, target, backgrounds, additional_forward_args)
+        found = self._planted(model, inputs, explanation, target, backgrounds, additional_forward_args)
         self._add(found.confidence, explanation)
 
 
@@ -135,9 +135,9 @@ class ExplanationSize(Mean):
 
     higher_is_better = False
 
-    def update(self, x: Inputs, explanation: SufficientExplanation | Inputs) -> None:
+    def update(self, inputs: Inputs, explanation: SufficientExplanation | Inputs) -> None:
         """Add one explanation; arguments as of :func:`captum_ad.metrics.explanation_size`."""
-        self._add(explanation_size(x, explanation), explanation)
+        self._add(explanation_size(inputs, explanation), explanation)
 
 
 class _OfExplanation(OfForward):
@@ -147,16 +147,16 @@ class _OfExplanation(OfForward):
 
     def update(
         self,
-        forward: nn.Module,
-        x: Inputs,
+        forward_func: nn.Module,
+        inputs: Inputs,
         explanation: SufficientExplanation | Inputs,
         target: Asked = None,
         additional_forward_args: Any = None,
     ) -> None:
         """Add one explanation; arguments as of the function."""
         value = self._measure(
-            forward,
-            x,
+            forward_func,
+            inputs,
             explanation,
             target,
             baseline=self.baseline,
@@ -216,8 +216,8 @@ class _OfCurve(OfForward):
 
     def update(
         self,
-        forward: nn.Module,
-        x: Inputs,
+        forward_func: nn.Module,
+        inputs: Inputs,
         attribution: Inputs,
         target: Asked = None,
         feature_mask: Inputs | None = None,
@@ -225,8 +225,8 @@ class _OfCurve(OfForward):
     ) -> None:
         """Add one attribution; arguments as of the function."""
         curve = self._curve(
-            forward,
-            x,
+            forward_func,
+            inputs,
             attribution,
             target,
             baseline=self.baseline,

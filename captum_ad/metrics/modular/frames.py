@@ -6,10 +6,10 @@ from typing import Any
 
 from torch import nn
 
+from captum_ad._forwards.baseline_forward import Baseline
 from captum_ad.metrics.frames import frame_curve
 from captum_ad.metrics.inputs import Inputs
 from captum_ad.metrics.modular.mean import Mean, check
-from captum_ad.painted import Baseline
 from captum_ad.targets.groups import Contrast, Group
 
 
@@ -44,8 +44,8 @@ class FrameScore(Mean):
 
     def update(
         self,
-        forward: nn.Module,
-        x: Inputs,
+        forward_func: nn.Module,
+        inputs: Inputs,
         attribution: Inputs,
         target: Contrast | Group | None = None,
         feature_mask: Inputs | None = None,
@@ -53,8 +53,8 @@ class FrameScore(Mean):
     ) -> None:
         """Add one attribution; arguments as of the function."""
         found = frame_curve(
-            forward,
-            x,
+            forward_func,
+            inputs,
             attribution,
             target,
             baseline=self._baseline[0],

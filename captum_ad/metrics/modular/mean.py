@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from captum_ad.extras import needed
+from captum_ad._common.extras import needed
+from captum_ad._forwards.baseline_forward import Baseline
+from captum_ad._scoring import Judge, ToConfidence, batch_of
 from captum_ad.metrics.inputs import Inputs
 from captum_ad.metrics.scan import SufficientExplanation
-from captum_ad.painted import Baseline
-from captum_ad.scoring import Judge, ToConfidence, batch_of
 
 if TYPE_CHECKING:
     from torchmetrics import Metric

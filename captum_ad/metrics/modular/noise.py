@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from captum_ad.extras import needed
+from captum_ad._common.extras import needed
 from captum_ad.metrics.noise import LEVELS, Attribute, checked_levels, checked_noises, noise_responses, similarity_named
 from captum_ad.metrics.noises import NOISES
 
@@ -38,7 +38,7 @@ class NoiseRobustness(Metric):
     --------
     >>> model = nn.Sequential(nn.Flatten(), nn.Linear(48, 2)).eval()
     >>> metric = NoiseRobustness(["contrast"], [1])
-    >>> metric.update(model, torch.rand(1, 3, 4, 4), lambda x, target: x, segments=torch.arange(4).repeat(4, 1))
+    >>> metric.update(model, torch.rand(1, 3, 4, 4), lambda x, target: x, feature_mask=torch.arange(4).repeat(4, 1))
     >>> int(metric.kept + metric.changed)
     1
     """
@@ -76,15 +76,17 @@ class NoiseRobustness(Metric):
         # A MetricCollection updates metrics of equal states once for all: NaN equals nothing.
         self.add_state("apart", torch.tensor(math.nan, dtype=torch.float64), dist_reduce_fx="max")
 
-    def update(self, model: nn.Module, x: Tensor, attribute: Attribute, segments: Tensor | None = None) -> None:
+    def update(
+        self, model: nn.Module, inputs: Tensor, attribute: Attribute, feature_mask: Tensor | None = None
+    ) -> None:
         """Add one image; arguments as of :func:`captum_ad.metrics.noise_responses`."""
         found = noise_responses(
             model,
-            x,
+            inputs,
             attribute,
             self.noises,
             self.levels,
-            segments=segments,
+            feature_mask=feature_mask,
             **self.settings,  # type: ignore[arg-type]
         )
         for one in found:

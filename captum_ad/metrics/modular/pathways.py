@@ -7,11 +7,11 @@ from typing import Any
 
 from torch import nn
 
+from captum_ad._forwards.baseline_forward import Baseline
 from captum_ad.metrics.inputs import Inputs
 from captum_ad.metrics.modular.mean import Mean
 from captum_ad.metrics.pathways import OVER, activation_deviation
 from captum_ad.metrics.scan import SufficientExplanation
-from captum_ad.painted import Baseline
 
 
 class ActivationDeviation(Mean):
@@ -49,15 +49,15 @@ class ActivationDeviation(Mean):
 
     def update(
         self,
-        forward: nn.Module,
-        x: Inputs,
+        forward_func: nn.Module,
+        inputs: Inputs,
         explanation: SufficientExplanation | Inputs,
         additional_forward_args: Any = None,
     ) -> None:
         """Add one explanation; arguments as of the function."""
         found = activation_deviation(
-            forward,
-            x,
+            forward_func,
+            inputs,
             explanation,
             self.layers,
             baseline=self._baseline[0],

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from captum_ad.benchmarks.scenes import PARTS, Scene, draw, normalised, visible
+from captum_ad.benchmarks.scenes import PARTS, Scene, draw, normalized, visible
 
 
 class Reader(nn.Module):
@@ -36,9 +36,9 @@ class Painter:
         for scene in scenes:
             for part in range(len(PARTS)):
                 there = [i != part for i in range(len(PARTS))]
-                lacking = normalised(draw(scene, there))
+                lacking = normalized(draw(scene, there))
                 kept = (~visible(scene, part)).numpy().tobytes()
-                for given in (normalised(draw(scene)), lacking):
+                for given in (normalized(draw(scene)), lacking):
                     self.truth[given.numpy().tobytes(), kept] = lacking
 
     def __call__(self, x: Tensor, mask: Tensor) -> Tensor:

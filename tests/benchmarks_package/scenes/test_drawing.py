@@ -64,7 +64,7 @@ class TestVisible:
             changed = (draw(one, there) != draw(one, lacking)).any(0)
             seen = visible(one, part, flags)
             assert not (changed & ~seen).any()
-            assert changed.sum() > 0.9 * seen.sum()  # all but what happens to have the colour behind it
+            assert changed.sum() > 0.9 * seen.sum()  # all but what happens to have the color behind it
 
     def test_every_part_shows_in_every_scene(self):
         for seed, part in itertools.product(range(100), range(len(PARTS))):
@@ -89,9 +89,9 @@ class TestClasses:
         assert len(pairs) == CLASSES * (CLASSES - 1) / 2
         assert min(sum(a != b for a, b in zip(*pair)) for pair in pairs) >= 2
 
-    def test_looks_of_a_part_differ_in_shape_colour_and_texture(self):
+    def test_looks_of_a_part_differ_in_shape_color_and_texture(self):
         for looks in LOOKS:
-            for name in ("shape", "texture", "colours"):
+            for name in ("shape", "texture", "colors"):
                 assert len({getattr(look, name) for look in looks}) == len(looks)
             assert not {look.shape for look in looks} & set(STRAY)
 

@@ -7,6 +7,7 @@ import itertools
 import pytest
 import torch
 
+from captum_ad._forwards.baseline_forward import masked_forward
 from captum_ad.benchmarks.scenes import (
     PARTS,
     PresenceForward,
@@ -14,13 +15,12 @@ from captum_ad.benchmarks.scenes import (
     exact_shapley,
     hidden_pixels,
     load_network,
-    normalised,
+    normalized,
     right_scenes,
     scene,
     shapley_truth,
 )
 from captum_ad.benchmarks.scenes.shapley import ATTRIBUTORS, SHAPLEY, subsets
-from captum_ad.painted import masked_forward
 from tests.benchmarks_package.scenes.known import reader_of
 
 
@@ -55,9 +55,9 @@ class TestShapleyTruth:
     def test_they_add_up(self, measured):
         model, scenes, found = measured
         for i, one in enumerate(scenes):
-            full, empty = (model(normalised(draw(one, [there] * 5))[None])[0, one.label] for there in (True, False))
+            full, empty = (model(normalized(draw(one, [there] * 5))[None])[0, one.label] for there in (True, False))
             assert found.true[i].sum() == pytest.approx(float(full - empty), abs=1e-3)
-            x, hidden = normalised(draw(one))[None], hidden_pixels(one).any(0)
+            x, hidden = normalized(draw(one))[None], hidden_pixels(one).any(0)
             for masking in ("ad:no-growth", "avg"):
                 none = masked_forward(model, masking)(x, mask=~hidden)[0, one.label]
                 for attributor in ("exact", "shapley_values", "kernel_shap"):
@@ -91,7 +91,7 @@ class TestPresenceForward:
         one, runs = scene(1), []
         model = reader_of(one, 0)
         model.register_forward_hook(lambda *given: runs.append(len(given[2])))
-        x, hidden = normalised(draw(one))[None], hidden_pixels(one)
+        x, hidden = normalized(draw(one))[None], hidden_pixels(one)
         presence = PresenceForward(masked_forward(model, "zero"), x, hidden)
         first = presence(subsets().float())
         assert torch.equal(presence(subsets().float().flip(0)), first.flip(0))
@@ -103,7 +103,7 @@ class TestPresenceForward:
     def test_a_part_is_there_or_not(self):
         one = scene(1)
         presence = PresenceForward(
-            masked_forward(reader_of(one, 0), "zero"), normalised(draw(one))[None], hidden_pixels(one)
+            masked_forward(reader_of(one, 0), "zero"), normalized(draw(one))[None], hidden_pixels(one)
         )
         with pytest.raises(ValueError, match="a part is there"):
             presence(torch.full((1, 5), 0.5))

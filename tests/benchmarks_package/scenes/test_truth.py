@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from captum_ad._forwards.baseline_forward import masked_forward
 from captum_ad.benchmarks.scenes import (
     MASK_SHAPES,
     NETWORKS,
@@ -13,7 +14,7 @@ from captum_ad.benchmarks.scenes import (
     Scene,
     draw,
     load_network,
-    normalised,
+    normalized,
     removal_truth,
     right_scenes,
     scene,
@@ -23,7 +24,6 @@ from captum_ad.benchmarks.scenes import truth as module
 from captum_ad.benchmarks.scenes.behind import Background
 from captum_ad.benchmarks.scenes.truth import MEASURES
 from captum_ad.metrics.masking_names import all_maskings
-from captum_ad.painted import masked_forward
 from tests.benchmarks_package.scenes.known import Painter, Reader, reader_of
 from tests.benchmarks_package.scenes.test_masks import FAR
 
@@ -49,22 +49,22 @@ class TestKnownAnswers:
         assert found.estimate("sign", "truth").value == 1
         assert found.estimate("correlation", "truth").value == pytest.approx(1)
 
-    def test_the_error_of_grey_paint(self):
+    def test_the_error_of_gray_paint(self):
         scenes = [scene(12), scene(13, background="textured")]
         model = reader_of(scenes[0], 3)
         found = removal_truth(model, scenes, ["zero"])
         wrong, truth, leak = 0.0, 0.0, 0.0
         for one in scenes:
-            whole = normalised(draw(one)).double()
+            whole = normalized(draw(one)).double()
             for part in range(len(PARTS)):
-                lacking = normalised(draw(one, [i != part for i in range(len(PARTS))])).double()
-                grey = whole.clone()
-                grey[:, visible(one, part)] = 0  # a normalised middle grey
+                lacking = normalized(draw(one, [i != part for i in range(len(PARTS))])).double()
+                gray = whole.clone()
+                gray[:, visible(one, part)] = 0  # a normalized middle gray
                 weights = model.weights.double()
-                claimed, true = ((weights * (image - whole)).sum((1, 2, 3)) for image in (grey, lacking))
+                claimed, true = ((weights * (image - whole)).sum((1, 2, 3)) for image in (gray, lacking))
                 wrong += float(((claimed - true) ** 2).sum())
                 truth += float((true**2).sum())
-                leak += float(((weights * (grey - lacking)).sum((1, 2, 3)) ** 2).sum())
+                leak += float(((weights * (gray - lacking)).sum((1, 2, 3)) ** 2).sum())
         assert wrong > 0.01 * truth
         assert found.estimate("error", "zero").value == pytest.approx((wrong / truth) ** 0.5, rel=1e-4)
         assert found.estimate("leakage", "zero").value == pytest.approx((leak / truth) ** 0.5, rel=1e-4)
@@ -115,7 +115,7 @@ class TestOptions:
         trained = load_network("plain")
         (one,) = right_scenes(trained.model, 1, classes_seed=trained.seed)
         found = removal_truth(trained.model, [one], ["ad:no-growth"])
-        x = normalised(draw(one))[None]
+        x = normalized(draw(one))[None]
         claim = masked_forward(trained.model, "ad:no-growth")(x, mask=~visible(one, 4)) - trained.model(x)
         assert torch.allclose(found.claimed["ad:no-growth"][0, 4], claim[0], atol=1e-4)
 
@@ -156,7 +156,7 @@ class TestRightScenes:
     def test_they_are_right_new_and_the_same_for_the_same_seed(self):
         trained = load_network("attention", "tuning")
         scenes = right_scenes(trained.model, 5, classes_seed=trained.seed, background="smooth", seed=3)
-        answers = trained.model(normalised(torch.stack([draw(one) for one in scenes]))).argmax(1)
+        answers = trained.model(normalized(torch.stack([draw(one) for one in scenes]))).argmax(1)
         assert answers.tolist() == [one.label for one in scenes]
         assert scenes == right_scenes(trained.model, 5, classes_seed=trained.seed, background="smooth", seed=3)
         assert scenes[0] != scenes[1]

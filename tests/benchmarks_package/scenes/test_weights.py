@@ -86,7 +86,7 @@ class TestDefinition:
     @pytest.mark.parametrize(
         ("module", "name", "change"),
         [
-            (drawing, "COLOURS", lambda colours: colours[:3]),
+            (drawing, "COLORS", lambda colors: colors[:3]),
             (drawing, "STRAY", lambda shapes: shapes[::-1]),
             (drawing, "PLACES", lambda places: [(right, down + 1) for right, down in places]),
             (drawing, "LOOKS", lambda looks: [part[::-1] for part in looks]),

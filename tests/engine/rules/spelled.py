@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from captum_ad import PRESETS, ADForward, MaskRule, PositionMask
-from captum_ad.engine import Interpreter
-from captum_ad.engine.provenance import Provenance
+from captum_ad._engine import Interpreter
+from captum_ad._engine.provenance import Provenance
 
 Function = Callable[[Tensor], Any]
 Pairs = dict[str, tuple[Function, Function]]

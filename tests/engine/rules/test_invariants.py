@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from captum_ad import ADForward, MaskRule
-from captum_ad.engine import Interpreter
-from captum_ad.engine.provenance import Provenance
+from captum_ad._engine import Interpreter
+from captum_ad._engine.provenance import Provenance
 from tests.engine.rules.spelled import (
     CHANNELS,
     HEIGHT,
@@ -70,7 +70,7 @@ OPERATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "inner": lambda x: torch.inner(tokens(x), BOOK),
     "hypot": lambda x: torch.hypot(x, x.roll(2, 3)),
     "norm of negative order": lambda x: torch.linalg.vector_norm(x, -1, 3),
-    "normalised": lambda x: F.normalize(x, dim=(1, 2, 3)),
+    "normalized": lambda x: F.normalize(x, dim=(1, 2, 3)),
     "nanmean": lambda x: x.nanmean(3),
     "diag_embed": lambda x: x.diag_embed(),
     "extremes": lambda x: torch.stack(tuple(x.aminmax(dim=2))),
@@ -162,7 +162,7 @@ IN_THEIR_PLACE: dict[str, Callable[[Tensor], Tensor]] = {
     "filtered": lambda x: torch.fft.irfft2(torch.fft.rfft2(x).exp(), x.shape[2:]),
     "filtered columns": lambda x: torch.fft.ifft(torch.fft.fft(x, dim=2).square(), dim=2).real,
     "distances": lambda x: torch.cdist(tokens(x), BOOK).mT[:, :CHANNELS].unflatten(2, x.shape[2:]),
-    "normalised": lambda x: F.normalize(x, dim=(1, 2, 3)),
+    "normalized": lambda x: F.normalize(x, dim=(1, 2, 3)),
     "deformed": lambda x: F.grid_sample(x, BASE + 0.3 * x.movedim(1, 3)[..., :2], align_corners=False),
     "written": lambda x: x.slice_scatter(x[..., :4].exp(), 3, 0, 4),
     "added": lambda x: x.index_add(3, torch.arange(WIDTH), x.exp()),

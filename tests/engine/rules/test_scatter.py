@@ -51,7 +51,7 @@ def widened(index: Tensor, like: Tensor) -> Tensor:
 
 
 def sums(x: Tensor) -> Tensor:
-    """Of neighbouring columns."""
+    """Of neighboring columns."""
     return x[..., ::2] + x[..., 1::2]
 
 

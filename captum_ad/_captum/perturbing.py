@@ -1,0 +1,179 @@
+"""The forward function that a perturbing attributor gets in place of an ADForward, and what it is told once."""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
+
+from captum_ad._engine.masks import all_true
+from captum_ad._forwards.features import kept_features
+from captum_ad._forwards.guard import refuse_positions
+
+
+@dataclass(frozen=True)
+class Image:
+    """One image, shape (1, C, *spatial), of which Captum makes no copies, as it does of tensors."""
+
+    values: Tensor
+
+    def for_mask(self, kept: Tensor) -> Tensor:
+        """It once per sample of a mask; copies where all is kept: the model may write into what it then gets."""
+        copies = len(kept), *(1,) * (self.values.dim() - 1)
+        return self.values.repeat(copies) if all_true(kept) else self.values.expand(len(kept), *self.values.shape[1:])
+
+
+class MaskForward:
+    """The forward function that Captum gets: (painted ones, images, masks of a partial call, more) → output.
+
+    Parameters
+    ----------
+    forward : callable
+        Takes the images, more arguments and ``mask=``.
+    count : int
+        How many images there are.
+    own : bool
+        Whether masks of a partial call travel along, one for each image.
+    target : Any
+        What Captum was told to explain.
+    future : bool
+        Whether to return a ``torch.futures.Future``, as Captum's ``attribute_future`` wants it.
+    """
+
+    def __init__(
+        self, forward: Callable[..., Tensor], count: int, *, own: bool, target: Any = None, future: bool = False
+    ) -> None:
+        self.forward, self.count, self.own, self.target, self.future = forward, count, own, target, future
+
+    def __call__(self, *args: Any) -> Any:
+        """The output for what Captum has made of the ones, beside the images as they are."""
+        painted, rest = args[: self.count], args[self.count :]
+        if len(rest) < self.count * (1 + self.own):
+            raise ValueError(
+                "the attributor called its forward function without additional_forward_args, in which an ADForward's "
+                "image travels: pass them on, or call the ADForward yourself with mask="
+            )
+        masks = []
+        for values in painted:
+            kept = values.bool()
+            if not torch.equal(kept, values == 1):
+                raise ValueError(
+                    "with an ADForward or BaselineForward, perturbing functions get a mask of ones in place of the "
+                    "input and may only set features of it to 0 (deactivate); they wrote other values"
+                )
+            masks.append(kept)
+        images = [x.for_mask(kept) if isinstance(x, Image) else x for x, kept in zip(rest, masks)]
+        rest = rest[self.count :]
+        if self.own:
+            masks = [kept & (own.values if isinstance(own, Image) else own) for kept, own in zip(masks, rest)]
+            rest = rest[self.count :]
+        output = self.forward(*images, *rest, mask=(*masks, *(None for _ in rest)))
+        refuse_positions(output, self.target)
+        if not self.future:
+            return output
+        result: torch.futures.Future[Tensor] = torch.futures.Future()
+        result.set_result(output)
+        return result
+
+
+def without_mask(forward: Any, images: Sequence[Tensor]) -> tuple[Any, tuple[Tensor, ...] | None]:
+    """A forward without the mask that a partial call gives it, and that mask for each image, if there is one.
+
+    Parameters
+    ----------
+    forward : callable
+        ``functools.partial(ad, mask=m)``, or any other.
+    images : sequence of Tensor
+        Its inputs, shape (N, C, *spatial).
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the mask does not fit the inputs.
+    """
+    if not isinstance(forward, functools.partial) or forward.keywords.get("mask") is None:
+        return forward, None
+    given = forward.keywords["mask"]
+    named = {name: value for name, value in forward.keywords.items() if name != "mask"}
+    masks = given if isinstance(given, tuple) else (given, *(None for _ in images[1:]))
+    if len(masks) < len(images) or any(mask is not None for mask in masks[len(images) :]):
+        raise ValueError(
+            f"the partial call has a tuple of {len(masks)} masks for {len(images)} inputs: give one (or None) each"
+        )
+    own = []
+    for i, (x, mask) in enumerate(zip(images, masks)):
+        if mask is None:
+            own.append(
+                torch.ones((1,) * x.dim(), dtype=torch.bool, device=x.device).expand(len(x), *(-1,) * (x.dim() - 1))
+            )
+        else:
+            kept = kept_features(x, mask, f"mask of input {i}")
+            own.append(kept.expand(len(x), *kept.shape[1:]))
+    return functools.partial(forward.func, *forward.args, **named), tuple(own)
+
+
+def without_partial(forward: Any) -> Any:
+    """The module, or function, behind partial calls and bound methods."""
+    while isinstance(forward, functools.partial):
+        forward = forward.func
+    return getattr(forward, "__self__", forward)
+
+
+def warn_of_lone_values(who: str, forward: Any, images: Sequence[Tensor], call: Mapping[str, Any]) -> None:
+    """Say so if an attributor's features are values of one channel, at which no position is ever missing.
+
+    Parameters
+    ----------
+    who : str
+        The attributor.
+    forward : callable
+        Its forward function. Inputs (N, T) of a network that convolves or recurs have positions.
+    images : sequence of Tensor
+        Its inputs, shape (N, C, *spatial).
+    call : mapping
+        Its arguments by name.
+
+    Warns
+    -----
+    UserWarning
+        If no ``feature_mask`` is given where inputs have channels, or a window spans only some of them; or if no input
+        has positions at all.
+    """
+    if all(x.dim() < 3 for x in images):
+        owner = without_partial(forward)
+        if isinstance(owner, nn.Module) and any(isinstance(one, (_ConvNd, nn.RNNBase)) for one in owner.modules()):
+            return  # of series
+        warnings.warn(
+            f"{who}: inputs of shape {', '.join(str(tuple(x.shape)) for x in images)} have no positions (N, C, "
+            "*spatial), so there is nothing that AD could do beyond painting zeros",
+            stacklevel=3,
+        )
+        return
+    given = call.get("sliding_window_shapes")
+    if given is None and call.get("feature_mask") is not None:
+        return
+    windows = given if isinstance(given, tuple) and given and isinstance(given[0], tuple) else (given,) * len(images)
+    for x, window in zip(images, windows):
+        channels = x.shape[1] if x.dim() > 2 else 1
+        if channels == 1 or (isinstance(window, tuple) and window and window[0] >= channels):
+            continue
+        if "sliding_window_shapes" in call:
+            meant = f"a window over all channels, sliding_window_shapes=({channels}, …)"
+        else:
+            count, ones = x[0, 0].numel(), ", ".join(["1"] * 2 + [str(n) for n in x.shape[2:]])
+            meant = (
+                f"feature_mask=torch.arange({count}).reshape({ones}), one feature a position, or superpixels, "
+                "captum_ad.segmentation.superpixels(x)"
+            )
+        warnings.warn(
+            f"{who} hides values of single channels of an input {tuple(x.shape)}, (N, C, *spatial): no position is "
+            f"ever missing, and AD does little more than paint zeros. Was this meant: {meant}?",
+            stacklevel=3,
+        )
+        return

@@ -1,0 +1,1 @@
+"""What all layers use: errors, optional packages, files, images, geometry."""

@@ -1,0 +1,101 @@
+"""Averaged borders: what an active window reads at a deactivated position (knob ``border="mean"``)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from captum_ad._engine.masks import PositionMask, broadcast
+from captum_ad._engine.select import fill_, zeroed
+from captum_ad._engine.static import is_recorded
+
+_AT_ONCE = 2**18
+"""How many elements are filled at once on a CPU: as many as its cache holds."""
+
+
+def fill_border_(x: Tensor, mask: PositionMask, reach: Sequence[int]) -> Tensor:
+    """Write into dead positions near active ones the mean of the active positions around them, and return `x`.
+
+    The neighborhood is 3×3 (3 in each windowed dimension) and the step is repeated as far as a
+    window reaches, each time with what was filled before. Neighborhood padding of layer masking
+    (Balasubramanian and Feizi 2023). Active positions keep their values bit for bit.
+
+    Parameters
+    ----------
+    x : Tensor
+        Values, zero where `mask` is dead; the last ``len(reach)`` dimensions are windowed.
+    mask : PositionMask
+        Its mask.
+    reach : sequence of int
+        How far a window reaches from an active position, in each windowed dimension.
+    """
+    rank, steps = len(reach), max(reach, default=0)
+    if steps == 0:
+        return x
+    windowed = [dim for dim, r in zip(range(-rank, 0), reach) if r]
+    known = mask.kept.expand(*mask.kept.shape[:-rank], *x.shape[-rank:])
+    dead = mask.dead.expand(broadcast(mask.dead.shape, known.shape))
+    known = known.expand(dead.shape)
+    fresh = []  # of each step: what is filled, and from how many positions
+    for _ in range(steps):
+        count = _sum_around(known.to(torch.float32), windowed)
+        fresh.append((dead & ~known & (count > 0), count))
+        known = known | fresh[-1][0]
+    box = {} if is_recorded() else _box(known & dead, windowed, x.shape)
+    if box is None:
+        return x
+    divisors = [count.where(where, 1).to(x.dtype) for where, count in fresh]
+    cropped = [_crop(part, box) for part in (x, mask.kept, *(where for where, _ in fresh), *divisors)]
+    for around, kept, *steps_here in _in_pieces(cropped, x.dim() - rank):
+        values = around if mask.feature is None else zeroed(around, PositionMask(kept))
+        for where, divisor in zip(steps_here[:steps], steps_here[steps:]):
+            total = _sum_around(values, windowed)
+            mean = total.div_(divisor) if x.is_floating_point() or x.is_complex() else total / divisor
+            fill_(around, mean, where)
+            if values is not around:
+                fill_(values, mean, where)
+    return x
+
+
+def _in_pieces(parts: Sequence[Tensor], dims: int, dim: int = 0) -> Iterator[Sequence[Tensor]]:
+    """A tensor and what broadcasts to it, cut alike along the first `dims` dimensions to fit into a CPU's cache."""
+    size, length = parts[0].numel(), parts[0].shape[dim]
+    if size <= _AT_ONCE or dim == dims or parts[0].device.type != "cpu" or is_recorded():
+        yield parts
+        return
+    step = max(1, _AT_ONCE * length // size)
+    for start in range(0, length, step):
+        cut = [p.narrow(dim, start, min(step, length - start)) if p.shape[dim] > 1 else p for p in parts]
+        yield from _in_pieces(cut, dims, dim + 1)
+
+
+def _box(where: Tensor, dims: Sequence[int], shape: Sequence[int]) -> dict[int, tuple[int, int]] | None:
+    """Start and length, in each of these dimensions, of what holds all of `where` and the neighbors; None if empty."""
+    box = {}
+    for dim in dims:
+        others = [d for d in range(-where.dim(), 0) if d != dim]
+        there = (where.sum(others) if others else where).nonzero()  # over no dimension torch sums over all
+        if len(there) == 0:
+            return None
+        start, end = max(int(there[0]) - 1, 0), min(int(there[-1]) + 2, shape[dim])
+        box[dim] = start, end - start
+    return box
+
+
+def _crop(x: Tensor, box: dict[int, tuple[int, int]]) -> Tensor:
+    for dim, (start, length) in box.items():
+        x = x.narrow(dim, start, length) if x.shape[dim] > 1 else x
+    return x
+
+
+def _sum_around(values: Tensor, dims: Sequence[int]) -> Tensor:
+    """The sum over each position's neighborhood of 3 in each of these dimensions, itself included."""
+    for dim in dims:
+        last = values.shape[dim] - 1
+        total = values.clone()
+        total.narrow(dim, 1, last).add_(values.narrow(dim, 0, last))
+        total.narrow(dim, 0, last).add_(values.narrow(dim, 1, last))
+        values = total
+    return values

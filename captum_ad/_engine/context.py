@@ -1,0 +1,234 @@
+"""What the rules of operations know as ``ad``: which positions of a tensor are kept, and how to say it of a result."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterable, Sequence
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from captum_ad._engine.axes import Axes, mixes_samples
+from captum_ad._engine.border import fill_border_
+from captum_ad._engine.crop import Part
+from captum_ad._engine.dimensions import Call, axes_after, is_followed
+from captum_ad._engine.mask_rule import MaskRule
+from captum_ad._engine.masks import PositionMask
+from captum_ad._engine.memory import Memory
+from captum_ad._engine.select import zero_, zeroed
+from captum_ad._engine.tags import Tag, note_version, tag_of
+
+_T = TypeVar("_T")
+
+
+def _nothing() -> None:
+    """Stands for no operation."""
+
+
+class Context(Memory):
+    """The operands of the operation that is running, and their masks.
+
+    Parameters
+    ----------
+    model, run, depth, constants
+        As of :class:`Memory`.
+    rule : MaskRule
+        The four knobs.
+    tau : float
+        The threshold τ.
+    skip_dead : bool
+        Do not compute what lies outside of a box that holds all that is active.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        rule: MaskRule,
+        tau: float,
+        run: int,
+        depth: int,
+        constants: Iterable[Tensor],
+        skip_dead: bool,
+    ) -> None:
+        super().__init__(model, run, depth, constants)
+        self.rule = rule
+        self.tau = tau
+        self._skips = skip_dead and not self._gradients
+
+    # What a rule asks and says
+
+    def mask(self, x: object) -> PositionMask | None:
+        """The mask of an operand; None where nothing of it is deactivated."""
+        tag = self._tag(x) if isinstance(x, Tensor) else None
+        return tag.mask if tag else None
+
+    def is_data(self, x: object) -> bool:
+        """Whether an operand comes from inputs with features (a constant does not)."""
+        tag = self._tag(x) if isinstance(x, Tensor) else None
+        return tag is not None and tag.data
+
+    def is_clean(self, x: Tensor) -> bool:
+        """Whether an operand is known to be zero wherever it is deactivated."""
+        tag = self._tag(x)
+        return tag is None or tag.mask is None or (tag.clean and tag.writes == tag.storage.writes)
+
+    def axes(self, x: object) -> Axes | None:
+        """What the dimensions of an operand are; None of a constant."""
+        tag = self._tag(x) if isinstance(x, Tensor) else None
+        return tag.axes if tag else None
+
+    def is_statistic(self, x: Tensor) -> bool:
+        """Whether an operand holds one value, or one vector, per sample or in all, and no position of a map."""
+        axes = self.axes(x)
+        return axes is not None and axes.has_no_place
+
+    def kept_result(self, shape: Sequence[int]) -> Tensor | None:
+        """The result of this operation for one sample of which nothing is masked, if that is known."""
+        return None
+
+    def complete(self, *operands: Tensor) -> None:
+        """Write into operands (all of them if none is named) what has been computed of them."""
+        for x in operands or self._operands:
+            tag = tag_of(x)
+            if tag is not None and tag.part is not None:
+                tag.part.write_into(x)
+                tag.part = None
+                note_version(x, tag)
+
+    def _complete_views(self, x: Tensor) -> None:
+        """Write what has been computed of an operand that is about to be written to, and of others in its memory."""
+        tag = tag_of(x)
+        if tag is not None and tag.storage.shared:
+            for reference in tag.storage.pending:
+                if (view := reference()) is not None:
+                    self.complete(view)
+
+    def deactivate(self, x: Tensor) -> Tensor:
+        """`x`, zero at its deactivated positions: a checkpoint (Definition 5).
+
+        Selects and never multiplies, so that Inf and NaN vanish too. Works in place where no
+        gradient, view or argument can notice: what a dead position holds is nobody's to read.
+        """
+        tag = self._tag(x)
+        if tag is None or tag.mask is None:
+            self.complete(x)
+            return x
+        self._check_backward()
+        self.complete(x)
+        if self.is_clean(x):
+            return x
+        if not self._is_ours(x, tag):
+            return zeroed(x, tag.mask)
+        zero_(x, tag.mask)
+        tag.clean, tag.writes = True, tag.storage.writes
+        return x
+
+    def _is_ours(self, x: Tensor, tag: Tag) -> bool:
+        """Whether nobody notices what is written to dead positions: no gradient, view or argument."""
+        gradients = self._gradients or torch.is_grad_enabled()  # backward may need what x holds now
+        return not (gradients or tag.storage.shared or 0 in x.stride())
+
+    def deactivate_(self, x: Tensor) -> None:
+        """Like :meth:`deactivate`, into `x` itself, for operations that write into `x`."""
+        tag = self._tag(x)
+        if tag is not None and tag.mask is not None:
+            self._check_backward()
+            if not self.is_clean(x):
+                zero_(x, tag.mask)
+
+    def spares_checkpoint(self, x: Tensor, channel: int) -> bool:
+        """Whether an operation may do without a checkpoint that computes each position from itself alone, by channels.
+
+        What a deactivated position holds goes into that position only, which stays deactivated, where all channels
+        of a position share its mask. (But not for gradients, where NaN times zero would count.)
+        """
+        mask = self.mask(x)
+        gradients = self._gradients or torch.is_grad_enabled()
+        return mask is not None and mask.kept.shape[channel] == 1 and not gradients
+
+    def window_input(self, x: Tensor, reach: Sequence[int]) -> Tensor:
+        """`x` as active windows read it: deactivated, or with averaged borders (knob ``border``).
+
+        `reach` says for each of the last dimensions how far a window goes from an active position.
+        """
+        tag, clean = self._tag(x), self.deactivate(x)
+        if tag is None or tag.mask is None or self.rule.border == "zero" or not any(reach):
+            return clean
+        if clean is x:  # was clean before, or is ours
+            clean, tag.clean = (x, False) if self._is_ours(x, tag) else (x.clone(), True)
+        return fill_border_(clean, tag.mask, reach)
+
+    def emit(
+        self,
+        out: _T,
+        mask: PositionMask | None,
+        *,
+        clean: bool = False,
+        part: Part | None = None,
+        axes: Axes | None = None,
+    ) -> _T:
+        """Mark a result with its mask and return it.
+
+        Parameters
+        ----------
+        out : Tensor
+            The result; also an operand itself, if it was written in place.
+        mask : PositionMask or None
+            Broadcasts to `out`, with as many dimensions; None: everything is kept.
+        clean : bool
+            Whether `out` is zero at its deactivated positions already.
+        part : Part, optional
+            What has been computed of `out`, for :meth:`complete` to write into it when that is needed.
+        axes : Axes, optional
+            What the dimensions of `out` are, where the operation does not say (:mod:`captum_ad._engine.dimensions`).
+        """
+        if not isinstance(out, Tensor):
+            raise TypeError(f"a rule emits tensors, not {type(out).__name__}: emit each tensor of a tuple")
+        if mask is not None:
+            if len(mask.kept.shape) != out.dim():
+                raise ValueError(f"mask of {mask.kept.dim()} dimensions emitted for a tensor of {out.dim()}")
+            if not any(mask is tag.mask for _, tag in self._tags) and mask.is_full():
+                mask = None
+        axes = axes or self._axes_of(out)
+        storage, old = self._storage_of(out)
+        if any(out is operand for operand in self._operands):
+            storage.writes += 1
+            if old is None or not old.data or old.mask is not mask:
+                storage.mask_writes += 1
+        self._mark(out, Tag(self._run, True, mask, clean, storage, axes, part, (self._number, len(self._results))))
+        if part is not None:
+            storage.pending.append(weakref.ref(out))
+        self._results.append(out)
+        if self.provenance is not None:
+            self.provenance.add(out)
+        return out
+
+    def constant(self, out: Tensor) -> Tensor:
+        """Mark a result that depends on no feature's value, only on shapes, and return it."""
+        storage, old = self._storage_of(out)
+        if old is not None and old.data:
+            storage.mask_writes += 1  # it held features so far
+        self._mark(out, Tag(self._run, False, None, True, storage))
+        return out
+
+    def only(self, x: Tensor) -> None:
+        """Refuse the operation if any other operand than `x` has a mask."""
+        for operand in self._operands:
+            if operand is not x and self.mask(operand) is not None:
+                self.refuse("has a rule for one masked operand, and was given several")
+
+    # How it is known
+
+    def _axes_of(self, out: Tensor) -> Axes:
+        """What the dimensions of a result are, by the operation and its operands."""
+        known = {id(operand): tag.axes for operand, tag in self._tags if tag.data and tag.axes is not None}
+        operands = list(known.values())
+        if self._operation is None or not operands:
+            return axes_after(Call(_nothing, (), {}, lambda x: None, out, 0), operands)
+        args, kwargs = self._arguments
+        call = Call(self._operation, args, kwargs, lambda x: known.get(id(x)), out, len(self._results))
+        apart = len(operands) < 2 or is_followed(self._operation)
+        if not apart and mixes_samples(operands) and any(tag.mask is not None for _, tag in self._tags):
+            self.refuse("mixes the samples of a batch (pass them one by one)")
+        return axes_after(call, operands)

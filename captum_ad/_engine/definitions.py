@@ -1,0 +1,269 @@
+"""The definitions of Activation-Deactivation, in the order of the paper (arXiv 2510.01038).
+
+- Definition 3, the position function pos: :class:`Windows` says which input positions each output position is
+  computed from (:mod:`captum_ad._engine.positions` makes them for each kind of operation).
+- Definition 4, the position attribution Φ: the share of those that is kept. :func:`attribute_positions` counts it, and
+  M' = 1(Φ > τ) is the mask of the result; :func:`renewed_mask` is the same mask, without counting where that will do.
+- Definition 5, activation-deactivation: at a checkpoint the activations at deactivated positions are set to zero,
+  :meth:`~captum_ad._engine.context.Context.deactivate`.
+- Algorithm 1: :class:`~captum_ad._engine.interpreter.Interpreter` runs the network operation by operation, and what
+  :mod:`captum_ad._engine.rules` says of each of them is: checkpoint, operation, M'.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property, reduce
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.weak import WeakIdKeyDictionary
+
+from captum_ad._engine.axes import Atom, Axis, Role
+from captum_ad._engine.mask_rule import MaskRule
+from captum_ad._engine.masks import PositionMask, all_true, undeactivated
+
+# Definition 3
+
+
+class Taps(NamedTuple):
+    """Windows that slide along a dimension: output position o has the input positions o · stride + offset."""
+
+    outputs: int
+    stride: int
+    offsets: Sequence[int]
+
+    def matrix(self, inputs: int, device: torch.device) -> Tensor:
+        """As of :class:`Windows`: a row for each output position, 1 where it has an input position."""
+        ahead = torch.arange(inputs) - self.stride * torch.arange(self.outputs)[:, None]
+        return torch.isin(ahead, torch.tensor(list(self.offsets))).to(device, torch.float32)
+
+    def any(self, values: Tensor, dim: int) -> Tensor:
+        """Whether any value in each window is True; `values` are booleans as bytes."""
+        span, (low, high) = (self.outputs - 1) * self.stride + 1, (min(self.offsets), max(self.offsets))
+        before, after = max(0, -low), max(0, span + high - values.shape[dim])
+        padded = F.pad(values, [0, 0] * (values.dim() - 1 - dim) + [before, after]) if before or after else values
+        index = [slice(None)] * dim
+        found = [
+            padded[(*index, slice(start, start + span, self.stride))] for start in (d + before for d in self.offsets)
+        ]
+        return reduce(torch.bitwise_or, found)
+
+
+@dataclass(frozen=True)
+class Windows:
+    """The position function ``pos`` (Definition 3) of an operation that works on windows.
+
+    Both hold one 0/1 matrix (output positions × input positions, float32) for each of the last
+    dimensions; an input position belongs to an output position iff it does in every dimension.
+
+    Parameters
+    ----------
+    reads : sequence of Tensor
+        The in-bounds input positions that an output position is computed from.
+    covers : sequence of Tensor
+        The input positions that an output position stands for: itself, or its cell at a stride.
+    reads_taps, covers_taps : sequence of Taps
+        The same where windows slide, for quicker work.
+    """
+
+    reads: Sequence[Tensor]
+    covers: Sequence[Tensor]
+    reads_taps: Sequence[Taps] = ()
+    covers_taps: Sequence[Taps] = ()
+
+    @cached_property
+    def centered(self) -> bool:
+        """Whether each output position covers the input position of its own index, and reads it."""
+        return all(
+            covers.shape[0] == covers.shape[1]
+            and bool((covers == torch.eye(len(covers), device=covers.device)).all() & reads.diag().all())
+            for reads, covers in zip(self.reads, self.covers)
+        )
+
+    @cached_property
+    def empty_cells(self) -> Tensor | None:
+        """The output positions that cover no input position; None if there is none."""
+        empty = _window_sizes(self.covers) == 0
+        return empty if bool(empty.any()) else None
+
+    @cached_property
+    def can_slide(self) -> bool:
+        """Whether taps are known, and every output position reads something."""
+        return len(self.reads_taps) > 0 and bool((_window_sizes(self.reads) > 0).all())
+
+    def of_features(self, feature: Tensor) -> tuple[PositionMask, Tensor]:
+        """The mask if every feature is kept, and where no feature is covered; remembered as long as `feature` is."""
+        found: tuple[PositionMask, Tensor] | None = self._of_features.get(feature)
+        if found is None:
+            with torch.inference_mode(False):
+                read = _any_in_windows(feature, self.reads, self.reads_taps).clone()  # a view would hold on to it
+                uncovered = ~_any_in_windows(feature, self.covers, self.covers_taps)
+                found = undeactivated(read), uncovered
+            self._of_features[feature] = found
+        return found
+
+    @cached_property
+    def _of_features(self) -> Any:
+        return WeakIdKeyDictionary()
+
+    def beside(self, places: int) -> Windows:
+        """The same windows over positions of which each is made of several, in one more dimension in front."""
+        every = torch.ones(1, places, device=self.reads[0].device)
+        return Windows([every, *self.reads], [every, *self.covers])
+
+    @cached_property
+    def everything(self) -> bool:
+        """Whether there is one output position, and it is computed from all input positions."""
+        return all(len(matrix) == 1 and bool(matrix.all()) for matrix in self.reads)
+
+
+# Definition 4
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """Φ of every output position as its two counts, and the mask that follows from it."""
+
+    kept: Tensor  # features that are kept, among those that a position is computed from
+    features: Tensor  # features that a position is computed from
+    mask: PositionMask
+
+
+def attribute_positions(mask: PositionMask, windows: Windows, rule: MaskRule, tau: float) -> Attribution:
+    """M' = 1(Φ > τ) over windows: position attribution (Definition 4) and threshold.
+
+    A position that is computed from no feature (padding alone) is not a feature itself.
+
+    Parameters
+    ----------
+    mask : PositionMask
+        Mask of the input; its last ``len(windows.reads)`` dimensions are windowed, the others kept.
+    windows : Windows
+        Which input positions each output position is computed from, and covers.
+    rule : MaskRule
+        ``growth="none"`` asks, of a position that covers features, that one of them was active.
+    tau : float
+        The threshold τ.
+    """
+    kept, features = _counts(mask, windows.reads)
+    alive = exceeds(kept, features, tau)
+    if rule.growth == "none":
+        covered, cell = _counts(mask, windows.covers)
+        alive = alive & (covered.bool() | (cell == 0))
+    return Attribution(kept, features, renewed(alive, features))
+
+
+def renewed_mask(mask: PositionMask, windows: Windows, rule: MaskRule, tau: float) -> PositionMask:
+    """The mask that :func:`attribute_positions` gives, without counting where that is not needed."""
+    if rule.growth == "none" and tau == 0 and mask.feature is None and windows.centered:
+        return mask.again()
+    if tau != 0 or not windows.can_slide:
+        return attribute_positions(mask, windows, rule, tau).mask
+    if mask.given_feature is None:
+        there, uncovered = None, windows.empty_cells
+    else:
+        whole, uncovered = windows.of_features(mask.given_feature)
+        if mask.kept is mask.feature:
+            return whole
+        there = whole.feature
+    alive = _any_in_windows(mask.kept, windows.reads, windows.reads_taps)
+    if rule.growth == "none":
+        covered = _any_in_windows(mask.kept, windows.covers, windows.covers_taps)
+        alive = alive & (covered if uncovered is None else covered | uncovered)
+    return PositionMask(alive, there)
+
+
+def reduce_positions(mask: PositionMask, shape: Sequence[int], dims: Sequence[int], tau: float) -> Attribution:
+    """M' = 1(Φ > τ) where whole dimensions of a tensor of `shape` are reduced to one position."""
+
+    def count(part: Tensor) -> Tensor:
+        sizes = [shape[dim] if dim in dims else size for dim, size in enumerate(part.shape)]
+        return part.expand(sizes).sum(tuple(dims), keepdim=True, dtype=torch.float32)
+
+    kept = count(mask.kept)
+    if mask.feature is None:
+        features = torch.full(kept.shape, float(math.prod(shape[dim] for dim in dims)), device=kept.device)
+    else:
+        features = count(mask.feature)
+    return Attribution(kept, features, renewed(exceeds(kept, features, tau), features))
+
+
+def places_of(mask: PositionMask, dim: int, axis: Axis) -> PositionMask:
+    """The mask of the positions that are merged into a dimension: kept where any of the channels there is.
+
+    A position counts once, however many channels it has. Without positions among them, one is left for all.
+    """
+    places = [i for i, atom in enumerate(axis) if atom.role is Role.POSITION or _is_slices(atom)]
+    channels = tuple(dim + i for i in range(len(axis)) if i not in places)
+
+    def any_of_channels(part: Tensor) -> Tensor:
+        if part.shape[dim] == 1:
+            return part
+        split: Tensor = part.unflatten(dim, [atom.size for atom in axis])
+        return (split.any(channels, keepdim=True) if channels else split).flatten(dim, dim + len(axis) - 1)
+
+    return mask.map(any_of_channels)
+
+
+def _is_slices(atom: Atom) -> bool:
+    """Whether these are branches of which each is another slice of one map."""
+    return atom.role is Role.BRANCH and atom.taken != ()
+
+
+def mixed_channels(mask: PositionMask, dim: int, axis: Axis, tau: float) -> PositionMask:
+    """M' = 1(Φ > τ) where a dimension of channels, and of the positions merged into it, is reduced."""
+    places = places_of(mask, dim, axis)
+    counts = tau if places.kept.shape[dim] > 1 else 0.0
+    return reduce_positions(places, places.kept.shape, [dim], counts).mask
+
+
+def exceeds(kept: Tensor, features: Tensor, tau: float) -> Tensor:
+    """Φ > τ with Φ = kept / features as the double nearest to it: 29 of 100 do not exceed 0.29, and 1 exceeds any τ."""
+    return kept.double() / features.clamp(min=1).double() > tau if tau else kept.bool()
+
+
+def renewed(alive: Tensor, features: Tensor) -> PositionMask:
+    """The mask of positions that are `alive` and are computed from that many features."""
+    there = features > 0
+    return PositionMask(alive) if all_true(there) else PositionMask(alive & there, there)
+
+
+def _any_in_windows(kept: Tensor, matrices: Sequence[Tensor], taps: Sequence[Taps]) -> Tensor:
+    """Whether any feature in each window is kept."""
+    first = kept.dim() - len(taps)
+    found = kept.expand(*kept.shape[:first], *(matrix.shape[1] for matrix in matrices)).view(torch.uint8)
+    for dim, line in enumerate(taps, start=first):
+        found = line.any(found, dim)
+    return found.view(torch.bool)
+
+
+def _counts(mask: PositionMask, matrices: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """The number of kept features, and of features, in each window."""
+    first = mask.kept.dim() - len(matrices)
+    if mask.feature is None:
+        features = _window_sizes(matrices).reshape((1,) * first + tuple(len(m) for m in matrices))
+    else:
+        features = _sum_windows(mask.feature, matrices, first)
+    return _sum_windows(mask.kept, matrices, first), features
+
+
+def _window_sizes(matrices: Sequence[Tensor]) -> Tensor:
+    sizes = matrices[0].sum(1)
+    for matrix in matrices[1:]:
+        sizes = sizes[..., None] * matrix.sum(1)
+    return sizes
+
+
+def _sum_windows(values: Tensor, matrices: Sequence[Tensor], first: int) -> Tensor:
+    """Sums over windows, one dimension after the other; exact, as float32 holds such counts."""
+    sums = values.view(torch.uint8).to(torch.float32)  # several times as fast as from bool
+    with torch.autocast(values.device.type, enabled=False):
+        for dim, matrix in enumerate(matrices, start=first):
+            sums = sums.expand(*sums.shape[:dim], matrix.shape[1], *sums.shape[dim + 1 :])
+            sums = (sums.transpose(dim, -1) @ matrix.T).transpose(dim, -1)
+    return sums

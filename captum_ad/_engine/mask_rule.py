@@ -1,0 +1,130 @@
+"""What a masked forward does where the paper leaves a choice: four knobs, and presets of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from types import MappingProxyType
+from typing import Any, Literal, get_args, get_type_hints
+
+from captum_ad._common.errors import UnknownNameError
+
+Growth = Literal["window", "none"]
+Sum = Literal["union", "intersection"]
+Average = Literal["all", "active"]
+Border = Literal["zero", "mean"]
+
+
+@dataclass(frozen=True)
+class MaskRule:
+    """How masks pass through a network; frozen and validated. The defaults are the paper's.
+
+    Parameters
+    ----------
+    growth : {"window", "none"}
+        Which positions come alive behind a convolution or pooling window. ``"window"``: those whose
+        position attribution Φ exceeds τ (Definitions 4 and 5), so that active regions grow by the
+        kernel's reach at each layer. ``"none"``: of those, only the ones that were active themselves
+        (at a stride: that cover an active position), as in submanifold sparse convolution.
+    sum : {"union", "intersection"}
+        Where the sum of two masked maps is active. ``"union"``: Φ over the two contributions exceeds
+        τ, so for τ < 1/2 where either is. ``"intersection"``: where both are.
+    average : {"all", "active"}
+        What an average over space divides by. ``"all"``: every position, deactivated ones counting
+        as zero. ``"active"``: the active positions.
+    border : {"zero", "mean"}
+        What an active window reads at a deactivated position. ``"zero"``, or the ``"mean"`` of the
+        active positions around it (3×3, repeated as far as the kernel reaches), as in layer masking
+        (Balasubramanian and Feizi 2023).
+
+    Raises
+    ------
+    UnknownNameError
+        If a knob is set to anything else.
+
+    Examples
+    --------
+    >>> MaskRule(growth="none")
+    MaskRule(growth='none', sum='union', average='all', border='zero')
+    >>> MaskRule.named("no-growth") == MaskRule.named("growth=none,average=active")
+    True
+    >>> MaskRule(growth="none").name, MaskRule(growth="none", average="active").name
+    ('growth=none', 'no-growth')
+    """
+
+    growth: Growth = "window"
+    sum: Sum = "union"
+    average: Average = "all"
+    border: Border = "zero"
+
+    def __post_init__(self) -> None:
+        allowed = get_type_hints(type(self))
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value not in get_args(allowed[field.name]):
+                raise UnknownNameError(f"value for MaskRule.{field.name}", str(value), get_args(allowed[field.name]))
+
+    @classmethod
+    def named(cls, name: str) -> MaskRule:
+        """The rule of a name.
+
+        Parameters
+        ----------
+        name : str
+            One of :data:`PRESETS`, or knobs: ``"KNOB=VALUE,KNOB=VALUE"``; those left out are the paper's.
+
+        Raises
+        ------
+        UnknownNameError
+            If there is no such preset or knob, or the knob has no such value.
+        ValueError, TypeError
+            If a knob is given twice or without a value, or the name is not a string.
+        """
+        if not isinstance(name, str):
+            raise TypeError(f"a rule's name is a string, got {type(name).__name__}: a MaskRule needs no naming")
+        if name.startswith("ad:"):
+            raise ValueError(
+                f"rule {name!r}: 'ad:' tells rules from baselines where both have names; a rule alone is "
+                f"{name.removeprefix('ad:')!r}"
+            )
+        if "=" not in name:
+            if name not in PRESETS:
+                raise UnknownNameError("rule", name, PRESETS)
+            return PRESETS[name]
+        known = [field.name for field in fields(cls)]
+        knobs: dict[str, Any] = {}
+        for part in name.split(","):
+            knob, _, value = (word.strip() for word in part.partition("="))
+            if knob not in known:
+                raise UnknownNameError("knob of MaskRule", knob, known)
+            if not value or knob in knobs:
+                raise ValueError(f"rule {name!r}: expected each knob once, as KNOB=VALUE, got {part.strip()!r}")
+            knobs[knob] = value
+        return cls(**knobs)
+
+    @property
+    def name(self) -> str:
+        """The preset's name, else the knobs that differ from the paper's; :meth:`named` understands either."""
+        for preset, rule in PRESETS.items():
+            if rule == self:
+                return preset
+        changed = [field.name for field in fields(self) if getattr(self, field.name) != field.default]
+        return ",".join(f"{knob}={getattr(self, knob)}" for knob in changed)
+
+
+PRESETS = MappingProxyType(
+    {
+        "paper": MaskRule(),
+        "no-growth": MaskRule(growth="none", average="active"),
+        "no-growth-mean": MaskRule(growth="none", average="active", border="mean"),
+        "layer-masking": MaskRule(average="active", border="mean"),
+        "intersection-mean": MaskRule(sum="intersection", average="active", border="mean"),
+    }
+)
+"""Rules that have a name.
+
+``"paper"`` is the paper's reading. ``"no-growth"``: positions come alive only where a kept one was.
+``"no-growth-mean"``, the default of :class:`~captum_ad.ADForward`: the same, with averaged borders.
+``"layer-masking"``: masks grow, with averaged borders (Balasubramanian and Feizi 2023).
+``"intersection-mean"``: the same, but not through sums, so that a skip connection stops the growth.
+All but the paper's average over active positions.
+"""

@@ -1,0 +1,178 @@
+"""Which positions of a tensor are kept: the mask that is carried beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from captum_ad._engine.crop import Box, bounding_box
+from captum_ad._engine.static import is_known
+
+
+@dataclass(frozen=True)
+class PositionMask:
+    """Which positions of one tensor are kept.
+
+    Both tensors are boolean and broadcast to the tensor that they describe, dimension by dimension.
+
+    Parameters
+    ----------
+    kept : Tensor
+        Features that are kept (active).
+    feature : Tensor, optional
+        Where there are features at all; None: everywhere. Padding and constants are not features:
+        they are never deactivated, and count neither as kept nor as missing. ``kept`` lies within.
+    """
+
+    kept: Tensor
+    feature: Tensor | None = None
+    given_feature: Tensor | None = field(init=False, repr=False, compare=False)
+    """`feature` before it was broadcast: what is remembered of it goes by that object."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "given_feature", self.feature)
+        if self.feature is not None and self.feature.shape != self.kept.shape:
+            for name, part in zip(("kept", "feature"), torch.broadcast_tensors(self.kept, self.feature)):
+                object.__setattr__(self, name, part)
+
+    @cached_property
+    def dead(self) -> Tensor:
+        """The deactivated positions: features that are not kept."""
+        return ~self.kept if self.feature is None else self.feature & ~self.kept
+
+    def bits(self, dtype: torch.dtype) -> Tensor:
+        """All ones where not deactivated, zeros where it is, as integers of a type."""
+        found = self._bits.get(dtype)
+        if found is None:
+            found = self._bits[dtype] = self.dead.to(dtype) - 1
+        return found
+
+    @cached_property
+    def _bits(self) -> dict[torch.dtype, Tensor]:
+        return {}
+
+    @cached_property
+    def _extremes(self) -> tuple[NDArray[Any], NDArray[Any]]:
+        """What is dead in no sample, and what is not dead in all, fetched at once: each fetch waits for the device."""
+        left = (self.kept if self.feature is None else ~self.dead).view(torch.uint8)  # of which amax is quicker
+        lowest, highest = (left[0], left[0]) if left.shape[:1] == (1,) else (left.amin(0), left.amax(0))
+        if left.device.type != "cpu":
+            lowest, highest = torch.stack((lowest, highest)).cpu()
+        return lowest.numpy().view(bool), highest.numpy().view(bool)
+
+    @cached_property
+    def box(self) -> Box | None:
+        """The box of what is not dead in all samples, across samples; None if nothing is left."""
+        return bounding_box(self._extremes[1])
+
+    @cached_property
+    def dead_box(self) -> Box | None:
+        """The box of what is dead in any sample, across samples; None if nothing is."""
+        return bounding_box(~self._extremes[0])
+
+    def live_rows(self, leading: Sequence[int]) -> Tensor:
+        """Which positions are not dead, counted over these sizes of all dimensions but the last; int64."""
+        key = tuple(leading)
+        if key not in self._rows:
+            self._rows[key] = (~self.dead).squeeze(-1).expand(key).reshape(-1).nonzero().flatten()
+        return self._rows[key]
+
+    @cached_property
+    def _rows(self) -> dict[tuple[int, ...], Tensor]:
+        return {}
+
+    def again(self) -> PositionMask:
+        """The same mask as an object of its own: renewed, and nothing has changed. What is known of one is of both."""
+        same = object.__new__(PositionMask)
+        object.__setattr__(same, "__dict__", self.__dict__)
+        return same
+
+    def equals(self, other: PositionMask) -> bool:
+        """Whether two masks say the same."""
+        if self.__dict__ is other.__dict__:
+            return True
+        if self.kept.shape != other.kept.shape or (self.feature is None) != (other.feature is None):
+            return False
+        return same(self.kept, other.kept) and (
+            self.feature is None or other.feature is None or same(self.feature, other.feature)
+        )
+
+    @property
+    def everywhere(self) -> Tensor:
+        """`feature`, written out."""
+        return (
+            torch.ones(self.kept.shape, dtype=torch.bool, device=self.kept.device)
+            if self.feature is None
+            else self.feature
+        )
+
+    def is_full(self) -> bool:
+        """Whether every position is a feature and kept, so that the mask says nothing."""
+        if self.feature is not None or not is_known(self.kept):
+            return False
+        return self.kept.numel() == 0 or bool(self._extremes[0].all())
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> PositionMask:
+        """The mask whose parts are changed alike."""
+        return PositionMask(change(self.kept), None if self.feature is None else change(self.feature))
+
+
+def full_mask(x: Tensor) -> PositionMask:
+    """The mask of a tensor whose features are all kept."""
+    return PositionMask(torch.ones((1,) * x.dim(), dtype=torch.bool, device=x.device))
+
+
+def undeactivated(feature: Tensor) -> PositionMask:
+    """The mask of a tensor that holds features there, all of them kept, which may outlive the forward."""
+    with torch.inference_mode(False):  # of whose tensors no later backward could make use
+        mask = PositionMask(feature) if all_true(feature) else PositionMask(feature, feature)
+        _ = mask.dead  # found now, and not later in inference mode
+    return mask
+
+
+def constant_mask(x: Tensor) -> PositionMask:
+    """The mask of a tensor that holds no features."""
+    nothing = torch.zeros((1,) * x.dim(), dtype=torch.bool, device=x.device)
+    return PositionMask(nothing, nothing)
+
+
+def all_true(values: Tensor) -> bool:
+    """``values.all()`` of booleans, as far as that is known; many times as fast on a CPU."""
+    return is_known(values) and (values.numel() == 0 or bool(values.view(torch.uint8).min()))
+
+
+def same(one: Tensor, other: Tensor) -> bool:
+    """Whether two masks of one shape are known to hold the same."""
+    return one is other or (is_known(one) and is_known(other) and torch.equal(one, other))
+
+
+def broadcast(*shapes: Sequence[int]) -> tuple[int, ...]:
+    """The shape of tensors of these shapes together; ``torch.broadcast_shapes`` takes many times as long."""
+    found = [1] * max(map(len, shapes))
+    for shape in shapes:
+        for dim in range(-len(shape), 0):
+            if shape[dim] != 1:
+                if found[dim] not in (1, shape[dim]):
+                    return tuple(torch.broadcast_shapes(*map(tuple, shapes)))  # says what is wrong
+                found[dim] = shape[dim]
+    return tuple(found)
+
+
+def compress(part: Tensor) -> Tensor:
+    """Narrow a mask's broadcast dimensions (stride 0) to size 1."""
+    for dim, (size, stride) in enumerate(zip(part.shape, part.stride())):
+        if size > 1 and stride == 0:
+            part = part.narrow(dim, 0, 1)
+    return part
+
+
+def all_of(mask: PositionMask, dim: int) -> PositionMask:
+    """A position is dead where any feature of it along a dimension is."""
+    feature = mask.everywhere.any(dim, keepdim=True)
+    return PositionMask(feature & ~mask.dead.any(dim, keepdim=True), None if all_true(feature) else feature)

@@ -1,0 +1,195 @@
+"""Writing down what a masked forward computes, as a graph of torch's operators that does not look at any mask's values.
+
+The interpreter runs once on real tensors. What comes from the inputs, the masks or the model's parameters and buffers
+is recorded, operator by operator; what comes from shapes alone (position functions, padding) is computed now and kept
+as a constant. An operation that asks for a recorded value cannot be recorded.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
+from torch.utils.weak import WeakIdKeyDictionary
+
+from captum_ad._engine.static import NeedsValuesError, unknown_values
+from captum_ad._engine.tags import pointer_of, tensors_in
+
+_aten = torch.ops.aten
+_OF_SHAPE = frozenset(
+    packet
+    for name in "ones_like zeros_like full_like new_ones new_zeros new_full".split()
+    if (packet := getattr(_aten, name, None))
+)
+_READS = frozenset((Tensor.numpy, Tensor.tolist, Tensor.__array__))
+
+
+class _WrittenConstantError(Exception):
+    """Something recorded is written into what was taken for a constant, the result of that folded operator."""
+
+    def __init__(self, number: int | None) -> None:
+        super().__init__()
+        self.number = number
+
+
+def recorded(run: Callable[..., Any], inputs: Sequence[Tensor], held: Iterable[Tensor]) -> fx.GraphModule:
+    """What a function of tensors computes, as a graph.
+
+    Parameters
+    ----------
+    run : callable
+        Takes the inputs; returns tensors in tuples, lists and dicts.
+    inputs : sequence of Tensor
+        Examples of what differs from run to run.
+    held : iterable of Tensor
+        Parameters and buffers, whose values the graph reads whenever it runs.
+
+    Raises
+    ------
+    NeedsValuesError
+        If an operation depends on values that differ from run to run.
+    """
+    held = list(held)
+    written: set[int] = set()
+    while True:
+        try:
+            return _Recorder(inputs, held, written).graph_of(run)
+        except _WrittenConstantError as error:
+            if error.number is None or error.number in written:
+                raise NeedsValuesError("something is written into a tensor that was there before") from None
+            written.add(error.number)
+
+
+class _Recorder(TorchDispatchMode):
+    """Runs operators, and writes down those that depend on what differs, or whose number is among `written`."""
+
+    def __init__(self, inputs: Sequence[Tensor], held: Iterable[Tensor], written: set[int]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._root, self._graph, self._written = nn.Module(), fx.Graph(), written
+        self._nodes: Any = WeakIdKeyDictionary()
+        self._attributes: Any = WeakIdKeyDictionary()
+        self._held: Any = WeakIdKeyDictionary(dict.fromkeys(held, True))
+        self._folded = 0
+        self._makers: dict[int, int] = {}  # by memory, which folded operator has made it
+        self._inputs = [x.detach().clone() for x in inputs]
+        for number, x in enumerate(self._inputs):
+            self._nodes[x] = self._graph.placeholder(f"input{number}")
+
+    def graph_of(self, run: Callable[..., Any]) -> fx.GraphModule:
+        """What a function computes of the inputs."""
+        with unknown_values(self._varies), _NoReads(self._varies), self:
+            leaves, form = tree_flatten(run(*self._inputs))
+        found = [self._argument(x) if isinstance(x, Tensor) else x for x in leaves]
+        self._graph.output(tree_unflatten(found, form))
+        made = fx.GraphModule(self._root, self._graph)
+        made.meta["shapes"] = [x.shape for x in leaves if isinstance(x, Tensor)]
+        return made
+
+    def _varies(self, x: Tensor) -> bool:
+        return x in self._nodes or x in self._held
+
+    def __torch_dispatch__(
+        self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Run an operator, and write it down if it depends on what differs."""
+        kwargs = dict(kwargs or {})
+        given = tensors_in(*args, *kwargs.values())
+        varying = any(map(self._varies, given))
+        if _is_constant(func, varying):
+            self._folded += 1
+            if self._folded not in self._written:
+                return self._fold(func, args, kwargs, given)
+        if varying:
+            self._check(func, args, kwargs)
+        node = self._graph.call_function(func, *tree_map(self._argument, (tuple(args), kwargs)))
+        out = func(*args, **kwargs)
+        self._note(node, out)
+        return out
+
+    def _fold(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], given: Sequence[Tensor]) -> Any:
+        """Run an operator now."""
+        used = {pointer_of(x) for x in self._attributes}
+        for x in _written_by(func, args, kwargs):
+            if pointer_of(x) in used:
+                raise _WrittenConstantError(self._makers.get(pointer_of(x)))
+        out = func(*args, **kwargs)
+        before = {pointer_of(x) for x in given}
+        self._makers.update({pointer_of(x): self._folded for x in tensors_in(out) if pointer_of(x) not in before})
+        return out
+
+    def _check(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        """Refuse what looks at values, and notice what is written to constants."""
+        looks = any(tag in func.tags for tag in (torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape))
+        if func.overloadpacket is _aten.index:
+            looks = any(x is not None and x.dtype in (torch.bool, torch.uint8) for x in args[1])
+        if looks or func.overloadpacket in (_aten.equal, _aten._local_scalar_dense):
+            raise NeedsValuesError(f"{func} looks at values")
+        for x in _written_by(func, args, kwargs):
+            if x not in self._nodes:
+                raise _WrittenConstantError(self._makers.get(pointer_of(x)))
+
+    def _note(self, node: fx.Node, out: Any) -> None:
+        """Remember which node made which tensor."""
+        if isinstance(out, Tensor):
+            if out not in self._nodes:
+                self._nodes[out] = node
+        elif isinstance(out, (tuple, list)):
+            for number, one in enumerate(out):
+                if isinstance(one, Tensor) and one not in self._nodes:
+                    self._nodes[one] = self._graph.call_function(operator.getitem, (node, number))
+
+    def _argument(self, x: Any) -> Any:
+        """A tensor's node; what no operator here has made becomes an attribute."""
+        if not isinstance(x, Tensor):
+            return x
+        node = self._nodes.get(x)
+        if node is not None:
+            return node
+        name = self._attributes.get(x)
+        if name is None:
+            name = self._attributes[x] = f"held{len(self._attributes)}"
+            if isinstance(x, nn.Parameter):
+                self._root.register_parameter(name, x)
+            else:
+                self._root.register_buffer(name, x)
+        return self._graph.get_attr(name)
+
+
+class _NoReads(TorchFunctionMode):
+    """Refuses to hand values to numpy or Python, which torch's dispatcher does not see."""
+
+    def __init__(self, varies: Callable[[Tensor], bool]) -> None:
+        super().__init__()
+        self._varies = varies
+
+    def __torch_function__(
+        self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Run a function of torch's."""
+        if func in _READS and self._varies(args[0]):
+            raise NeedsValuesError(f"{func.__name__} looks at values")
+        return func(*args, **(kwargs or {}))
+
+
+def _is_constant(func: Any, varying: bool) -> bool:
+    """Whether an operator's result is the same in every run."""
+    if torch.Tag.nondeterministic_seeded in func.tags or "empty" in func._schema.name:  # made for others to write into
+        return False
+    return not varying or func.overloadpacket in _OF_SHAPE
+
+
+def _written_by(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Tensor]:
+    """The tensors that an operator writes into."""
+    if not func._schema.is_mutable:
+        return []
+    found = []
+    for number, argument in enumerate(func._schema.arguments):
+        if argument.alias_info is not None and argument.alias_info.is_write:
+            found += tensors_in(args[number] if number < len(args) else kwargs.get(argument.name))
+    return found

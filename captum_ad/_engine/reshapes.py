@@ -1,0 +1,126 @@
+"""Reshapes and copies: what becomes of a tensor's axes, and of what broadcasts to it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import lru_cache
+
+from torch import Tensor
+
+from captum_ad._engine.axes import Atom, Axes, Axis, Role, axis, joined, role_of
+
+
+@lru_cache(maxsize=4096)
+def reshaped_axes(axes: Axes, shape: tuple[int, ...]) -> Axes:
+    """The axes after a reshape: dimensions are merged and split."""
+    dims: list[Axis] = [axis(Role.STATISTIC, size) for size in shape]
+    picks = axes.picks
+    for ins, outs in groups(axes.shape, shape):
+        given = [axes.dims[dim] for dim in ins]
+        if all(axes.shape[dim] == 1 for dim in ins):
+            for dim, one in zip(outs, given):
+                dims[dim] = one
+            gone = given[len(outs) :]
+            if axes.sample is None and any(atom.role is Role.SAMPLE for one in gone for atom in one):
+                picks = (*picks, (Role.SAMPLE, 0))  # the only one
+            continue
+        parts = _split([atom for one in given for atom in one], [shape[dim] for dim in outs])
+        for dim, part in zip(outs, parts):
+            dims[dim] = part
+    return replace(axes, dims=tuple(dims), picks=picks)
+
+
+def _split(atoms: Sequence[Atom], sizes: Sequence[int]) -> list[Axis]:
+    """Factors shared out to dimensions of these sizes; all of them unknown if they do not fit."""
+    left = [atom for atom in reversed(atoms) if atom.size != 1]
+    found: list[Axis] = []
+    for size in sizes:
+        taken, room = [], size
+        while room > 1 and left:
+            atom = left.pop()
+            part = math.gcd(atom.size, room) if atom.size > room else atom.size
+            if not part or room % part or (part < atom.size and part != room):
+                role = role_of(tuple(atoms))
+                return [axis(role, size) for size in sizes]
+            taken.append(atom if part == atom.size else Atom(atom.role, part))
+            if part < atom.size:
+                left.append(Atom(atom.role, atom.size // part))
+            room //= part
+        found.append(joined(taken))
+    at = next((i for i, atom in enumerate(atoms) if atom == Atom(Role.SAMPLE, 1)), None)
+    return found if at is None else _with_only_sample(found, sizes, math.prod(atom.size for atom in atoms[:at]))
+
+
+def _with_only_sample(found: list[Axis], sizes: Sequence[int], before: int) -> list[Axis]:
+    """The dimensions with the only sample where several would be; so many indices are in front of it."""
+    starts = [math.prod(sizes[:dim]) for dim in range(len(sizes))]
+    own = [dim for dim, (start, size) in enumerate(zip(starts, sizes)) if start == before and size == 1]
+    dim = own[0] if own else max(dim for dim, start in enumerate(starts) if start <= before)
+    wide, inner = [atom for atom in found[dim] if atom.size != 1], starts[dim]
+    outer = []
+    while wide and inner < before:
+        inner *= wide[0].size
+        outer.append(wide.pop(0))
+    return [*found[:dim], (*outer, Atom(Role.SAMPLE, 1), *wide), *found[dim + 1 :]]
+
+
+def groups(old: Sequence[int], new: Sequence[int]) -> Iterator[tuple[range, range]]:
+    """Runs of dimensions that a reshape turns into one another: the shortest ones with as many elements."""
+    if math.prod(old) == 0:
+        yield range(len(old)), range(len(new))
+        return
+    i = j = 0
+    while i < len(old) or j < len(new):
+        first, onto = i, j
+        size = goal = 1
+        if i < len(old):
+            size, i = old[i], i + 1
+        if j < len(new):
+            goal, j = new[j], j + 1
+        while size != goal:
+            if size < goal:
+                size, i = size * old[i], i + 1
+            else:
+                goal, j = goal * new[j], j + 1
+        yield range(first, i), range(onto, j)
+
+
+def reshaped(part: Tensor, old: Sequence[int], new: Sequence[int]) -> Tensor:
+    """What broadcasts to `old`, after a reshape from `old` to `new`; dimensions of size 1 stay so if they can."""
+    before, after = list(part.shape), list(new)
+    for ins, outs in groups(old, new):
+        if all(part.shape[dim] == 1 for dim in ins):
+            for dim in outs:
+                after[dim] = 1
+        else:
+            for dim in ins:
+                before[dim] = old[dim]
+    return part.expand(before).reshape(after)
+
+
+def expanded(axes: Axes, shape: Sequence[int]) -> Axes:
+    """The axes after broadcasting to a shape: what is new has one value for all of it."""
+    new = len(shape) - len(axes.dims)
+    dims = [axis(Role.STATISTIC, size) for size in shape[:new]]
+    dims += [copied(one, size) for one, size in zip(axes.dims, shape[new:])]
+    return replace(axes, dims=all_over(axes, tuple(dims)))
+
+
+def all_over(axes: Axes, dims: tuple[Axis, ...]) -> tuple[Axis, ...]:
+    """The dimensions after copying: where one position was sliced out and copied, all that was copied is positions."""
+    back = range(-len(axes.dims), 0)
+    copies = [d for d in back if axes.shape[d] == 1 < dims[d][0].size]
+    if not any(axes.role(d) is Role.POSITION for d in copies):
+        return dims
+    return dims[: len(dims) - len(back)] + tuple(
+        axis(Role.POSITION, dims[d][0].size) if d in copies and axes.role(d) is Role.STATISTIC else dims[d]
+        for d in back
+    )
+
+
+def copied(of: Axis, size: int) -> Axis:
+    """A dimension of one index, copied: copies of the only sample are not samples, they are the same."""
+    role = role_of(of)
+    return of if math.prod(a.size for a in of) == size else axis(Role.STATISTIC if role is Role.SAMPLE else role, size)

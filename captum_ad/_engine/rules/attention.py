@@ -1,0 +1,175 @@
+"""Attention: tokens are positions. A dead token neither attends nor is attended to."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from captum_ad._engine.interpreter import Interpreter
+from captum_ad._engine.masks import PositionMask
+from captum_ad._engine.registry import register_rule
+from captum_ad._engine.rules.combination import written_mask
+from captum_ad._engine.rules.contraction import contracted
+from captum_ad._engine.static import is_known
+
+_EXCLUDED = -5e3  # constants as low as this are written over the scores that attention must not see
+
+
+@register_rule("softmax", "log_softmax")
+def softmax(
+    ad: Interpreter, op: Callable[..., Tensor], input: Tensor, dim: int | None = None, *args: Any, **kwargs: Any
+) -> Tensor:
+    """Along channels every position is by itself; along positions the dead ones leave the sum.
+
+    Of a row in which nothing is left but what attention excludes (-inf, or numbers like -1e9), all is dead.
+    """
+    ad.only(input)
+    mask = ad.mask(input)
+    assert mask is not None
+    if dim is None:
+        ad.refuse("is called without dim")
+    if mask.kept.shape[dim] == 1:
+        return ad.emit(op(input, dim, *args, **kwargs), mask)
+    # The lowest number weighs nothing beside anything alive; minus infinity would be 0 / 0 where nothing is.
+    x = input.masked_fill(mask.dead, torch.finfo(input.dtype).min)
+    empty = (x.detach().amax(dim, keepdim=True) <= _EXCLUDED) & mask.dead.any(dim, keepdim=True)
+    return ad.emit(op(x, dim, *args, **kwargs), _without(mask, empty))
+
+
+@register_rule(F.scaled_dot_product_attention)
+def scaled_dot_product_attention(
+    ad: Interpreter,
+    op: Callable[..., Tensor],
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    **kwargs: Any,
+) -> Tensor:
+    """As its parts: product, softmax over the live keys, product. Without a live key the result is zero."""
+    if attn_mask is not None:
+        attn_mask = ad.deactivate(attn_mask)  # a bias that is made of features: nothing, where it is dead
+    masks = [written_mask(ad, x) for x in (query, key, value)]
+    if any(mask.kept.dim() > 2 and mask.kept.shape[-3] > 1 for mask in masks) and kwargs.get("enable_gqa"):
+        ad.refuse("has a rule for grouped queries if all heads have one mask")
+    scores = contracted("...id,...jd->...ij", masks[0], masks[1])
+    if masks[0].kept.shape[-1] == masks[1].kept.shape[-1] == 1:
+        live = (~masks[1].dead).transpose(-2, -1)  # of dead queries nothing is read
+    else:
+        live = ~scores.dead
+    if is_causal:
+        attn_mask = torch.ones(query.shape[-2], key.shape[-2], dtype=torch.bool, device=query.device).tril()
+    allowed, empty = _allowed(live, attn_mask, query.dtype)
+    out = op(*(ad.deactivate(x) for x in (query, key, value)), allowed, dropout_p, **kwargs)
+    mask = contracted("...ij,...jd->...id", scores, masks[2])
+    if not is_known(empty) or bool(empty.any()):
+        out, mask = out.masked_fill(empty, 0), _without(mask, empty)
+    return ad.emit(out, mask)
+
+
+def _allowed(live: Tensor, given: Tensor | None, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Which keys a query attends to: the live ones of those allowed; and where there are none, so that it gets all."""
+    if given is None or given.dtype == torch.bool:
+        before = torch.ones_like(live) if given is None else given
+        after = live & before
+        empty = before.any(-1, keepdim=True) & ~after.any(-1, keepdim=True)
+        return after | (before & empty), empty
+    given = given.to(dtype)
+    after = torch.where(live, given, -math.inf)
+    empty = (given > _EXCLUDED).any(-1, keepdim=True) & ~(after > _EXCLUDED).any(-1, keepdim=True)
+    return torch.where(empty, given, after), empty
+
+
+def _without(mask: PositionMask, empty: Tensor) -> PositionMask:
+    """The mask in which what is computed from nothing is dead, too; the same object if all of that is dead already."""
+    if is_known(empty) and not bool((empty & ~mask.dead).any()):
+        return mask
+    return PositionMask(mask.kept & ~empty, None if mask.feature is None else mask.feature | empty)
+
+
+@register_rule(F.multi_head_attention_forward)
+def multi_head_attention(
+    ad: Interpreter,
+    op: Callable[..., Any],
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    embed_dim_to_check: int,
+    num_heads: int,
+    in_proj_weight: Tensor | None,
+    in_proj_bias: Tensor | None,
+    bias_k: Tensor | None,
+    bias_v: Tensor | None,
+    add_zero_attn: bool,
+    dropout_p: float,
+    out_proj_weight: Tensor,
+    out_proj_bias: Tensor | None,
+    training: bool = True,
+    key_padding_mask: Tensor | None = None,
+    need_weights: bool = True,
+    attn_mask: Tensor | None = None,
+    use_separate_proj_weight: bool = False,
+    q_proj_weight: Tensor | None = None,
+    k_proj_weight: Tensor | None = None,
+    v_proj_weight: Tensor | None = None,
+    static_k: Tensor | None = None,
+    static_v: Tensor | None = None,
+    average_attn_weights: bool = True,
+    is_causal: bool = False,
+) -> tuple[Tensor, Tensor | None]:
+    """As its parts; tensors are (tokens, samples, channels)."""
+    if query.dim() != 3:
+        ad.refuse("has a rule for batches of tokens")
+    if add_zero_attn or any(given is not None for given in (bias_k, bias_v, static_k, static_v)):
+        ad.refuse("has no rule for bias_k, bias_v, static_k, static_v and add_zero_attn")
+    dropout = dropout_p if training else 0.0
+
+    def attention() -> tuple[Tensor, Tensor | None]:
+        if in_proj_weight is None or use_separate_proj_weight:
+            weights = [q_proj_weight, k_proj_weight, v_proj_weight]
+        else:
+            weights = list(in_proj_weight.chunk(3))
+        biases = [None] * 3 if in_proj_bias is None else list(in_proj_bias.chunk(3))
+        allowed = _combined(attn_mask, key_padding_mask, num_heads, query.dtype)
+        q, k, v = (
+            F.linear(x, weight, bias).unflatten(-1, (num_heads, -1)).permute(1, 2, 0, 3)  # type: ignore[arg-type]
+            for x, weight, bias in zip((query, key, value), weights, biases)
+        )
+        found = None
+        if need_weights:
+            scores = q * q.shape[-1] ** -0.5 @ k.transpose(-2, -1)
+            found = F.dropout(torch.softmax(scores if allowed is None else scores + allowed, -1), dropout)
+            out = found @ v
+            found = found.mean(1) if average_attn_weights else found
+        else:
+            out = F.scaled_dot_product_attention(q, k, v, allowed, dropout)
+        return F.linear(out.permute(2, 0, 1, 3).flatten(2), out_proj_weight, out_proj_bias), found
+
+    return ad.follow(attention)
+
+
+def _combined(
+    attn_mask: Tensor | None, key_padding_mask: Tensor | None, heads: int, dtype: torch.dtype
+) -> Tensor | None:
+    """What is added to the scores (samples, heads, queries, keys)."""
+
+    def added(given: Tensor) -> Tensor:  # in these two True means to leave out
+        return (
+            torch.zeros_like(given, dtype=dtype).masked_fill(given, -math.inf) if given.dtype == torch.bool else given
+        )
+
+    total = None
+    if attn_mask is not None:
+        total = added(attn_mask)
+        total = total.unflatten(0, (-1, heads)) if total.dim() == 3 else total[None, None]
+    if key_padding_mask is not None:
+        padding = added(key_padding_mask)[:, None, None]
+        total = padding if total is None else total + padding
+    return total

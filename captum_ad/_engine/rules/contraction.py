@@ -1,0 +1,146 @@
+"""Products that sum over shared dimensions: matrix products of two maps, and einsum."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from captum_ad._engine.definitions import places_of, reduce_positions
+from captum_ad._engine.interpreter import Interpreter
+from captum_ad._engine.masks import PositionMask, all_true
+from captum_ad._engine.mixing import contracted_axes
+from captum_ad._engine.registry import register_rule
+from captum_ad._engine.rules.combination import written_mask
+from captum_ad._engine.rules.linear import over_last
+from captum_ad._engine.tags import tensors_in
+
+
+@register_rule("matmul", "bmm", "mm", "mv", "dot", always=True)
+def matmul(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, other: Tensor) -> Tensor:
+    """Checkpoint before; a result is dead if all the products in it are, and a product if a factor is."""
+    if op.__name__ == "__rmatmul__":
+        x, other, op = other, x, torch.matmul
+    if other.dim() == 1:
+        return ad.follow(lambda: (x @ other[:, None]).squeeze(-1))
+    if x.dim() == 1:
+        return ad.follow(lambda: (x[None] @ other).squeeze(-2))
+    if not ad.is_data(other) and other.dim() == 2:
+        return over_last(ad, lambda x: op(x, other), x, other.shape[-1])
+    out = op(ad.deactivate(x), ad.deactivate(other))
+    lead = _LABELS[: out.dim() - 2]
+    left, right = (lead[len(lead) - operand.dim() + 2 :] for operand in (x, other))
+    return _emitted(ad, out, f"{left}yz,{right}zx->{lead}yx", x, other)
+
+
+@register_rule("einsum", always=True)
+def einsum(ad: Interpreter, op: Callable[..., Tensor], equation: str, *operands: Any) -> Tensor:
+    """As :func:`matmul`, for any number of operands; with one it permutes and sums."""
+    tensors = list(operands[0]) if len(operands) == 1 and isinstance(operands[0], (list, tuple)) else list(operands)
+    if not isinstance(equation, str):
+        if not _masked(ad, *tensors_in(equation, operands)):
+            return ad.emit(op(equation, *operands), None)
+        ad.refuse("is called without an equation")
+    explicit = _without_ellipsis(equation.replace(" ", ""), [x.dim() for x in tensors])
+    if any(len(set(labels)) < len(labels) for labels in explicit.replace("->", ",").split(",")):
+        if not _masked(ad, *tensors):
+            return ad.emit(op(equation, *tensors), None)
+        ad.refuse("takes a diagonal")
+    ins, result = explicit.split("->")
+    if len(tensors) == 2 and set(ins) - {","} == set(result):  # nothing is summed
+        return ad.follow(lambda: torch.mul(*(_spread(x, own, result) for x, own in zip(tensors, ins.split(",")))))
+    return _emitted(ad, op(equation, *(ad.deactivate(x) for x in tensors)), explicit, *tensors)
+
+
+def _spread(x: Tensor, labels: str, result: str) -> Tensor:
+    """`x` with the dimensions of a result, of size 1 where it has none."""
+    turned = x.permute([labels.index(label) for label in result if label in labels])
+    return turned[tuple(slice(None) if label in labels else None for label in result)]
+
+
+@register_rule("tensordot", always=True)
+def tensordot(ad: Interpreter, op: Callable[..., Tensor], a: Tensor, b: Tensor, dims: Any = 2, **kwargs: Any) -> Tensor:
+    """The einsum over these pairs of dimensions."""
+    if isinstance(dims, (Tensor, dict)) or kwargs.get("out") is not None:
+        ad.refuse("is called with dims as a tensor, or out=")
+    ours, theirs = (range(-dims, 0), range(dims)) if isinstance(dims, int) else dims
+    left, right = list(_LABELS[: a.dim()]), list(string.ascii_uppercase[: b.dim()])
+    for i, j in zip(*([d] if isinstance(d, int) else d for d in (ours, theirs))):
+        right[j] = left[i]
+    result = [label for label in left + right if (label in left) != (label in right)]
+    equation = f"{''.join(left)},{''.join(right)}->{''.join(result)}"
+    return _emitted(ad, op(ad.deactivate(a), ad.deactivate(b), dims), equation, a, b)
+
+
+_LABELS = "abcdefghijklmnopqrstuvw"
+
+
+def _emitted(ad: Interpreter, out: Tensor, equation: str, *operands: Tensor) -> Tensor:
+    """The result of a contraction with its mask; `equation` names every dimension."""
+    ins, result = equation.split("->")
+    masked = _masked(ad, *operands)
+    axes = contracted_axes(ins.split(","), result, [ad.axes(x) for x in operands], out)
+    if masked and axes.mixed:
+        ad.refuse("mixes the samples of a batch (pass them one by one)")
+    masks = [written_mask(ad, x) for x in operands]
+    data = [i for i, x in enumerate(operands) if ad.is_data(x)]
+    if masked and len(data) == 1:  # a linear map: Φ over the positions that it mixes
+        (i,) = data
+        summed = [d for d, label in enumerate(ins.split(",")[i]) if label not in result]
+        if summed and len(operands) > 1 and axes.has_no_place:
+            return ad.emit(out, None, axes=axes)  # as linear: no position is left to deactivate
+        masks[i] = _mixed(ad, operands[i], masks[i], summed)
+    return ad.emit(out, contracted(equation, *masks) if masked else None, axes=axes)
+
+
+def _mixed(ad: Interpreter, x: Tensor, mask: PositionMask, dims: Sequence[int]) -> PositionMask:
+    """The mask of `x` after these dimensions are reduced, to size 1."""
+    if not dims:  # a permutation
+        return mask
+    axes = ad.axes(x)
+    assert axes is not None
+    left = [d for d in axes.positions if d % x.dim() not in dims and x.shape[d] > 1]
+    for dim in dims:
+        mask = places_of(mask, dim, axes.dims[dim])
+    return reduce_positions(mask, mask.kept.shape, dims, ad.tau if left else 0.0).mask
+
+
+def _masked(ad: Interpreter, *operands: Tensor) -> bool:
+    return any(ad.mask(x) is not None for x in operands)
+
+
+def _without_ellipsis(equation: str, dims: list[int]) -> str:
+    """An equation whose result and "..." are written out, for operands of that many dimensions."""
+    ins, arrow, result = equation.partition("->")
+    if not arrow:
+        result = "..." * ("..." in ins) + "".join(sorted(c for c in set(ins) - set(".,") if ins.count(c) == 1))
+    free = [label for label in string.ascii_letters if label not in equation]
+    hidden = [n - len(labels) + 3 if "..." in labels else 0 for labels, n in zip(ins.split(","), dims)]
+    lead = "".join(free[: max(hidden)])
+    written = [labels.replace("...", lead[len(lead) - n :]) for labels, n in zip(ins.split(","), hidden)]
+    return ",".join(written) + "->" + result.replace("...", lead)
+
+
+def contracted(equation: str, *masks: PositionMask) -> PositionMask:
+    """The mask of an einsum of maps.
+
+    A product of a dead factor is dead. A sum is dead if all of it is, active if any kept feature is in
+    what is left, and no feature otherwise (constants times constants).
+    """
+    kept = [mask.kept for mask in masks]
+    if all(mask.feature is None for mask in masks):
+        return PositionMask(_any(equation, *kept))
+    live = [~mask.dead for mask in masks]
+    by_feature = [_any(equation, *live[:i], part, *live[i + 1 :]) for i, part in enumerate(kept)]
+    found = torch.stack(by_feature).any(0)
+    feature = found | ~_any(equation, *live)
+    return PositionMask(found, None if all_true(feature) else feature)
+
+
+def _any(equation: str, *parts: Tensor) -> Tensor:
+    """Whether any product of truths is; exact, as float32 holds such counts."""
+    with torch.autocast(parts[0].device.type, enabled=False):
+        return torch.einsum(equation, *(part.to(torch.float32) for part in parts)) > 0

@@ -1,0 +1,40 @@
+"""Linear maps over the last dimension: channels are mixed like in a 1×1 convolution, positions lose their mask."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from captum_ad._engine.definitions import mixed_channels
+from captum_ad._engine.interpreter import Interpreter
+from captum_ad._engine.mixing import last_mixed
+from captum_ad._engine.registry import register_rule, takes_parts
+
+
+@register_rule(F.linear)
+@takes_parts
+def linear(
+    ad: Interpreter, op: Callable[..., Tensor], input: Tensor, weight: Tensor, bias: Tensor | None = None
+) -> Tensor:
+    """Checkpoint before; a position stays active if any of its channels is. Without positions left, no mask."""
+    return over_last(ad, lambda x: op(x, weight, bias), input, weight.shape[0])
+
+
+def over_last(ad: Interpreter, run: Callable[[Tensor], Tensor], x: Tensor, size: int) -> Tensor:
+    """A linear map over the last dimension of `x`."""
+    ad.only(x)
+    mask, last, axes = ad.mask(x), x.dim() - 1, ad.axes(x)
+    assert axes is not None
+    if mask is not None and axes.crosses_samples([-1]):
+        ad.refuse("mixes the samples of a batch (pass them one by one)")
+    if mask is not None and axes.is_vector:
+        mask = None  # no position is left to deactivate
+    elif mask is not None and mask.kept.shape[last] > 1:
+        others = [d for d in axes.positions if d != -1 and axes.shape[d] > 1]
+        mask = mixed_channels(mask, last, axes.dims[last], ad.tau if others else 0.0)
+    by_position = mask is not None and ad.spares_checkpoint(x, last)
+    shape = (*x.shape[:last], size)
+    checked = () if by_position else [x]
+    return ad.by_position(run, [x], mask, checked=checked, shape=shape, mixed=[last], axes=last_mixed(axes, size))

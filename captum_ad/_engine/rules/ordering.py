@@ -1,0 +1,68 @@
+"""Order by value: each place in it is computed from all positions along a dimension, and is none of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+from captum_ad._engine.interpreter import Interpreter
+from captum_ad._engine.registry import register_rule
+from captum_ad._engine.rules.reduction import dims_of, reduced_mask
+from captum_ad._engine.tags import tensors_in
+from captum_ad._engine.transforming import ordered_dim
+
+
+@register_rule("sort", "argsort", "msort", "topk")
+def ordered(ad: Interpreter, op: Callable[..., Any], input: Tensor, *args: Any, **kwargs: Any) -> Any:
+    """Checkpoint before; Φ over all positions that are ordered, for each place, which is a channel from now on.
+
+    So a sum with a map brings no position of that to life. Indices wear the mask of the values.
+    """
+    dim = ordered_dim(op.__name__, args, kwargs)
+    if isinstance(dim, bool) or kwargs.get("out") is not None:  # x.argsort(True): stable
+        ad.refuse("is called in a way that its rule does not know (give dim by name, and no out=)")
+    return _along(ad, op, input, dim, True, args, kwargs)
+
+
+@register_rule("kthvalue")
+def place_in_order(
+    ad: Interpreter, op: Callable[..., Any], input: Tensor, k: int, dim: int = -1, keepdim: bool = False
+) -> Any:
+    """One of the places of :func:`ordered`."""
+    return _along(ad, op, input, dim, keepdim, (k, dim, keepdim), {})
+
+
+@register_rule("mode", "median", "nanmedian")
+def middle(
+    ad: Interpreter, op: Callable[..., Any], input: Tensor, dim: int | None = None, keepdim: bool = False
+) -> Any:
+    """The place in the middle, or what is there most often."""
+    dim = -1 if dim is None and op.__name__ == "mode" else dim
+    return _along(ad, op, input, dim, keepdim, () if dim is None else (dim, keepdim), {})
+
+
+def refuse_samples(ad: Interpreter, x: Tensor, *dims: int) -> None:
+    """Refuse what goes from one sample of a batch on to the next along dimensions."""
+    axes = ad.axes(x)
+    if axes is not None and axes.crosses_samples(dims):
+        ad.refuse("mixes the samples of a batch (pass them one by one)")
+
+
+def _along(
+    ad: Interpreter,
+    op: Callable[..., Any],
+    x: Tensor,
+    dim: int | None,
+    keepdim: bool,
+    args: Any,
+    kwargs: dict[str, Any],
+) -> Any:
+    if dim is not None:
+        refuse_samples(ad, x, dim)
+    found, shaped = reduced_mask(ad, x, dims_of(x, dim), keepdim)
+    out = op(ad.deactivate(x), *args, **kwargs)
+    for part in tensors_in(out):
+        ad.emit(part, found.mask.map(shaped))
+    return out

@@ -1,0 +1,82 @@
+"""Reductions over whole dimensions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from captum_ad._engine.axes import Role
+from captum_ad._engine.definitions import Attribution, reduce_positions
+from captum_ad._engine.interpreter import Interpreter
+from captum_ad._engine.registry import register_rule, takes_parts
+from captum_ad._engine.rules.combined_masks import summed
+from captum_ad._engine.rules.pooling import over_active
+
+
+@register_rule("mean", "nanmean", "sum", "nansum", "amax", "amin", "any")
+@takes_parts
+def reduction(
+    ad: Interpreter,
+    op: Callable[..., Tensor],
+    input: Tensor,
+    dim: int | Sequence[int] | None = None,
+    keepdim: bool = False,
+    **kwargs: Any,
+) -> Tensor:
+    """Checkpoint before; what is reduced to one position is active if anything was.
+
+    A mean is over active positions only, if ``average="active"`` (nanmean: over those that hold a number).
+    """
+    if kwargs.get("out") is not None:
+        ad.refuse("writes into out=")
+    dims, average = dims_of(input, dim), "mean" in op.__name__
+
+    def run(x: Tensor) -> Tensor:
+        return op(x, dims, keepdim=True, **kwargs)
+
+    out = ad.mean_over(run, input, dims) if op.__name__ == "mean" else run(ad.deactivate(input))
+    if ad.mask(input) is None:
+        return ad.emit(out if keepdim else out.squeeze(dims), None)
+    found, shaped = reduced_mask(ad, input, dims, keepdim)
+    axes = ad.axes(input)
+    of_branches = axes is not None and bool(dims) and all(axes.role(d) is Role.BRANCH for d in dims)
+    if of_branches and (average or "sum" in op.__name__):  # maps that were stacked: a sum of maps
+        found = Attribution(found.kept, found.features, summed(ad, found.kept, found.features))
+
+    if average and ad.rule.average == "active" and not of_branches:  # over space
+        out = over_active(out, found if op.__name__ == "mean" else _numbers(ad, input, dims))
+    return ad.emit(shaped(out), found.mask.map(shaped))
+
+
+def _numbers(ad: Interpreter, x: Tensor, dims: Sequence[int]) -> Attribution:
+    """As :func:`reduced_mask` counts, of what is a number."""
+    mask, numbers = ad.mask(x), ~ad.deactivate(x).isnan()
+    assert mask is not None
+    kept, features = (part.sum(list(dims), keepdim=True).float() for part in (numbers & ~mask.dead, numbers))
+    return Attribution(kept, features, mask)
+
+
+def dims_of(x: Tensor, dim: int | Sequence[int] | None) -> list[int]:
+    """The dimensions that are reduced, counted from the first one."""
+    given = range(x.dim()) if dim is None or dim == () else [dim] if isinstance(dim, int) else dim
+    return [d % x.dim() for d in given]
+
+
+def reduced_mask(
+    ad: Interpreter, x: Tensor, dims: Sequence[int], keepdim: bool
+) -> tuple[Attribution, Callable[[Tensor], Tensor]]:
+    """Φ of what is reduced over these dimensions, and what squeezes them out."""
+    mask = ad.mask(x)
+    assert mask is not None
+    axes = ad.axes(x)
+    places = axes.positions if axes is not None else ()
+    positions = [d for d in places if d % x.dim() not in dims and x.shape[d] > 1]
+    # A statistic of the whole map (a vector per sample) has no position of its own: active if anything is.
+    found = reduce_positions(mask, x.shape, dims, ad.tau if positions else 0.0)
+
+    def shaped(part: Tensor) -> Tensor:
+        return part if keepdim else part.squeeze(list(dims))
+
+    return found, shaped

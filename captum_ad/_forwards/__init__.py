@@ -1,0 +1,1 @@
+"""ADForward and BaselineForward: from a call of a model to its answer under masks."""

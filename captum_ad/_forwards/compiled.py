@@ -1,0 +1,85 @@
+"""Compiled parts of a model: torch.compile's run as the Python they were made from, others are refused."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch import nn
+
+from captum_ad._common.errors import UnsupportedOperationError
+from captum_ad._engine.origins import modules_of
+from captum_ad._engine.registry import has_rule
+
+CAN_RUN_EAGERLY = hasattr(torch.compiler, "set_stance")
+"""Whether compiled code can be run as plain Python: since torch 2.6."""
+
+
+class Eager:
+    """Context in which torch.compile'd code runs as plain Python, into which a mask can be followed.
+
+    Torch knows one stance for all threads, so it is changed by the first that enters, and restored
+    by the last that leaves. Without anything compiled in this process, nothing is done (or imported).
+    """
+
+    _lock = threading.Lock()
+    _inside = 0
+    _stance: Any = None
+
+    def __enter__(self) -> None:
+        self._entered = CAN_RUN_EAGERLY and "torch._dynamo" in sys.modules
+        if self._entered:
+            with Eager._lock:
+                if Eager._inside == 0:
+                    Eager._stance = torch.compiler.set_stance("force_eager")
+                Eager._inside += 1
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._entered:
+            with Eager._lock:
+                Eager._inside -= 1
+                if Eager._inside == 0:
+                    Eager._stance.__exit__(kind, error, trace)
+
+
+def refuse_compiled(model: nn.Module) -> None:
+    """Refuse what a mask cannot be followed into, unless it is inside of a module that has a rule of its own."""
+    if any(map(is_compiled, modules_of(model))):
+        _refuse(model, "", ())
+
+
+def is_compiled(module: nn.Module) -> bool:
+    """Whether a module was compiled by torch.compile or TorchScript."""
+    scripted = isinstance(module, torch.jit.ScriptModule)
+    return scripted or getattr(module, "_compiled_call_impl", None) is not None or "_orig_mod" in module._modules
+
+
+def _refuse(model: nn.Module, path: str, around: tuple[nn.Module, ...]) -> None:
+    scripted = isinstance(model, torch.jit.ScriptModule)
+    if (scripted or (is_compiled(model) and not CAN_RUN_EAGERLY)) and not any(has_rule(m) for m in around):
+        raise UnsupportedOperationError(
+            f"{f'module {path!r}' if path else 'the model'} is compiled by "
+            f"{'TorchScript' if scripted else 'torch.compile'}, and a mask cannot be followed into it: "
+            f"{'' if scripted else 'use torch 2.6 or newer, '}wrap the Python model that it was made from, or call it "
+            "in a module of your own for which you register a rule (help(captum_ad.register_rule))"
+        )
+    for name, module in model.named_children():
+        _refuse(module, f"{path}.{name}" if path else name, (*around, model))
+
+
+def refuse_transforms() -> None:
+    """Refuse to run inside of what would trace or transform the forward itself."""
+    if torch._C._are_functorch_transforms_active():
+        raise UnsupportedOperationError(
+            "ADForward cannot run inside the transforms of torch.func (vmap, grad, jvp): pass a batch with one "
+            "mask per sample instead of vmap, and differentiate with torch.autograd"
+        )
+    if torch._C._is_tracing():
+        raise UnsupportedOperationError(
+            "ADForward cannot be traced by torch.jit: what it does depends on the mask. Trace its .model"
+        )

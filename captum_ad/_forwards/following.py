@@ -1,0 +1,61 @@
+"""One run of a model with its masks beside its tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+from torch.jit._fuser import optimized_execution
+from torch.utils._pytree import tree_map
+
+from captum_ad._engine import Interpreter, PositionMask
+from captum_ad._engine.provenance import Provenance
+from captum_ad._forwards.arguments import Arranged, as_features
+from captum_ad._forwards.compiled import Eager
+
+if TYPE_CHECKING:
+    from captum_ad._forwards.ad_forward import ADForward
+
+
+def followed(
+    forward: ADForward,
+    engine: Callable[..., Interpreter],
+    given: Arranged,
+    masks: Sequence[PositionMask | None],
+    *,
+    skip_dead: bool,
+    memory: bool,
+) -> Any:
+    """What a forward selects of its model's output, zero where it is deactivated.
+
+    Parameters
+    ----------
+    forward : ADForward
+        The model, and how masks pass through it.
+    engine : callable
+        Makes an interpreter.
+    given : Arranged
+        The call.
+    masks : sequence of (PositionMask or None)
+        Of each input.
+    skip_dead : bool
+        Do not compute what is dead.
+    memory : bool
+        Follow all memory, for a model in which tensors turn up that no operation has made.
+    """
+    constants = [x for x, m in zip(given.inputs, masks) if m is None and isinstance(x, Tensor)]
+    constants += [x for x in given.more.values() if isinstance(x, Tensor)]
+    ad = engine(forward.model, forward.rule, forward.tau, constants, skip_dead=skip_dead)
+    inputs = [x if m is None else as_features(x) for x, m in zip(given.inputs, masks)]
+    features = [x if m is None else ad.start(x, None if m.is_full() else m) for x, m in zip(inputs, masks)]
+    if memory:
+        ad.provenance = Provenance(*(x for x, m in zip(features, masks) if m is not None))
+    unfused = optimized_execution(False) if ad.provenance else None  # whose kernels nobody sees
+    try:
+        with Eager(), ad.provenance or nullcontext(), unfused or nullcontext(), ad:
+            output = forward._selected(given.call(forward.model, features))
+        return tree_map(lambda one: ad.finish(one) if isinstance(one, Tensor) else one, output)
+    finally:
+        ad.forget()

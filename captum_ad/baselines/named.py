@@ -1,0 +1,256 @@
+"""Named baselines: what an occluded feature is painted with where there is no Activation-Deactivation."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from captum_ad._common.errors import UnknownNameError
+from captum_ad._common.extras import needed
+
+
+def baseline(name: str, x: Tensor) -> Tensor:
+    """The baseline of that name for a batch of images, ready for Captum's ``baselines=``.
+
+    Parameters
+    ----------
+    name : {"zero", "min", "max", "avg", "blur"}
+        ``"zero"``, ``"min"``, ``"max"``, ``"avg"``: 0, or the smallest, largest or mean value of
+        each sample, over its channels and positions alike (the four masking values of the paper,
+        arXiv 2510.01038, taken from the normalized input as the ReX tool does). ``"blur"``: the
+        sample itself behind a Gaussian whose σ is a twentieth of its shortest side. The two other names,
+        ``"inpaint"`` and ``"linear"``, stand for functions of the mask too, which no ``baselines=`` takes.
+    x : Tensor
+        The model's input, shape (N, C, *spatial) or (N, T), floating point.
+
+    Returns
+    -------
+    Tensor
+        Same shape, dtype and device as `x`.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no baseline of that name; :data:`BASELINES` lists them.
+    ValueError
+        If `x` has another shape or dtype, or the baseline is :func:`inpaint` or :func:`linear`.
+
+    Examples
+    --------
+    >>> x = torch.tensor([1.0, 2.0, 3.0, 6.0]).reshape(1, 1, 2, 2)
+    >>> baseline("avg", x).flatten()
+    tensor([3., 3., 3., 3.])
+    """
+    if name in IMPUTATIONS:
+        raise ValueError(
+            f"the baseline {name!r} depends on what is masked: give the attributor BaselineForward(model, {name!r}) "
+            "in place of the model, and no baselines"
+        )
+    if name not in BASELINES:
+        raise UnknownNameError("baseline", name, BASELINES)
+    if x.dim() < 2 or not x.is_floating_point() or x.numel() == 0:
+        raise ValueError(
+            f"baseline {name!r}: expected a floating-point batch, (N, C, *spatial) or (N, T), got {x.dtype} "
+            f"{tuple(x.shape)}"
+        )
+    return BASELINES[name](x)
+
+
+def _solid(value: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """Each sample filled with one number of its own."""
+
+    def fill(x: Tensor) -> Tensor:
+        return value(x.flatten(1)).reshape(-1, *(1,) * (x.dim() - 1)).expand_as(x).contiguous()
+
+    return fill
+
+
+def _blurred(x: Tensor) -> Tensor:
+    spatial = range(min(2, x.dim() - 1), x.dim())  # of series (N, T) the last dimension
+    sigma = min(x.shape[d] for d in spatial) / 20
+    reach = max(1, math.ceil(3 * sigma))
+    steps = torch.arange(-reach, reach + 1, device=x.device, dtype=torch.float64)
+    weights = (-0.5 * (steps / max(sigma, 1e-6)) ** 2).exp()
+    exact = x if x.dtype == torch.float64 else x.float()  # half precision would round every tap
+    kernel = (weights / weights.sum()).to(exact.dtype)[None, None]
+    for dim in spatial:  # a Gaussian is one along each dimension
+        last = exact.movedim(dim, -1)
+        rows = F.pad(last.reshape(-1, 1, last.shape[-1]), (reach, reach), mode="replicate")
+        exact = F.conv1d(rows, kernel).reshape(last.shape).movedim(-1, dim)
+    return exact.to(x.dtype).contiguous()
+
+
+BASELINES: Mapping[str, Callable[[Tensor], Tensor]] = MappingProxyType(
+    {
+        "zero": torch.zeros_like,
+        "min": _solid(lambda values: values.amin(1)),
+        "max": _solid(lambda values: values.amax(1)),
+        "avg": _solid(lambda values: values.mean(1)),
+        "blur": _blurred,
+    }
+)
+"""The named baselines: each a function of the input batch."""
+
+
+def inpaint(x: Tensor, mask: Tensor) -> Tensor:
+    """Images whose masked part continues what is around it (Navier-Stokes inpainting of OpenCV, per channel).
+
+    Parameters
+    ----------
+    x : Tensor
+        Shape (N, C, H, W), floating point.
+    mask : Tensor
+        bool, True = keep, shape (N, 1|C, H, W).
+
+    Returns
+    -------
+    Tensor
+        Same shape, dtype and device as `x`, the same where `mask` is True. What stands behind the
+        mask has no influence; a channel of which nothing is kept is 0.
+
+    Raises
+    ------
+    ImportError
+        If OpenCV is missing.
+    ValueError, TypeError
+        If `x` is not a batch of images, or `mask` is not boolean or does not fit.
+    """
+    _checked("inpaint", x, mask)
+    cv2 = needed("cv2", "opencv-python-headless", "inpaint")
+    kept = mask.expand_as(x).cpu().numpy()
+    # where() keeps the order of channels-last images, of which reshape() would give copies
+    pixels = np.ascontiguousarray(np.where(kept, x.detach().float().cpu().numpy(), np.float32(0)))
+    for channel, seen in zip(pixels.reshape(-1, *x.shape[2:]), kept.reshape(-1, *x.shape[2:])):
+        if seen.any() and not seen.all():
+            channel[:] = cv2.inpaint(np.ascontiguousarray(channel), (~seen).astype(np.uint8), 3, cv2.INPAINT_NS)
+    return torch.where(mask, x, torch.from_numpy(pixels).to(x))
+
+
+def linear(x: Tensor, mask: Tensor, *, noise: float = 0.0, seed: int = 0) -> Tensor:
+    """Images whose masked pixels are weighted means of their neighbors: ROAD's noisy linear imputation.
+
+    Every missing pixel is the mean of its eight neighbors, direct ones with weight 1/6 and diagonal ones with 1/12
+    (at the image's border the weights that are left, made to add up to 1), the missing ones among them included: a
+    sparse linear system for each channel, solved once for all that share a mask. From Rong et al. 2022, *A Consistent
+    and Efficient Evaluation Strategy for Attribution Methods* (ICML), which adds noise so that a network cannot tell
+    from the smoothness what was missing.
+
+    Parameters
+    ----------
+    x : Tensor
+        Shape (N, C, H, W), floating point.
+    mask : Tensor
+        bool, True = keep, shape (N, 1|C, H, W).
+    noise : float
+        Standard deviation of the Gaussian noise on missing pixels, in units of `x`. The authors' code has .01 by
+        default (``NoisyLinearImputer`` in ``road/imputations.py`` of https://github.com/tleemann/road_evaluation); here
+        and in the baseline ``"linear"`` there is none.
+    seed : int
+        Of the noise, of which each sample gets the same.
+
+    Returns
+    -------
+    Tensor
+        Same shape, dtype and device as `x`, the same where `mask` is True. What stands behind the
+        mask has no influence; a channel of which nothing is kept is 0, before the noise.
+
+    Raises
+    ------
+    ImportError
+        If scipy is missing.
+    ValueError, TypeError
+        If `x` is not a batch of images, `mask` is not boolean or does not fit, or `noise` is not a finite number of at
+        least 0.
+
+    Examples
+    --------
+    >>> x = torch.tensor([[1.0, 2.0, 3.0, 4.0]] * 4)[None, None]
+    >>> mask = torch.ones(1, 1, 4, 4, dtype=torch.bool)
+    >>> mask[..., 1:3, 1:3] = False
+    >>> linear(x, mask)[0, 0, 1].round(decimals=4)
+    tensor([1., 2., 3., 4.])
+    """
+    _checked("linear", x, mask)
+    if isinstance(noise, bool) or not isinstance(noise, numbers.Real) or not 0 <= noise < math.inf:
+        raise ValueError(f"noise must be a standard deviation, a finite number of at least 0, got {noise!r}")
+    kept = mask.expand_as(x).cpu().numpy().reshape(-1, *x.shape[2:])
+    pixels = np.where(kept, x.detach().double().cpu().numpy().reshape(kept.shape), 0.0)
+    sharing: dict[bytes, list[int]] = {}
+    for i, seen in enumerate(kept):
+        if seen.any() and not seen.all():
+            sharing.setdefault(seen.tobytes(), []).append(i)
+    for channels in sharing.values():
+        missing = ~kept[channels[0]]
+        solution = _interpolated(np.moveaxis(pixels[channels], 0, -1), missing)
+        for channel, values in zip(channels, solution.T):
+            pixels[channel][missing] = values
+    painted = torch.from_numpy(pixels).reshape(x.shape)
+    if noise:
+        painted += float(noise) * torch.randn(x.shape[1:], generator=torch.Generator().manual_seed(seed))
+    return torch.where(mask, x, painted.to(x))
+
+
+_HALF_OF_NEIGHBORS = ((0, 1, 1 / 6), (1, 0, 1 / 6), (1, 1, 1 / 12), (1, -1, 1 / 12))
+"""Steps down and to the right, and weights; the other half are the same steps back."""
+
+
+def _interpolated(pixels: np.ndarray[Any, Any], missing: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """The missing pixels' values, shape (missing pixels, K), of K channels (H, W, K) that are 0 there.
+
+    Multiplied by the sum of its weights, each pixel's equation is a row of a weighted graph Laplacian: symmetric and
+    positive definite, since every missing pixel is connected to a kept one.
+    """
+    sparse, solvers = (needed(name, "scipy", "metrics") for name in ("scipy.sparse", "scipy.sparse.linalg"))
+    count = int(missing.sum())
+    place = np.full(missing.shape, -1, dtype=np.int32)
+    place[missing] = np.arange(count, dtype=np.int32)
+    total, known = np.zeros(missing.shape), np.zeros(pixels.shape)
+    rows, columns, weights = [], [], []
+    for down, right, weight in _HALF_OF_NEIGHBORS:
+        here, there = _overlap(down, right)
+        for one, other in ((here, there), (there, here)):
+            total[one] += weight
+            known[one] += weight * pixels[other]
+            both = missing[one] & missing[other]
+            rows.append(place[one][both])
+            columns.append(place[other][both])
+            weights.append(np.full(len(rows[-1]), -weight))
+    entries = np.concatenate([*weights, total[missing]])
+    diagonal = np.arange(count, dtype=np.int32)
+    where = np.concatenate([*rows, diagonal]), np.concatenate([*columns, diagonal])
+    matrix = sparse.csc_matrix((entries, where), shape=(count, count))
+    # symmetric, so that pivots stay on the diagonal: about three times faster than scipy's defaults
+    factors = solvers.splu(matrix, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0, options={"SymmetricMode": True})
+    solution: np.ndarray[Any, Any] = factors.solve(known[missing])
+    return solution
+
+
+def _overlap(down: int, right: int) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+    """Where pixels lie that have a neighbor so far away, and where these lie."""
+    here = slice(None, -down or None), slice(max(0, -right), -right if right > 0 else None)
+    there = slice(down, None), slice(max(0, right), right if right < 0 else None)
+    return here, there
+
+
+IMPUTATIONS: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = MappingProxyType({"inpaint": inpaint, "linear": linear})
+"""The named baselines that depend on what is masked: each a function of the input batch and its mask."""
+
+
+def _checked(name: str, x: Tensor, mask: Tensor) -> None:
+    if x.dim() != 4 or not x.is_floating_point():
+        raise ValueError(f"{name}: expected a floating-point batch of images (N, C, H, W), got {tuple(x.shape)}")
+    if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
+        what = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
+        raise TypeError(f"{name}: the mask is {what}, expected booleans, True = keep: mask > 0.5 makes them")
+    if mask.dim() != 4 or any(one not in (1, all_) for one, all_ in zip(mask.shape, x.shape)):
+        raise ValueError(
+            f"{name}: expected a mask (N, 1 or C, H, W) for images {tuple(x.shape)}, got {tuple(mask.shape)}"
+        )

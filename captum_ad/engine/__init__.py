@@ -1,8 +1,0 @@
-"""The AD engine: the definitions, the interpreter that carries masks, the rules of operations."""
-
-from captum_ad.engine import rules
-from captum_ad.engine.interpreter import Interpreter
-from captum_ad.engine.masks import PositionMask
-from captum_ad.engine.registry import register_rule, temporary_rules
-
-__all__ = ["Interpreter", "PositionMask", "register_rule", "rules", "temporary_rules"]

@@ -1,0 +1,231 @@
+"""An explanation in words: sentences made of its numbers by templates, and of nothing else."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from captum_ad.metrics.localization import of_pixels
+from captum_ad.targets.base import Target
+from captum_ad.targets.classes import Class, MultiLabel, Names, index_of
+from captum_ad.targets.groups import Contrast, Group
+
+PLACES = (
+    ("upper left", "upper middle", "upper right"),
+    ("middle left", "center", "middle right"),
+    ("lower left", "lower middle", "lower right"),
+)
+"""The ninths of an image."""
+
+STANDS_OUT = 1.5
+"""A ninth is named if it holds that many times what an even map would have there."""
+
+
+class Sufficient(Protocol):
+    """What a sufficient explanation says of itself; :class:`captum_ad.metrics.SufficientExplanation`."""
+
+    @property
+    def found(self) -> bool:
+        """Whether there is one."""
+
+    @property
+    def size(self) -> float:
+        """Its share of the positions."""
+
+    @property
+    def confidence(self) -> float:
+        """In the target with it alone."""
+
+
+class Robust(Protocol):
+    """What was measured on backgrounds; :class:`captum_ad.metrics.Robustness`."""
+
+    @property
+    def rho(self) -> float:
+        """Share of the backgrounds on which the target is the answer."""
+
+    @property
+    def n(self) -> int:
+        """How many."""
+
+
+@dataclass(frozen=True)
+class Description:
+    """Sentences, and the numbers that they were made of.
+
+    Attributes
+    ----------
+    sentences : tuple of str
+        ``str(description)`` is all of them.
+    facts : mapping
+        ``size``, ``confidence``, ``rho``, ``n``, and of the attribution ``place``, ``share`` of what speaks for the
+        answer that lies there, ``even`` (the place's share of the image), ``against`` (the share of all weight that
+        speaks against the answer); as far as they are said.
+    """
+
+    sentences: tuple[str, ...]
+    facts: Mapping[str, Any]
+
+    def __str__(self) -> str:
+        return " ".join(self.sentences)
+
+
+def describe(
+    attribution: Any,
+    explanation: Sufficient | None = None,
+    robustness: Robust | None = None,
+    *,
+    target: int | Target | None = None,
+    names: Names | None = None,
+    backgrounds: str = "backgrounds",
+    subject: str = "image",
+) -> Description:
+    """A sentence or two, or three, about an explanation of an image.
+
+    *Saliency Map Verbalization* (Feldhus et al. 2022, arXiv 2210.07222) finds that templates are faithful where
+    language models are not. These are templates of our own: how much of the image alone keeps the answer, on how many
+    backgrounds, and which ninth of the image holds most of what speaks for it. No language model has a part in it.
+
+    Parameters
+    ----------
+    attribution : Tensor or array
+        Shape (H, W), (C, H, W) or (1, C, H, W); channels are added up.
+    explanation : SufficientExplanation, optional
+        Of that attribution.
+    robustness : Robustness, optional
+        Of that explanation.
+    target : int or Target, optional
+        What is explained, for its name: "the answer" if not given. A Contrast says what it is held against.
+    names : sequence of str, or mapping of int to str, optional
+        The names of all classes.
+    backgrounds : str
+        What they are, e.g. ``"solid colors"``.
+    subject : str
+        What the image is called.
+
+    Returns
+    -------
+    Description
+        Numbers are rounded to whole per cent; only what is exactly nothing or all is called 0% or 100%.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the attribution has another shape or holds NaN, or robustness comes without an explanation.
+
+    Examples
+    --------
+    >>> attribution = torch.zeros(6, 6)
+    >>> attribution[:2, :2] = 1
+    >>> print(describe(attribution))
+    100% of what speaks for the answer lies in the upper left, 11% of the image.
+    """
+    if robustness is not None and explanation is None:
+        raise ValueError("robustness is of an explanation: give that, too")
+    values = of_pixels(torch.as_tensor(attribution))
+    asked = _asked(target, names)
+    facts: dict[str, Any] = {}
+    sentences = [] if explanation is None else [_alone(explanation, robustness, asked, (backgrounds, subject), facts)]
+    sentences.append(_where(values, asked, subject, facts))
+    return Description(tuple(sentences), facts)
+
+
+def percent(share: float) -> str:
+    """A share in whole per cent.
+
+    Examples
+    --------
+    >>> percent(0.314), percent(0.001), percent(0.999), percent(1)
+    ('31%', 'under 1%', 'over 99%', '100%')
+    """
+    if 0 < share < 0.005:
+        return "under 1%"
+    if 0.995 <= share < 1:
+        return "over 99%"
+    return f"{share:.0%}"
+
+
+def _alone(
+    explanation: Sufficient, robustness: Robust | None, asked: str, called: tuple[str, str], facts: dict[str, Any]
+) -> str:
+    backgrounds, subject = called
+    if not explanation.found:
+        return f"No part of the {subject} alone keeps {asked}."
+    facts |= {"size": explanation.size, "confidence": explanation.confidence}
+    if explanation.size == 0:
+        return f"The network gives {asked} to nothing at all, so that no part of the {subject} is needed for it."
+    words = (
+        f"{percent(explanation.size)} of the {subject} alone keeps {asked}, at confidence {explanation.confidence:.2f}"
+    )
+    if robustness is None or math.isnan(robustness.rho):
+        return f"{words}."
+    facts |= {"rho": robustness.rho, "n": robustness.n}
+    return (
+        f"{words}; planted on {robustness.n} {backgrounds} the network gives it on {percent(robustness.rho)} of them."
+    )
+
+
+def _where(values: Tensor, asked: str, subject: str, facts: dict[str, Any]) -> str:
+    positive, negative = values.clamp(min=0), (-values).clamp(min=0)
+    weight = float(positive.sum() + negative.sum())
+    if not weight:
+        return "The map is zero everywhere, and says nothing."
+    facts["against"] = float(negative.sum()) / weight
+    if not bool(positive.any()):
+        return f"Nothing in the map speaks for {asked}."
+    place, share, even = _densest(positive)
+    facts |= {"place": place, "share": share, "even": even}
+    if share >= STANDS_OUT * even:
+        words = f"{percent(share)} of what speaks for {asked} lies in the {place}, {percent(even)} of the {subject}"
+    else:
+        words = f"What speaks for {asked} is spread out: the {place} has the most, {percent(share)}"
+        words += f", on {percent(even)} of the {subject}"
+    against = f"; {percent(facts['against'])} of the map's weight speaks against it" if facts["against"] else ""
+    return f"{words}{against}."
+
+
+def _densest(positive: Tensor) -> tuple[str, float, float]:
+    """The ninth with the largest share of a map, that share, and the ninth's own of the image."""
+    rows, columns = (_thirds(side) for side in positive.shape)
+    found = []
+    for names, (top, bottom) in zip(PLACES, rows):
+        for name, (left, right) in zip(names, columns):
+            share = float(positive[top:bottom, left:right].sum() / positive.sum())
+            found.append((share, name, (bottom - top) * (right - left) / positive.numel()))
+    share, name, even = max(found, key=lambda one: one[0])  # of equal ones the first in reading order
+    return name, share, even
+
+
+def _thirds(side: int) -> list[tuple[int, int]]:
+    edges = [round(side * i / 3) for i in range(4)]
+    return list(pairwise(edges))
+
+
+def _asked(target: int | Target | None, names: Names | None) -> str:
+    if target is None:
+        return "the answer"
+    if isinstance(target, Contrast):
+        return f"{_group(target.a, names)} rather than {_group(target.b, names)}"
+    if isinstance(target, Group):
+        return _group(target, names)
+    if isinstance(target, Target):
+        return _name(target.index, names) if isinstance(target, (Class, MultiLabel)) else repr(target)
+    return _name(index_of(target, None), names)
+
+
+def _group(group: Group, names: Names | None) -> str:
+    listed = [_name(index, names) for index in group.indices]
+    if len(listed) > 3:
+        return f"one of {len(listed)} classes"
+    return " or ".join(listed)
+
+
+def _name(index: int, names: Names | None) -> str:
+    known = dict(names) if isinstance(names, Mapping) else dict(enumerate(names or ()))
+    return f"“{known[index]}”" if index in known else f"class {index}"

@@ -17,14 +17,18 @@ from pathlib import Path
 COMMAND = 'pytest tests/architectures -m "slow or not slow" --table tutorials/networks.md'
 _INTRODUCTION = f"""# Networks
 
-What the tests found for each network, with random weights, under every preset of `ADForward`.
+The test results for each network, with random weights and every preset of `ADForward`.
 
-- Theorem 1: with nothing missing, the output is the network's own, bit for bit. The column says how a sample that is
-  whole comes out beside one of which half is missing: bit for bit, or to rounding (attention takes other kernels).
-- Missing means missing: noise, 1e30, Inf or NaN behind the mask give the same bits.
-- A network that cannot be followed is refused by an error that names the operation; it gives no silently wrong answer.
-- Those of transformers are small: the library's classes, from configurations of our own, with each attention they have.
-- Not run: torchvision's regnet_y_128gf and vit_h_14, over 600 million parameters each. Their smaller relatives are.
+- Theorem 1: if nothing is masked, the output is the network's own, bit for bit. The column says whether this also holds
+  for a whole sample that shares a batch with a half-masked one: bit for bit, or to rounding (attention runs other
+  kernels).
+- Missing means missing: noise, 1e30, Inf, or NaN behind the mask does not change a bit of the output.
+- "refused": AD cannot run the network. It raises an error that names the
+  operation instead of returning a wrong output.
+- The models of transformers are small: the library's classes, built from our own configurations, with each attention
+  implementation that they have.
+- Not run: torchvision's regnet_y_128gf and vit_h_14, with over 600 million parameters each. Smaller ones of their
+  families are.
 
 Made by `{COMMAND}`.
 """

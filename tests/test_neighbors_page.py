@@ -61,5 +61,5 @@ def test_the_links_of_the_table_lead_somewhere() -> None:
 
 
 def test_a_figure_that_is_not_there(figures: ModuleType) -> None:
-    with pytest.raises(SystemExit, match="no figure 'pathway': expected some of"):
+    with pytest.raises(SystemExit, match="there is no figure 'pathway'; choose from"):
         figures.main(["pathway"])

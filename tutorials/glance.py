@@ -1,4 +1,4 @@
-"""Makes tutorials/figures/glance.jpg: a photograph, and Occlusion of it on gray paint and on AD.
+"""Draws tutorials/figures/glance.jpg: a photograph, and its explanations by Occlusion with gray paint and with AD.
 
 python tutorials/glance.py
 """
@@ -21,7 +21,7 @@ FILE = Path(__file__).resolve().parent / "figures" / "glance.jpg"
 
 
 def figure() -> Figure:
-    """Three columns."""
+    """Draw the photograph and the two maps side by side."""
     model, transform = efficientnet_lite0()
     x = transform(Image.fromarray(coffee()))[None]
     seen = (x[0] * 128 / 255 + 127 / 255).clamp(0, 1).permute(1, 2, 0).numpy()

@@ -1,6 +1,6 @@
 """Pictures of what the knobs of a MaskRule and τ do, for knobs.md: ``python tutorials/knobs.py [FOLDER]``.
 
-Needs matplotlib and torchvision, no weights: masks do not depend on them. Takes a few seconds.
+It needs matplotlib and torchvision. Masks do not depend on weights, so nothing is downloaded. It takes a few seconds.
 """
 
 from __future__ import annotations
@@ -29,28 +29,28 @@ DEAD = {"facecolor": "white", "edgecolor": "0.75", "hatch": "////"}
 
 
 def disc(size: int, radius: float, across: float = 0.5, down: float = 0.5) -> Tensor:
-    """A mask that keeps a disc: True within, shape (size, size)."""
+    """A mask of shape (size, size): True inside of a disc. `across` and `down` are its center, as shares of `size`."""
     line = torch.arange(size) + 0.5
     return (line[:, None] - down * size) ** 2 + (line - across * size) ** 2 < radius**2
 
 
 def growth() -> Figure:
-    """The mask of a disc at the stages of a ResNet, with growth and without."""
+    """The mask of a disc at the stages of a ResNet, with and without growth."""
     return _stages({f'growth="{value}"': _resnet_trace(MaskRule(growth=value)) for value in ("window", "none")})
 
 
 def sums() -> Figure:
-    """The same for the two readings of a sum, of which every block has one."""
+    """The same for union and intersection at the sum that ends each block."""
     return _stages({f'sum="{value}"': _resnet_trace(MaskRule(sum=value)) for value in ("union", "intersection")})
 
 
 def tau() -> Figure:
-    """The same for some thresholds."""
+    """The same for several thresholds τ."""
     return _stages({f"τ = {value:g}": _resnet_trace(MaskRule(), value) for value in (0, 0.2, 0.4, 0.6)})
 
 
 def depth() -> Figure:
-    """Share of active positions over depth, with growth, some thresholds, and without growth."""
+    """The share of active positions over depth: with growth, for several thresholds, and without growth."""
     traces = {
         'growth="window", τ = 0': _resnet_trace(MaskRule()),
         "the same, τ = 0.2": _resnet_trace(MaskRule(), 0.2),
@@ -63,7 +63,7 @@ def depth() -> Figure:
 
 
 def average() -> Figure:
-    """The average of a map over space while less and less of it is kept."""
+    """The spatial average of a map, as more and more of the map is kept."""
     values = _hill(24)
     radii = [2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13.5, 15, 17]
     masks = torch.stack([disc(24, radius) for radius in radii])
@@ -92,7 +92,7 @@ def border() -> Figure:
     look = nn.Conv2d(1, 1, 5, padding=2, bias=False)
     with torch.no_grad():
         blur.weight.fill_(1 / 9)
-        look.weight.zero_()[0, 0, 2, 2] = 1  # hands on what it reads in the middle of its window
+        look.weight.zero_()[0, 0, 2, 2] = 1  # copies the value at the center of its window
     figure = Figure(figsize=(7.4, 4.9), layout="constrained")
     axes = figure.subplots(2, 3)
     everywhere = torch.ones_like(kept)
@@ -142,7 +142,7 @@ def _hill(size: int, slope: float = 0.0) -> Tensor:
 
 
 def _draw_values(axis: Axes, values: Tensor, active: Tensor, title: str) -> None:
-    """Values by color; hatched where deactivated."""
+    """Draw values as colors, and deactivated positions as hatched."""
     axis.patch.set(**DEAD)
     shown = values.where(active, float("nan")).detach().numpy()
     axis.imshow(shown, cmap=VALUES, vmin=0, vmax=1, interpolation="nearest")

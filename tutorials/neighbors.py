@@ -1,6 +1,6 @@
 """The figures of neighbors.md, on EfficientNet-Lite0: ``python tutorials/neighbors.py [NAME ...]``.
 
-Needs ``pip install ".[test]"``. Some take a minute on a CPU; NAME draws some of them only.
+It needs ``pip install ".[test]"``. Some figures take a minute on a CPU. With NAMEs, only these figures are drawn.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ STAGES = ["_conv_stem", *(f"_blocks.{i}" for i in range(0, 16, 3)), "_conv_head"
 
 
 def pathways() -> Figure:
-    """30 % of a photograph by Occlusion under each masking, and how far it leads the activations astray."""
+    """The top 30 % of a photograph by Occlusion under each masking, and how much its activations deviate."""
     model, x = network()[0], photograph("coffee")
     target = int(model(x).argmax())
     forwards: dict[str, nn.Module] = {
@@ -63,7 +63,7 @@ def pathways() -> Figure:
 
 
 def noise() -> Figure:
-    """What two noises do to Occlusion's map of a photograph, and its consistency over levels of four."""
+    """Occlusion's maps of a photograph under two noises, and the consistency over the levels of four noises."""
     model, photographs = network()[0], {name: photograph(name) for name in ("coffee", "chelsea", "camera")}
 
     def occlusion(forward: nn.Module) -> Attribute:
@@ -95,7 +95,7 @@ def noise() -> Figure:
 
 
 def idgi() -> Figure:
-    """Integrated Gradients and IDGI on three paths, for two photographs; the maps are smoothed to be seen."""
+    """Integrated Gradients and IDGI on three paths, for two photographs; smoothed to make the maps visible."""
     model = network()[0]
     figure = Figure(figsize=(10.5, 5.6), layout="constrained")
     for axes, name in zip(figure.subplots(2, 4), ("coffee", "chelsea")):
@@ -110,7 +110,7 @@ def idgi() -> Figure:
 
 
 def frames() -> Figure:
-    """Occlusion's map of a class, of the class against another, and of its group, and what masking their tops takes."""
+    """Occlusion's maps for a class, a contrast, and groups, and the drop of the answer when their tops are masked."""
     model, x = network()[0], photograph("chelsea")
     target, other = model(x).argsort(descending=True)[0, :2].tolist()
     cats = Group(range(281, 294))
@@ -137,7 +137,7 @@ def frames() -> Figure:
 
 
 def multiscale() -> Figure:
-    """A photograph's superpixels on three scales, each one's evidence and their mean; two paints beside it."""
+    """Evidence of superpixels on three scales and their mean, with AD and with the baseline boundary-normal."""
     model, x = network()[0], photograph("coffee")
     evidence = log_odds(int(model(x).argmax()), classes=1000)
     levels = pyramid(x)
@@ -166,7 +166,7 @@ def multiscale() -> Figure:
 
 
 def words() -> Figure:
-    """Three photographs, what alone keeps their class by Occlusion under AD, and the sentences about it."""
+    """Three photographs: the part that alone keeps the class (Occlusion, AD), and the sentences that describe it."""
     model = network()[0]
     window = {"sliding_window_shapes": (3, 56, 56), "strides": (3, 28, 28), "perturbations_per_eval": 4}
     names = {968: "cup", 967: "espresso", 282: "tiger cat", 281: "tabby", 285: "Egyptian cat", 872: "tripod"}
@@ -199,10 +199,10 @@ PICTURES = {
 
 
 def main(names: list[str], folder: Path = FOLDER) -> None:
-    """Write the figures of these names, or all."""
+    """Draw the figures with these names, or all if `names` is empty, and save them to `folder`."""
     unknown = [name for name in names if name not in PICTURES]
     if unknown:
-        raise SystemExit(f"no figure {unknown[0]!r}: expected some of {', '.join(PICTURES)}")
+        raise SystemExit(f"there is no figure {unknown[0]!r}; choose from {', '.join(PICTURES)}")
     folder.mkdir(parents=True, exist_ok=True)
     with torch.no_grad():
         for name in names or PICTURES:

@@ -1,4 +1,4 @@
-"""The figures of neighbors.md that look inside of networks: attention, prototypes, learned masks."""
+"""The figures of neighbors.md that use the inside of networks: attention, prototypes, learned masks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from captum_ad.segmentation import superpixels
 
 
 def attention() -> Figure:
-    """What a vision transformer attends to in two drawn scenes, what hiding patches takes away, and how both agree."""
+    """A vision transformer's attention in two drawn scenes, the effect of hiding patches, and their correlation."""
     drawn = scenes(2, seed=0)
     figure = Figure(figsize=(10.5, 5.6), layout="constrained")
     axes = figure.subplots(2, 5, width_ratios=[1, 1, 1, 1, 1.5])
@@ -54,7 +54,7 @@ def attention() -> Figure:
 
 
 def prototypes() -> Figure:
-    """Where the strongest channels respond in a drawn scene, as they are and turned, and their prototypes in others."""
+    """Patches to which the strongest channels respond, before and after rotation, in a drawn scene and in others."""
     drawn = scenes(120, seed=0, network="residual")
     plain = Prototypes(drawn.model, drawn.images, "7")
     purer = plain.disentangled(steps=200)
@@ -76,7 +76,7 @@ def prototypes() -> Figure:
 
 
 def fei() -> Figure:
-    """Masks learned under AD, by two gradients, and under paint, beside Occlusion; every map judged by blur."""
+    """Masks learned under AD (with two gradients) and under paint, and Occlusion; each map is evaluated with blur."""
     model = network()[0]
     figure = Figure(figsize=(10.5, 4.9), layout="constrained")
     for row, name in zip(figure.subplots(2, 5), ("coffee", "chelsea")):

@@ -1,4 +1,4 @@
-"""What the site makes of pages and docstrings; mkdocs.yml names it."""
+"""Changes to pages and docstrings when mkdocs builds the site; mkdocs.yml loads this file."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ _ROLE = re.compile(r":[a-z]+:`~?([^`]+)`")
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """A page without links to files of the repository that are not a part of the site: their text stays."""
+    """Replace links to files outside of the site with the text of the link."""
     return _OUTSIDE.sub(r"\1", markdown)
 
 
 class Roles(griffe.Extension):
-    """References to functions and classes in docstrings, as code."""
+    """Shows Sphinx roles in docstrings, such as :func:`f`, as code."""
 
     def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
-        """Called for everything that is documented."""
+        """Rewrite the docstring of `obj`; griffe calls this for each documented object."""
         if obj.docstring is not None:
             obj.docstring.value = _ROLE.sub(lambda found: f"`{found[1]}`", obj.docstring.value)

@@ -16,7 +16,7 @@ HERE = Path(__file__).resolve().parent
 
 
 def main() -> None:
-    """Draw it."""
+    """Run the code blocks of the page, and draw two slices of their results."""
     names: dict[str, Any] = {}
     blocks = re.findall(
         r"^```python\n(.*?)^```", (HERE / "volumes.md").read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE

@@ -1,4 +1,4 @@
-"""Small networks of every kind that people explain: what counts is in the first half along each dimension."""
+"""Small networks of all kinds that users explain. They respond to the first half of the input along each dimension."""
 
 import dataclasses
 
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 class Looks(nn.Module):
-    """Output 0 grows with what is in the corner, the others are constants; as many spatial dimensions as you like."""
+    """Output 0 grows with the mean of the corner, the others are constant. Takes (N, C, ...) with any spatial dims."""
 
     def __init__(self, outputs: int = 3, channels: int = 3, bias: float = -1.0) -> None:
         super().__init__()
@@ -24,7 +24,7 @@ class Looks(nn.Module):
 
 
 class Preprocesses(Looks):
-    """Takes bytes."""
+    """Takes uint8 images, and divides them by 255 inside."""
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x.float() / 255)
@@ -53,7 +53,7 @@ class Waveform(Looks):
 
 
 class Lightning(nn.Module):
-    """As modules of Lightning are: the network inside, a training step, hyperparameters."""
+    """Looks like a LightningModule: it has a network, a training step, and hyperparameters."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -69,7 +69,7 @@ class Lightning(nn.Module):
 
 @dataclasses.dataclass
 class Output:
-    """As Hugging Face's models return."""
+    """An output like those of Hugging Face's models."""
 
     logits: Tensor
     hidden_states: tuple[Tensor, ...] = ()
@@ -90,7 +90,7 @@ class Several(Looks):
 
 
 class Segments(nn.Module):
-    """Class 1 wherever it is bright; returns a dict as torchvision's networks do."""
+    """Predicts class 1 at bright pixels; returns a dict, like torchvision's segmentation networks."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -104,21 +104,21 @@ class Segments(nn.Module):
 
 
 class Embeds(nn.Module):
-    """The mean of each quarter."""
+    """Returns the mean of each quarter of the image."""
 
     def forward(self, x: Tensor) -> Tensor:
         return F.adaptive_avg_pool2d(x, 2).flatten(1)
 
 
 class Copies(nn.Module):
-    """An autoencoder that knows dark images only."""
+    """An autoencoder that can reproduce only dark images."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x.clamp(max=0.1)
 
 
 class ImageAndTable(nn.Module):
-    """An image, a table and a number."""
+    """Takes an image, a table, and a number."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -131,7 +131,7 @@ class ImageAndTable(nn.Module):
 
 
 class Pair(nn.Module):
-    """Two images, the second of which counts twice."""
+    """Takes two images, and weights the second one twice."""
 
     def __init__(self) -> None:
         super().__init__()

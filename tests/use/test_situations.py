@@ -1,4 +1,4 @@
-"""Forty things that people do, a line each: the attribution is where the network looks."""
+"""Everyday use cases, one line each: the attribution must lie where the network looks."""
 
 from collections.abc import Callable
 from typing import Any
@@ -40,7 +40,7 @@ TABLE, TABLE_CELLS = torch.ones(1, 4), torch.arange(4)[None] + 4
 
 
 def classifier(model: nn.Module) -> Any:
-    """Of lime and shap: a function of photographs."""
+    """The classifier function that lime and shap expect, from photographs to outputs."""
     from captum_ad.adapters.lime import MaskedClassifier
 
     return MaskedClassifier(ADForward(model), lambda i: torch.tensor(np.array(i)).permute(2, 0, 1) / 255, mask_transform=lambda m: m)  # fmt: skip
@@ -117,7 +117,7 @@ def ad(model: nn.Module, **options: Any) -> ADForward:
 
 
 def asked(model: nn.Module, target: Any, **options: Any) -> Tensor:
-    """By feature ablation, with a target in the forward."""
+    """Feature ablation with the target in the forward."""
     return FeatureAblation(ADForward(model, target=target)).attribute(options.pop("x", X), **{**MASK, **options})
 
 
@@ -128,7 +128,7 @@ SITUATIONS: dict[str, Callable[[], Any]] = {
     "ShapleyValues": lambda: ShapleyValues(ad(net.Looks())).attribute(X, **INDEX),
     "KernelShap": lambda: KernelShap(ad(net.Looks())).attribute(X, n_samples=40, **INDEX),
     "Lime": lambda: Lime(ad(net.Looks())).attribute(X, n_samples=40, **INDEX),
-    "gradients, as on the model": lambda: Saliency(ad(net.Looks())).attribute(X.clone().requires_grad_(), target=0),
+    "gradient methods": lambda: Saliency(ad(net.Looks())).attribute(X.clone().requires_grad_(), target=0),
     "CausalResponsibility": lambda: CausalResponsibility(ad(net.Looks())).attribute(X, target=0, min_region=16),
     "Rise": lambda: Rise(ad(net.Looks(), target=Class(0))).attribute(X, n_samples=200, grid=2),
     "Occlusion in a region": lambda: RegionOcclusion(ad(net.Looks())).attribute(X, CELLS[0, 0] < 2, (3, 8, 8), 8, target=0),
@@ -137,54 +137,55 @@ SITUATIONS: dict[str, Callable[[], Any]] = {
     "several windows per forward": lambda: Occlusion(ad(net.Looks())).attribute(BATCH, target=0, perturbations_per_eval=3, **WINDOW),
     "superpixels of the input": lambda: FeatureAblation(ad(net.Looks(), rule="paper")).attribute(X, target=0, feature_mask=superpixels(X, n_segments=16)),
     "double precision": lambda: FeatureAblation(ad(net.Looks().double())).attribute(X.double(), **INDEX),
-    "bytes, preprocessed inside": lambda: FeatureAblation(ad(net.Preprocesses())).attribute(BYTES, **INDEX),
+    "uint8, preprocessed inside": lambda: FeatureAblation(ad(net.Preprocesses())).attribute(BYTES, **INDEX),
     "a class by its name": lambda: asked(net.Looks(), Class("cat", names=["cat", "dog", "car"])),
     "one class rather than another": lambda: asked(net.Looks(), Contrast(0, 2)),
-    "any of a group": lambda: asked(net.Looks(), Group([0, 1])),
+    "any class of a group": lambda: asked(net.Looks(), Group([0, 1])),
     "a group rather than a class": lambda: asked(net.Looks(), Contrast(Group([0, 1]), 2)),
     "one logit, (N, 1)": lambda: asked(net.Looks(1), Binary()),
     "one logit, (N,)": lambda: asked(net.OneNumber(), Binary()),
     "one logit, the other class": lambda: asked(net.OneNumber(-9.0), Binary(positive=0)),
     "two logits": lambda: asked(net.Looks(2), Binary(positive=0)),
-    "many labels": lambda: asked(net.Looks(22), MultiLabel(0, threshold=0.9)),
-    "a number": lambda: asked(net.OneNumber(45.0), Regression(tolerance=1.0)),
-    "a segment, as found": lambda: asked(net.Segments(), Region(1)),
+    "multiple labels": lambda: asked(net.Looks(22), MultiLabel(0, threshold=0.9)),
+    "regression": lambda: asked(net.OneNumber(45.0), Regression(tolerance=1.0)),
+    "a segment that the network found": lambda: asked(net.Segments(), Region(1)),
     "a segment in a box": lambda: asked(net.Segments(), Region(1, (0, 0, 4, 4))),
     "a segment at a point": lambda: asked(net.Segments(), Region(1, (3, 3))),
     "an object": detector,
     "a match": lambda: asked(net.Embeds(), Similarity.to(net.Embeds().eval(), X)),
     "an anomaly": lambda: asked(net.Copies(), Reconstruction("mse")),
-    "an output with a name": lambda: asked(net.HuggingFace(), Class(0)),
-    "pixel_values= by name": lambda: ad(net.HuggingFace(), target=Class(0))(pixel_values=X, mask=CELLS[0, 0] == 0),
+    "a named output": lambda: asked(net.HuggingFace(), Class(0)),
+    "pixel_values= as a keyword": lambda: ad(net.HuggingFace(), target=Class(0))(pixel_values=X, mask=CELLS[0, 0] == 0),
     "an output in a tuple": lambda: FeatureAblation(ad(net.Several(), select=0)).attribute(X, **INDEX),
-    "a module of Lightning's": lambda: FeatureAblation(ad(net.Lightning())).attribute(X, **INDEX),
-    "a series": lambda: Occlusion(ad(net.Looks(channels=2), rule="paper")).attribute(SERIES, target=0, sliding_window_shapes=(2, 8), strides=(2, 8)),
+    "a LightningModule": lambda: FeatureAblation(ad(net.Lightning())).attribute(X, **INDEX),
+    "a time series": lambda: Occlusion(ad(net.Looks(channels=2), rule="paper")).attribute(SERIES, target=0, sliding_window_shapes=(2, 8), strides=(2, 8)),
     "a waveform": lambda: Occlusion(ad(net.Waveform(), rule="paper")).attribute(WAVE, target=0, sliding_window_shapes=(8,), strides=(8,)),
     "time steps of an LSTM": lambda: FeatureAblation(ad(net.Sequence())).attribute(torch.ones(1, 8, 4), target=0, feature_mask=(torch.arange(8) // 4)[None, :, None]),
     "a volume": lambda: FeatureAblation(ad(net.Looks(channels=1))).attribute(VOLUME, target=0, feature_mask=superpixels(VOLUME, "grid", 8)),
     "two images": lambda: FeatureAblation(ad(net.Pair())).attribute((X, X), target=0, feature_mask=(CELLS, CELLS + 4))[1],
     "an image and a table": lambda: FeatureAblation(ad(net.ImageAndTable())).attribute((X, TABLE), target=0, feature_mask=(CELLS, TABLE_CELLS))[0],
-    "more arguments": lambda: FeatureAblation(ad(net.ImageAndTable())).attribute(X, additional_forward_args=(TABLE, 0.5), **INDEX),
-    "what suffices": lambda: sufficient_explanation(ad(net.Looks()), X, X, 0, feature_mask=CELLS).mask[None, None].float(),
-    "what suffices, of two inputs": lambda: sufficient_explanation(ad(net.Pair()), (X, X), (X, X), 0, feature_mask=(CELLS, CELLS)).mask[0][None].float(),
-    "its robustness": lambda: rho_robustness(net.OneNumber(), X, CELLS[0, 0] == 0, Binary(), SolidColors(n=4)).class_kept.float(),
+    "additional_forward_args": lambda: FeatureAblation(ad(net.ImageAndTable())).attribute(X, additional_forward_args=(TABLE, 0.5), **INDEX),
+    "a sufficient explanation": lambda: sufficient_explanation(ad(net.Looks()), X, X, 0, feature_mask=CELLS).mask[None, None].float(),
+    "a sufficient explanation of two inputs": lambda: sufficient_explanation(ad(net.Pair()), (X, X), (X, X), 0, feature_mask=(CELLS, CELLS)).mask[0][None].float(),
+    "the robustness of an explanation": lambda: rho_robustness(net.OneNumber(), X, CELLS[0, 0] == 0, Binary(), SolidColors(n=4)).class_kept.float(),
     "an insertion curve": lambda: insertion_curve(ad(net.Looks(1), target=Binary()), X, X, feature_mask=CELLS).values,
-    "a study of one logit": study,
+    "comparing maskings on one logit": study,
     "lime": lime,
-    "lime of numbers": lambda: lime(to_confidence="none"),
+    "lime for regression": lambda: lime(to_confidence="none"),
     "shap": shapley,
     "timm": by_timm,
     "Hugging Face": by_transformers,
-    "torchvision's segmentation": by_torchvision,
-    "does it work on my network": lambda: torch.tensor([float(bool(check_model(net.ImageAndTable(), (X, TABLE, 0.5), masks=1, verbose=False)))]),
+    "torchvision segmentation": by_torchvision,
+    "check_model on your own network": lambda: torch.tensor([float(bool(check_model(net.ImageAndTable(), (X, TABLE, 0.5), masks=1, verbose=False)))]),
 }  # fmt: skip
-"""Each gives an attribution, whose positive part lies in the corner where it has the shape of an input."""
+"""Each returns an attribution. If it has the shape of an input, its positive part must lie in the corner."""
 
-RANDOM = {"timm", "Hugging Face", "torchvision's segmentation", "time steps of an LSTM", "an object"}
-"""Networks of which it is not known, or elsewhere, where they look."""
+RANDOM = {"timm", "Hugging Face", "torchvision segmentation", "time steps of an LSTM", "an object"}
+"""Networks that look elsewhere, or for which we do not know where they look."""
 TURNED = {"one logit, the other class"}
-"""What is in the corner speaks against it."""
-NEEDED = {"lime": "lime", "lime of numbers": "lime", "shap": "shap"}
+"""Here the corner is evidence against the answer, so the sign of the attribution is flipped."""
+NEEDED = {"lime": "lime", "lime for regression": "lime", "shap": "shap"}
+"""Packages that a use case needs; without them it is skipped."""
 
 
 @pytest.mark.parametrize("name", SITUATIONS)
@@ -203,5 +204,5 @@ def test_situation(name: str) -> None:
         assert (each[:, corner].amax(1) >= each.flatten(1).amax(1)).all()
 
 
-def test_there_are_forty_at_least() -> None:
+def test_there_are_at_least_forty() -> None:
     assert len(SITUATIONS) >= 40

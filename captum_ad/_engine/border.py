@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from captum_ad._engine.masks import PositionMask, broadcast
@@ -16,7 +17,7 @@ _AT_ONCE = 2**18
 
 
 def fill_border_(x: Tensor, mask: PositionMask, reach: Sequence[int]) -> Tensor:
-    """Write into dead positions near active ones the mean of the active positions around them, and return `x`.
+    """Fill dead positions near active ones with the mean of the active positions around them: in `x`, or in a copy.
 
     The neighborhood is 3×3 (3 in each windowed dimension) and the step is repeated as far as a
     window reaches, each time with what was filled before. Neighborhood padding of layer masking
@@ -43,7 +44,9 @@ def fill_border_(x: Tensor, mask: PositionMask, reach: Sequence[int]) -> Tensor:
         count = _sum_around(known.to(torch.float32), windowed)
         fresh.append((dead & ~known & (count > 0), count))
         known = known | fresh[-1][0]
-    box = {} if is_recorded() else _box(known & dead, windowed, x.shape)
+    if is_recorded():
+        return _filled(x, mask, fresh, windowed)
+    box = _box(known & dead, windowed, x.shape)
     if box is None:
         return x
     divisors = [count.where(where, 1).to(x.dtype) for where, count in fresh]
@@ -59,10 +62,20 @@ def fill_border_(x: Tensor, mask: PositionMask, reach: Sequence[int]) -> Tensor:
     return x
 
 
+def _filled(x: Tensor, mask: PositionMask, steps: Sequence[tuple[Tensor, Tensor]], windowed: Sequence[int]) -> Tensor:
+    """A copy with what each step fills, in operations that compilers fuse."""
+    values = x if mask.feature is None else zeroed(x, PositionMask(mask.kept))
+    for where, count in steps:
+        mean = (_pooled(values, windowed) / count.where(where, 1)).to(x.dtype)
+        filled = x.where(~where, mean)
+        x, values = filled, filled if values is x else values.where(~where, mean)
+    return x
+
+
 def _in_pieces(parts: Sequence[Tensor], dims: int, dim: int = 0) -> Iterator[Sequence[Tensor]]:
     """A tensor and what broadcasts to it, cut alike along the first `dims` dimensions to fit into a CPU's cache."""
     size, length = parts[0].numel(), parts[0].shape[dim]
-    if size <= _AT_ONCE or dim == dims or parts[0].device.type != "cpu" or is_recorded():
+    if size <= _AT_ONCE or dim == dims or parts[0].device.type != "cpu":
         yield parts
         return
     step = max(1, _AT_ONCE * length // size)
@@ -92,6 +105,8 @@ def _crop(x: Tensor, box: dict[int, tuple[int, int]]) -> Tensor:
 
 def _sum_around(values: Tensor, dims: Sequence[int]) -> Tensor:
     """The sum over each position's neighborhood of 3 in each of these dimensions, itself included."""
+    if is_recorded():
+        return _pooled(values, dims)
     for dim in dims:
         last = values.shape[dim] - 1
         total = values.clone()
@@ -99,3 +114,17 @@ def _sum_around(values: Tensor, dims: Sequence[int]) -> Tensor:
         total.narrow(dim, 0, last).add_(values.narrow(dim, 1, last))
         values = total
     return values
+
+
+def _pooled(values: Tensor, dims: Sequence[int]) -> Tensor:
+    """The same sum as a pool, of which compilers make one pass; of sums into parts of a tensor they make many."""
+    shape, width = values.shape, [3 if dim in dims else 1 for dim in (-2, -1)]
+    for dim in dims:
+        if dim < -2:
+            sides = [0, 0] * (-dim - 1)
+            values = values + F.pad(values, [*sides, 1, -1]) + F.pad(values, [*sides, -1, 1])
+    if values.dim() < 3:
+        values = values[(None,) * (3 - values.dim())]
+    elif values.dim() > 4:
+        values = values.flatten(0, -4)
+    return F.avg_pool2d(values, width, 1, [side // 2 for side in width], divisor_override=1).reshape(shape)

@@ -17,7 +17,7 @@ from captum_ad._engine.registry import rank_of_convolution
 from captum_ad._engine.slices import with_windows
 
 _DIM_FIRST = "mean sum amax amin any all max min argmax argmin prod logsumexp var std var_mean std_mean nanmean nansum"
-_DIM_SECOND = ("norm", torch.linalg.vector_norm, torch.linalg.norm, "quantile", "nanquantile")
+_DIM_SECOND = ("norm", torch.linalg.vector_norm, torch.linalg.norm)
 
 
 @follows(*_DIM_FIRST.split(), "median", "nanmedian", "count_nonzero", "frobenius_norm")
@@ -30,6 +30,18 @@ def _reduce_second(call: Call) -> Axes:
     return _reduced(call, call.given(2, "dim", "axis"))
 
 
+@follows("quantile", "nanquantile")
+def _quantiles(call: Call) -> Axes:
+    """Several at once are branches, as if each were found by itself and they were stacked."""
+    q, dim = call.given(1, "q"), call.given(2, "dim")
+    if not isinstance(q, Tensor) or q.dim() == 0:
+        return _reduced(call, dim)
+    if (by := call.of(q)) is not None:
+        return unknown(call.out.shape, [call.x, by])
+    each = _reduced(call, dim, call.out.shape[1:])
+    return replace(each, dims=(axis(Role.BRANCH, len(q)), *each.dims))
+
+
 @follows("mode", "kthvalue", torch.linalg.matrix_norm, "aminmax", "trace")
 def _reduce_with_a_default(call: Call) -> Axes:
     place, default = {
@@ -38,8 +50,8 @@ def _reduce_with_a_default(call: Call) -> Axes:
     return _reduced(call, call.given(place, "dim", default=default))
 
 
-def _reduced(call: Call, dim: Any) -> Axes:
-    x, shape = call.x, tuple(call.out.shape)
+def _reduced(call: Call, dim: Any, shape: Sequence[int] | None = None) -> Axes:
+    x, shape = call.x, tuple(call.out.shape if shape is None else shape)
     if isinstance(dim, Tensor) or isinstance(call.kwargs.get("other"), Tensor):  # of two maps
         return elementwise([axes for one in (*call.args, call.kwargs.get("other")) if (axes := call.of(one))], shape)
     if isinstance(dim, bool) or dim is None or dim == ():

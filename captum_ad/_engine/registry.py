@@ -64,7 +64,7 @@ def register_rule(*operations: str | type | Callable[..., Any], always: bool = F
     *operations : str, callable or class
         A name, which stands for torch's function, method, in-place and operator forms all at once, or
         ``"namespace::name"`` for what is made with torch.library, loaded or not; a
-        callable that torch dispatches (``torch.quantile``), also one of your own made with torch.library
+        callable that torch dispatches (``torch.trapezoid``), also one of your own made with torch.library
         (``torch.ops.my.op`` with all its overloads, or what ``custom_op`` returned); a subclass of
         ``torch.nn.Module``; or a subclass of ``torch.autograd.Function``.
     always : bool
@@ -101,13 +101,13 @@ def register_rule(*operations: str | type | Callable[..., Any], always: bool = F
     ... def airy(ad, op, x):
     ...     return ad.emit(op(x), ad.mask(x))
 
-    One that mixes positions begins with a checkpoint and computes a mask: a quantile is kept where
-    anything that it is taken of is.
+    One that mixes positions begins with a checkpoint and computes a mask: the area below a line is kept
+    where any point of the line is.
 
-    >>> @register_rule("quantile")
-    ... def quantile(ad, op, x, q, dim):
-    ...     kept = ad.mask(x).kept.expand(x.shape)
-    ...     return ad.emit(op(ad.deactivate(x), q, dim), PositionMask(kept.any(dim)))
+    >>> @register_rule("trapezoid")
+    ... def trapezoid(ad, op, y, *, dim=-1):
+    ...     kept = ad.mask(y).kept.expand(y.shape)
+    ...     return ad.emit(op(ad.deactivate(y), dim=dim), PositionMask(kept.any(dim)))
 
     An autograd function of your own (here, one by element):
 

@@ -13,6 +13,7 @@ from tests.engine.scans import Mixed, Running
 from tests.engine.unpooling import PoolAndBack
 from tests.oracle import Graph
 
+SHARES = torch.tensor([0.1, 0.5, 0.8]).double()
 MORE_GRAPHS: dict[str, Callable[[], Graph]] = {
     "running sums": lambda: Graph(
         conv(3, padding=1), Running(lambda x: x.cumsum(3), 3), batch_norm(), Running(lambda x: torch.cumsum(x, -2), 2)
@@ -42,6 +43,7 @@ MORE_GRAPHS: dict[str, Callable[[], Graph]] = {
         batch_norm(), Mixed(lambda x: x.median(3, keepdim=True)[0], 3), conv((2, 1)),
         Mixed(lambda x: x.kthvalue(2, 2, True).values, 2, whole_map=True),
     ),
+    "quantiles of rows": lambda: Graph(batch_norm(), Mixed(lambda x: x.quantile(SHARES, 3).movedim(0, 3), 3), conv(2)),
     "pooled and back": lambda: Graph(conv(3, padding=1), PoolAndBack(2, 2), conv(2)),
     "pooled and back, overlapping": lambda: Graph(batch_norm(), PoolAndBack(3, 2, 1), batch_norm(), conv(3)),
     "pooled and back, apart": lambda: Graph(conv(3, groups=4), PoolAndBack(2, 3), conv(2)),

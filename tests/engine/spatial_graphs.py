@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -90,6 +91,17 @@ def active(knobs: Knobs) -> bool:
 
 def variance(values: Tensor) -> Tensor:
     return (values - values.mean()).square().sum() / max(len(values) - 1, 1)
+
+
+def quantile(q: float) -> Function:
+    """Between the two values beside a place in the order, in proportion."""
+
+    def of_values(values: Tensor) -> Tensor:
+        order, place = sorted(values.tolist()), q * (len(values) - 1)
+        low = math.floor(place)
+        return torch.tensor(order[low] + (place - low) * (order[min(low + 1, len(order) - 1)] - order[low]))
+
+    return of_values
 
 
 def depth_to_space(x: Tensor) -> Tensor:
@@ -229,6 +241,11 @@ SPATIAL_GRAPHS: dict[str, Callable[[], Graph]] = {
         lambda x, d: torch.linalg.vector_norm(x, 3, d, True), lambda v: (v.abs() ** 3).sum() ** (1 / 3)
     ),
     "linalg norm": over_rows(lambda x, d: torch.linalg.norm(x, 1, d, True), lambda v: v.abs().sum()),
+    "quantile": over_rows(lambda x, d: x.quantile(0.3, d, True), quantile(0.3)),
+    "quantile over space": over_space(
+        lambda x, d: torch.quantile(x.flatten(2), 0.85, 2)[..., None, None], quantile(0.85)
+    ),
+    "nanquantile": over_rows(lambda x, d: torch.nanquantile(x, q=0.6, dim=d, keepdim=True), quantile(0.6)),
     "variance": over_space(lambda x, d: x.var(d, keepdim=True), variance, skips=active),
     "deviation": over_rows(lambda x, d: torch.std(x, d, keepdim=True), lambda v: variance(v).sqrt(), skips=active),
     "variance, biased": over_rows(

@@ -20,6 +20,7 @@ from tests.engine.test_axes import SHAPE, VIEWS
 Function = Callable[[Tensor], Tensor]
 generator = torch.Generator().manual_seed(0)
 PLACES, HALVES = torch.tensor([2, 0, 1]), torch.arange(6) // 2
+SHARES = torch.tensor([0.1, 0.8]).double()
 BOOK = torch.rand(5, 4, generator=generator).double()
 MATRIX = torch.rand(3, 5, generator=generator).double()
 TABLE = torch.rand(997, 5, generator=generator)
@@ -75,6 +76,9 @@ OPERATIONS: dict[str, Function] = {
     "kthvalue": lambda x: x.kthvalue(2)[0],
     "median": lambda x: x.median(2, keepdim=True)[0],
     "median of all": lambda x: x[0].median(),
+    "quantile": lambda x: x.quantile(0.4, 3),
+    "quantiles": lambda x: x.quantile(SHARES, 2),
+    "quantiles, kept dimensions": lambda x: x.quantile(q=SHARES, dim=1, keepdim=True),
     "mode": lambda x: x.mode()[0],
     "aminmax": lambda x: x.aminmax(dim=2)[1],
     "count_nonzero": lambda x: x.relu().count_nonzero((2, 3)).double(),
@@ -225,6 +229,12 @@ def test_what_a_result_depends_on_along_a_dimension_is_among_its_roles(name: str
         if role_of(one) is Role.POSITION and axes.shape[dim] > 1 and "attention" not in name:
             parts = depends[Role.POSITION]  # is none of a place in an order, of a frequency
             assert bool((parts != parts.narrow(dim + 1, 0, 1)).any()), (dim, axes)
+
+
+def test_samples_that_say_each_others_quantiles_are_mixed() -> None:
+    axes, _ = follow(lambda x: x.mean((2, 3)).quantile(x.mean((1, 2, 3)), 1))
+    assert axes is not None
+    assert axes.mixed
 
 
 WHATEVER: dict[str, Function] = {

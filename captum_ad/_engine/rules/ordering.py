@@ -43,6 +43,24 @@ def middle(
     return _along(ad, op, input, dim, keepdim, () if dim is None else (dim, keepdim), {})
 
 
+@register_rule("quantile", "nanquantile")
+def between_places(
+    ad: Interpreter,
+    op: Callable[..., Any],
+    input: Tensor,
+    q: float | Tensor,
+    dim: int | None = None,
+    keepdim: bool = False,
+    *,
+    interpolation: str = "linear",
+) -> Any:
+    """As :func:`middle`, anywhere in the order; several at once are found as if each were by itself, and stacked."""
+    if ad.is_data(q):
+        ad.refuse("takes quantiles that are computed from features")
+    several = isinstance(q, Tensor) and q.dim() > 0
+    return _along(ad, op, input, dim, keepdim, (q, dim, keepdim), {"interpolation": interpolation}, several)
+
+
 def refuse_samples(ad: Interpreter, x: Tensor, *dims: int) -> None:
     """Refuse what goes from one sample of a batch on to the next along dimensions."""
     axes = ad.axes(x)
@@ -58,11 +76,15 @@ def _along(
     keepdim: bool,
     args: Any,
     kwargs: dict[str, Any],
+    several: bool = False,
 ) -> Any:
+    """What is found along a dimension; `several`: more than one, in a dimension in front."""
     if dim is not None:
         refuse_samples(ad, x, dim)
     found, shaped = reduced_mask(ad, x, dims_of(x, dim), keepdim)
     out = op(ad.deactivate(x), *args, **kwargs)
+    mask = found.mask.map(shaped)
+    mask = mask.map(lambda part: part.unsqueeze(0)) if several else mask
     for part in tensors_in(out):
-        ad.emit(part, found.mask.map(shaped))
+        ad.emit(part, mask)
     return out

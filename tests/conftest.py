@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Iterator
 
 import pytest
 import torch
 from hypothesis import HealthCheck, Phase, settings
-
-from captum_ad import temporary_rules
 
 torch.set_num_threads(1)
 torch.set_printoptions(threshold=20, edgeitems=1)  # what hypothesis prints of a failure
@@ -30,17 +26,3 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "captum_ad"))
 def one_thread() -> None:
     """Commands with an option for it set the number of threads, by which sums round otherwise."""
     torch.set_num_threads(1)
-
-
-@pytest.fixture(autouse=True)
-def rules_of_the_package_only() -> Iterator[None]:
-    """Rules that a test or a docstring registers are gone in the next test."""
-    with temporary_rules():
-        yield
-
-
-@pytest.fixture(autouse=True)
-def no_figures_of_other_tests() -> None:
-    """Pyplot's figures outlive the test, or docstring, that has opened them."""
-    if "matplotlib.pyplot" in sys.modules:
-        sys.modules["matplotlib.pyplot"].close("all")

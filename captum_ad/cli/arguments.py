@@ -9,8 +9,8 @@ from typing import NoReturn
 
 from captum_ad import PRESETS
 from captum_ad._common.errors import InputError
+from captum_ad._forwards.baseline_forward import NAMED
 from captum_ad._methods import METHODS, SEARCHED
-from captum_ad.baselines import BASELINES
 from captum_ad.targets.written import KINDS
 
 DEFAULT = "(default: %(default)s)"
@@ -103,7 +103,7 @@ def add_columns(add: Callable[..., object]) -> None:
         nargs="*",
         default=painted,
         metavar="NAME",
-        help=f"The other columns are baselines, of {listed(BASELINES)} (default: {' '.join(painted)}).",
+        help=f"The other columns are baselines, of {listed(NAMED)} (default: {' '.join(painted)}).",
     )
 
 

@@ -13,9 +13,9 @@ from tqdm import tqdm
 
 from captum_ad._common.errors import InputError, UnknownNameError
 from captum_ad._common.images import Photograph, load_photographs
+from captum_ad._forwards.baseline_forward import NAMED
 from captum_ad._forwards.programs import compiled_forwards
 from captum_ad._methods import METHODS, columns, seeded
-from captum_ad.baselines import BASELINES
 from captum_ad.cli.devices import default_batch_size, device_named
 from captum_ad.cli.errors import InterruptedRun
 from captum_ad.cli.files import digest
@@ -64,7 +64,7 @@ def compare(arguments: argparse.Namespace, command: Sequence[str]) -> None:
     """
     methods = known("method", arguments.methods, METHODS)
     rules = dict.fromkeys(masking_given(f"ad:{name}", "--ad", ())[0].removeprefix("ad:") for name in arguments.ad)
-    shown = columns(list(rules), known("baseline", arguments.baselines, BASELINES))
+    shown = columns(list(rules), known("baseline", arguments.baselines, NAMED))
     if not shown:
         raise InputError("nothing to compare: name at least one of --ad and --baselines")
     device = device_named(arguments.device)

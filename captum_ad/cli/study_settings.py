@@ -12,7 +12,7 @@ from typing import Any
 
 from captum_ad._common.errors import InputError, UnknownNameError
 from captum_ad._common.extras import needed
-from captum_ad._forwards.baseline_forward import MASKING_VALUES, Masking
+from captum_ad._forwards.baseline_forward import NAMED, Masking
 from captum_ad._methods import METHODS
 from captum_ad.cli.maskings import masking_given
 from captum_ad.cli.own_code import own_function
@@ -97,7 +97,7 @@ class Settings:
         InputError, UnknownNameError
             If there is no such masking.
         """
-        return dict(masking_given(given, "masking", MASKING_VALUES) for given in self.maskings)
+        return dict(masking_given(given, "masking", NAMED) for given in self.maskings)
 
 
 _NUMBERS: Mapping[str, int] = {

@@ -1,7 +1,7 @@
 """What the dimensions of a tensor are: samples, channels, positions, or a statistic (one value for all positions).
 
-Every tensor that is computed from features has :class:`Axes`. They are derived operation by operation and never guessed
-from sizes, so that two ways to write the same network get the same masks.
+Every tensor computed from features has :class:`Axes`, derived operation by operation and never guessed from sizes.
+So two ways to write the same network get the same masks.
 """
 
 from __future__ import annotations
@@ -127,10 +127,7 @@ class Axes:
         return not self.picked and all(atom.role in _NO_PLACE for one in self.dims for atom in one)
 
     def sample_numbers(self, dims: int) -> tuple[int, list[int], int] | None:
-        """The dimension that holds the samples, the sample of each of its indices, and the number of samples.
-
-        None if no dimension holds samples, if several do, or if the tensor does not have `dims` dimensions.
-        """
+        """The dimension of the samples, the sample of each index there, and the number of samples; None if unclear."""
         held = [d for d, one in enumerate(self.dims) if any(atom.role is Role.SAMPLE for atom in one)]
         if len(held) != 1 or len(self.dims) != dims or sum(a.role is Role.SAMPLE for a in self.dims[held[0]]) != 1:
             return None
@@ -227,8 +224,7 @@ def merged(operands: tuple[Axes, ...], shape: tuple[int, ...]) -> Axes:
         dims.append(resized(_chosen(wide), size) if wide else axis(Role.STATISTIC, size))
     picks = common_picks(operands)
     if any(not axes.picked and any(axes.shape[d] > 1 for d in axes.positions) for axes in operands):
-        # A picked position combined with a map gives a map.
-        picks = tuple(pick for pick in picks if pick[0] is not Role.POSITION)
+        picks = tuple(pick for pick in picks if pick[0] is not Role.POSITION)  # with a map, the result is a map
     return Axes(
         tuple(dims),
         picks,
@@ -278,8 +274,8 @@ def mixes_samples(operands: Sequence[Axes]) -> bool:
 def is_statistic_of(x: Axes, other: Axes) -> bool | None:
     """Whether `x` has one value for all positions of `other` along some dimension; None if that is unclear.
 
-    Such an operand (a pooled vector, a gate, the mean of each row) has no position of its own there: it neither
-    revives a dead position of `other` nor counts as a contribution. The same holds for a bias added to attention scores.
+    Such an operand (a pooled vector, a gate, the mean of each row) has no position of its own there: it neither revives
+    a dead position of `other` nor counts as a contribution. Nor does a bias that is added to attention scores.
     """
     if other.scores and not x.scores:
         return True

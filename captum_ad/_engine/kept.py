@@ -38,7 +38,7 @@ class KeptRun:
         self._bytes = 0
 
     def is_of(self, x: Tensor) -> bool:
-        """Whether a batch consists of this run's input, expanded (the same memory)."""
+        """Whether a batch is this run's input, expanded: the same memory, not written to since."""
         one = x[:1]
         same = (
             one.data_ptr() == self.x.data_ptr()

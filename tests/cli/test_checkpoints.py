@@ -193,7 +193,7 @@ def test_names_that_are_not_as_many_as_the_outputs_are_left_out(tmp_path, monkey
     torch.save({"state_dict": model.state_dict(), "names": ["train", "val"]}, tmp_path / "split.pth")
     found = load_classifier("torchvision:resnet18", tmp_path / "split.pth", CPU)
     assert not found.class_names
-    assert any("names 2 classes, and the network has 7: they are left out" in note for note in found.notes)
+    assert any("names 2 classes, but the network has 7: the names are not used" in note for note in found.notes)
     torch.save({"state_dict": model.state_dict(), "names": list("abcdefg")}, tmp_path / "right.pth")
     assert load_classifier("torchvision:resnet18", tmp_path / "right.pth", CPU).class_names == list("abcdefg")
 

@@ -244,4 +244,4 @@ class TestCommand:
         assert (here / "going.csv").exists()
         assert not (here / "captum-ad-rules").exists()
         ran = rules(images=seven, model="tiny_model:interrupted", maskings=())
-        assert "interrupted, nothing was written; with --resume FILE.csv it can" in ran.err
+        assert "interrupted, nothing was written; with --resume FILE.csv an interrupted command can" in ran.err

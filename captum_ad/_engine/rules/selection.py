@@ -32,7 +32,7 @@ def diagonal(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *args: Any, 
 
 @register_rule("where")
 def where(ad: Interpreter, op: Callable[..., Any], *operands: Any) -> Any:
-    """With a constant condition, the same selection from the masks; a condition with features is a factor of the result.
+    """With a constant condition, the same selection from the masks; with one from features, it is a factor, too.
 
     A constant is not a feature, but a dead position stays dead where a constant zero replaces it.
     """

@@ -231,7 +231,7 @@ def test_unwritable_out_is_refused_before_anything_runs(refused, here):
     assert "is a file" in refused("--out", "file", model="tiny_model:raises")
     assert "is not a directory" in refused("--out", "file/out", model="tiny_model:raises")
     (here / "out/photo.png").mkdir(parents=True)
-    assert "is a directory where" in refused("--out", "out", "--force", model="tiny_model:raises")
+    assert "is a directory, but the report has a file there" in refused("--out", "out", "--force", model="tiny_model:raises")
 
 
 def test_out_without_permission(refused, monkeypatch):

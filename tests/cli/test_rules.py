@@ -166,7 +166,7 @@ class TestLabels:
             (["file"], [("0.png",)], "lacks index: expected the columns file, index"),
             (["file", "index"], [("0.png", "one")], "row 2: expected whole numbers, got index='one'"),
             (["file", "index"], [("0.png",)], "row 2: expected whole numbers"),
-            (["file", "index"], [("0.png", 1), ("./0.png", 1)], "row 3: '0.png' has a row already"),
+            (["file", "index"], [("0.png", 1), ("./0.png", 1)], "row 3: '0.png' already has a row"),
             (["file", "index"], [], "has no rows"),
             (["file", "index"], [("1.png", 1)], "has no row for '0.png'"),
             (["file", "index"], [("0.png", 2)], "class 2: the model has classes 0 to 1"),
@@ -193,7 +193,7 @@ class TestBoxes:
         ran = rules("--boxes", table_of(here / "boxes.csv", rows, self.BOXED), images=())
         assert ran.code == 0, ran.err
         assert "right on 5 of 5" in ran.out
-        assert "Left out: 1 more, of whose object the transform crops away more than half." in ran.out
+        assert "Left out: 1 more, because the transform crops away more than half of the object." in ran.out
         records = pd.read_csv("captum-ad-rules/records.csv")
         assert {"object alone", "object hidden"} <= set(records["test"])
         assert (records["test"] == "control hidden").sum() == 0  # 16 × 8 of 16 × 16 pixels: in the middle, no room

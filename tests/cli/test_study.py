@@ -115,7 +115,7 @@ class TestStudy:
 
     def test_several_models(self, study: Any, here: Path) -> None:
         ran = study("--model", "network.py:make", "--model", "demo", "--classes", "classes.txt", "--classes", "-")
-        assert "4 of 4 classes of the data set are none of 'demo'" in failure(ran)
+        assert "4 of 4 classes of the data set are not classes of 'demo'" in failure(ran)
         assert "1 --classes for 2 --model" in failure(study("--model", "network.py:make", "--model", "demo"))
 
 
@@ -182,7 +182,7 @@ class TestRefusals:
         [
             (("--methods", "occlusions"), "unknown method 'occlusions': did you mean 'occlusion'"),
             (("--methods", "nowhere.py:f"), "no file at 'nowhere.py' for --methods"),
-            (("--methods", "network.py:COLORS"), "network.py:COLORS cannot be called: --methods wants a function"),
+            (("--methods", "network.py:COLORS"), "network.py:COLORS cannot be called: --methods expects a function"),
             (("--maskings", "gray"), "unknown masking 'gray'"),
             (("--maskings", "ad:papre"), "unknown rule 'papre'"),
             (("--gammas", 1.5), "--gammas are shares, 0 to 1, got 1.5"),
@@ -224,7 +224,7 @@ class TestRefusals:
             ([["file"], ["a.png"]], "needs the columns file and class"),
             ([["file", "class"]], "has no rows"),
             ([["file", "class"], ["a.png", ""]], "row 2: the file or its class is missing"),
-            ([["file", "class"], ["a.png", "x"], ["a.png", "y"]], "row 3: 'a.png' has a row already"),
+            ([["file", "class"], ["a.png", "x"], ["a.png", "y"]], "row 3: 'a.png' already has a row"),
             ([["file", "class", "left"], ["a.png", "x", "1"]], "has left of a box: expected all of left, top"),
             ([["file", "class", *"ltrb"], ["a.png", "x", *"1234"]], None),
         ],

@@ -78,7 +78,7 @@ class TestStudy:
     def test_is_begun_once_and_goes_on_when_it_is_said(self, study: Any, here: Path) -> None:
         assert study("--images", 2, "--out", "out").code == 0
         first = recorded(here / "out")
-        assert "has records already: go on by --resume" in failure(study("--out", "out"))
+        assert "already has records: continue with --resume" in failure(study("--out", "out"))
         assert study("--images", 3, "--out", "out", "--resume").code == 0
         assert len(recorded(here / "out")) == 3 * 9
         assert first <= recorded(here / "out")
@@ -185,7 +185,7 @@ class TestRefusals:
             (("--methods", "network.py:COLORS"), "network.py:COLORS cannot be called: --methods expects a function"),
             (("--maskings", "gray"), "unknown masking 'gray'"),
             (("--maskings", "ad:papre"), "unknown rule 'papre'"),
-            (("--gammas", 1.5), "--gammas are shares, 0 to 1, got 1.5"),
+            (("--gammas", 1.5), "--gammas must be shares, 0 to 1, got 1.5"),
             (("--device", "toaster"), "--device 'toaster' cannot be used"),
             (("--backgrounds-from", "nowhere"), "no data set at 'nowhere'"),
         ],

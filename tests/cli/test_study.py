@@ -147,7 +147,7 @@ class TestImages:
     def test_none_that_can_be_read(self, study: Any, here: Path) -> None:
         for path in (here / "photos").rglob("*.png"):
             path.write_bytes(b"nothing")
-        assert "none of 8 images can be read: 'blue/2.png' is not an image" in failure(study())
+        assert "none of the 8 images can be read: 'blue/2.png' is not an image" in failure(study())
 
     def test_datasets_of_hugging_face(self, here: Path, cli: Any) -> None:
         datasets = pytest.importorskip("datasets")

@@ -90,7 +90,7 @@ def test_wrapping_twice_and_bad_select() -> None:
         ADForward(BaselineForward(Classifier(), 0))
     with pytest.raises(TypeError, match="an ADForward already"):
         ADForward(ADForward(Classifier()))
-    with pytest.raises(TypeError, match="select must be a name, a number or a function"):
+    with pytest.raises(TypeError, match="select must be a name, an index or a function"):
         ADForward(Classifier(), select=0.5)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match=r"e.g. Class\(3\), got int"):
         ADForward(Classifier(), target=3)  # type: ignore[arg-type]

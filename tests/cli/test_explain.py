@@ -101,7 +101,7 @@ def test_classes_by_name(explain, here):
     ran = explain("--classes", "names.txt", "--target", "cat")
     assert ran.code == 0, ran.err
     assert "photo: Cat (2)" in ran.out
-    assert "classes 0, 4 are called that" in explain("--classes", "names.txt", "--target", "ant", "--force").error
+    assert "classes 0, 4 have this name" in explain("--classes", "names.txt", "--target", "ant", "--force").error
 
 
 class TestModels:
@@ -118,7 +118,7 @@ class TestModels:
         (here / "ready.py").write_text("import tiny_model\nmodel = tiny_model.network()\n")
         ran = explain(model="ready.py:model")
         assert ran.code == 0, ran.err
-        assert "ImageNet's, assumed because ready.py:model gave a model alone" in ran.out
+        assert "ImageNet's, assumed because ready.py:model returned only a model" in ran.out
 
     @pytest.mark.parametrize(
         ("model", "message"),

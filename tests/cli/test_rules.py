@@ -148,7 +148,7 @@ class TestLabels:
         table_of(here / "one.csv", [("A/x.png", 1)], ["file", "index"])
         assert "has no row for 'B/x.png': add it" in rules("--labels", "one.csv", images=images).err
         table_of(here / "elsewhere.csv", [("C/x.png", 1)], ["file", "index"])
-        assert "so are 'A/x.png', 'B/x.png' called" in rules("--labels", "elsewhere.csv", images=images).err
+        assert "which 'A/x.png', 'B/x.png' have too" in rules("--labels", "elsewhere.csv", images=images).err
         table_of(here / "two.csv", [("C/x.png", 1), ("D/x.png", 1)], ["file", "index"])
         assert "so are 'C/x.png', 'D/x.png' called" in rules("--labels", "two.csv", images=images[:1]).err
 

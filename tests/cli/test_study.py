@@ -110,7 +110,7 @@ class TestStudy:
         numbers = [name for name in both if not name.startswith("seconds")]
         pd.testing.assert_frame_equal(both[numbers], whole[numbers], rtol=1e-9)
         assert study("--out", "c", "--seed", 1, "--images", 2).code == 0
-        assert "'c' is of another configuration than 'a': seed: 0 there, 1 now" in failure(cli("report", "a", "c"))
+        assert "'c' has another configuration than 'a': seed: 0 there, 1 now" in failure(cli("report", "a", "c"))
         assert "'photos' has no results of a study" in failure(cli("report", "photos"))
 
     def test_several_models(self, study: Any, here: Path) -> None:

@@ -115,7 +115,7 @@ class Together:
 
 
 def processes() -> Processes:
-    """This process alone, or together with those that were started with it.
+    """The process alone, or together with those that were started with it.
 
     Examples
     --------

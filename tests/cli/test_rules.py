@@ -150,7 +150,7 @@ class TestLabels:
         table_of(here / "elsewhere.csv", [("C/x.png", 1)], ["file", "index"])
         assert "which 'A/x.png', 'B/x.png' have too" in rules("--labels", "elsewhere.csv", images=images).err
         table_of(here / "two.csv", [("C/x.png", 1), ("D/x.png", 1)], ["file", "index"])
-        assert "so are 'C/x.png', 'D/x.png' called" in rules("--labels", "two.csv", images=images[:1]).err
+        assert "which 'C/x.png', 'D/x.png' have too" in rules("--labels", "two.csv", images=images[:1]).err
 
     def test_a_network_that_is_never_right_is_said_with_the_transform(self, rules, seven, here):
         table_of(here / "labels.csv", [(name, 0) for name in seven], ["file", "index"])

@@ -58,7 +58,7 @@ def test_training(tmp_path, capsys):
         (["--networks", "vgg"], "unknown network 'vgg'"),
         (["--weights", "nowhere"], "unknown set of weights 'nowhere'"),
         (["--scenes", "0"], "must be at least 1, got 0"),
-        (["--grow", "3"], "--grow 3 is for --shape grown or --picture: with --shape exact leave it out"),
+        (["--grow", "3"], "--grow 3 is only for --shape grown or --picture: leave it out with --shape exact"),
         (["--csv", "numbers.txt"], "expected a file that ends in .csv"),
         (["--csv", "nowhere/numbers.csv"], "'nowhere' is not a folder"),
         (["train", "--seed", "0"], "the following arguments are required: --out"),

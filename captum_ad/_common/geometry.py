@@ -164,7 +164,7 @@ def _carried(step: Any, image: Tensor) -> Tensor:
         carried: Tensor = _nearest(step, kind)(image)
         return carried
     name = getattr(step, "__qualname__", type(step).__qualname__)
-    what = "it is random" if kind.startswith("Random") else "it is not a known step"
+    what = "it is random" if kind.startswith("Random") else "it is not known"
     raise ValueError(
         f"the transform has the step {name}, and a mask cannot be carried through it: {what}. Pass mask_transform=, a "
         "function from an integer label map (H, W) to that of the model's input (h, w) by nearest neighbor; or give "

@@ -206,7 +206,7 @@ def test_settings_of_every_kind_beside_the_weights(saved, state):
 def test_what_holds_none_says_what_it_holds(saved, state):
     with pytest.raises(InputError, match=r"has no state dict .*its keys are 'teacher', 'student'"):
         read_checkpoint(saved({"teacher": state, "student": state}))
-    with pytest.raises(InputError, match=r"looked for .*: tuple"):
+    with pytest.raises(InputError, match=r"no state dict .*: tuple"):
         read_checkpoint(saved((state, 3)))
 
 

@@ -75,4 +75,4 @@ def test_bad_input_is_one_line(words, message, capsys):
 
 def test_a_folder_without_images(tmp_path, capsys):
     assert main(["--photographs", str(tmp_path), "--networks", "plain"]) == 2
-    assert "holds no photograph" in capsys.readouterr().err
+    assert "has no photographs" in capsys.readouterr().err

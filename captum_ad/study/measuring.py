@@ -152,7 +152,7 @@ class Measuring:
         """The rows of an attribution, and the seconds from `start` to the end of the scan."""
         judges, x, size = self.plan.judges, image.sample.x, self.plan.batch_size
         asked: dict[str, Any] = {"to_confidence": image.to_confidence, "batch_size": size}
-        ties = self.plan.target is None  # if two classes tie, the model's own answer is no answer: nothing is found
+        ties = self.plan.target is None  # if two classes tie, neither is the answer, and nothing is found
         explanations = sufficient_explanation(
             forward, x, attribution, image.target, judges.gammas, step=judges.step, allow_other_target=ties, **asked
         )

@@ -1,4 +1,4 @@
-"""Attributions of one prediction: every method with every masking, AD or baseline."""
+"""Attributions of one prediction, by any method with any masking (AD or a baseline)."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from captum_ad.targets.base import Target, tensor_of
 from captum_ad.targets.classes import checked_confidence
 
 WINDOW = 32
-"""Side of Occlusion's square window unless a task says otherwise, in pixels."""
+"""Default side of Occlusion's square window, in pixels."""
 
 
 SEARCHED = 4
-"""CausalResponsibility and Rise run that many inputs for each of a task's samples."""
+"""CausalResponsibility and Rise run this many inputs per sample of a task."""
 
 
 @dataclass(frozen=True)
@@ -45,15 +45,15 @@ class Task:
     superpixels : Tensor
         Feature mask of FeatureAblation, KernelShap and Lime, int64, shape (1, 1, H, W).
     samples : int
-        Perturbations that KernelShap and Lime draw; CausalResponsibility and Rise run four times as many.
+        Number of perturbations of KernelShap and Lime; CausalResponsibility and Rise run four times as many.
     batch_size : int
         Perturbed inputs per forward.
     seed : int
-        Of the random perturbations; every masking gets the same ones.
+        Seed of the random perturbations; every masking gets the same ones.
     window : int
-        Side of Occlusion's square window, in pixels; it moves by half of that.
+        Side of Occlusion's square window, in pixels; its stride is half of that.
     to_confidence : str or callable
-        From the model's output to confidences, which CausalResponsibility and Rise look at.
+        How the model's output is turned into the confidences that CausalResponsibility and Rise use.
     """
 
     x: Tensor
@@ -67,12 +67,12 @@ class Task:
 
     @property
     def index(self) -> int | None:
-        """What attributors get as their target: the class, or nothing if the forward has the target."""
+        """The target to pass to attributors: the class; None if the forward has the target."""
         return None if isinstance(self.target, Target) else self.target
 
     @property
     def graded(self) -> bool:
-        """Whether a share of the original confidence is a threshold that means something."""
+        """Whether a share of the original confidence is a meaningful threshold."""
         return not isinstance(self.target, Target) or self.target.graded
 
 
@@ -87,7 +87,7 @@ class Result:
     seconds : float
         Wall-clock time.
     forwards : int
-        Inputs that went through the model, the batch counted one by one.
+        Number of inputs that went through the model (not of batches).
     """
 
     attribution: Tensor
@@ -101,7 +101,7 @@ def columns(presets: Sequence[str], baselines: Sequence[str]) -> list[str]:
 
 
 def explain(model: nn.Module, method: str, masking: Masking, task: Task) -> Result:
-    """One attribution by a stock Captum attributor.
+    """Compute one attribution with an attributor of Captum or captum_ad.
 
     Parameters
     ----------
@@ -110,16 +110,16 @@ def explain(model: nn.Module, method: str, masking: Masking, task: Task) -> Resu
     method : str
         One of :data:`METHODS`.
     masking : str, MaskRule, float, Tensor or callable
-        ``"ad:PRESET"`` or a rule: the attributor runs on an ADForward of the model and gets no baseline.
-        A baseline: it runs on the model and gets that, or, where Captum cannot take it (a function of
-        the mask), on a :class:`~captum_ad.BaselineForward`.
+        With ``"ad:PRESET"`` or a rule, the attributor runs on an ADForward of the model, without a baseline.
+        With a baseline, it runs on the model with that baseline, or on a :class:`~captum_ad.BaselineForward`
+        if Captum cannot take the baseline (a function of the mask).
     task : Task
         What to explain.
 
     Returns
     -------
     Result
-        The same for the same task on the same machine; the global random state is left as it was.
+        Reproducible on one machine. The global random state is not changed.
 
     Raises
     ------
@@ -212,7 +212,7 @@ def _rise(forward: nn.Module, task: Task, painted: Mapping[str, Any]) -> Any:
 
 
 def _confident(forward: nn.Module, to_confidence: ToConfidence) -> nn.Module:
-    """The forward, ending in confidences: RISE adds outputs up, and a logit's zero means nothing."""
+    """The forward with confidences as its output, because RISE sums outputs and the zero of a logit is arbitrary."""
     function = checked_confidence(to_confidence)
     plain = forward.model if isinstance(forward, MaskedForward) else forward
     ending = nn.Sequential(plain, _Confidences(function)).eval()
@@ -240,15 +240,15 @@ METHODS: Mapping[str, Callable[[nn.Module, Task, Mapping[str, Any]], Any]] = Map
         "rise": _rise,
     }
 )
-"""The attributors that can be compared, by name."""
+"""The attribution methods by name."""
 
 OVER_SUPERPIXELS = ("feature_ablation", "kernel_shap", "lime")
-"""Those whose features are the task's superpixels; the others' are positions."""
+"""The methods whose features are the task's superpixels; the features of the others are positions."""
 
 
 @contextmanager
 def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Draw from PyTorch's generators as seeded while the block runs, and as before after it."""
+    """Seed PyTorch's random generators for the block, and restore their state after it."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         yield
@@ -256,7 +256,7 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
 
 @contextmanager
 def _counted(model: nn.Module) -> Iterator[list[int]]:
-    """The batch size of every forward of a model while the block runs."""
+    """A list that collects the batch size of every forward of a model while the block runs."""
     sizes: list[int] = []
 
     def note(module: nn.Module, inputs: tuple[Any, ...]) -> None:

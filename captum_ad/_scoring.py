@@ -1,4 +1,4 @@
-"""Running a forward over many variants of one input, batch by batch, and what it says of one class."""
+"""Run a forward on many variants of one input, in batches, and judge what it says about a target."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from captum_ad.targets.classes import TO_CONFIDENCE, Class, MultiLabel, ToConfid
 __all__ = ["TO_CONFIDENCE", "ToConfidence", "share"]
 
 Asked = int | Tensor | Target | None
-"""What a metric is asked about: a class index, a target, or None for that of the forward."""
+"""The target of a metric: a class index, a target, or None for the forward's own target."""
 
 
 class Output(Target):
-    """One output as it is, of which nobody said what keeps it: enough for curves, not for explanations."""
+    """One output, without a criterion for when it is kept: enough for curves, not for explanations."""
 
     def __init__(self, index: int) -> None:
         self.index = index
@@ -32,11 +32,11 @@ class Output(Target):
 
     @property
     def decides(self) -> bool:
-        """Nobody knows."""
+        """False: there is no criterion."""
         return False
 
     def kept(self, readout: Any) -> Tensor:
-        """Always."""
+        """True for every sample."""
         return torch.ones_like(self.score(readout), dtype=torch.bool)
 
     def __repr__(self) -> str:
@@ -44,28 +44,29 @@ class Output(Target):
 
 
 class Judge:
-    """What a forward says of a target: the confidence in it, and whether it is still the answer.
+    """Reads off a model's output the confidence in a target, and whether the target is still the answer.
 
     Parameters
     ----------
     target : int, Tensor or Target
         A class index, or any other target.
     to_confidence : str or callable
-        What a class index means. ``"softmax"``: :class:`~captum_ad.targets.Class`; ``"sigmoid"``:
-        :class:`~captum_ad.targets.MultiLabel`, which one logit is too; ``"none"``: a class whose probability the
-        model returns, or if it returns one number, that; a function of (N, classes): the largest of what it returns.
+        What a class index means. ``"softmax"``: :class:`~captum_ad.targets.Class`. ``"sigmoid"``:
+        :class:`~captum_ad.targets.MultiLabel`, also for a single logit. ``"none"``: the model returns
+        probabilities, or a single number. A function of outputs (N, classes): the class is the answer where the
+        function's result is largest.
 
     Raises
     ------
     TypeError, ValueError
-        If there is no `to_confidence` of that name, no such target, or both say what the outputs mean.
+        If `to_confidence` or `target` is invalid, or if both a Target and `to_confidence` are given.
     """
 
     def __init__(self, target: int | Tensor | Target, to_confidence: ToConfidence = "softmax") -> None:
         checked_confidence(to_confidence)
         if isinstance(target, Target):
             if to_confidence != "softmax":
-                raise ValueError(f"{target!r} says itself what the outputs mean: leave to_confidence out")
+                raise ValueError(f"{target!r} itself says what the outputs mean: leave to_confidence out")
             self.target: int | Target = target
             self.asked = target
             return
@@ -78,7 +79,7 @@ class Judge:
             self.asked = Class(self.target, to_confidence=to_confidence)
 
     def bind(self, whole: Any) -> None:
-        """Tell it the readout of the whole input."""
+        """Bind the target to the readout of the whole input."""
         self.asked = self.asked.bound(whole)
 
     def __call__(self, readout: Any) -> tuple[Tensor, Tensor]:
@@ -87,15 +88,15 @@ class Judge:
         Parameters
         ----------
         readout : Any
-            What the target reads of the model's output: a tensor (N, classes), mostly.
+            What the target reads off the model's output, usually a tensor (N, classes).
 
         Returns
         -------
         confidence : Tensor
-            In the target, at least float32, shape (N,); NaN if any class's is.
+            Confidence in the target, float32 or float64, shape (N,); NaN if that of any class is NaN.
         kept : Tensor
-            Whether it is still the answer, bool, shape (N,); for a class, whether it is above every other one. A tie
-            is nobody's.
+            Whether the target is still the answer, bool, shape (N,); for a class, whether it is above all others. In a
+            tie, False.
 
         Raises
         ------
@@ -106,18 +107,18 @@ class Judge:
 
 
 class _Probability(Class):
-    """A class of a model that ends in probabilities; if it has one output, that output."""
+    """A class of a model that returns probabilities; if the model has one output, that output."""
 
     def __init__(self, index: int) -> None:
         super().__init__(index, to_confidence="none")
 
     def bound(self, whole: Any) -> Target:
-        """Whether it is a class, the whole input's output says."""
+        """A class or a single output, as the output for the whole input shows."""
         return Output(self.index) if matrix(whole, "target").shape[1] == 1 else self
 
     @property
     def needs_whole(self) -> bool:
-        """Always."""
+        """True."""
         return True
 
 
@@ -130,11 +131,11 @@ def asking(forward: Asking, target: Asked, to_confidence: ToConfidence = "softma
     Raises
     ------
     TypeError, ValueError
-        If nobody says what is explained, or both the forward and the call do.
+        If neither the forward nor the call has a target, or both have one.
     """
     own = forward.target
     if own is None and target is None:
-        raise TypeError("what is explained? Give target=, a class index or one of captum_ad.targets")
+        raise TypeError("there is no target: give target=, a class index or one of captum_ad.targets")
     if target is not own:
         refuse_both(own, target)
     judge = Judge(own if target is None else target, to_confidence)  # type: ignore[arg-type]
@@ -142,14 +143,17 @@ def asking(forward: Asking, target: Asked, to_confidence: ToConfidence = "softma
 
 
 def plain(model: nn.Module) -> MaskedForward:
-    """A model as a forward that nothing is masked of; of an ADForward, its model and what it explains."""
+    """A forward of a model without masks; for an ADForward, of its model, with the same select and target."""
     if isinstance(model, MaskedForward):
         return BaselineForward(model.model, 0.0, select=model.select, target=model.target)
     return BaselineForward(model, 0.0)
 
 
 def whole_of(forward: Answering, x: Any, judge: Judge) -> None:
-    """Let a judge know the answer to the whole input if it has to; of a copy: some models write into their input."""
+    """Bind a judge to the answer to the whole input, if it needs it.
+
+    Runs on a copy of `x`, because some models write into their input.
+    """
     if judge.asked.checks_whole:
         with torch.no_grad():
             judge.bind(forward.outputs(x.clone()))
@@ -163,20 +167,20 @@ def scored(
     Parameters
     ----------
     run : callable
-        The model's output for the variants from one index up to another.
+        ``run(start, stop)``: the model's output for the variants from `start` to `stop` (exclusive).
     count : int
-        How many there are.
+        The number of variants.
     judge : Judge
-        Of the outputs.
+        Judges the outputs.
     batch_size : int
-        Variants per forward; all batches but the last are full.
+        Variants per forward; all batches except the last are full.
     progress : str, optional
-        Shows a progress bar of that title.
+        The title of a progress bar; by default there is none.
 
     Returns
     -------
     confidence, kept : Tensor
-        Shape (count,), on the model's device: nothing waits for the device before the end.
+        Shape (count,), on the model's device.
 
     Raises
     ------
@@ -195,12 +199,12 @@ def scored(
 
 
 def masked(forward: nn.Module, baseline: Baseline | None) -> MaskedForward:
-    """A forward that takes masks: the ADForward given, or the plain model with the baseline given.
+    """A forward that takes masks: the given ADForward, or the given model with the given baseline.
 
     Raises
     ------
     TypeError, ValueError
-        If `forward` is not a module or in train mode, a plain model comes without a baseline, or an
+        If `forward` is not a module or is in train mode, if a plain model is given without a baseline, or an
         ADForward with one.
     """
     if not isinstance(forward, nn.Module):
@@ -212,7 +216,7 @@ def masked(forward: nn.Module, baseline: Baseline | None) -> MaskedForward:
         return forward
     if baseline is None:
         raise ValueError(
-            "a plain model needs a baseline to hide features with, e.g. baseline='avg': give one, or wrap the model, "
+            "a plain model needs a baseline to hide features with: give one, e.g. baseline='avg', or wrap the model, "
             "ADForward(model)"
         )
     return BaselineForward(forward, baseline)
@@ -226,7 +230,7 @@ def in_eval_mode(model: nn.Module) -> None:
     TypeError
         If it is not a module.
     ValueError
-        If it is in train mode: BatchNorm would mix the variants of a batch and learn from them.
+        If it is in train mode: BatchNorm would mix the variants of a batch and update its statistics.
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"expected a torch.nn.Module, got {type(model).__name__}: wrap your function in a module")
@@ -241,7 +245,7 @@ def in_eval_mode(model: nn.Module) -> None:
 
 
 def one_input(x: Tensor) -> None:
-    """Refuse anything but one input of shape (1, C, *spatial).
+    """Refuse anything that is not one input of shape (1, C, *spatial).
 
     Raises
     ------
@@ -255,7 +259,7 @@ def one_input(x: Tensor) -> None:
 
 
 def batch_of(batch_size: int | None, device: torch.device) -> int:
-    """The batch size to work with: the one given, or 4 on the CPU, whose cache larger ones leave, else 32.
+    """The given batch size; by default 4 on the CPU, because larger batches do not fit into its cache, else 32.
 
     Raises
     ------

@@ -1,1 +1,1 @@
-"""What all layers use: errors, optional packages, files, images, geometry."""
+"""Shared by all layers: errors, optional packages, files, images, geometry."""

@@ -1,4 +1,4 @@
-"""What all figures share: sizes, colors, images as matplotlib shows them, with or without pyplot."""
+"""Shared by all figures: sizes, colors, images in matplotlib's format, figures with or without pyplot."""
 
 from __future__ import annotations
 
@@ -18,11 +18,17 @@ Image = npt.NDArray[np.float64]
 PANEL = 2.4  # inches
 COLUMNS = 5  # panels side by side
 AD_COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc0066", "#5b2a86")
-OVERSHOOT = 1e-6  # of resizing, or of undoing a normalization
+OVERSHOOT = 1e-6  # tolerance for rounding errors of resizing, or of undoing a normalization
 
 
 def displayed(image: Any, what: str) -> Image:
-    """Any accepted image as floats in [0, 1], shape (H, W, 3)."""
+    """An image as an array of floats in [0, 1], shape (H, W, 3); `what` names it in errors.
+
+    Raises
+    ------
+    ValueError
+        If it is not a float array (H, W, 3) or tensor ([1,] 3, H, W) with values in [0, 1].
+    """
     if isinstance(image, Tensor):
         shape, floating = tuple(image.shape), image.is_floating_point()
         one = image.detach().cpu().double().numpy()
@@ -43,13 +49,13 @@ def displayed(image: Any, what: str) -> Image:
 
 
 def new_figure(use_pyplot: bool, size: tuple[float, float], rows: int = 1, columns: int = 1) -> tuple[Figure, Any]:
-    """A figure and its axes: pyplot's, which a notebook shows, or one that nobody else knows."""
+    """A figure and its axes; with pyplot a notebook shows it, without it belongs only to the caller."""
     module, maker = ("matplotlib.pyplot", "figure") if use_pyplot else ("matplotlib.figure", "Figure")
     figure = getattr(needed(module, "matplotlib", "metrics"), maker)(figsize=size, layout="constrained")
     return figure, figure.subplots(rows, columns)
 
 
 def show(use_pyplot: bool) -> None:
-    """Show pyplot's figures, if they are pyplot's."""
+    """Show the figures, if they are pyplot's."""
     if use_pyplot:
         needed("matplotlib.pyplot", "matplotlib", "metrics").show()

@@ -1,4 +1,4 @@
-"""The errors that captum_ad raises on its own account, and the one way it suggests names."""
+"""The error classes of captum_ad."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Iterable
 
 
 class UnsupportedOperationError(NotImplementedError):
-    """A mask would be lost: the engine cannot follow an operation, or where a tensor came from.
+    """The engine cannot follow an operation, or cannot tell where a tensor comes from, so a mask would be lost.
 
-    Raised instead of going on without the mask, which would give an answer that looks right and
-    is not. The message names the operation, the module that calls it and the way out.
+    Raised instead of continuing without the mask, which would give an answer that looks right but is wrong.
+    The message names the operation, the module that calls it, and what to do.
     """
 
 
 class UnknownNameError(ValueError):
-    """A name that stands for nothing; the message lists what it could have been."""
+    """An unknown name; the message suggests similar names, or lists the known ones."""
 
     def __init__(self, what: str, given: str, known: Iterable[str]) -> None:
         names = sorted(known)
@@ -28,4 +28,4 @@ class UnknownNameError(ValueError):
 
 
 class InputError(Exception):
-    """What the user gave cannot be worked with; the message says what and what to do next. Exit code 2."""
+    """Invalid input from the user; the message says what is wrong and what to do. Exit code 2 of the command line."""

@@ -1,4 +1,4 @@
-"""Packages that only some features need."""
+"""Optional packages, which only some features need."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Any
 
 
 def install_hint(packages: Sequence[str], extra: str) -> str:
-    """The line that installs what is missing.
+    """The pip command that installs missing packages.
 
-    captum_ad itself is on no index, so that its name alone installs nothing.
+    It does not use the name captum_ad, because captum_ad is not on a package index.
 
     Parameters
     ----------
     packages : sequence of str
-        The names that pip knows them by.
+        Their names for pip.
     extra : str
-        The extra of captum_ad that brings them.
+        The extra of captum_ad that installs them.
 
     Examples
     --------
@@ -33,16 +33,16 @@ def needed(module: str, package: str, extra: str) -> Any:
     Parameters
     ----------
     module : str
-        What to import, e.g. ``"scipy.stats"``.
+        The module to import, e.g. ``"scipy.stats"``.
     package : str
-        The name that pip knows it by.
+        The package's name for pip.
     extra : str
-        The extra of captum_ad that brings it.
+        The extra of captum_ad that installs it.
 
     Raises
     ------
     ImportError
-        If it is missing; the message has the line that installs it.
+        If it is missing; the message has the command that installs it.
     """
     try:
         return importlib.import_module(module)

@@ -1,4 +1,4 @@
-"""Files that are there as a whole or not at all."""
+"""Writing files atomically."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from pathlib import Path
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a file so that it is there as a whole, or as it was before.
+    """Write a file completely, or leave it as it was.
 
     Parameters
     ----------
     path : Path
-        Its directory exists; beside it stands a hidden file of one name while it is written.
+        The file; its directory must exist. While writing, there is a hidden temporary file next to it.
     text : str
-        Written in UTF-8.
+        The contents, written as UTF-8.
     """
     temporary = path.with_name(f".{path.name}.new")
     try:
@@ -25,5 +25,5 @@ def write_whole(path: Path, text: str) -> None:
 
 
 def printable(text: str) -> str:
-    """A file's name as it can be shown and written: bytes that are not UTF-8 in their numbers."""
+    """A file name that can be printed and written: bytes that are not UTF-8 are replaced by their hex codes."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace").replace("\\x", "_")

@@ -1,4 +1,4 @@
-"""Where a transform takes the positions of a photograph, so that a mask goes into the model the way its image does."""
+"""Carry masks of a photograph through its transform, so that a mask reaches the model the way its image does."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 MaskTransform = Callable[[Tensor], Tensor]
-"""From a label map (H, W), int64, to that of the model's input (h, w), nearest neighbor, padding 0."""
+"""Maps a label map (H, W), int64, to that of the model's input (h, w), by nearest neighbor, with 0 in padding."""
 
 _POINTWISE = {
     *("ToTensor", "PILToTensor", "ToImage", "ToPILImage", "ToPureTensor"),
@@ -23,12 +23,13 @@ _FLIPS = {"RandomHorizontalFlip", "RandomVerticalFlip"}
 
 
 def source_positions(shape: tuple[int, int], transform: Any, mask_transform: MaskTransform | None = None) -> Tensor:
-    """Which position of the image each position of the transformed image shows.
+    """The position of the image that each position of the transformed image shows.
 
-    The positions are numbered 1, 2, … row by row, and their map goes through the transform's
-    geometric steps, nearest neighbor: ``Resize``, ``CenterCrop``, ``Pad``, flips with p = 1, in
-    ``Compose`` or ``nn.Sequential``, and the presets of torchvision's weights. Steps that change
-    values only are skipped. Both of torchvision's versions of transforms are known.
+    Positions are numbered 1, 2, … row by row, and the map of these numbers goes through the
+    transform's geometric steps with nearest-neighbor interpolation. These are ``Resize``,
+    ``CenterCrop``, ``Pad`` and flips with p = 1, in ``Compose`` or ``nn.Sequential``, and the presets
+    of torchvision's weights. Steps that change only values are skipped. Transforms v1 and v2 of
+    torchvision are supported.
 
     Parameters
     ----------
@@ -37,17 +38,17 @@ def source_positions(shape: tuple[int, int], transform: Any, mask_transform: Mas
     transform : callable
         The image's transform.
     mask_transform : callable, optional
-        Takes the map instead of `transform`, whatever that is.
+        Applied to the map instead of `transform`, for transforms that are not supported.
 
     Returns
     -------
     Tensor
-        int64, shape (h, w): 1 + row * W + column of the image, or 0 for padding, which shows none.
+        int64, shape (h, w): 1 + row * W + column of the image, or 0 for padding.
 
     Raises
     ------
     ValueError
-        If a step of the transform is unknown or random, or `mask_transform` returns no such map.
+        If a step of the transform is unknown or random, or `mask_transform` returns an invalid map.
 
     Examples
     --------
@@ -63,21 +64,21 @@ def source_positions(shape: tuple[int, int], transform: Any, mask_transform: Mas
     numbers = torch.arange(1, count + 1).reshape(shape)
     if mask_transform is not None:
         return _label_map(mask_transform(numbers), count)
-    image = numbers.double()[None]  # torchvision goes through float32 for integers, exact to 16 megapixels only
+    image = numbers.double()[None]  # torchvision converts integers to float32, which is exact only to 16 megapixels
     for step in _steps(transform):
         image = _carried(step, image)
     return image[0].long()
 
 
 def carry_masks(masks: Tensor, sources: Tensor) -> Tensor:
-    """Masks of an image, as masks of what its transform makes of it; padding is kept, for it is not a feature to hide.
+    """Turn masks of an image into masks of the transformed image; padding is kept, because it is not a feature.
 
     Parameters
     ----------
     masks : Tensor
         bool, shape (N, H, W), True = keep.
     sources : Tensor
-        Of :func:`source_positions`, shape (h, w).
+        As returned by :func:`source_positions`, shape (h, w).
 
     Returns
     -------
@@ -94,14 +95,14 @@ def carry_masks(masks: Tensor, sources: Tensor) -> Tensor:
 
 
 def segment_labels(segments: npt.NDArray[Any] | Tensor, shape: tuple[int, int]) -> npt.NDArray[np.int64]:
-    """A segmentation as labels 0 to n-1, every one in use, in the order of the labels given.
+    """Renumber a segmentation to labels 0 to n-1 without gaps, in the order of the given labels.
 
     Parameters
     ----------
     segments : array or Tensor
-        Any integer labels, or booleans, of shape (H, W) or (1, ..., H, W).
+        Integer labels, or booleans, shape (H, W) or (1, ..., H, W).
     shape : (int, int)
-        Of the image that they segment.
+        Height and width of the segmented image.
 
     Returns
     -------
@@ -111,7 +112,7 @@ def segment_labels(segments: npt.NDArray[Any] | Tensor, shape: tuple[int, int]) 
     Raises
     ------
     ValueError
-        If they have another shape or dtype, or are fewer than two segments.
+        If they have another shape or dtype, or there are fewer than two segments.
 
     Examples
     --------
@@ -123,15 +124,15 @@ def segment_labels(segments: npt.NDArray[Any] | Tensor, shape: tuple[int, int]) 
         labels = labels[0]
     if labels.shape != tuple(shape):
         raise ValueError(
-            f"the segments have shape {labels.shape} and the image has {tuple(shape)}: give one label for each position"
+            f"the segments have shape {labels.shape} but the image has {tuple(shape)}: give one label per position"
         )
     if not np.issubdtype(labels.dtype, np.integer) and labels.dtype != np.bool_:
         raise ValueError(f"the segments are {labels.dtype}, expected integer labels")
     names, numbers = np.unique(labels, return_inverse=True)
     if len(names) < 2:
         raise ValueError(
-            f"the segmentation has {len(names)} segment(s), and there is nothing to compare before there are two: "
-            "segment finer, e.g. with captum_ad.segmentation.superpixels(image)"
+            f"the segmentation has {len(names)} segment(s), expected at least two: use a finer segmentation, e.g. "
+            "captum_ad.segmentation.superpixels(image)"
         )
     return numbers.reshape(labels.shape).astype(np.int64)
 
@@ -163,28 +164,28 @@ def _carried(step: Any, image: Tensor) -> Tensor:
         carried: Tensor = _nearest(step, kind)(image)
         return carried
     name = getattr(step, "__qualname__", type(step).__qualname__)
-    what = "it is random" if kind.startswith("Random") else "it is not known here"
+    what = "it is random" if kind.startswith("Random") else "it is not known"
     raise ValueError(
-        f"the transform has the step {name}, and where it takes a mask cannot be told: {what}. Pass mask_transform=, a "
-        "function from an integer label map (H, W) to that of the model's input (h, w), nearest neighbor; or give "
+        f"the transform has the step {name}, and a mask cannot be carried through it: {what}. Pass mask_transform=, a "
+        "function from an integer label map (H, W) to that of the model's input (h, w) by nearest neighbor; or give "
         "the image as it is after that step, and a transform without it"
     )
 
 
 def _nearest(step: Any, kind: str) -> Any:
-    """The same step for a map of numbers."""
+    """The same step with nearest-neighbor interpolation and padding 0, for a map of numbers."""
     if kind == "Resize":
         from torchvision.transforms import InterpolationMode
 
         step = copy.copy(step)
-        step.interpolation = InterpolationMode.NEAREST_EXACT  # by the pixels' centers, as all other modes
+        step.interpolation = InterpolationMode.NEAREST_EXACT  # aligned by pixel centers, like all other modes
     elif kind == "Pad":
         step = type(step)(step.padding, 0, step.padding_mode)
     return step
 
 
 def _kind(step: Any) -> str:
-    """The name of the step's class if it is torchvision's own; one derived from it may do something else."""
+    """The name of the step's class if it is torchvision's own, else "": a subclass may do something else."""
     return type(step).__name__ if _torchvision(type(step)) else ""
 
 
@@ -193,19 +194,19 @@ def _torchvision(kind: type) -> bool:
 
 
 def _label_map(result: Any, count: int) -> Tensor:
-    """What a user's function made of the numbers, if they are still numbers of positions."""
+    """The result of a user's `mask_transform`, after a check that it still holds numbers of positions."""
     if not isinstance(result, Tensor):
         raise ValueError(f"mask_transform returned {type(result).__name__}, expected a tensor of shape (h, w)")
     labels = result[0] if result.dim() == 3 and result.shape[0] == 1 else result
     if labels.dim() != 2 or labels.dtype == torch.bool:
         raise ValueError(
             f"mask_transform returned shape {tuple(result.shape)}, {result.dtype}, expected a label map (h, w): it "
-            "gets integers (H, W), moves them and must not threshold them"
+            "gets integers (H, W) and must move them without thresholding"
         )
     numbers = labels.long()
     if bool((numbers != labels).any()) or not 0 <= int(numbers.min()) <= int(numbers.max()) <= count:
         raise ValueError(
-            "mask_transform returned labels that it was not given (0 means padding): it has to take the nearest "
-            "neighbor, not to interpolate or scale"
+            "mask_transform returned labels that it was not given (0 means padding): it must use the nearest neighbor "
+            "instead of interpolating or scaling"
         )
     return numbers

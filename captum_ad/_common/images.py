@@ -1,4 +1,4 @@
-"""Photographs: image files, folders and patterns of them, or those that scikit-image ships, by name."""
+"""Photographs: image files, folders or patterns of them, or the names of those that scikit-image ships."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from captum_ad._common.files import printable
 from captum_ad._common.pixels import deep, levels
 
 PHOTOGRAPHS = ("camera", "chelsea", "coffee")
-"""Names of scikit-image's photographs that stand for a path."""
+"""Names of scikit-image's photographs, which can be given instead of a path."""
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,11 @@ class Photograph:
     name : str
         Stem of the files that are written about it; unique within a run.
     source : str
-        What the user gave: a path, or a name of :data:`PHOTOGRAPHS`.
+        A path, or one of :data:`PHOTOGRAPHS`.
     size : tuple of int
-        Width and height, upright.
+        Width and height of the upright image, in pixels.
     note : str
-        How its values were read, if that was a choice.
+        How its values were read, if that was ambiguous; else empty.
     """
 
     name: str
@@ -43,18 +43,18 @@ class Photograph:
 
     @property
     def image(self) -> Image.Image:
-        """The image, RGB and upright, read from its file anew: many do not fit into memory."""
+        """The image, RGB and upright; read from its file each time, because many may not fit into memory."""
         return load_image(self.source)[0]
 
 
 def load_photographs(sources: Sequence[str]) -> list[Photograph]:
-    """Every source read completely once, with a name of its own each.
+    """Check that every source can be read, and give each a unique name.
 
     Raises
     ------
     InputError
-        If a file is missing, no image, or truncated, or has gray levels whose range is unknown: floats
-        outside of 0 to 1, negative integers.
+        If a file is missing, truncated, or not an image, or if it has gray levels of unknown range: floats
+        outside of 0 to 1, or negative integers.
     """
     found = expanded(sources)
     loaded = []
@@ -65,12 +65,12 @@ def load_photographs(sources: Sequence[str]) -> list[Photograph]:
 
 
 def expanded(sources: Sequence[str]) -> list[str]:
-    """The files that are meant: a folder's images in alphabetical order, those that fit a pattern, and files as given.
+    """The files that sources stand for: the images of a folder in alphabetical order, those that match a pattern.
 
     Raises
     ------
     InputError
-        If a folder holds no images, or nothing fits a pattern.
+        If a folder has no images, or no image matches a pattern.
     """
     files: list[str] = []
     for source in sources:
@@ -81,8 +81,8 @@ def expanded(sources: Sequence[str]) -> list[str]:
             matches = sorted(name for name in glob.glob(source, recursive=True) if Path(name).is_file())
             images = [name for name in matches if is_image(Path(name))]
             if not images:
-                others = f"; {len(matches)} other files do" if matches else ""
-                raise InputError(f"no image fits {source!r}{others}")
+                others = f", only {len(matches)} files that are not images" if matches else ""
+                raise InputError(f"no image matches {source!r}{others}")
             files += images
         else:
             files.append(source)
@@ -94,19 +94,19 @@ def _of_folder(folder: Path) -> list[str]:
     images = [str(path) for path in inside if path.is_file() and is_image(path)]
     if not images:
         below = any(path.is_dir() for path in inside)
-        hint = f"; for those in its folders give '{folder}/**/*.*'" if below else ""
-        raise InputError(f"the folder {str(folder)!r} holds no image that Pillow can read{hint}")
+        hint = f"; for images in its subfolders give '{folder}/**/*.*'" if below else ""
+        raise InputError(f"the folder {str(folder)!r} has no image that Pillow can read{hint}")
     return images
 
 
 def is_image(path: Path) -> bool:
-    """Whether a file's name is that of an image that Pillow can read."""
+    """Whether a file has the suffix of an image that Pillow can read."""
     _know_heif()
     return path.suffix.lower() in Image.registered_extensions()
 
 
 def _unique_names(sources: Sequence[str]) -> list[str]:
-    """The sources' stems; the second of a kind gets ``-2``, and so on."""
+    """The sources' stems; the second source with the same stem gets ``-2``, and so on."""
     stems = [printable(Path(source).stem) or "image" for source in sources]
     names: list[str] = []
     folded = [stem.casefold() for stem in stems]  # a.png and A.png are one file on many systems
@@ -120,7 +120,7 @@ def _unique_names(sources: Sequence[str]) -> list[str]:
 
 
 def load_image(source: str) -> tuple[Image.Image, str]:
-    """The image of a source, RGB and upright, and how its values were read if that was a choice.
+    """The image of a source, RGB and upright, and a note on how its values were read if that was ambiguous.
 
     Raises
     ------
@@ -131,11 +131,11 @@ def load_image(source: str) -> tuple[Image.Image, str]:
     if source in PHOTOGRAPHS and not path.exists():
         return _shipped(source), ""
     if not path.exists():
-        raise InputError(f"no image at {source!r} (nor a photograph of that name: {', '.join(PHOTOGRAPHS)})")
+        raise InputError(f"no image at {source!r}, and it is not one of the photographs {', '.join(PHOTOGRAPHS)}")
     _know_heif()
     try:
         with Image.open(path) as image:
-            image.verify()  # finds broken files; the image cannot be used after it
+            image.verify()  # finds broken files, but the image cannot be used afterwards
         with Image.open(path) as image:
             image.load()
             upright = ImageOps.exif_transpose(image)
@@ -151,18 +151,18 @@ def load_image(source: str) -> tuple[Image.Image, str]:
 
 
 def as_rgb(image: Image.Image, source: str) -> tuple[Image.Image, str]:
-    """An image of any mode as RGB, and how its values were read if that was a choice.
+    """An image of any mode as RGB, and a note on how its values were read if that was ambiguous.
 
     Raises
     ------
     InputError
-        If it has gray levels whose range is unknown.
+        If it has gray levels of unknown range.
     """
     return _deep(image, source) if deep(image) else (image.convert("RGB"), "")
 
 
 def _deep(image: Image.Image, source: str) -> tuple[Image.Image, str]:
-    """A gray image of more than 8 bits, brought to 8: Pillow's own conversion cuts off what is above 255."""
+    """A gray image of more than 8 bits, scaled to 8 bits, because Pillow's own conversion clips values above 255."""
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         try:
@@ -174,7 +174,7 @@ def _deep(image: Image.Image, source: str) -> tuple[Image.Image, str]:
 
 
 def _know_heif() -> None:
-    """Let Pillow read the pictures of phones where the package for it is installed."""
+    """Let Pillow read HEIF images (from phones) if pillow-heif is installed."""
     if importlib.util.find_spec("pillow_heif") is not None:
         importlib.import_module("pillow_heif").register_heif_opener()
 

@@ -10,12 +10,12 @@ from captum_ad._common.errors import UnknownNameError
 
 
 def modules_at(model: nn.Module, layers: Sequence[str]) -> dict[str, nn.Module]:
-    """The modules of these paths, as ``model.named_modules()`` spells them.
+    """The modules at these paths, as ``model.named_modules()`` spells them.
 
     Raises
     ------
     UnknownNameError
-        If there is no module of that path inside of the model; the message lists near ones.
+        If there is no module at a path inside the model; the message suggests similar paths.
     ValueError
         If `layers` is a single path, or empty.
 
@@ -27,7 +27,7 @@ def modules_at(model: nn.Module, layers: Sequence[str]) -> dict[str, nn.Module]:
     if isinstance(layers, str):
         raise ValueError(f"layers must be a sequence of paths, got {layers!r}: write [{layers!r}]")
     if not layers:
-        raise ValueError("layers is empty: give the path of one module at least, as model.named_modules() spells it")
+        raise ValueError("layers is empty: give the path of at least one module, as model.named_modules() spells it")
     known = {path: module for path, module in model.named_modules() if path}
     for name in layers:
         if name not in known:

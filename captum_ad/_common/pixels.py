@@ -1,4 +1,4 @@
-"""Gray levels of more than eight bits, as from X-rays and microscopes, which Pillow's ``convert`` clips to white."""
+"""Gray levels of more than 8 bits, as from X-rays and microscopes, which Pillow's ``convert`` clips to white."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import numpy as np
 import numpy.typing as npt
 
 BITS = (8, 10, 12, 14, 16)
-"""How many bits of a gray level cameras and scanners fill."""
+"""The numbers of bits per gray level that cameras and scanners use."""
 
 Floats = npt.NDArray[np.float64]
 
 
 def unit_range(values: npt.NDArray[Any]) -> Floats:
-    """Integer gray levels or colors on a scale from 0 to 1.
+    """Scale integer gray levels or colors to 0 to 1.
 
     Parameters
     ----------
     values : array
-        Integers from 0, any shape. White is the largest number of as few bits as hold them all, 255, 1023, 4095,
-        16383 or 65535, since a 12-bit scan in a 16-bit file does not say that it is one.
+        Integers from 0, any shape. White is the smallest of 255, 1023, 4095, 16383 and 65535 that is not below any
+        value, because a 16-bit file does not say that it holds, for example, a 12-bit scan.
 
     Returns
     -------
@@ -46,7 +46,7 @@ def unit_range(values: npt.NDArray[Any]) -> Floats:
     low, high = (int(values.min()), int(values.max())) if values.size else (0, 0)
     bits = next((bits for bits in BITS if high < 2**bits), None)
     if low < 0 or bits is None:
-        raise ValueError(f"its integers go from {low} to {high}, expected 0 to 65535 at most: scale them to that first")
+        raise ValueError(f"its integers go from {low} to {high}, expected 0 to 65535 at most: scale them first")
     white = 2**bits - 1
     if bits not in (8, 16):
         warnings.warn(f"the largest gray level is {high}: {white} ({bits} bits) is taken for white", stacklevel=2)
@@ -55,22 +55,22 @@ def unit_range(values: npt.NDArray[Any]) -> Floats:
 
 
 def deep(image: Any) -> bool:
-    """Whether a PIL image has more than eight bits a channel."""
+    """Whether a PIL image has more than 8 bits per channel."""
     return image.mode in ("I", "F") or image.mode.startswith("I;16")
 
 
 def levels(image: Any) -> Floats:
-    """The gray levels of a deep PIL image from 0 to 1, shape (H, W).
+    """The gray levels of a deep PIL image, float64 from 0 to 1, shape (H, W).
 
     Raises
     ------
     ValueError
-        If integers do not fit (see :func:`unit_range`), or floats do not lie between 0 and 1.
+        If integers are out of range (see :func:`unit_range`), or floats are not between 0 and 1.
     """
     values = np.asarray(image)
     if not np.issubdtype(values.dtype, np.floating):
         brightest = int(values.max()) if values.size else 0
-        if 0 < brightest < 256:  # a dark scan of more bits, or eight of them in a larger file: the file does not say
+        if 0 < brightest < 256:  # a dark scan of more bits, or 8 bits in a larger file: the file does not say
             warnings.warn(f"the largest gray level is {brightest}: 255 (8 bits) is taken for white", stacklevel=2)
         return unit_range(values)
     low, high = float(values.min()), float(values.max())

@@ -1,7 +1,7 @@
-"""What the dimensions of a tensor are: samples, channels, positions, or one value for all positions.
+"""What the dimensions of a tensor are: samples, channels, positions, or a statistic (one value for all positions).
 
-Every tensor that is computed from features has axes. They are followed through each operation and never guessed
-from sizes, so that two spellings of one network have the same masks.
+Every tensor computed from features has :class:`Axes`, derived operation by operation and never guessed from sizes.
+So two ways to write the same network get the same masks.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ class Role(Enum):
     POSITION = "position"
     CHANNEL = "channel"
     BRANCH = "branch"  # one of several maps that were stacked
-    STATISTIC = "statistic"  # nothing: there is one value for all of them
+    STATISTIC = "statistic"  # nothing of its own: the same value holds at every index
     UNKNOWN = "unknown"
 
 
 class Slice(NamedTuple):
-    """Which indices of a dimension of that `size` are left: `start`, `start + step`, and so on."""
+    """Which indices of a dimension of this `size` were taken: `start`, `start + step`, and so on."""
 
     start: int
     step: int
@@ -35,15 +35,15 @@ class Slice(NamedTuple):
 
 
 class Atom(NamedTuple):
-    """A dimension, or a factor of one that was merged: `size` indices of one role."""
+    """A dimension, or one factor of a merged dimension: `size` indices of one role."""
 
     role: Role
     size: int
-    taken: tuple[Slice, ...] = ()  # of positions that are slices: which ones; of merged ones an entry for each
+    taken: tuple[Slice, ...] = ()  # for slices of a map: which slices; one entry per merged dimension
 
 
 Axis = tuple[Atom, ...]
-"""A dimension: its factors, outermost first, whose sizes multiply to its own."""
+"""A dimension: its factors, outermost first. Their sizes multiply to the size of the dimension."""
 
 Pick = tuple[Role, int | None]
 
@@ -57,11 +57,12 @@ class Axes:
     dims : tuple of Axis
         One per dimension.
     picks : tuple of (Role, int or None)
-        What single indices were taken of, in dimensions that are gone since, and which ones (None: several met).
+        For each dimension that was removed by taking a single index (``x[:, 0]``): its role and the index.
+        The index is None after operands with different indices were combined.
     scores : bool
-        Whether it says of positions how much they attend to positions.
+        Whether the tensor holds attention scores: how much positions attend to positions.
     mixed : bool
-        Whether it was computed from several samples of the batch.
+        Whether the tensor was computed from several samples of the batch.
     """
 
     dims: tuple[Axis, ...]
@@ -86,7 +87,7 @@ class Axes:
 
     @cached_property
     def sample_places(self) -> frozenset[tuple[int, int]]:
-        """The dimensions that hold several samples, and how many indices there each of them has in a row."""
+        """The dimensions that hold several samples, each with the number of consecutive indices per sample."""
         return frozenset(
             (dim - len(self.dims), math.prod(atom.size for atom in one[at + 1 :]))
             for dim, one in enumerate(self.dims)
@@ -96,40 +97,37 @@ class Axes:
 
     @property
     def sample(self) -> int | None:
-        """Which sample of the batch the tensor belongs to, if it was picked out of the batch."""
+        """The index of the sample that the tensor belongs to, if one was taken out of the batch; else None."""
         return next((index for role, index in self.picks if role is Role.SAMPLE), None)
 
     @property
     def hides_samples(self) -> bool:
-        """Whether samples may be in a dimension of which nobody knows what it is, or be what was picked of one."""
+        """Whether samples may be hidden in a dimension of unknown role, or in an index taken from one."""
         roles = {atom.role for one in self.dims for atom in one} | {role for role, _ in self.picks}
         return Role.UNKNOWN in roles and Role.SAMPLE not in roles
 
     def crosses_samples(self, dims: Iterable[int]) -> bool:
-        """Whether samples of a batch meet, or may do so, in what is computed along these dimensions."""
+        """Whether an operation along these dimensions combines samples of the batch, or may do so."""
         back = {dim % len(self.dims) - len(self.dims) for dim in dims}
         return bool(back & self.samples) or (self.hides_samples and any(self.role(dim) is Role.UNKNOWN for dim in back))
 
     @property
     def picked(self) -> bool:
-        """Whether it is one position that was picked out of several: it is neither a statistic nor a map."""
+        """Whether the tensor is a single position taken out of a map: then it is neither a statistic nor a map."""
         return any(role in (Role.POSITION, Role.UNKNOWN) for role, _ in self.picks)
 
     @property
     def is_vector(self) -> bool:
-        """Whether no position is left, but in the last dimension: a vector for each sample."""
+        """Whether no dimension holds positions, except perhaps the last: one vector per sample."""
         return not self.picked and all(atom.role in _NO_PLACE for one in self.dims[:-1] for atom in one)
 
     @property
     def has_no_place(self) -> bool:
-        """Whether no position is left in any dimension."""
+        """Whether no dimension holds positions."""
         return not self.picked and all(atom.role in _NO_PLACE for one in self.dims for atom in one)
 
     def sample_numbers(self, dims: int) -> tuple[int, list[int], int] | None:
-        """Along which dimension the samples are, which one each of its indices belongs to, and how many there are.
-
-        None if they are in no dimension, or in several.
-        """
+        """The dimension of the samples, the sample of each index there, and the number of samples; None if unclear."""
         held = [d for d, one in enumerate(self.dims) if any(atom.role is Role.SAMPLE for atom in one)]
         if len(held) != 1 or len(self.dims) != dims or sum(a.role is Role.SAMPLE for a in self.dims[held[0]]) != 1:
             return None
@@ -143,7 +141,7 @@ class Axes:
         return frozenset(dim - len(self.dims) for dim, there in enumerate(found) if there)
 
     def role(self, dim: int) -> Role:
-        """The role of a dimension; that of merged ones is unknown."""
+        """The role of a dimension; unknown if it merges several roles."""
         return role_of(self.dims[dim])
 
 
@@ -156,14 +154,14 @@ def axis(role: Role, size: int) -> Axis:
 
 
 def role_of(of: Axis) -> Role:
-    """The role that all factors of a dimension have, of positions and their copies that of positions; else unknown."""
+    """The role that all factors of a dimension share, else unknown. Positions with statistics count as positions."""
     roles = {atom.role for atom in of if atom.size != 1} or {atom.role for atom in of}
     roles -= {Role.STATISTIC} if roles == {Role.POSITION, Role.STATISTIC} else set()
     return roles.pop() if len(roles) == 1 else Role.UNKNOWN
 
 
 def joined(atoms: Iterable[Atom]) -> Axis:
-    """One dimension made of several, in the shortest way to write it."""
+    """Merge factors into one dimension, with neighbors of one role joined and factors of size 1 dropped."""
     given = tuple(atoms)
     wide = [atom for atom in given if atom.size != 1]
     if not wide:
@@ -177,7 +175,7 @@ def _joined(role: Role, run: Sequence[Atom]) -> Atom:
 
 
 def resized(of: Axis, size: int, *, contiguous: bool = False) -> Axis:
-    """A dimension of which another number of indices is left; `contiguous`: these follow one another."""
+    """A dimension after its number of indices changed to `size`; `contiguous`: the indices left are consecutive."""
     if math.prod(atom.size for atom in of) == size:
         return of
     role = role_of(of)
@@ -188,12 +186,12 @@ def resized(of: Axis, size: int, *, contiguous: bool = False) -> Axis:
 
 
 def permuted(axes: Axes, order: Sequence[int]) -> Axes:
-    """The axes when dimensions change places."""
+    """The axes after the dimensions are permuted."""
     return replace(axes, dims=tuple(axes.dims[dim] for dim in order))
 
 
 def without(axes: Axes, dim: int, index: int | None = None) -> Axes:
-    """The axes when one index of a dimension is taken, which is then gone."""
+    """The axes after one index of a dimension is taken, which removes that dimension."""
     gone = axes.dims[dim]
     rest = axes.dims[:dim] + axes.dims[dim % len(axes.dims) + 1 :]
     role = role_of(gone)
@@ -205,7 +203,7 @@ def without(axes: Axes, dim: int, index: int | None = None) -> Axes:
 
 
 def reduced(axes: Axes, dims: Iterable[int], keepdim: bool) -> Axes:
-    """The axes when these dimensions, counted from the first, are reduced to one value each."""
+    """The axes after these dimensions (counted from 0) are each reduced to one value."""
     over = set(dims)
     mixed = axes.mixed or axes.crosses_samples(over)
     if keepdim:
@@ -217,7 +215,7 @@ def reduced(axes: Axes, dims: Iterable[int], keepdim: bool) -> Axes:
 
 @lru_cache(maxsize=4096)
 def merged(operands: tuple[Axes, ...], shape: tuple[int, ...]) -> Axes:
-    """The axes of a result that is made of operands element by element, broadcast to `shape`."""
+    """The axes of the result of an element-wise operation on operands that broadcast to `shape`."""
     dims = []
     for back, size in zip(range(-len(shape), 0), shape):
         ones = [axes.dims[back] for axes in operands if -back <= len(axes.dims)]
@@ -226,7 +224,7 @@ def merged(operands: tuple[Axes, ...], shape: tuple[int, ...]) -> Axes:
         dims.append(resized(_chosen(wide), size) if wide else axis(Role.STATISTIC, size))
     picks = common_picks(operands)
     if any(not axes.picked and any(axes.shape[d] > 1 for d in axes.positions) for axes in operands):
-        picks = tuple(pick for pick in picks if pick[0] is not Role.POSITION)  # beside a map, what it is added to
+        picks = tuple(pick for pick in picks if pick[0] is not Role.POSITION)  # with a map, the result is a map
     return Axes(
         tuple(dims),
         picks,
@@ -236,7 +234,7 @@ def merged(operands: tuple[Axes, ...], shape: tuple[int, ...]) -> Axes:
 
 
 def common_picks(operands: Iterable[Axes]) -> tuple[Pick, ...]:
-    """What indices were taken of, of one or several operands."""
+    """The `picks` of a result of these operands."""
     given = sorted({axes.picks for axes in operands}, key=len)
     if not given:
         return ()
@@ -252,7 +250,7 @@ _RANK = [Role.UNKNOWN, Role.STATISTIC, Role.BRANCH, Role.CHANNEL, Role.POSITION,
 
 
 def _chosen(ones: Sequence[Axis]) -> Axis:
-    """The axis that says most: of a map beside a statistic, the map's; of two slices, that of neither."""
+    """The most specific of these axes: for a map and a statistic the map's; for two different slices, no slice."""
 
     def says(one: Axis) -> tuple[int, bool, list[int]]:
         ranks = sorted((_RANK.index(atom.role) for atom in one), reverse=True)
@@ -264,7 +262,7 @@ def _chosen(ones: Sequence[Axis]) -> Axis:
 
 
 def mixes_samples(operands: Sequence[Axes]) -> bool:
-    """Whether an operation on these, element by element, brings different samples together."""
+    """Whether an element-wise operation on these operands combines different samples of the batch."""
     places = {axes.sample_places for axes in operands if axes.samples}
     alone = {axes.sample for axes in operands if axes.sample is not None}
     if len(places) > 1 or len(alone) > 1 or (places and alone):
@@ -274,10 +272,10 @@ def mixes_samples(operands: Sequence[Axes]) -> bool:
 
 
 def is_statistic_of(x: Axes, other: Axes) -> bool | None:
-    """Whether one operand has one value for all positions of another along some dimension; None if nobody can tell.
+    """Whether `x` has one value for all positions of `other` along some dimension; None if that is unclear.
 
-    Such an operand (a pooled vector, a gate, the mean of each row) has no position of its own there: it neither
-    revives a dead position of the other one nor counts as a contribution. Nor does a bias beside attention scores.
+    Such an operand (a pooled vector, a gate, the mean of each row) has no position of its own there: it neither revives
+    a dead position of `other` nor counts as a contribution. Nor does a bias that is added to attention scores.
     """
     if other.scores and not x.scores:
         return True
@@ -295,6 +293,6 @@ def is_statistic_of(x: Axes, other: Axes) -> bool | None:
 
 
 def _is_one_of(x: Axes, other: Axes) -> bool:
-    """Whether one operand has a single position, which was sliced out of a map, where another has several."""
+    """Whether `x` has a single position, sliced out of a map, in a dimension where `other` has several."""
     alone = (d for d in x.positions if x.shape[d] == 1 and role_of(x.dims[d]) is Role.POSITION)
     return any(d in other.positions and other.shape[d] > 1 for d in alone)

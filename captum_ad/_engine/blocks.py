@@ -1,4 +1,4 @@
-"""Module types and autograd functions as operations: torch sees their calls while masks are carried."""
+"""Module types and autograd functions as operations: masked forwards can intercept their calls."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _METHODS = {nn.Module: "forward", Function: "apply"}
 
 
 class Block:
-    """Stands in a class for its ``forward`` (a module's) or its ``apply`` (an autograd function's).
+    """Descriptor that replaces ``forward`` of a module type, or ``apply`` of an autograd function.
 
-    During a masked forward, a call with a tensor that comes from features goes to the interpreter
-    like that of a torch function. Otherwise the class's own method runs; for a module that method
-    is all that anybody gets to see (scripting and compiling read its source).
+    During a masked forward, a call with a tensor that comes from features goes to the interpreter,
+    like that of a torch function. Otherwise the class's own method runs. Outside of masked forwards, a
+    module's attribute is that method itself, because scripting and compiling read its source.
     """
 
     def __init__(self, kind: type) -> None:
@@ -52,7 +52,7 @@ class Block:
 
 
 def block_of(kind: type) -> Block:
-    """Let masked forwards see the calls of a module type or an autograd function."""
+    """The block of a module type or an autograd function, installed if needed, so that its calls are intercepted."""
     name = _method_of(kind)
     found = vars(kind).get(name)
     if not isinstance(found, Block):
@@ -62,7 +62,7 @@ def block_of(kind: type) -> Block:
 
 
 def block_in(module: nn.Module) -> Block | None:
-    """What stands for a module's ``forward``, if masked forwards see its calls."""
+    """The block that replaces a module's ``forward``; None if its calls are not intercepted."""
     holders = [module, *type(module).__mro__]
     forward = next(vars(holder)["forward"] for holder in holders if "forward" in vars(holder))
     return forward if isinstance(forward, Block) else None
@@ -78,5 +78,5 @@ def _method_of(kind: type) -> str:
 
 
 def carries_masks() -> bool:
-    """Whether a masked forward is under way in this thread, and intercepts what is called."""
+    """Whether a masked forward is running in this thread and intercepts calls."""
     return any(getattr(mode, "carries_masks", False) for mode in _get_current_function_mode_stack())

@@ -1,4 +1,4 @@
-"""Averaged borders: what an active window reads at a deactivated position (knob ``border="mean"``)."""
+"""Averaged borders: the values that active windows read at deactivated positions (knob ``border="mean"``)."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from captum_ad._engine.select import fill_, zeroed
 from captum_ad._engine.static import is_recorded
 
 _AT_ONCE = 2**18
-"""How many elements are filled at once on a CPU: as many as its cache holds."""
+"""The number of elements that are filled at once on a CPU: about as many as fit into its cache."""
 
 
 def fill_border_(x: Tensor, mask: PositionMask, reach: Sequence[int]) -> Tensor:
     """Fill dead positions near active ones with the mean of the active positions around them: in `x`, or in a copy.
 
-    The neighborhood is 3×3 (3 in each windowed dimension) and the step is repeated as far as a
-    window reaches, each time with what was filled before. Neighborhood padding of layer masking
-    (Balasubramanian and Feizi 2023). Active positions keep their values bit for bit.
+    The neighborhood is 3×3 (3 in each windowed dimension). The step is repeated as far as a window
+    reaches, each time using the positions filled before. This is the neighborhood padding of layer
+    masking (Balasubramanian and Feizi 2023). Active positions keep their values bit for bit.
 
     Parameters
     ----------
     x : Tensor
-        Values, zero where `mask` is dead; the last ``len(reach)`` dimensions are windowed.
+        Values, zero where `mask` is dead. The last ``len(reach)`` dimensions are windowed.
     mask : PositionMask
-        Its mask.
+        The mask of `x`.
     reach : sequence of int
         How far a window reaches from an active position, in each windowed dimension.
     """
@@ -39,7 +39,7 @@ def fill_border_(x: Tensor, mask: PositionMask, reach: Sequence[int]) -> Tensor:
     known = mask.kept.expand(*mask.kept.shape[:-rank], *x.shape[-rank:])
     dead = mask.dead.expand(broadcast(mask.dead.shape, known.shape))
     known = known.expand(dead.shape)
-    fresh = []  # of each step: what is filled, and from how many positions
+    fresh = []  # for each step: the positions to fill, and the number of neighbors to average for each
     for _ in range(steps):
         count = _sum_around(known.to(torch.float32), windowed)
         fresh.append((dead & ~known & (count > 0), count))
@@ -73,7 +73,7 @@ def _filled(x: Tensor, mask: PositionMask, steps: Sequence[tuple[Tensor, Tensor]
 
 
 def _in_pieces(parts: Sequence[Tensor], dims: int, dim: int = 0) -> Iterator[Sequence[Tensor]]:
-    """A tensor and what broadcasts to it, cut alike along the first `dims` dimensions to fit into a CPU's cache."""
+    """Cut a tensor and those that broadcast to it along the first `dims` dimensions, to fit into a CPU's cache."""
     size, length = parts[0].numel(), parts[0].shape[dim]
     if size <= _AT_ONCE or dim == dims or parts[0].device.type != "cpu":
         yield parts
@@ -85,11 +85,11 @@ def _in_pieces(parts: Sequence[Tensor], dims: int, dim: int = 0) -> Iterator[Seq
 
 
 def _box(where: Tensor, dims: Sequence[int], shape: Sequence[int]) -> dict[int, tuple[int, int]] | None:
-    """Start and length, in each of these dimensions, of what holds all of `where` and the neighbors; None if empty."""
+    """The (start, length) in each of these dimensions of a box around `where` and its neighbors; None if empty."""
     box = {}
     for dim in dims:
         others = [d for d in range(-where.dim(), 0) if d != dim]
-        there = (where.sum(others) if others else where).nonzero()  # over no dimension torch sums over all
+        there = (where.sum(others) if others else where).nonzero()  # torch's sum over no dimension sums over all
         if len(there) == 0:
             return None
         start, end = max(int(there[0]) - 1, 0), min(int(there[-1]) + 2, shape[dim])
@@ -104,7 +104,7 @@ def _crop(x: Tensor, box: dict[int, tuple[int, int]]) -> Tensor:
 
 
 def _sum_around(values: Tensor, dims: Sequence[int]) -> Tensor:
-    """The sum over each position's neighborhood of 3 in each of these dimensions, itself included."""
+    """The sum over each position and its neighbors at distance 1 in each of these dimensions."""
     if is_recorded():
         return _pooled(values, dims)
     for dim in dims:

@@ -1,4 +1,4 @@
-"""What the rules of operations know as ``ad``: which positions of a tensor are kept, and how to say it of a result."""
+"""The methods of ``ad`` that every rule uses: the mask of an operand, the checkpoint, and emitting a result."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _T = TypeVar("_T")
 
 
 def _nothing() -> None:
-    """Stands for no operation."""
+    """Placeholder where no operation is running."""
 
 
 class Context(Memory):
@@ -32,13 +32,13 @@ class Context(Memory):
     Parameters
     ----------
     model, run, depth, constants
-        As of :class:`Memory`.
+        See :class:`Memory`.
     rule : MaskRule
         The four knobs.
     tau : float
         The threshold τ.
     skip_dead : bool
-        Do not compute what lies outside of a box that holds all that is active.
+        Compute only a box around the active positions, where that is faster.
     """
 
     def __init__(
@@ -56,10 +56,10 @@ class Context(Memory):
         self.tau = tau
         self._skips = skip_dead and not self._gradients
 
-    # What a rule asks and says
+    # What a rule calls
 
     def mask(self, x: object) -> PositionMask | None:
-        """The mask of an operand; None where nothing of it is deactivated."""
+        """The mask of an operand; None if none of its positions is deactivated."""
         tag = self._tag(x) if isinstance(x, Tensor) else None
         return tag.mask if tag else None
 
@@ -69,26 +69,26 @@ class Context(Memory):
         return tag is not None and tag.data
 
     def is_clean(self, x: Tensor) -> bool:
-        """Whether an operand is known to be zero wherever it is deactivated."""
+        """Whether an operand is known to be zero at all its deactivated positions."""
         tag = self._tag(x)
         return tag is None or tag.mask is None or (tag.clean and tag.writes == tag.storage.writes)
 
     def axes(self, x: object) -> Axes | None:
-        """What the dimensions of an operand are; None of a constant."""
+        """What the dimensions of an operand are; None for a constant."""
         tag = self._tag(x) if isinstance(x, Tensor) else None
         return tag.axes if tag else None
 
     def is_statistic(self, x: Tensor) -> bool:
-        """Whether an operand holds one value, or one vector, per sample or in all, and no position of a map."""
+        """Whether an operand has no position of a map: one value or one vector, per sample or for all of them."""
         axes = self.axes(x)
         return axes is not None and axes.has_no_place
 
     def kept_result(self, shape: Sequence[int]) -> Tensor | None:
-        """The result of this operation for one sample of which nothing is masked, if that is known."""
+        """The result of this operation for the same sample without a mask, shape (1, ...); None if unknown."""
         return None
 
     def complete(self, *operands: Tensor) -> None:
-        """Write into operands (all of them if none is named) what has been computed of them."""
+        """Write the part that has been computed of each operand into it; without arguments, for all operands."""
         for x in operands or self._operands:
             tag = tag_of(x)
             if tag is not None and tag.part is not None:
@@ -97,7 +97,7 @@ class Context(Memory):
                 note_version(x, tag)
 
     def _complete_views(self, x: Tensor) -> None:
-        """Write what has been computed of an operand that is about to be written to, and of others in its memory."""
+        """Complete every tensor that shares memory with an operand that is about to be written to."""
         tag = tag_of(x)
         if tag is not None and tag.storage.shared:
             for reference in tag.storage.pending:
@@ -105,10 +105,10 @@ class Context(Memory):
                     self.complete(view)
 
     def deactivate(self, x: Tensor) -> Tensor:
-        """`x`, zero at its deactivated positions: a checkpoint (Definition 5).
+        """Return `x` with its deactivated positions set to zero: a checkpoint (Definition 5).
 
-        Selects and never multiplies, so that Inf and NaN vanish too. Works in place where no
-        gradient, view or argument can notice: what a dead position holds is nobody's to read.
+        Selects instead of multiplying by the mask, so that Inf and NaN vanish too. Works in place if no
+        gradient, view or argument can be affected.
         """
         tag = self._tag(x)
         if tag is None or tag.mask is None:
@@ -125,12 +125,12 @@ class Context(Memory):
         return x
 
     def _is_ours(self, x: Tensor, tag: Tag) -> bool:
-        """Whether nobody notices what is written to dead positions: no gradient, view or argument."""
-        gradients = self._gradients or torch.is_grad_enabled()  # backward may need what x holds now
+        """Whether dead positions of `x` may be overwritten: no gradient, view or argument depends on them."""
+        gradients = self._gradients or torch.is_grad_enabled()  # backward may need the current values of x
         return not (gradients or tag.storage.shared or 0 in x.stride())
 
     def deactivate_(self, x: Tensor) -> None:
-        """Like :meth:`deactivate`, into `x` itself, for operations that write into `x`."""
+        """Like :meth:`deactivate`, but always in place: for operations that write into `x`."""
         tag = self._tag(x)
         if tag is not None and tag.mask is not None:
             self._check_backward()
@@ -138,24 +138,24 @@ class Context(Memory):
                 zero_(x, tag.mask)
 
     def spares_checkpoint(self, x: Tensor, channel: int) -> bool:
-        """Whether an operation may do without a checkpoint that computes each position from itself alone, by channels.
+        """Whether an operation that computes each position only from the channels of that position needs no checkpoint.
 
-        What a deactivated position holds goes into that position only, which stays deactivated, where all channels
-        of a position share its mask. (But not for gradients, where NaN times zero would count.)
+        True if all channels of a position share one mask: the values of a deactivated position then reach only that
+        position, which stays deactivated. With gradients it is False, because backward would multiply NaN by zero.
         """
         mask = self.mask(x)
         gradients = self._gradients or torch.is_grad_enabled()
         return mask is not None and mask.kept.shape[channel] == 1 and not gradients
 
     def window_input(self, x: Tensor, reach: Sequence[int]) -> Tensor:
-        """`x` as active windows read it: deactivated, or with averaged borders (knob ``border``).
+        """`x` as active windows read it: deactivated, or with averaged borders if ``rule.border == "mean"``.
 
-        `reach` says for each of the last dimensions how far a window goes from an active position.
+        `reach`: how far a window extends from an active position, for each of the last dimensions.
         """
         tag, clean = self._tag(x), self.deactivate(x)
         if tag is None or tag.mask is None or self.rule.border == "zero" or not any(reach):
             return clean
-        if clean is x:  # was clean before, or is ours
+        if clean is x:  # it was clean already, or was deactivated in place
             clean, tag.clean = (x, False) if self._is_ours(x, tag) else (x.clone(), True)
         return fill_border_(clean, tag.mask, reach)
 
@@ -173,21 +173,32 @@ class Context(Memory):
         Parameters
         ----------
         out : Tensor
-            The result; also an operand itself, if it was written in place.
+            The result. An in-place operation emits its operand.
         mask : PositionMask or None
-            Broadcasts to `out`, with as many dimensions; None: everything is kept.
+            The mask of `out`, with as many dimensions as `out`, to which it broadcasts. None: everything is kept.
         clean : bool
-            Whether `out` is zero at its deactivated positions already.
+            Whether `out` is already zero at its deactivated positions.
         part : Part, optional
-            What has been computed of `out`, for :meth:`complete` to write into it when that is needed.
+            The computed part of `out`, if the rest is not written yet; :meth:`complete` writes all of it when needed.
         axes : Axes, optional
-            What the dimensions of `out` are, where the operation does not say (:mod:`captum_ad._engine.dimensions`).
+            What the dimensions of `out` are; by default they follow from the operation
+            (:mod:`captum_ad._engine.dimensions`).
+
+        Raises
+        ------
+        TypeError
+            If `out` is not a tensor.
+        ValueError
+            If `mask` does not have as many dimensions as `out`.
         """
         if not isinstance(out, Tensor):
-            raise TypeError(f"a rule emits tensors, not {type(out).__name__}: emit each tensor of a tuple")
+            raise TypeError(f"a rule emits tensors, got {type(out).__name__}: emit each tensor of a tuple by itself")
         if mask is not None:
             if len(mask.kept.shape) != out.dim():
-                raise ValueError(f"mask of {mask.kept.dim()} dimensions emitted for a tensor of {out.dim()}")
+                raise ValueError(
+                    f"a rule emitted a mask of {mask.kept.dim()} dimensions for a tensor of {out.dim()}: "
+                    "give the mask as many dimensions as its tensor"
+                )
             if not any(mask is tag.mask for _, tag in self._tags) and mask.is_full():
                 mask = None
         axes = axes or self._axes_of(out)
@@ -205,23 +216,23 @@ class Context(Memory):
         return out
 
     def constant(self, out: Tensor) -> Tensor:
-        """Mark a result that depends on no feature's value, only on shapes, and return it."""
+        """Mark a result that depends on shapes only, not on the value of any feature, and return it."""
         storage, old = self._storage_of(out)
         if old is not None and old.data:
-            storage.mask_writes += 1  # it held features so far
+            storage.mask_writes += 1  # until now this memory held features
         self._mark(out, Tag(self._run, False, None, True, storage))
         return out
 
     def only(self, x: Tensor) -> None:
-        """Refuse the operation if any other operand than `x` has a mask."""
+        """Refuse the operation if any operand other than `x` has a mask."""
         for operand in self._operands:
             if operand is not x and self.mask(operand) is not None:
-                self.refuse("has a rule for one masked operand, and was given several")
+                self.refuse("has a rule for one masked operand, but got several")
 
-    # How it is known
+    # Axes
 
     def _axes_of(self, out: Tensor) -> Axes:
-        """What the dimensions of a result are, by the operation and its operands."""
+        """What the dimensions of a result are, derived from the operation and its operands."""
         known = {id(operand): tag.axes for operand, tag in self._tags if tag.data and tag.axes is not None}
         operands = list(known.values())
         if self._operation is None or not operands:

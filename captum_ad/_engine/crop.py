@@ -1,8 +1,8 @@
-"""A part of a tensor: what it holds in a box, beside which everything is known.
+"""Speed: a part of a tensor, that is, its values in a box outside of which everything is known.
 
-A result whose part is known is memory that nobody has written yet. Operations that are computed by parts
-(:mod:`captum_ad._engine.parts`) read and write parts alone; for every other operation the part is written into its
-tensor first, with what is known around it.
+A result of which only a part has been computed is uninitialized memory. Operations that are computed by parts
+(:mod:`captum_ad._engine.parts`) read and write only the parts. Before any other operation, the part and the known
+values around it are written into the tensor.
 """
 
 from __future__ import annotations
@@ -20,25 +20,28 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 WORTHWHILE = 0.6
-"""The largest share of a tensor that a box may hold for the rest to be skipped."""
+"""The largest share of a tensor that a box may have for skipping the rest to be worthwhile."""
 
 SMALLEST = 2**16
-"""The number of elements from which on a tensor is worth the effort."""
+"""The smallest number of elements for which computing a part is worthwhile."""
 
 
 @dataclass(frozen=True)
 class Box:
-    """Start and end along some dimensions, the first of all counted as 0; all of the others. One for all samples."""
+    """The same box for all samples: ``sides[dim]`` is (start, end) along `dim`, counted from 0.
+
+    A dimension without a side is not restricted.
+    """
 
     sides: Mapping[int, tuple[int, int]]
 
     @property
     def dims(self) -> Collection[int]:
-        """The dimensions of which it does not hold all."""
+        """The dimensions that the box restricts."""
         return self.sides.keys()
 
     def of(self, x: Tensor, dims: int | None = None) -> Tensor:
-        """That part of a tensor, or of what broadcasts to one of `dims` dimensions."""
+        """The part of `x` in the box; `x` may broadcast to the tensor of `dims` dimensions that the box is for."""
         missing = 0 if dims is None else dims - x.dim()
         for dim, (start, end) in self.sides.items():
             if dim >= missing and x.shape[dim - missing] > 1:
@@ -46,28 +49,28 @@ class Box:
         return x
 
     def share(self, shape: Sequence[int]) -> float:
-        """How much of a tensor it holds."""
+        """The share of a tensor's elements that is in the box."""
         return math.prod((end - start) / shape[dim] for dim, (start, end) in self.sides.items())
 
     def along(self, dims: Iterable[int]) -> Box:
-        """The box that has these of its sides alone."""
+        """The box with only its sides along these dimensions."""
         return Box({dim: side for dim, side in self.sides.items() if dim in dims})
 
     def permuted(self, order: Sequence[int]) -> Box:
-        """The box when dimensions change places; `order`: which one each of them was."""
+        """The box after ``x.permute(order)``."""
         return Box({new: self.sides[old] for new, old in enumerate(order) if old in self.sides})
 
 
 @dataclass(frozen=True)
 class Boxes:
-    """A box for each sample (dimension 0), all of one size, each in its own place.
+    """One box per sample (dimension 0): all have the same size, each its own place.
 
     Parameters
     ----------
     starts : mapping of int to sequence of int
-        For some dimensions where the box of each sample begins; all of the other dimensions.
+        For each restricted dimension, the start of the box of each sample. Other dimensions are not restricted.
     sizes : mapping of int to int
-        How long the boxes are along these.
+        The size of the boxes along each restricted dimension.
     empty : frozenset of int
         Samples of which everything is known without the box.
     """
@@ -78,7 +81,7 @@ class Boxes:
 
     @property
     def dims(self) -> Collection[int]:
-        """The dimensions of which they do not hold all."""
+        """The dimensions that the boxes restrict."""
         return self.starts.keys()
 
     @cached_property
@@ -87,7 +90,7 @@ class Boxes:
         return len(next(iter(self.starts.values())))
 
     def of(self, x: Tensor, dims: int | None = None) -> Tensor:
-        """The boxes of a tensor, or of what broadcasts to one of `dims` dimensions."""
+        """The part of `x` in the boxes; `x` may broadcast to the tensor of `dims` dimensions that they are for."""
         missing = 0 if dims is None else dims - x.dim()
         inside = [dim for dim in self.starts if dim >= missing and x.shape[dim - missing] > 1]
         if not inside:
@@ -97,28 +100,28 @@ class Boxes:
         return assembled(Boxes({d: self.starts[d] for d in inside}, self.sizes), shape, [(None, x)])
 
     def share(self, shape: Sequence[int]) -> float:
-        """How much of a tensor they hold."""
+        """The share of a tensor's elements that is in the boxes."""
         return math.prod(size / shape[dim] for dim, size in self.sizes.items())
 
     def along(self, dims: Iterable[int]) -> Boxes:
-        """The boxes that have these of their sides alone."""
+        """The boxes with only their sides along these dimensions."""
         kept = [dim for dim in self.starts if dim in dims]
         return Boxes({d: self.starts[d] for d in kept}, {d: self.sizes[d] for d in kept}, self.empty)
 
     def permuted(self, order: Sequence[int]) -> Boxes:
-        """The boxes when dimensions change places; `order`: which one each of them was."""
+        """The boxes after ``x.permute(order)``."""
         moved = {new: old for new, old in enumerate(order) if old in self.starts}
         starts = {new: self.starts[old] for new, old in moved.items()}
         return Boxes(starts, {new: self.sizes[old] for new, old in moved.items()}, self.empty)
 
     def over(self, dims: Iterable[int], shape: Sequence[int]) -> Boxes:
-        """The same boxes of a tensor of that shape, which have sides along these dimensions, too."""
+        """The same boxes, with full sides added along these dimensions of a tensor of this shape."""
         more = [dim for dim in dims if dim not in self.starts]
         starts = {**self.starts, **dict.fromkeys(more, (0,) * self.count)}
         return Boxes(starts, {**self.sizes, **{dim: shape[dim] for dim in more}}, self.empty)
 
     def union(self, other: Boxes, shape: Sequence[int]) -> Boxes:
-        """Boxes of a tensor of that shape that hold both."""
+        """Boxes of a tensor of this shape that contain both."""
         starts, sizes = {}, {}
         for dim in self.starts:
             if dim in other.starts:
@@ -135,40 +138,43 @@ class Boxes:
 
 @dataclass(frozen=True)
 class Rows:
-    """Some rows of a tensor: all of its last dimension, at places counted over the sizes of the others.
+    """Some rows of a tensor; a row is all of the last dimension.
 
     Parameters
     ----------
     index : Tensor
-        Which rows, int64, shape (rows,).
+        Flat indices of the rows over the dimensions before the last, int64, shape (rows,).
     leading : tuple of int
-        All sizes but the last.
+        The sizes of all dimensions before the last.
     """
 
     index: Tensor
     leading: tuple[int, ...]
 
     def of(self, x: Tensor) -> Tensor:
-        """The rows of a tensor, one after another in its last dimension but one; its other dimensions have size 1."""
+        """These rows of `x`, shape (1, ..., 1, rows, size), with as many dimensions as `x`."""
         found = x.reshape(-1, x.shape[-1])[self.index]
         return found.reshape(*(1,) * (x.dim() - 2), *found.shape)
 
 
 def fitted(ranges: Sequence[tuple[int, int]], length: int) -> tuple[tuple[int, ...], int]:
-    """Ranges of one size that hold these (start and end), within a dimension of that length."""
+    """The starts and the common size of ranges that contain these (start, end) ranges, within a dimension."""
     size = min(length, max(1, *(end - start for start, end in ranges)))
     return tuple(max(0, min(start, length - size)) for start, _ in ranges), size
 
 
 class Part(NamedTuple):
-    """The values of a tensor in a box, and what is beside it: `outside`, of one sample; else zeros, or what is dead."""
+    """The values of a tensor in a box.
+
+    Outside of the box, the values are those of `outside` (for one sample); if it is None, they are dead or zero.
+    """
 
     box: Box | Boxes | Rows
     values: Tensor
     outside: Tensor | None = None
 
     def in_box(self, box: Box | Boxes, shape: Sequence[int], beyond: float = 0.0) -> Tensor:
-        """The values in another box of a tensor of that shape; `beyond` it, and where nothing is known, that number."""
+        """The values in another box of a tensor of this shape; `beyond` is the value past the tensor's edges."""
         if isinstance(self.box, Boxes) and isinstance(box, Boxes):
             if self.box.starts == box.starts and self.box.sizes == box.sizes:
                 return self.values
@@ -184,7 +190,7 @@ class Part(NamedTuple):
         return F.pad(self.values, margins) if any(margins) else self.values
 
     def write_into(self, x: Tensor) -> None:
-        """Write into a tensor what is known of it."""
+        """Write the part and the known values around it into its tensor."""
         if self.outside is None:
             x.zero_()
             if isinstance(self.box, Rows):
@@ -209,20 +215,20 @@ def assembled(
     shape: Sequence[int] | None = None,
     beyond: float = 0.0,
 ) -> Tensor:
-    """A tensor of these sizes: what is wanted of sources (boxes of samples, or one whole), each over those before it.
+    """Copy the boxes `want` out of several sources; a later source overwrites earlier ones.
 
     Parameters
     ----------
     want : Boxes
-        What is wanted.
+        The boxes to return.
     sizes : sequence of int
-        The sizes of the result but for the number of samples, which is that of `want`.
+        The shape of the result; the first size is ignored, because `want` has the number of samples.
     sources : sequence of (Boxes or None, Tensor or None)
-        What is known; None: all of it.
+        The boxes of each source and its values; None for a source that is whole. Sources without values are skipped.
     shape : sequence of int, optional
-        Of the whole that the boxes lie in, where not all of `want` is in it, or all of a source.
+        The shape of the tensor that the boxes are in, if it is not that of the last source.
     beyond : float
-        What stands where no source has anything.
+        The value where no source has one.
     """
     last = sources[-1][1]
     assert last is not None
@@ -253,7 +259,7 @@ def assembled(
 
 
 def bounding_box(there: NDArray[Any]) -> Box | None:
-    """The smallest box that holds whatever is True of one sample, the first of all; None if nothing is."""
+    """The smallest box that holds every True; None if there is none. `there` has no batch dimension."""
     sides = {}
     axes = range(there.ndim)
     for axis, size in enumerate(there.shape):
@@ -269,7 +275,7 @@ def bounding_box(there: NDArray[Any]) -> Box | None:
 
 
 def room_for(part: Tensor, shape: Sequence[int]) -> Tensor:
-    """Memory for a tensor of that shape, in the memory format of a part of it."""
+    """Uninitialized memory for a tensor of this shape, in the memory format of `part`."""
     formats = {4: torch.channels_last, 5: torch.channels_last_3d}
     last = formats.get(part.dim())
     if last is None or part.is_contiguous() or not part.is_contiguous(memory_format=last):

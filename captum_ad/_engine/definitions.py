@@ -1,13 +1,14 @@
 """The definitions of Activation-Deactivation, in the order of the paper (arXiv 2510.01038).
 
 - Definition 3, the position function pos: :class:`Windows` says which input positions each output position is
-  computed from (:mod:`captum_ad._engine.positions` makes them for each kind of operation).
-- Definition 4, the position attribution Φ: the share of those that is kept. :func:`attribute_positions` counts it, and
-  M' = 1(Φ > τ) is the mask of the result; :func:`renewed_mask` is the same mask, without counting where that will do.
-- Definition 5, activation-deactivation: at a checkpoint the activations at deactivated positions are set to zero,
+  computed from. :mod:`captum_ad._engine.positions` builds the windows of each kind of operation.
+- Definition 4, the position attribution Φ: the share of those input positions that is kept.
+  :func:`attribute_positions` counts them and returns the mask of the result, M' = 1(Φ > τ).
+  :func:`renewed_mask` returns the same mask, but skips the counting where it can.
+- Definition 5, activation-deactivation: a checkpoint sets the activations at deactivated positions to zero,
   :meth:`~captum_ad._engine.context.Context.deactivate`.
-- Algorithm 1: :class:`~captum_ad._engine.interpreter.Interpreter` runs the network operation by operation, and what
-  :mod:`captum_ad._engine.rules` says of each of them is: checkpoint, operation, M'.
+- Algorithm 1: :class:`~captum_ad._engine.interpreter.Interpreter` runs the network one operation at a time. Each
+  operation has a rule in :mod:`captum_ad._engine.rules`: typically checkpoint, operation, M'.
 """
 
 from __future__ import annotations
@@ -31,19 +32,19 @@ from captum_ad._engine.masks import PositionMask, all_true, undeactivated
 
 
 class Taps(NamedTuple):
-    """Windows that slide along a dimension: output position o has the input positions o · stride + offset."""
+    """Windows that slide along one dimension: output position o reads the input positions o · stride + offset."""
 
     outputs: int
     stride: int
     offsets: Sequence[int]
 
     def matrix(self, inputs: int, device: torch.device) -> Tensor:
-        """As of :class:`Windows`: a row for each output position, 1 where it has an input position."""
+        """The 0/1 matrix for :class:`Windows`, shape (outputs, inputs): 1 where the output reads the input."""
         ahead = torch.arange(inputs) - self.stride * torch.arange(self.outputs)[:, None]
         return torch.isin(ahead, torch.tensor(list(self.offsets))).to(device, torch.float32)
 
     def any(self, values: Tensor, dim: int) -> Tensor:
-        """Whether any value in each window is True; `values` are booleans as bytes."""
+        """For each window, whether any value in it is True; `values` are booleans stored as uint8."""
         span, (low, high) = (self.outputs - 1) * self.stride + 1, (min(self.offsets), max(self.offsets))
         before, after = max(0, -low), max(0, span + high - values.shape[dim])
         padded = F.pad(values, [0, 0] * (values.dim() - 1 - dim) + [before, after]) if before or after else values
@@ -58,17 +59,18 @@ class Taps(NamedTuple):
 class Windows:
     """The position function ``pos`` (Definition 3) of an operation that works on windows.
 
-    Both hold one 0/1 matrix (output positions × input positions, float32) for each of the last
-    dimensions; an input position belongs to an output position iff it does in every dimension.
+    `reads` and `covers` each hold one 0/1 matrix (output positions × input positions, float32) for each of
+    the last dimensions. An input position belongs to an output position iff it does in every dimension.
 
     Parameters
     ----------
     reads : sequence of Tensor
         The in-bounds input positions that an output position is computed from.
     covers : sequence of Tensor
-        The input positions that an output position stands for: itself, or its cell at a stride.
+        The input positions that an output position stands for: the one at its own index or, at a stride
+        above 1, its cell of input positions.
     reads_taps, covers_taps : sequence of Taps
-        The same where windows slide, for quicker work.
+        The same as offsets, if the windows slide: faster than the matrices.
     """
 
     reads: Sequence[Tensor]
@@ -78,7 +80,7 @@ class Windows:
 
     @cached_property
     def centered(self) -> bool:
-        """Whether each output position covers the input position of its own index, and reads it."""
+        """Whether each output position covers exactly the input position of its own index, and reads it."""
         return all(
             covers.shape[0] == covers.shape[1]
             and bool((covers == torch.eye(len(covers), device=covers.device)).all() & reads.diag().all())
@@ -87,7 +89,7 @@ class Windows:
 
     @cached_property
     def empty_cells(self) -> Tensor | None:
-        """The output positions that cover no input position; None if there is none."""
+        """The output positions that cover no input position; None if every one covers some."""
         empty = _window_sizes(self.covers) == 0
         return empty if bool(empty.any()) else None
 
@@ -97,11 +99,15 @@ class Windows:
         return len(self.reads_taps) > 0 and bool((_window_sizes(self.reads) > 0).all())
 
     def of_features(self, feature: Tensor) -> tuple[PositionMask, Tensor]:
-        """The mask if every feature is kept, and where no feature is covered; remembered as long as `feature` is."""
+        """The output mask if every feature is kept, and the output positions that cover no feature.
+
+        Cached for as long as `feature` lives.
+        """
         found: tuple[PositionMask, Tensor] | None = self._of_features.get(feature)
         if found is None:
             with torch.inference_mode(False):
-                read = _any_in_windows(feature, self.reads, self.reads_taps).clone()  # a view would hold on to it
+                # A view would keep `feature` alive.
+                read = _any_in_windows(feature, self.reads, self.reads_taps).clone()
                 uncovered = ~_any_in_windows(feature, self.covers, self.covers_taps)
                 found = undeactivated(read), uncovered
             self._of_features[feature] = found
@@ -112,13 +118,13 @@ class Windows:
         return WeakIdKeyDictionary()
 
     def beside(self, places: int) -> Windows:
-        """The same windows over positions of which each is made of several, in one more dimension in front."""
+        """The same windows with one more dimension in front, of `places` positions that every window reads whole."""
         every = torch.ones(1, places, device=self.reads[0].device)
         return Windows([every, *self.reads], [every, *self.covers])
 
     @cached_property
     def everything(self) -> bool:
-        """Whether there is one output position, and it is computed from all input positions."""
+        """Whether there is a single output position, computed from all input positions."""
         return all(len(matrix) == 1 and bool(matrix.all()) for matrix in self.reads)
 
 
@@ -127,10 +133,10 @@ class Windows:
 
 @dataclass(frozen=True)
 class Attribution:
-    """Φ of every output position as its two counts, and the mask that follows from it."""
+    """Φ of every output position, as the two counts kept / features, and the mask that follows from it."""
 
-    kept: Tensor  # features that are kept, among those that a position is computed from
-    features: Tensor  # features that a position is computed from
+    kept: Tensor  # number of kept features that a position is computed from
+    features: Tensor  # number of features that a position is computed from
     mask: PositionMask
 
 
@@ -142,11 +148,12 @@ def attribute_positions(mask: PositionMask, windows: Windows, rule: MaskRule, ta
     Parameters
     ----------
     mask : PositionMask
-        Mask of the input; its last ``len(windows.reads)`` dimensions are windowed, the others kept.
+        Mask of the input. The windows run over its last ``len(windows.reads)`` dimensions; the others
+        stay as they are.
     windows : Windows
-        Which input positions each output position is computed from, and covers.
+        Which input positions each output position is computed from, and which it covers.
     rule : MaskRule
-        ``growth="none"`` asks, of a position that covers features, that one of them was active.
+        With ``growth="none"``, a position that covers features also needs one of them to be active.
     tau : float
         The threshold τ.
     """
@@ -159,7 +166,7 @@ def attribute_positions(mask: PositionMask, windows: Windows, rule: MaskRule, ta
 
 
 def renewed_mask(mask: PositionMask, windows: Windows, rule: MaskRule, tau: float) -> PositionMask:
-    """The mask that :func:`attribute_positions` gives, without counting where that is not needed."""
+    """The mask that :func:`attribute_positions` gives, without counting where Φ > 0 is all that matters."""
     if rule.growth == "none" and tau == 0 and mask.feature is None and windows.centered:
         return mask.again()
     if tau != 0 or not windows.can_slide:
@@ -179,7 +186,7 @@ def renewed_mask(mask: PositionMask, windows: Windows, rule: MaskRule, tau: floa
 
 
 def reduce_positions(mask: PositionMask, shape: Sequence[int], dims: Sequence[int], tau: float) -> Attribution:
-    """M' = 1(Φ > τ) where whole dimensions of a tensor of `shape` are reduced to one position."""
+    """M' = 1(Φ > τ) where all of `dims` of a tensor of `shape` are reduced to one position."""
 
     def count(part: Tensor) -> Tensor:
         sizes = [shape[dim] if dim in dims else size for dim, size in enumerate(part.shape)]
@@ -194,9 +201,9 @@ def reduce_positions(mask: PositionMask, shape: Sequence[int], dims: Sequence[in
 
 
 def places_of(mask: PositionMask, dim: int, axis: Axis) -> PositionMask:
-    """The mask of the positions that are merged into a dimension: kept where any of the channels there is.
+    """The mask of the positions among the factors of a merged dimension: kept where any channel there is kept.
 
-    A position counts once, however many channels it has. Without positions among them, one is left for all.
+    A position counts once, however many channels it has. If no factor is a position, a single entry is left.
     """
     places = [i for i, atom in enumerate(axis) if atom.role is Role.POSITION or _is_slices(atom)]
     channels = tuple(dim + i for i in range(len(axis)) if i not in places)
@@ -211,30 +218,30 @@ def places_of(mask: PositionMask, dim: int, axis: Axis) -> PositionMask:
 
 
 def _is_slices(atom: Atom) -> bool:
-    """Whether these are branches of which each is another slice of one map."""
+    """Whether these are branches that are different slices of one map."""
     return atom.role is Role.BRANCH and atom.taken != ()
 
 
 def mixed_channels(mask: PositionMask, dim: int, axis: Axis, tau: float) -> PositionMask:
-    """M' = 1(Φ > τ) where a dimension of channels, and of the positions merged into it, is reduced."""
+    """M' = 1(Φ > τ) where a dimension of channels, with any positions merged into it, is reduced."""
     places = places_of(mask, dim, axis)
     counts = tau if places.kept.shape[dim] > 1 else 0.0
     return reduce_positions(places, places.kept.shape, [dim], counts).mask
 
 
 def exceeds(kept: Tensor, features: Tensor, tau: float) -> Tensor:
-    """Φ > τ with Φ = kept / features as the double nearest to it: 29 of 100 do not exceed 0.29, and 1 exceeds any τ."""
+    """Φ > τ, with Φ = kept / features in float64, so that 29 of 100 do not exceed 0.29 and 1 exceeds any τ < 1."""
     return kept.double() / features.clamp(min=1).double() > tau if tau else kept.bool()
 
 
 def renewed(alive: Tensor, features: Tensor) -> PositionMask:
-    """The mask of positions that are `alive` and are computed from that many features."""
+    """The mask of positions that are `alive`; those computed from 0 `features` are not features themselves."""
     there = features > 0
     return PositionMask(alive) if all_true(there) else PositionMask(alive & there, there)
 
 
 def _any_in_windows(kept: Tensor, matrices: Sequence[Tensor], taps: Sequence[Taps]) -> Tensor:
-    """Whether any feature in each window is kept."""
+    """For each window, whether any feature in it is kept."""
     first = kept.dim() - len(taps)
     found = kept.expand(*kept.shape[:first], *(matrix.shape[1] for matrix in matrices)).view(torch.uint8)
     for dim, line in enumerate(taps, start=first):
@@ -243,7 +250,7 @@ def _any_in_windows(kept: Tensor, matrices: Sequence[Tensor], taps: Sequence[Tap
 
 
 def _counts(mask: PositionMask, matrices: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """The number of kept features, and of features, in each window."""
+    """The number of kept features and the number of all features, in each window."""
     first = mask.kept.dim() - len(matrices)
     if mask.feature is None:
         features = _window_sizes(matrices).reshape((1,) * first + tuple(len(m) for m in matrices))
@@ -260,8 +267,8 @@ def _window_sizes(matrices: Sequence[Tensor]) -> Tensor:
 
 
 def _sum_windows(values: Tensor, matrices: Sequence[Tensor], first: int) -> Tensor:
-    """Sums over windows, one dimension after the other; exact, as float32 holds such counts."""
-    sums = values.view(torch.uint8).to(torch.float32)  # several times as fast as from bool
+    """Sums over windows, one dimension after the other; exact, because float32 holds such counts exactly."""
+    sums = values.view(torch.uint8).to(torch.float32)  # several times as fast as converting bool
     with torch.autocast(values.device.type, enabled=False):
         for dim, matrix in enumerate(matrices, start=first):
             sums = sums.expand(*sums.shape[:dim], matrix.shape[1], *sums.shape[dim + 1 :])

@@ -1,7 +1,7 @@
-"""What each operation makes of its operands' axes.
+"""How each operation changes axes: the functions registered with :func:`follows`.
 
-Operations that are in none of the tables work element by element. If that does not fit the result's shape, nothing is
-known of its dimensions. (Of an operation with a rule of its own, dimensions keep their roles.)
+An operation without such a function is treated as element-wise. If that does not fit the shape of its result, the
+result's axes are unknown. (The result of a user's own operation keeps the roles of its input's dimensions.)
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ from captum_ad._engine.slices import sliced, start_of_piece
 
 @dataclass(frozen=True)
 class Call:
-    """A call of an operation: its arguments, what their axes are, and one of its results."""
+    """A call of an operation: its arguments, their axes, and one of its results."""
 
     op: Callable[..., Any]
     args: Sequence[Any]
     kwargs: dict[str, Any]
-    of: Callable[[Any], Axes | None]  # None: not computed from features
+    of: Callable[[Any], Axes | None]  # the axes of an argument; None: it is not computed from features
     out: Tensor
     index: int  # of `out` among several results
 
     @property
     def x(self) -> Axes:
-        """The axes of the first operand that has some."""
+        """The axes of the first operand that has axes."""
         for value in (*self.args, *self.kwargs.values()):
             for one in value if isinstance(value, (list, tuple)) else (value,):
                 found = self.of(one)
@@ -54,7 +54,7 @@ class Call:
         return Axes(tuple(axis(Role.UNKNOWN, size) for size in self.out.shape))
 
     def given(self, position: int, *names: str, default: Any = None) -> Any:
-        """An argument by its place or one of its names."""
+        """An argument, by its position or one of its names."""
         named = [self.kwargs[name] for name in names if name in self.kwargs]
         return named[0] if named else self.args[position] if len(self.args) > position else default
 
@@ -64,7 +64,7 @@ _FOLLOW: dict[Hashable, Follow] = {}
 
 
 def follows(*operations: Any) -> Callable[[Follow], Follow]:
-    """Decorator: what these operations make of axes."""
+    """Decorator: the function computes the axes of these operations' results."""
 
     def decorate(function: Follow) -> Follow:
         for operation in operations:
@@ -76,7 +76,7 @@ def follows(*operations: Any) -> Callable[[Follow], Follow]:
 
 
 def axes_after(call: Call, operands: Sequence[Axes]) -> Axes:
-    """The axes of a result; `operands` are those of all that is computed from features."""
+    """The axes of a result; `operands`: the axes of all operands that are computed from features."""
     follow = _FOLLOW.get(key_of_call(call.op))
     shape = tuple(call.out.shape)
     if follow is None:
@@ -88,12 +88,12 @@ def axes_after(call: Call, operands: Sequence[Axes]) -> Axes:
 
 
 def is_followed(operation: Any) -> bool:
-    """Whether an operation does something else to axes than those that work element by element."""
+    """Whether an operation has a function for its axes; otherwise it is treated as element-wise."""
     return key_of_call(operation) in _FOLLOW
 
 
 def elementwise(operands: Sequence[Axes], shape: tuple[int, ...]) -> Axes:
-    """The axes of a result that is made element by element."""
+    """The axes of the result of an element-wise operation; unknown if the shapes do not fit."""
     fits = all(
         len(axes.dims) <= len(shape) and all(n in (1, out) for n, out in zip(axes.shape[::-1], shape[::-1]))
         for axes in operands
@@ -102,10 +102,10 @@ def elementwise(operands: Sequence[Axes], shape: tuple[int, ...]) -> Axes:
 
 
 def of_own(x: Axes, shape: tuple[int, ...]) -> Axes:
-    """The axes of what somebody's own operation gives, whose rule says nothing of them: samples and channels stay."""
+    """The axes of a user's own operation, whose rule does not give them: samples and channels stay."""
     if len(x.dims) == len(shape) or not shape or x.shape[:1] != shape[:1] or role_of(x.dims[0]) is not Role.SAMPLE:
         return windowed(x, shape)
-    if any(d + len(x.dims) for d in x.samples):  # they are elsewhere, too
+    if any(d + len(x.dims) for d in x.samples):  # another dimension holds samples too
         return unknown(shape, [x])
     same = len(shape) > 1 and x.shape[1:2] == shape[1:2]
     rest = [x.dims[1] if d == 1 and same else axis(Role.UNKNOWN, n) for d, n in enumerate(shape) if d]
@@ -113,9 +113,9 @@ def of_own(x: Axes, shape: tuple[int, ...]) -> Axes:
 
 
 def windowed(x: Axes, shape: tuple[int, ...], first: int = 0) -> Axes:
-    """The axes of what is computed on windows over the dimensions from `first` on.
+    """The axes of an operation on windows over the dimensions from `first` on.
 
-    One window in all leaves one value for all that was there.
+    A dimension that is reduced to a single window becomes a statistic.
     """
     if len(x.dims) != len(shape) or any(x.shape[d] != shape[d] for d in x.samples if d + len(shape) >= first):
         return unknown(shape, [x])
@@ -127,7 +127,7 @@ def windowed(x: Axes, shape: tuple[int, ...], first: int = 0) -> Axes:
 
 
 def unknown(shape: Sequence[int], operands: Sequence[Axes]) -> Axes:
-    """Axes of which only the sizes are known; where samples are that there are several of, nobody can tell."""
+    """Axes of unknown roles, for a result of this shape; several samples count as mixed."""
     return Axes(
         tuple(axis(Role.UNKNOWN, size) for size in shape),
         common_picks(operands),
@@ -144,18 +144,18 @@ def _reshape(call: Call) -> Axes:
 
 _NAMES = ("permute", "transpose", "t", "swapaxes", "swapdims", "movedim", "moveaxis", "adjoint")
 PERMUTE = (*_NAMES, *(getattr(Tensor, name).__get__ for name in ("T", "mT", "H", "mH")))
-"""Operations that make dimensions change places."""
+"""Operations that permute dimensions."""
 
 
 @follows(*PERMUTE)
 def _permute(call: Call) -> Axes:
-    first = not call.args  # given by name, as input=
+    first = not call.args  # the operand is given by name, as input=
     kwargs = {name: value for name, value in call.kwargs.items() if not first or not isinstance(value, Tensor)}
     return permuted(call.x, permutation(call.op, len(call.x.dims), *call.args[1:], **kwargs))
 
 
 def permutation(op: Callable[..., Tensor], dims: int, *args: Any, **kwargs: Any) -> list[int]:
-    """Which dimension each one of the result was, for an operation that makes them change places."""
+    """For each dimension of the result, the dimension of the operand that it was."""
     probe = torch.empty(list(range(2, 2 + dims)), device="meta")
     return [size - 2 for size in op(probe, *args, **kwargs).shape]
 
@@ -176,7 +176,7 @@ def _repeat(call: Call) -> Axes:
 
 
 def _times(one: Axis, before: int, after: int) -> Axis:
-    """Copies, one after the other: of what is a single index, they are as many of its role."""
+    """Copies of a dimension, one after the other; copies of a single index keep its role."""
     if before <= 1:
         return copied(one, after)
     return joined((Atom(Role.STATISTIC, after // before), *one))
@@ -217,7 +217,7 @@ def _pieces(call: Call) -> Axes:
 
 @follows("roll", "index_select", "gather", "take_along_dim", torch.fft.fftshift, torch.fft.ifftshift)
 def _reorder(call: Call) -> Axes:
-    """Merged dimensions come apart no more."""
+    """The indices are reordered, so dimensions that were merged cannot be split anymore."""
     x = call.x
     over = call.given(2 if call.op.__name__ in ("roll", "take_along_dim") else 1, "dim", "dims")
     over = range(len(x.dims)) if over in ((), None) else [over] if isinstance(over, int) else over
@@ -231,7 +231,7 @@ def _reorder(call: Call) -> Axes:
 
 @follows("rot90")
 def _quarter_turns(call: Call) -> Axes:
-    """Two dimensions change places, if it is an odd number of them."""
+    """An odd number of turns swaps two dimensions."""
     a, b = call.given(2, "dims", default=(0, 1))
     order = list(range(len(call.x.dims)))
     if call.given(1, "k", default=1) % 2:

@@ -1,4 +1,4 @@
-"""What becomes of axes in ``x[index]``."""
+"""The axes of ``x[index]``."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from captum_ad._engine.slices import sliced
 @follows("getitem")
 def _getitem(call: Call) -> Axes:
     x, shape = call.of(call.args[0]), list(call.out.shape)
-    if x is None:  # constants that features choose from
+    if x is None:  # x is a constant, and the index is computed from features
         return _looked_up(call)
     given = call.args[1] if isinstance(call.args[1], tuple) else (call.args[1],)
-    if any(part is None or isinstance(part, bool) for part in given):  # new dimensions: those of size 1
+    if any(part is None or isinstance(part, bool) for part in given):  # they make new dimensions
         kept = tuple(part for part in given if part is not None)
         where = _where_new(given, len(x.dims), len(shape))
         if where is None or any(isinstance(part, bool) for part in kept):
@@ -34,7 +34,7 @@ def _getitem(call: Call) -> Axes:
 
 
 def _looked_up(call: Call) -> Axes:
-    """A table of constants at an index that is made of features."""
+    """A table of constants, at an index that is computed from features."""
     index, shape = call.args[1], call.out.shape
     if not isinstance(index, Tensor) or index.dtype in (torch.bool, torch.uint8):
         return unknown(shape, [call.x])
@@ -42,7 +42,7 @@ def _looked_up(call: Call) -> Axes:
 
 
 def _where_new(given: Sequence[Any], before: int, after: int) -> set[int] | None:
-    """Where the dimensions that None makes are; None if tensors among the indices make that hard to say."""
+    """The dimensions of the result that are made by None in the index; None if the index also has tensors."""
     if any(not (part is None or part is Ellipsis or isinstance(part, (int, slice))) for part in given):
         return None
     used = sum(part is not None and part is not Ellipsis for part in given)
@@ -59,7 +59,7 @@ def _where_new(given: Sequence[Any], before: int, after: int) -> set[int] | None
 
 
 def _indexed(x: Axes, given: Sequence[Any], shape: Sequence[int]) -> Axes:
-    """The axes after ``x[given]``, without new dimensions in it."""
+    """The axes of ``x[given]``, for an index that makes no new dimensions."""
     used = sum(_consumed(part) for part in given if part is not Ellipsis)
     whole = [slice(None)] * (len(x.dims) - used)
     at = next((i for i, part in enumerate(given) if part is Ellipsis), len(given))
@@ -78,7 +78,8 @@ def _indexed(x: Axes, given: Sequence[Any], shape: Sequence[int]) -> Axes:
             places.append(len(dims))
         dim += _consumed(part)
     new = len(shape) - len(dims)
-    first = places[0] if all(place == places[0] for place in places) else 0  # apart from each other: in front
+    # Dimensions made by tensors go where these are in the index, or to the front if slices are between them.
+    first = places[0] if all(place == places[0] for place in places) else 0
     several = [one for one in chosen if math.prod(atom.size for atom in one) > 1]
     roles = {role_of(one) for one in (several if several and shape[first : first + new] != [1] else chosen)}
     role = next((r for r in (Role.UNKNOWN, Role.SAMPLE, Role.POSITION) if r in roles), role_of(chosen[0]))
@@ -89,7 +90,7 @@ def _indexed(x: Axes, given: Sequence[Any], shape: Sequence[int]) -> Axes:
 
 
 def _consumed(part: Any) -> int:
-    """How many dimensions an index takes."""
+    """The number of dimensions that one part of an index consumes."""
     return part.dim() if isinstance(part, Tensor) and part.dtype in (torch.bool, torch.uint8) else 1
 
 

@@ -1,9 +1,9 @@
-"""Carries feature masks beside tensors through any Python ``forward`` (Algorithm 1).
+"""Carries position masks beside tensors through any Python ``forward`` (Algorithm 1).
 
-Every torch call of the model passes through :meth:`Interpreter.__torch_function__`. A tensor made
-from masked inputs wears a tag with its mask; an operation on it is run by the rule registered for
-it; without a rule, the forward stops. Tensors whose origin was not seen are refused too, so that
-compiled code cannot slip a tensor past its mask.
+Every torch call of the model passes through :meth:`Interpreter.__torch_function__`. A tensor computed
+from masked inputs has a tag that holds its mask. An operation on such a tensor is run by the rule
+registered for it (the body of Algorithm 1's loop); if there is no rule, the forward stops with an error.
+A tensor of unknown origin stops it too, so that compiled code cannot return a tensor without its mask.
 """
 
 from __future__ import annotations
@@ -52,16 +52,16 @@ _METADATA = frozenset(
 
 _SHOWN = (Tensor.__repr__, Tensor.__format__)
 
-_TORCH_SPELLING = {"axis": "dim", "keepdims": "keepdim"}  # of arguments that torch also takes by numpy's names
+_TORCH_SPELLING = {"axis": "dim", "keepdims": "keepdim"}  # torch also accepts NumPy's names of these arguments
 
 
 class Interpreter(WindowParts):
-    """One masked forward; rules know it as ``ad``.
+    """One masked forward (Algorithm 1); rules receive it as ``ad``.
 
     Parameters
     ----------
     model : nn.Module
-        The model that is run under this mode; its parameters and buffers are constants.
+        The model that is run under this mode. Its parameters and buffers are constants: they hold no features.
     rule : MaskRule
         The four knobs.
     tau : float
@@ -69,9 +69,10 @@ class Interpreter(WindowParts):
     constants : iterable of Tensor
         Arguments of the forward that hold no features.
     skip_dead : bool
-        Do not compute what lies outside of a box that holds all that is active.
+        Compute only a box around the active positions, where that is faster.
     kept : KeptRun, optional
-        A run without masks to write down, or one of the same sample to compute only what differs from it.
+        If unfinished, the results of this forward (without masks) are recorded in it. If finished, a run
+        of the same sample without masks: only what differs from it is computed.
     """
 
     carries_masks = True
@@ -92,7 +93,10 @@ class Interpreter(WindowParts):
     # The two ends of a forward
 
     def start(self, x: Tensor, mask: PositionMask | None) -> Tensor:
-        """An input with its mask: the first checkpoint. The caller's tensor is not touched."""
+        """Return an input, deactivated and tagged with its mask: the first checkpoint.
+
+        The caller's tensor is not changed.
+        """
         boxes = None
         if mask is None:
             start = x.view_as(x)
@@ -112,13 +116,13 @@ class Interpreter(WindowParts):
         return start
 
     def finish(self, out: Tensor) -> Tensor:
-        """The model's output, deactivated where its positions still are, and without its tag."""
+        """The model's output: zero at any positions that are still deactivated, and without its tag."""
         tag = tag_of(out)
         if tag is None or not tag.data or tag.run != self._run:
             raise UnsupportedOperationError(
                 f"the output of {type(self.model).__name__} does not come from the masked input by operations that "
-                "could be followed, so the mask was lost on the way. Does the model leave torch's Python functions "
-                "(ScriptModules, extensions, numpy)?"
+                "could be followed, so the mask was lost on the way. Does the model compute outside torch's Python "
+                "functions (ScriptModules, extensions, numpy)?"
             )
         self._tag(out)
         self._check_version(out, tag)
@@ -128,7 +132,7 @@ class Interpreter(WindowParts):
         return out
 
     def forget(self) -> None:
-        """Take the tags off tensors that outlive the forward (in hooks, caches of the model, the caller's hands)."""
+        """Remove the tags of tensors that outlive the forward (held by hooks, caches of the model or the caller)."""
         for reference in self._marked:
             if (tensor := reference()) is not None:
                 self.complete(tensor)
@@ -151,7 +155,8 @@ class Interpreter(WindowParts):
         called = described(func, args, kwargs) if recording is not None else ()
         if recording is not None:
             recording.before(func, args, kwargs)
-        outer = self._operation, self._arguments, self._operands, self._tags, self._results  # of a rule that follows
+        # Operations nest where a rule calls ad.follow: save the state of the outer one.
+        outer = self._operation, self._arguments, self._operands, self._tags, self._results
         self._operation, self._arguments, self._results = func, (args, dict(kwargs)), []
         self._operands = tensors_in(*args, *kwargs.values()) if kwargs else tensors_in(*args)
         tags = [(operand, tag) for operand in self._operands if (tag := self._tag(operand)) is not None]
@@ -178,7 +183,7 @@ class Interpreter(WindowParts):
     def _run_operation(
         self, func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], tags: Sequence[Tag]
     ) -> Any:
-        """By its rule, if any operand has a mask; as usual otherwise."""
+        """Run an operation: by its rule if any operand has a mask, and as torch does otherwise."""
         if not tags:
             return self._tagged(func(*args, **kwargs), data=False)
         if func in _METADATA:
@@ -208,20 +213,20 @@ class Interpreter(WindowParts):
         elif not self._has_statistics_only(kwargs) and any(bool(mask.dead.any()) for mask in masked):
             exported = " (if the model was exported, wrap the Python model)" if "aten." in str(func) else ""
             self.refuse(f"has no rule that carries a mask through it{exported}")
-        # What misses statistics alone, of which no position is left, misses nothing: they are zero.
+        # No rule, but the only masked operands are statistics, which have no positions to lose: set them to zero.
         args, kwargs = self._deactivated(func, (args, kwargs)) if masked else (args, kwargs)
         return self._tagged(func(*args, **kwargs), data=True)
 
     def kept_result(self, shape: Sequence[int]) -> Tensor | None:
-        """The result of this operation in the kept run, if that has gone the same way."""
+        """The result of this operation in the kept run, if that run made the same call; else None."""
         if self._kept is None or self._operation is None:
             return None
         if any(tag.data and (tag.part is None or tag.part.outside is None) for _, tag in self._tags):
-            return None  # something else that comes from features, such as weights: all of it may differ
+            return None  # an operand without a kept counterpart, such as computed weights: all of it may differ
         return self._kept.result(self._number, described(self._operation, *self._arguments), shape)
 
     def _check_destinations(self, func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
-        """Refuse to write features into memory of the model or of the caller, while nothing is written yet."""
+        """Refuse to write features into memory of the model or of the caller, before anything is written."""
         for x in tensors_in(args[:1] if is_in_place(func) else (), kwargs.get("out")):
             tag = tag_of(x)
             if tag is None or tag.storage.external:
@@ -229,11 +234,11 @@ class Interpreter(WindowParts):
             self._complete_views(x)
 
     def _has_statistics_only(self, kwargs: Mapping[str, Any]) -> bool:
-        """Whether no operand of the operation that has a mask is a map, or is written to."""
+        """Whether every masked operand is a statistic (none is a map), and the result has no ``out=``."""
         return "out" not in kwargs and all(self.is_statistic(x) for x in self._operands if self.mask(x) is not None)
 
     def _deactivated(self, func: Callable[..., Any], arguments: _T) -> _T:
-        """Arguments, zero where they are deactivated."""
+        """The arguments of an operation, set to zero where they are deactivated."""
         if is_in_place(func):
             for operand in self._operands:
                 self.deactivate_(operand)
@@ -243,18 +248,18 @@ class Interpreter(WindowParts):
     def _call_by_name(
         self, rule: OperationRule, func: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]
     ) -> Any:
-        """Call a rule with arguments by name, in torch's spelling; the first operand goes by position."""
-        own = isinstance(func, MethodType)  # a module's forward: its names are its own
+        """Call a rule with keyword arguments in torch's spelling; the first operand is positional."""
+        own = isinstance(func, MethodType)  # a module's forward, whose argument names stay as they are
         kwargs = {name if own else _TORCH_SPELLING.get(name, name): value for name, value in kwargs.items()}
         if not args and not own:
             args = [kwargs.pop(name) for name in ("input", "self", "tensors") if name in kwargs]
         unknown = _misfit(rule, 2 + len(args), tuple(kwargs))
         if unknown is not None:
-            self.refuse(f"is called in a way that its rule does not know ({unknown})")
+            self.refuse(f"was called with arguments that its rule does not accept ({unknown})")
         return rule(self, func, *args, **kwargs)
 
     def _tagged(self, out: Any, data: bool) -> Any:
-        """Tag the results of an operation that ran as usual."""
+        """Tag the results of an operation that ran without a rule; `data`: whether they come from features."""
         for tensor in tensors_in(out):
             if data:
                 self.emit(tensor, None)
@@ -263,7 +268,7 @@ class Interpreter(WindowParts):
         return out
 
     def _emitted(self, out: _T) -> _T:
-        """What a rule returned, if it has marked all of it."""
+        """Return what a rule returned, after checking that every tensor in it was emitted."""
         for tensor in tensors_in(out):
             tag = tag_of(tensor)
             if tag is None or not is_as_noted(tensor, tag):
@@ -276,7 +281,7 @@ class Interpreter(WindowParts):
 
 @lru_cache(maxsize=1024)
 def _misfit(rule: OperationRule, count: int, names: tuple[str, ...]) -> str | None:
-    """Why a rule cannot be called with that many arguments and these names; None if it can."""
+    """Why a rule cannot be called with `count` positional arguments and these keywords; None if it can."""
     try:
         signature(rule).bind(*[None] * count, **dict.fromkeys(names))
     except TypeError as error:

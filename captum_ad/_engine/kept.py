@@ -1,4 +1,4 @@
-"""A run of one sample in which nothing is masked: what masked runs of that sample need not compute again."""
+"""Speed: the results of a run of one sample without masks, which masked runs of the same sample can reuse."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from captum_ad._engine.registry import key_of_call, may_write
 from captum_ad._engine.tags import pointer_of, tag_of, version_of
 
 LIMIT = 2**30
-"""How many bytes of results are kept at most; what comes later is computed as a whole."""
+"""The largest number of bytes of results that are kept; later operations are computed as a whole."""
 
 
 class KeptRun:
@@ -24,7 +24,7 @@ class KeptRun:
     Parameters
     ----------
     x : Tensor
-        Its input, shape (1, C, *spatial); it must not be written to as long as the run is in use.
+        Its input, shape (1, C, *spatial). It must not be written to while the run is in use.
     """
 
     def __init__(self, x: Tensor) -> None:
@@ -33,12 +33,12 @@ class KeptRun:
         self.finished = False
         self._results: list[
             tuple[Any, Tensor | None, int | None]
-        ] = []  # what was called, its result, and writes to that
+        ] = []  # the call, its result, and torch's count of writes to the result
         self._by_memory: dict[int, list[int]] = {}
         self._bytes = 0
 
     def is_of(self, x: Tensor) -> bool:
-        """Whether a batch holds nothing but this run's input, again and again."""
+        """Whether a batch is this run's input, expanded: the same memory, not written to since."""
         one = x[:1]
         same = (
             one.data_ptr() == self.x.data_ptr()
@@ -48,12 +48,12 @@ class KeptRun:
         return same and one.dtype == self.x.dtype and _state(x) == self._state
 
     def forget(self) -> None:
-        """Let go of all results, after a run that came to no end."""
+        """Drop all results, after a run that did not finish."""
         self._results.clear()
         self._by_memory.clear()
 
     def before(self, operation: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
-        """Copy the results that an operation is about to write to, or may be."""
+        """Copy the results that the next operation may write to."""
         first = (*args[:1], kwargs.get("input")) if may_write(operation, args, kwargs) else ()
         for x in (*first, kwargs.get("out")):
             for number in self._by_memory.pop(pointer_of(x), ()) if isinstance(x, Tensor) else ():
@@ -63,17 +63,17 @@ class KeptRun:
                 self._results[number] = key, copy, version_of(copy)
 
     def add(self, called: Any, result: Any, *, needed: bool) -> None:
-        """Note the next operation, as :func:`described`, and its result if it is needed."""
+        """Record the next operation, in the form of :func:`described`, and its result if it is needed."""
         kept = result if needed and isinstance(result, Tensor) and self._bytes < LIMIT else None
         if kept is not None:
             self._bytes += kept.numel() * kept.itemsize
-            if kept.is_inference():  # nobody counts the writes to it
+            if kept.is_inference():  # torch does not count writes to it
                 kept = kept.clone()
             self._by_memory.setdefault(pointer_of(kept), []).append(len(self._results))
         self._results.append((called, kept, None if kept is None else version_of(kept)))
 
     def result(self, number: int, called: Any, shape: Sequence[int]) -> Tensor | None:
-        """The result of an operation, if the same was called, and its result has that shape but for the batch."""
+        """The result of operation `number`, if it was the same call and has this shape apart from the batch size."""
         if not self.finished or number >= len(self._results):
             return None
         noted, result, version = self._results[number]
@@ -83,7 +83,7 @@ class KeptRun:
 
 
 def described(operation: Any, args: Any, kwargs: Any) -> Any:
-    """A call, so that two forwards can be compared: of what comes from features, which operation has made it."""
+    """A call in a form that can be compared between forwards: tensors from features stand for what made them."""
     return key_of_call(operation), getattr(operation, "__self__", None), _described(args), _described(kwargs)
 
 
@@ -104,7 +104,7 @@ class _Constant:
         self.version = version_of(self.x)
 
     def __eq__(self, other: object) -> bool:
-        """Whether two hold the same, and the first has not been written to since."""
+        """Whether both hold the same values, and the first has not been written to since."""
         if not isinstance(other, _Constant) or version_of(self.x) != self.version:
             return False
         one, two = self.x, other.x
@@ -114,7 +114,7 @@ class _Constant:
 
 
 def _state(x: Tensor) -> tuple[Any, ...]:
-    """What else the results of a forward depend on."""
+    """The count of writes to `x`, and the global settings of torch that the results of a forward depend on."""
     kind = x.device.type
     return (
         version_of(x),
@@ -125,7 +125,7 @@ def _state(x: Tensor) -> tuple[Any, ...]:
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Whether two calls do the same with the same constants, numbers and results."""
+    """Whether two described calls are equal: the same operation on the same constants, numbers and results."""
     if one is other:
         return True
     if type(one) is not type(other):
@@ -136,12 +136,12 @@ def _same(one: Any, other: Any) -> bool:
         return one.keys() == other.keys() and all(_same(one[name], other[name]) for name in one)
     try:
         return bool(one == other)
-    except (RuntimeError, TypeError, ValueError):  # of something that cannot be compared
+    except (RuntimeError, TypeError, ValueError):  # they cannot be compared
         return False
 
 
 def dead_boxes(mask: PositionMask, shape: Sequence[int]) -> Boxes | None:
-    """A box for each sample that holds all that is dead in it; None if that is most of a sample."""
+    """For each sample, a box that holds all its dead positions; None if the boxes are too large to be worthwhile."""
     dead: Any = mask.dead.any(1).expand(shape[0], *shape[2:]).cpu().numpy()
     if dead.ndim < 2 or not dead.size:
         return None

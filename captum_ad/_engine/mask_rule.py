@@ -1,4 +1,4 @@
-"""What a masked forward does where the paper leaves a choice: four knobs, and presets of them."""
+"""The choices of a masked forward that the paper leaves open: four knobs, and presets for them."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ Border = Literal["zero", "mean"]
 
 @dataclass(frozen=True)
 class MaskRule:
-    """How masks pass through a network; frozen and validated. The defaults are the paper's.
+    """How masks pass through a network. Immutable; the defaults are the paper's rule.
 
     Parameters
     ----------
     growth : {"window", "none"}
-        Which positions come alive behind a convolution or pooling window. ``"window"``: those whose
+        Which positions are active after a convolution or a pooling window. ``"window"``: those whose
         position attribution Φ exceeds τ (Definitions 4 and 5), so that active regions grow by the
         kernel's reach at each layer. ``"none"``: of those, only the ones that were active themselves
-        (at a stride: that cover an active position), as in submanifold sparse convolution.
+        (at a stride above 1: that cover an active position), as in submanifold sparse convolution.
     sum : {"union", "intersection"}
-        Where the sum of two masked maps is active. ``"union"``: Φ over the two contributions exceeds
-        τ, so for τ < 1/2 where either is. ``"intersection"``: where both are.
+        Where the sum of two masked maps is active. ``"union"``: where Φ over the two contributions
+        exceeds τ, so for τ < 1/2 where either is active. ``"intersection"``: where both are.
     average : {"all", "active"}
         What an average over space divides by. ``"all"``: every position, deactivated ones counting
         as zero. ``"active"``: the active positions.
@@ -39,7 +39,7 @@ class MaskRule:
     Raises
     ------
     UnknownNameError
-        If a knob is set to anything else.
+        If a knob is set to any other value.
 
     Examples
     --------
@@ -65,25 +65,25 @@ class MaskRule:
 
     @classmethod
     def named(cls, name: str) -> MaskRule:
-        """The rule of a name.
+        """The rule with this name.
 
         Parameters
         ----------
         name : str
-            One of :data:`PRESETS`, or knobs: ``"KNOB=VALUE,KNOB=VALUE"``; those left out are the paper's.
+            One of :data:`PRESETS`, or knobs: ``"KNOB=VALUE,KNOB=VALUE"``. Knobs left out are the paper's.
 
         Raises
         ------
         UnknownNameError
             If there is no such preset or knob, or the knob has no such value.
         ValueError, TypeError
-            If a knob is given twice or without a value, or the name is not a string.
+            ValueError if a knob is given twice or without a value; TypeError if `name` is not a string.
         """
         if not isinstance(name, str):
-            raise TypeError(f"a rule's name is a string, got {type(name).__name__}: a MaskRule needs no naming")
+            raise TypeError(f"the name of a rule is a string, got {type(name).__name__}: use a MaskRule as it is")
         if name.startswith("ad:"):
             raise ValueError(
-                f"rule {name!r}: 'ad:' tells rules from baselines where both have names; a rule alone is "
+                f"rule {name!r}: the prefix 'ad:' tells rules from baselines where both are expected; here, write "
                 f"{name.removeprefix('ad:')!r}"
             )
         if "=" not in name:
@@ -103,7 +103,7 @@ class MaskRule:
 
     @property
     def name(self) -> str:
-        """The preset's name, else the knobs that differ from the paper's; :meth:`named` understands either."""
+        """The preset's name, or else the knobs that differ from the paper's; :meth:`named` accepts both."""
         for preset, rule in PRESETS.items():
             if rule == self:
                 return preset
@@ -122,9 +122,12 @@ PRESETS = MappingProxyType(
 )
 """Rules that have a name.
 
-``"paper"`` is the paper's reading. ``"no-growth"``: positions come alive only where a kept one was.
-``"no-growth-mean"``, the default of :class:`~captum_ad.ADForward`: the same, with averaged borders.
-``"layer-masking"``: masks grow, with averaged borders (Balasubramanian and Feizi 2023).
-``"intersection-mean"``: the same, but not through sums, so that a skip connection stops the growth.
-All but the paper's average over active positions.
+- ``"paper"``: the paper's rule.
+- ``"no-growth"``: a position is active only where an active position was.
+- ``"no-growth-mean"``, the default of :class:`~captum_ad.ADForward`: the same, with averaged borders.
+- ``"layer-masking"``: masks grow, with averaged borders (Balasubramanian and Feizi 2023).
+- ``"intersection-mean"``: like ``"layer-masking"``, but a sum is active only where both operands are, so that
+  skip connections stop the growth.
+
+All except ``"paper"`` average over active positions.
 """

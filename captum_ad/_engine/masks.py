@@ -1,4 +1,4 @@
-"""Which positions of a tensor are kept: the mask that is carried beside it."""
+"""The position mask that is carried beside a tensor: which of its positions are kept."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from captum_ad._engine.static import is_known
 class PositionMask:
     """Which positions of one tensor are kept.
 
-    Both tensors are boolean and broadcast to the tensor that they describe, dimension by dimension.
+    `kept` and `feature` are boolean, have as many dimensions as the tensor that they describe, and broadcast to it.
 
     Parameters
     ----------
     kept : Tensor
-        Features that are kept (active).
+        True where a feature is kept (active).
     feature : Tensor, optional
-        Where there are features at all; None: everywhere. Padding and constants are not features:
-        they are never deactivated, and count neither as kept nor as missing. ``kept`` lies within.
+        True where there is a feature at all; None: everywhere. Padding and constants are not features:
+        they are never deactivated, and count neither as kept nor as missing. True wherever `kept` is.
     """
 
     kept: Tensor
     feature: Tensor | None = None
     given_feature: Tensor | None = field(init=False, repr=False, compare=False)
-    """`feature` before it was broadcast: what is remembered of it goes by that object."""
+    """`feature` before it was broadcast: caches use this object as their key."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "given_feature", self.feature)
@@ -47,7 +47,7 @@ class PositionMask:
         return ~self.kept if self.feature is None else self.feature & ~self.kept
 
     def bits(self, dtype: torch.dtype) -> Tensor:
-        """All ones where not deactivated, zeros where it is, as integers of a type."""
+        """Integers of `dtype` for bitwise "and": all bits 1 where not deactivated, all bits 0 where deactivated."""
         found = self._bits.get(dtype)
         if found is None:
             found = self._bits[dtype] = self.dead.to(dtype) - 1
@@ -59,8 +59,11 @@ class PositionMask:
 
     @cached_property
     def _extremes(self) -> tuple[NDArray[Any], NDArray[Any]]:
-        """What is dead in no sample, and what is not dead in all, fetched at once: each fetch waits for the device."""
-        left = (self.kept if self.feature is None else ~self.dead).view(torch.uint8)  # of which amax is quicker
+        """Where no sample is dead, and where not all samples are, without the batch dimension, as NumPy arrays.
+
+        Fetched together, because each copy from the device waits for it.
+        """
+        left = (self.kept if self.feature is None else ~self.dead).view(torch.uint8)  # amax of bytes is faster
         lowest, highest = (left[0], left[0]) if left.shape[:1] == (1,) else (left.amin(0), left.amax(0))
         if left.device.type != "cpu":
             lowest, highest = torch.stack((lowest, highest)).cpu()
@@ -68,16 +71,19 @@ class PositionMask:
 
     @cached_property
     def box(self) -> Box | None:
-        """The box of what is not dead in all samples, across samples; None if nothing is left."""
+        """The smallest box that holds the positions alive in any sample; None if there are none."""
         return bounding_box(self._extremes[1])
 
     @cached_property
     def dead_box(self) -> Box | None:
-        """The box of what is dead in any sample, across samples; None if nothing is."""
+        """The smallest box that holds the positions dead in any sample; None if there are none."""
         return bounding_box(~self._extremes[0])
 
     def live_rows(self, leading: Sequence[int]) -> Tensor:
-        """Which positions are not dead, counted over these sizes of all dimensions but the last; int64."""
+        """Flat indices of the positions that are not dead, among dimensions of sizes `leading`; int64, 1-D.
+
+        `leading` are the sizes of all dimensions of the tensor but the last.
+        """
         key = tuple(leading)
         if key not in self._rows:
             self._rows[key] = (~self.dead).squeeze(-1).expand(key).reshape(-1).nonzero().flatten()
@@ -88,13 +94,13 @@ class PositionMask:
         return {}
 
     def again(self) -> PositionMask:
-        """The same mask as an object of its own: renewed, and nothing has changed. What is known of one is of both."""
+        """A new object for the same mask, which shares its cached properties: the mask was renewed, unchanged."""
         same = object.__new__(PositionMask)
         object.__setattr__(same, "__dict__", self.__dict__)
         return same
 
     def equals(self, other: PositionMask) -> bool:
-        """Whether two masks say the same."""
+        """Whether two masks are equal."""
         if self.__dict__ is other.__dict__:
             return True
         if self.kept.shape != other.kept.shape or (self.feature is None) != (other.feature is None):
@@ -105,7 +111,7 @@ class PositionMask:
 
     @property
     def everywhere(self) -> Tensor:
-        """`feature`, written out."""
+        """`feature`, as a tensor also where it is None."""
         return (
             torch.ones(self.kept.shape, dtype=torch.bool, device=self.kept.device)
             if self.feature is None
@@ -113,13 +119,13 @@ class PositionMask:
         )
 
     def is_full(self) -> bool:
-        """Whether every position is a feature and kept, so that the mask says nothing."""
+        """Whether every position is a feature and kept, so that there is nothing to deactivate."""
         if self.feature is not None or not is_known(self.kept):
             return False
         return self.kept.numel() == 0 or bool(self._extremes[0].all())
 
     def map(self, change: Callable[[Tensor], Tensor]) -> PositionMask:
-        """The mask whose parts are changed alike."""
+        """The mask with `change` applied to both `kept` and `feature`."""
         return PositionMask(change(self.kept), None if self.feature is None else change(self.feature))
 
 
@@ -129,10 +135,10 @@ def full_mask(x: Tensor) -> PositionMask:
 
 
 def undeactivated(feature: Tensor) -> PositionMask:
-    """The mask of a tensor that holds features there, all of them kept, which may outlive the forward."""
-    with torch.inference_mode(False):  # of whose tensors no later backward could make use
+    """The mask of a tensor with features where `feature` is True, all of them kept; it may outlive the forward."""
+    with torch.inference_mode(False):  # a later backward could not use inference tensors
         mask = PositionMask(feature) if all_true(feature) else PositionMask(feature, feature)
-        _ = mask.dead  # found now, and not later in inference mode
+        _ = mask.dead  # cache it now: later it might be computed in inference mode
     return mask
 
 
@@ -143,23 +149,23 @@ def constant_mask(x: Tensor) -> PositionMask:
 
 
 def all_true(values: Tensor) -> bool:
-    """``values.all()`` of booleans, as far as that is known; many times as fast on a CPU."""
+    """``values.all()`` of booleans, False while their values are unknown (recording); much faster on a CPU."""
     return is_known(values) and (values.numel() == 0 or bool(values.view(torch.uint8).min()))
 
 
 def same(one: Tensor, other: Tensor) -> bool:
-    """Whether two masks of one shape are known to hold the same."""
+    """Whether two boolean tensors of one shape are known to be equal."""
     return one is other or (is_known(one) and is_known(other) and torch.equal(one, other))
 
 
 def broadcast(*shapes: Sequence[int]) -> tuple[int, ...]:
-    """The shape of tensors of these shapes together; ``torch.broadcast_shapes`` takes many times as long."""
+    """Like ``torch.broadcast_shapes``, but much faster."""
     found = [1] * max(map(len, shapes))
     for shape in shapes:
         for dim in range(-len(shape), 0):
             if shape[dim] != 1:
                 if found[dim] not in (1, shape[dim]):
-                    return tuple(torch.broadcast_shapes(*map(tuple, shapes)))  # says what is wrong
+                    return tuple(torch.broadcast_shapes(*map(tuple, shapes)))  # raises torch's error
                 found[dim] = shape[dim]
     return tuple(found)
 
@@ -173,6 +179,6 @@ def compress(part: Tensor) -> Tensor:
 
 
 def all_of(mask: PositionMask, dim: int) -> PositionMask:
-    """A position is dead where any feature of it along a dimension is."""
+    """The mask reduced along a dimension: a position is dead if any of its features along `dim` is dead."""
     feature = mask.everywhere.any(dim, keepdim=True)
     return PositionMask(feature & ~mask.dead.any(dim, keepdim=True), None if all_true(feature) else feature)

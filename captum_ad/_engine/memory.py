@@ -1,4 +1,4 @@
-"""What a masked forward knows of tensors: where they come from, whose memory they have, who has written to it."""
+"""Bookkeeping of a masked forward: where each tensor comes from, which memory it shares, and what wrote to it."""
 
 from __future__ import annotations
 
@@ -30,14 +30,16 @@ _T = TypeVar("_T")
 
 
 class Memory(TorchFunctionMode):
-    """The tags of the operands of the operation that is running, and of its results.
+    """The tags of the operands and results of the operation that is running.
 
     Parameters
     ----------
     model : nn.Module
         The model that is run; its parameters and buffers are constants.
-    run, depth : int
-        Number of the forward, and the call depth at which it began.
+    run : int
+        Number of this forward, unique in the process.
+    depth : int
+        Call depth at which it began.
     constants : iterable of Tensor
         Arguments of the forward that hold no features.
     """
@@ -55,18 +57,18 @@ class Memory(TorchFunctionMode):
         self._operation: Callable[..., Any] | None = None
         self._arguments: tuple[Sequence[Any], dict[str, Any]] = (), {}
         self._operands: list[Tensor] = []
-        self._tags: list[tuple[Tensor, Tag]] = []  # of operands, as of before the operation
+        self._tags: list[tuple[Tensor, Tag]] = []  # of the operands, as they were before the operation
         self._results: list[Tensor] = []
-        self._number = -1  # of the operation of the model that is running, but for those inside of rules
-        self._aside = False  # whether what runs is not an operation of the model
+        self._number = -1  # index of the model's operation that is running; operations inside rules do not count
+        self._aside = False  # whether the engine runs an operation that is not the model's
 
     def follow(self, function: Callable[..., _T], *args: Any, **kwargs: Any) -> _T:
-        """Run a function with every operation in it intercepted: the rule of what is made of others that have one."""
+        """Run a function with every operation in it intercepted: for operations made of others that have rules."""
         with self:
             return function(*args, **kwargs)
 
     def refuse(self, why: str, kind: type[UnsupportedOperationError] = UnsupportedOperationError) -> NoReturn:
-        """Stop the forward: `why` completes "the operation … in module …"."""
+        """Stop the forward with an error; `why` completes "operation …, called in module …, "."""
         raise kind(
             f"{name_of(self._operation)}, called in {module_path(self.model)}, {why}: the feature mask would be lost, "
             "and the answer silently wrong. Register a rule for it (help(captum_ad.register_rule) has an example), or "
@@ -82,37 +84,37 @@ class Memory(TorchFunctionMode):
                 self._adopt(x)
             return None
         if tag.data and tag.run != self._run:
-            self.refuse("got a tensor of another masked forward that is under way")
+            self.refuse("got a tensor of another masked forward that is still running")
         return tag if tag.mask_writes == tag.storage.mask_writes else self._renewed(x, tag)
 
     def _adopt(self, x: Tensor) -> None:
-        """Take a tensor that was not seen before for a constant, if it is certain to be one."""
+        """Treat a tensor that was not seen before as a constant if it certainly is one; refuse it otherwise."""
         if is_left_behind(x):
-            self.refuse("got a tensor that an earlier forward computed from its features, and kept")
+            self.refuse("got a tensor that the model computed from features in an earlier forward and kept")
         if self.provenance is None or self.provenance.is_of_features(x):
             self.refuse(
-                f"got a tensor of shape {tuple(x.shape)} that comes from features, and that no operation seen here has "
-                "made (but a ScriptModule, an extension, numpy or nn.Parameter)",
+                f"got a tensor of shape {tuple(x.shape)} that comes from features but was made by code that could not "
+                "be followed (a ScriptModule, an extension, numpy or nn.Parameter)",
                 UnsupportedOperationError if self.provenance else UnknownOriginError,
             )
         self._constants[id(x)] = x
 
     def _check_version(self, x: Tensor, tag: Tag) -> None:
         if not is_as_noted(x, tag):
-            self.refuse("got a tensor that was written to by code that could not be followed (compiled, or numpy)")
+            self.refuse("got a tensor that was written to by code that could not be followed (compiled code or numpy)")
 
     def _check_backward(self) -> None:
-        """Refuse a checkpoint in code whose gradients are computed apart from what is done here."""
+        """Refuse to deactivate inside code that computes its own gradients, which would ignore the mask."""
         if self._gradients and has_own_backward(self._depth):
             self.refuse(
-                "runs inside torch.utils.checkpoint or an autograd function, whose backward knows nothing of masks "
+                "runs inside torch.utils.checkpoint or an autograd function, whose backward ignores masks "
                 "(call it under torch.no_grad(), switch checkpointing off, or register a rule for the function)"
             )
 
-    # Whose memory they have
+    # Which memory they share
 
     def _storage_of(self, out: Tensor) -> tuple[Storage, Tag | None]:
-        """The storage record of a result, shared with the operand or other result whose memory it is."""
+        """The storage record of a result, shared with any operand or other result that has the same memory."""
         old = tag_of(out)
         if old is not None:
             return old.storage, old
@@ -130,12 +132,12 @@ class Memory(TorchFunctionMode):
         put_tag(x, tag)
         self._marked.append(weakref.ref(x))
 
-    # What is written to parts of them
+    # Writes through views
 
     def _look_through_views(
         self, op: Callable[..., Any], args: Any, kwargs: Any, out: Any, tags: Sequence[tuple[Tensor, Tag]]
     ) -> None:
-        """Note which results are parts of operands, and pass on what was written to such parts."""
+        """Note which results are views of operands, and pass writes to a view on to the tensor it is a view of."""
         for view, x, index in views_of(op, args, kwargs, out):
             if (tag := tag_of(view)) is not None and view is not x:
                 tag.view_of = x, index
@@ -144,7 +146,7 @@ class Memory(TorchFunctionMode):
                 self._write_through(operand, before, *before.view_of)
 
     def _beside(self, function: Callable[..., _T], *args: Any) -> _T:
-        """As :meth:`follow`, of what is not an operation of the model."""
+        """Like :meth:`follow`, for operations that are the engine's and not the model's."""
         before, self._aside = self._aside, True
         try:
             return self.follow(function, *args)
@@ -152,9 +154,9 @@ class Memory(TorchFunctionMode):
             self._aside = before
 
     def _renewed(self, x: Tensor, tag: Tag) -> Tag:
-        """What is known of a tensor whose memory was written to: of a part of a known one, by taking it again."""
+        """The new tag of a view whose memory was written to, found by taking the view again."""
         if tag.view_of is None:
-            self.refuse("got a tensor whose memory was given other features through another view of it")
+            self.refuse("got a tensor whose memory was overwritten with other features through another view")
         whole, index = tag.view_of
         again = tag_of(self._beside(whole.__getitem__, index))
         assert again is not None
@@ -163,7 +165,7 @@ class Memory(TorchFunctionMode):
         return again
 
     def _write_through(self, view: Tensor, before: Tag, x: Tensor, index: Any) -> None:
-        """What was written to a view has been written to the tensor that it is a part of: ``x[index] = view``."""
+        """Update the tag of the tensor that a view belongs to after a write to the view: ``x[index] = view``."""
         after, of_x = tag_of(view), tag_of(x)
         if after is None or after is before:
             return
@@ -172,7 +174,7 @@ class Memory(TorchFunctionMode):
             return
         whole: Tag | None = of_x
         while whole is not None and whole.mask_writes == before.mask_writes:
-            whole.mask_writes = writes  # until now they knew all that was written
+            whole.mask_writes = writes  # until this write they were up to date
             whole = tag_of(whole.view_of[0]) if whole.view_of is not None else None
         self._beside(x.__setitem__, index, view)
         after.mask_writes = after.storage.mask_writes

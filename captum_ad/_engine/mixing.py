@@ -1,4 +1,4 @@
-"""What becomes of axes where values are summed, joined, or written into one another."""
+"""The axes of results of reductions, contractions, convolutions, attention and concatenation."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _reduce_with_a_default(call: Call) -> Axes:
 
 def _reduced(call: Call, dim: Any, shape: Sequence[int] | None = None) -> Axes:
     x, shape = call.x, tuple(call.out.shape if shape is None else shape)
-    if isinstance(dim, Tensor) or isinstance(call.kwargs.get("other"), Tensor):  # of two maps
+    if isinstance(dim, Tensor) or isinstance(call.kwargs.get("other"), Tensor):  # max(x, other): element-wise
         return elementwise([axes for one in (*call.args, call.kwargs.get("other")) if (axes := call.of(one))], shape)
     if isinstance(dim, bool) or dim is None or dim == ():
         over = range(len(x.dims))
@@ -63,7 +63,7 @@ def _reduced(call: Call, dim: Any, shape: Sequence[int] | None = None) -> Axes:
 
 @follows("cosine_similarity", F.pairwise_distance, torch.pairwise_distance, "dist")
 def _pairs(call: Call) -> Axes:
-    """What two maps make element by element, summed over one dimension, or all."""
+    """An element-wise operation on two maps, summed over one dimension or all."""
     pair = [call.given(0, "x1", "input"), call.given(1, "x2", "other")]
     shape = tuple(torch.broadcast_shapes(*(x.shape for x in pair)))
     dim = call.given(2, "dim", default=1) if call.op.__name__ == "cosine_similarity" else -1
@@ -74,7 +74,7 @@ def _pairs(call: Call) -> Axes:
 
 @follows("cdist")
 def _distances(call: Call) -> Axes:
-    """Of each position of one map to each of another."""
+    """The distance of each position of one map to each position of another."""
     pair = [call.of(call.given(0, "x1")), call.of(call.given(1, "x2"))]
     lead = "abcdefgh"[: call.out.dim() - 2]
     ins = [lead[len(lead) + 2 - len(axes.dims) :] if axes else "" for axes in pair]
@@ -107,7 +107,7 @@ def _convolution(call: Call) -> Axes:
     mixed = x.mixed
     if samples > 1:
         outer = one[0].role is Role.SAMPLE and one[0].size == samples and groups % samples == 0
-        if outer:  # each sample by filters of its own
+        if outer:  # each sample has its own filters
             out = joined((one[0], *axis(Role.CHANNEL, shape[channel] // samples)))
         else:
             mixed = True
@@ -129,7 +129,7 @@ def _attention(call: Call) -> Axes:
 
 @follows(F.multi_head_attention_forward)
 def _heads(call: Call) -> Axes:
-    """Of (tokens, samples, channels): the result, and how much queries attend to keys, which may be by heads."""
+    """Inputs are (tokens, samples, channels); results are the output, and attention weights (by heads, if asked)."""
     query, key = (call.of(call.given(i, name)) or call.x for i, name in enumerate(("query", "key")))
     if call.index == 0 or len(query.dims) != 3:
         return last_mixed(query, call.out.shape[-1])
@@ -167,7 +167,10 @@ def _pool(call: Call) -> Axes:
 
 
 def contracted_axes(ins: Sequence[str], result: str, operands: Sequence[Axes | None], out: Tensor) -> Axes:
-    """The axes of a contraction; labels name the dimensions of its operands (None: a constant) and of its result."""
+    """The axes of a contraction.
+
+    `ins` and `result` have a letter for each dimension of the operands and of the result; a constant operand is None.
+    """
     known = [(labels, axes) for labels, axes in zip(ins, operands) if axes is not None]
     dims: list[Axis] = []
     for label, size in zip(result, out.shape):
@@ -190,7 +193,7 @@ def contracted_axes(ins: Sequence[str], result: str, operands: Sequence[Axes | N
 
 
 def _are_scores(known: Sequence[tuple[str, Axes]], result: str, count: int) -> bool:
-    """Whether positions of two maps met, in a sum over channels."""
+    """Whether the result relates positions of one map to positions of another, by a sum over channels."""
     if len(known) != 2 or count != 2:
         return False
     summed = set(known[0][0]) & set(known[1][0]) - set(result)
@@ -223,7 +226,7 @@ def _stack(call: Call) -> Axes:
 
 
 def _together(found: Sequence[Axes], dim: int, out: Tensor) -> Axes:
-    """Side by side along a dimension: positions are more positions; whole maps are branches, whole samples a batch."""
+    """Axes of maps joined along a dimension: positions stay positions, whole maps are branches, samples a batch."""
     if not found:
         return unknown(out.shape, found)
     ones = [axes.dims[dim] for axes in found]

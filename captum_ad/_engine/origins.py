@@ -1,4 +1,4 @@
-"""Where a call comes from, and which tensors were there before the forward began."""
+"""Which code an operation is called from, and which tensors a model holds."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def tensors_of(model: nn.Module) -> list[Tensor]:
             value = attributes[name]
             kind = type(value)
             if kind in _PLAIN or (kind in (tuple, list) and _PLAIN.issuperset(map(type, value))):
-                continue  # most are, and quickly told from what holds tensors
+                continue  # most attributes are plain values; this check is fast
             found += _inside(value)
     return found
 
 
 def modules_of(model: nn.Module) -> Iterator[nn.Module]:
-    """The model and all modules in it, each once; in less time than ``model.modules()``, which also spells paths."""
+    """The model and all modules in it, each once; faster than ``model.modules()``, which also builds paths."""
     found, left = {id(model)}, [model]
     while left:
         module = left.pop()
@@ -47,12 +47,12 @@ def modules_of(model: nn.Module) -> Iterator[nn.Module]:
 
 
 def call_depth() -> int:
-    """How many calls deep the caller is."""
+    """The depth of the caller in the call stack."""
     return sum(1 for _ in _frames())
 
 
 def module_path(model: nn.Module) -> str:
-    """The innermost module of `model` whose code is running, as a readable path."""
+    """The innermost module of `model` whose code is running, as text for messages."""
     name, kind = running_module(model)
     return f"module {name!r} ({kind})" if name else f"the model itself ({kind})"
 
@@ -68,10 +68,10 @@ def running_module(model: nn.Module) -> tuple[str, str]:
 
 
 def has_own_backward(depth: int) -> bool:
-    """Whether running code belongs to an autograd function, or to a part that backward runs again.
+    """Whether running code is inside an autograd function's forward or torch.utils.checkpoint.
 
-    `depth` is the call depth at which the forward began. To be asked in a forward with gradients:
-    autograd functions compute theirs with gradients off.
+    `depth` is the call depth at which the forward began. Call it only in a forward with gradients: an
+    autograd function is recognized by gradients being off inside it.
     """
     codes = {_CHECKPOINT}
     if not torch.is_grad_enabled():
@@ -86,7 +86,7 @@ def _subclasses(kind: type[Function]) -> Iterator[type[Function]]:
 
 
 def _frames_inside(depth: int) -> list[FrameType]:
-    """The frames of the forward, but for the one that asks."""
+    """The frames of the forward, except that of the caller."""
     frames = list(_frames())
     return frames[1 : len(frames) - depth]
 
@@ -99,8 +99,8 @@ def _frames() -> Iterator[FrameType]:
 
 
 def _inside(value: object, depth: int = 3) -> Iterator[Tensor]:
-    """The tensors in a value: itself, or those in containers, a few levels down."""
-    if type(value) in _PLAIN:  # most are, and this is quicker to say than that they are not tensors
+    """The tensors in a value: the value itself, or those in nested containers, down to `depth` levels."""
+    if type(value) in _PLAIN:  # most values are plain, and this check is faster than isinstance of Tensor
         return
     if isinstance(value, Tensor):
         yield value

@@ -1,8 +1,12 @@
-"""Computing a part of a result, where the rest of it is known.
+"""Speed: compute only a part of a result if the rest of it is known. The results are the same.
 
-A rule says how its operation reads (each position by itself, or windows) and how to run it. Here it is decided what of
-it is run: all, or what is in a box beside which everything is dead, or, where a run without masks is kept
-(:mod:`captum_ad._engine.kept`), what is in a box for each sample beside which everything is as in that run.
+A rule says what its operation reads (each position by itself, or windows) and how to run it. This module decides how
+much to run:
+
+- everything;
+- a box outside of which everything is dead;
+- if a run of the same sample without masks is kept (:mod:`captum_ad._engine.kept`), one box per sample, outside of
+  which everything is as in that run.
 """
 
 from __future__ import annotations
@@ -23,7 +27,7 @@ from captum_ad._engine.tags import pointer_of
 
 
 class Parts(RowParts):
-    """What rules know as ``ad``, with the ways to run an operation of which a part may do."""
+    """The methods of ``ad`` that run an operation on a box of its result, where that is enough."""
 
     def by_position(
         self,
@@ -38,26 +42,26 @@ class Parts(RowParts):
         mixed: Collection[int] = (),
         axes: Axes | None = None,
     ) -> Tensor:
-        """Emit ``run(*operands)``, of which each position is computed from that position of the operands alone.
+        """Emit ``run(*operands)``, where each position of the result depends only on that position of the operands.
 
         Parameters
         ----------
         run : callable
-            The operation, on operands of any size along positions.
+            The operation. It must accept operands cropped to any size along positions.
         operands : sequence
-            Tensors that broadcast, and numbers.
+            Tensors that broadcast to each other, and numbers.
         mask : PositionMask or None
             The mask of the result.
         checked : collection of Tensor
-            The operands to deactivate before (a checkpoint).
+            The operands to deactivate before `run` (a checkpoint).
         clean, axes
-            As of :meth:`emit`.
+            See :meth:`emit`.
         in_place : bool
-            Whether `run` writes into the first operand, which a checkpoint may then write into as well.
+            Whether `run` writes into the first operand; a checkpoint may then write into it as well.
         shape : sequence of int, optional
-            The shape of the result, if it is not that of the operands, broadcast.
+            The shape of the result; by default the broadcast shape of the operands.
         mixed : collection of int
-            Dimensions, counted from the first one, that the operation reads as a whole.
+            Dimensions of the result, counted from 0, that the operation reads whole.
         """
         checks = {id(x) for x in checked}
         if shape is None:
@@ -82,18 +86,18 @@ class Parts(RowParts):
                 self.complete()
                 return self.emit(run(*operands), mask, clean=clean, axes=axes)
             return self.emit(room_for(values, shape), mask, clean=clean, part=part, axes=axes)
-        tag = self._tag(first)  # it was written to, or nothing was done
+        tag = self._tag(first)  # `run` worked in place, or did nothing
         assert tag is not None
         if tag.part is None and pointer_of(values) == pointer_of(first):
             return self.emit(first, mask, clean=clean, axes=axes)
         shared = tag.storage.shared
         out = self.emit(first, mask, clean=clean, part=part, axes=axes)
         if shared:
-            self.complete(out)  # others look at the same memory
+            self.complete(out)  # other tensors share its memory
         return out
 
     def mean_over(self, run: Callable[[Tensor], Tensor], x: Tensor, dims: Sequence[int]) -> Tensor:
-        """The mean over these dimensions, which `run` computes, after a checkpoint."""
+        """Deactivate `x` (a checkpoint) and return its mean over `dims`, which `run` computes."""
         part = self._part(x, clean=True)
         if (
             part is None
@@ -113,13 +117,27 @@ class Parts(RowParts):
         mask: PositionMask,
         shape: Sequence[int],
     ) -> Tensor:
-        """Emit `x` with constants around it, after a checkpoint; `before`: how many, in front of each dimension."""
+        """Emit `x` padded with constants, after a checkpoint.
+
+        Parameters
+        ----------
+        run : callable
+            The padding operation.
+        x : Tensor
+            Its input.
+        before : sequence of int
+            The number of positions added before each dimension of `x`.
+        mask : PositionMask
+            The mask of the result.
+        shape : sequence of int
+            The shape of the result.
+        """
         part = self._part(x, clean=True)
         outside = None if part is None or part.outside is None else self.kept_result(shape)
         if part is None or (part.outside is None) != (outside is None):
             self.complete()
             return self.emit(run(self.deactivate(x)), mask, clean=True)
-        values = part.values.clone()  # the input may be written to
+        values = part.values.clone()  # the input may be overwritten later
         if isinstance(part.box, Boxes):
             box = part.box.over([dim for dim, size in enumerate(x.shape) if size != shape[dim]], x.shape)
             starts = {dim: [start + before[dim] for start in starts] for dim, starts in box.starts.items()}
@@ -132,21 +150,21 @@ class Parts(RowParts):
         return self.emit(room_for(values, shape), mask, clean=True, part=Part(moved, values, outside))
 
     def permuted_part(self, x: Tensor, order: Sequence[int]) -> Part | None:
-        """What has been computed of an operand, when its dimensions change places; None: all of it."""
+        """The computed part of an operand after permuting its dimensions; None if it has none, or that cannot be."""
         tag = self._tag(x)
         if tag is None or tag.part is None or order[0] != 0:
             return None
         box, values, outside = tag.part
-        if isinstance(box, Rows):  # rows in another order are none
+        if isinstance(box, Rows):  # after a permutation they are not rows anymore
             return None
         if outside is not None and (outside := self.kept_result([x.shape[dim] for dim in order])) is None:
             return None
         return Part(box.permuted(order), values.permute(*order), outside)
 
-    # Where there is something to compute
+    # What to compute of a result
 
     def box(self, mask: PositionMask | None, shape: Sequence[int]) -> Box | None:
-        """Outside of which nothing of a tensor need be computed; None if that is not worth the effort."""
+        """The box outside of which a tensor need not be computed; None if skipping the rest is not worthwhile."""
         if mask is None or not self._skips or math.prod(shape) < SMALLEST or torch.is_grad_enabled():
             return None
         return mask.box if mask.box is not None and mask.box.share(shape) <= WORTHWHILE else None
@@ -154,7 +172,7 @@ class Parts(RowParts):
     def _place(
         self, operands: Sequence[Any], mask: PositionMask | None, shape: Sequence[int], mixed: Collection[int]
     ) -> tuple[Box | Boxes | None, Tensor | None]:
-        """The box to compute of a result of these operands, and what stands beside it; None: all of it."""
+        """The box to compute of the result of these operands (None: everything), and the values outside of it."""
         if not self._skips or torch.is_grad_enabled():
             return None, None
         maps = [x for x in operands if isinstance(x, Tensor) and self.is_data(x)]
@@ -171,10 +189,13 @@ class Parts(RowParts):
             boxes = part.box if boxes is None or boxes == part.box else boxes.union(part.box, shape)
         return (boxes, outside) if boxes and boxes.share(shape) <= WORTHWHILE else (None, None)
 
-    # What there is of an operand
+    # What is known of an operand
 
     def _part(self, x: Tensor, *, clean: bool) -> Part | None:
-        """The part of an operand beside which all is known; `clean`: zero at deactivated positions; None: all of it."""
+        """The part of an operand outside of which its values are known; None: the whole operand.
+
+        `clean`: return the part with its deactivated positions set to zero.
+        """
         tag = self._tag(x)
         if tag is None:
             return None
@@ -194,7 +215,7 @@ class Parts(RowParts):
         return part
 
     def _cropped(self, x: Any, box: Box | Boxes, shape: Sequence[int], clean: bool) -> Any:
-        """An operand in a box of the result, which it broadcasts to."""
+        """An operand cropped to a box of the result, whose `shape` the operand broadcasts to."""
         if not isinstance(x, Tensor):
             return x
         alike = x.dim() == len(shape) and all(x.shape[dim] == shape[dim] for dim in box.dims)

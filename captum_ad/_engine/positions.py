@@ -17,7 +17,7 @@ from captum_ad._engine.definitions import Taps, Windows
 
 
 class Geometry(NamedTuple):
-    """An operation along one dimension; `padding` is what is added in front of the input."""
+    """A windowed operation along one dimension; `padding` is the number of positions added before the input."""
 
     inputs: int
     outputs: int
@@ -48,18 +48,18 @@ def _slides_over(g: Geometry) -> Sequence[int]:
 
 
 def _slides_onto(g: Geometry) -> Sequence[int]:
-    """As many positions as the stride, in the middle of the window."""
+    """The `stride` positions in the middle of the window."""
     first = (g.dilation * (g.kernel - 1) + 1 - g.stride + 1) // 2 - g.padding
     return range(first, first + g.stride)
 
 
 class Slide(NamedTuple):
-    """Windows that slide over the last dimensions of a tensor; every setting per dimension."""
+    """Windows that slide over the last dimensions of a tensor; every field holds one number per dimension."""
 
     sizes: Sequence[int]  # of the output
     kernel: Sequence[int]
-    steps: Sequence[int]
-    padding: Sequence[int]  # in front
+    steps: Sequence[int]  # stride
+    padding: Sequence[int]  # before the input
     gaps: Sequence[int]  # dilation
 
     @classmethod
@@ -67,18 +67,18 @@ class Slide(NamedTuple):
         cls, inputs: Sequence[int], kernel: Sequence[int], steps: Sequence[int], padding: Sequence[int],
         gaps: Sequence[int],
     ) -> Slide:  # fmt: skip
-        """The windows that fit into an input of these sizes, padded alike on both sides."""
+        """The windows that fit into an input of these sizes, with the same padding on both sides."""
         room = [n + 2 * pad - gap * (k - 1) - 1 for n, k, pad, gap in zip(inputs, kernel, padding, gaps)]
         return cls([r // step + 1 for r, step in zip(room, steps)], kernel, steps, padding, gaps)
 
     @property
     def reach(self) -> list[int]:
-        """How far a window goes from its first position."""
+        """The distance between the first and the last position of a window, per dimension."""
         return [gap * (k - 1) for k, gap in zip(self.kernel, self.gaps)]
 
     @property
     def reach_of_covered(self) -> list[int]:
-        """How far a window goes from any position that it covers."""
+        """The largest distance between a position that a window reads and one that it covers, per dimension."""
         found = []
         for k, step, pad, gap, most in zip(self.kernel, self.steps, self.padding, self.gaps, self.reach):
             reads, covers = (of(Geometry(0, 0, k, step, pad, gap)) for of in (_slides_over, _slides_onto))
@@ -87,7 +87,7 @@ class Slide(NamedTuple):
 
     @property
     def is_by_position(self) -> bool:
-        """Whether each output position is computed from the input position of its own index alone."""
+        """Whether each output position is computed only from the input position at its own index."""
         return all(k == step == 1 and pad == 0 for k, step, pad in zip(self.kernel, self.steps, self.padding))
 
     def windows(self, x: Tensor) -> Windows:
@@ -98,21 +98,24 @@ class Slide(NamedTuple):
 
 
 def transposed_windows(geometry: Iterable[Geometry], device: torch.device) -> Windows:
-    """Windows of a transposed convolution; an output position covers the input(s) nearest to it."""
+    """Windows of a transposed convolution; an output position covers the input positions nearest to it."""
     return _windows(_receives_from, _receives_most_from, tuple(geometry), device)
 
 
 def adaptive_windows(geometry: Iterable[Geometry], device: torch.device) -> Windows:
-    """Windows of an adaptive pool, which tile the input: each covers what it reads."""
+    """Windows of an adaptive pool; they tile the input, so each covers what it reads."""
     return _windows(_tiles, _tiles, tuple(geometry), device)
 
 
 def resized_windows(reads: Sequence[Tensor], device: torch.device) -> Windows:
-    """Windows of an interpolation that reads as given; an output covers where it would be if stretched."""
+    """Windows of an interpolation with these `reads`; an output covers the input positions that it overlaps.
+
+    Overlap is that of the two grids when stretched to the same extent.
+    """
     return Windows(reads, [_matrix(_overlaps, Geometry(m.shape[1], m.shape[0]), device) for m in reads])
 
 
-# Does input position `i` belong to output position `o`? Both are columns and rows of all positions.
+# Does input position `i` belong to output position `o`? Called with all `o` as a column and all `i` as a row.
 _Belongs = Callable[[Geometry, Tensor, Tensor], Tensor]
 
 
@@ -130,7 +133,7 @@ def _tiles(g: Geometry, o: Tensor, i: Tensor) -> Tensor:
 
 
 def _overlaps(g: Geometry, o: Tensor, i: Tensor) -> Tensor:
-    """As two partitions of one interval."""
+    """Whether the cells overlap, if inputs and outputs each partition the same interval."""
     return (i * g.outputs < (o + 1) * g.inputs) & ((i + 1) * g.outputs > o * g.inputs)
 
 

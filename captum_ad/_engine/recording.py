@@ -1,8 +1,8 @@
-"""Writing down what a masked forward computes, as a graph of torch's operators that does not look at any mask's values.
+"""Records a masked forward as a graph of torch operators that is valid for every mask.
 
-The interpreter runs once on real tensors. What comes from the inputs, the masks or the model's parameters and buffers
-is recorded, operator by operator; what comes from shapes alone (position functions, padding) is computed now and kept
-as a constant. An operation that asks for a recorded value cannot be recorded.
+The interpreter runs once on real tensors. Operators on values from the inputs, the masks or the model's parameters and
+buffers are recorded. Operators on values from shapes alone (position functions, padding) are run now, and their results
+become constants of the graph. An operation that reads a recorded value in Python cannot be recorded.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _READS = frozenset((Tensor.numpy, Tensor.tolist, Tensor.__array__))
 
 
 class _WrittenConstantError(Exception):
-    """Something recorded is written into what was taken for a constant, the result of that folded operator."""
+    """A recorded operator writes into a tensor that was treated as constant: the result of folded operator `number`."""
 
     def __init__(self, number: int | None) -> None:
         super().__init__()
@@ -39,16 +39,16 @@ class _WrittenConstantError(Exception):
 
 
 def recorded(run: Callable[..., Any], inputs: Sequence[Tensor], held: Iterable[Tensor]) -> fx.GraphModule:
-    """What a function of tensors computes, as a graph.
+    """Record what a function of tensors computes, as a graph.
 
     Parameters
     ----------
     run : callable
-        Takes the inputs; returns tensors in tuples, lists and dicts.
+        Takes the inputs; returns tensors, possibly nested in tuples, lists and dicts.
     inputs : sequence of Tensor
-        Examples of what differs from run to run.
+        Examples of the inputs, which differ from run to run.
     held : iterable of Tensor
-        Parameters and buffers, whose values the graph reads whenever it runs.
+        Parameters and buffers; the graph reads their current values whenever it runs.
 
     Raises
     ------
@@ -62,12 +62,12 @@ def recorded(run: Callable[..., Any], inputs: Sequence[Tensor], held: Iterable[T
             return _Recorder(inputs, held, written).graph_of(run)
         except _WrittenConstantError as error:
             if error.number is None or error.number in written:
-                raise NeedsValuesError("something is written into a tensor that was there before") from None
+                raise NeedsValuesError("an operation writes into a tensor that existed before the forward") from None
             written.add(error.number)
 
 
 class _Recorder(TorchDispatchMode):
-    """Runs operators, and writes down those that depend on what differs, or whose number is among `written`."""
+    """Runs operators, and records those that depend on inputs or held tensors, or whose number is in `written`."""
 
     def __init__(self, inputs: Sequence[Tensor], held: Iterable[Tensor], written: set[int]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -76,13 +76,13 @@ class _Recorder(TorchDispatchMode):
         self._attributes: Any = WeakIdKeyDictionary()
         self._held: Any = WeakIdKeyDictionary(dict.fromkeys(held, True))
         self._folded = 0
-        self._makers: dict[int, int] = {}  # by memory, which folded operator has made it
+        self._makers: dict[int, int] = {}  # address of memory -> number of the folded operator that made it
         self._inputs = [x.detach().clone() for x in inputs]
         for number, x in enumerate(self._inputs):
             self._nodes[x] = self._graph.placeholder(f"input{number}")
 
     def graph_of(self, run: Callable[..., Any]) -> fx.GraphModule:
-        """What a function computes of the inputs."""
+        """Run the function on the inputs and return the recorded graph."""
         with unknown_values(self._varies), _NoReads(self._varies), self:
             leaves, form = tree_flatten(run(*self._inputs))
         found = [self._argument(x) if isinstance(x, Tensor) else x for x in leaves]
@@ -97,7 +97,7 @@ class _Recorder(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        """Run an operator, and write it down if it depends on what differs."""
+        """Run an operator, and record it unless its result is constant."""
         kwargs = dict(kwargs or {})
         given = tensors_in(*args, *kwargs.values())
         varying = any(map(self._varies, given))
@@ -113,7 +113,7 @@ class _Recorder(TorchDispatchMode):
         return out
 
     def _fold(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], given: Sequence[Tensor]) -> Any:
-        """Run an operator now."""
+        """Run an operator without recording it; its results are constants."""
         used = {pointer_of(x) for x in self._attributes}
         for x in _written_by(func, args, kwargs):
             if pointer_of(x) in used:
@@ -124,18 +124,18 @@ class _Recorder(TorchDispatchMode):
         return out
 
     def _check(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
-        """Refuse what looks at values, and notice what is written to constants."""
+        """Refuse an operator that reads values in Python, or that writes to a constant."""
         looks = any(tag in func.tags for tag in (torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape))
         if func.overloadpacket is _aten.index:
             looks = any(x is not None and x.dtype in (torch.bool, torch.uint8) for x in args[1])
         if looks or func.overloadpacket in (_aten.equal, _aten._local_scalar_dense):
-            raise NeedsValuesError(f"{func} looks at values")
+            raise NeedsValuesError(f"{func} depends on values")
         for x in _written_by(func, args, kwargs):
             if x not in self._nodes:
                 raise _WrittenConstantError(self._makers.get(pointer_of(x)))
 
     def _note(self, node: fx.Node, out: Any) -> None:
-        """Remember which node made which tensor."""
+        """Remember the node of each result."""
         if isinstance(out, Tensor):
             if out not in self._nodes:
                 self._nodes[out] = node
@@ -145,7 +145,7 @@ class _Recorder(TorchDispatchMode):
                     self._nodes[one] = self._graph.call_function(operator.getitem, (node, number))
 
     def _argument(self, x: Any) -> Any:
-        """A tensor's node; what no operator here has made becomes an attribute."""
+        """The node of a tensor; a tensor that was not recorded becomes an attribute of the graph's module."""
         if not isinstance(x, Tensor):
             return x
         node = self._nodes.get(x)
@@ -162,7 +162,7 @@ class _Recorder(TorchDispatchMode):
 
 
 class _NoReads(TorchFunctionMode):
-    """Refuses to hand values to numpy or Python, which torch's dispatcher does not see."""
+    """Refuses reads by numpy or Python, which torch's dispatcher does not see."""
 
     def __init__(self, varies: Callable[[Tensor], bool]) -> None:
         super().__init__()
@@ -171,15 +171,16 @@ class _NoReads(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        """Run a function of torch's."""
+        """Run a torch function, unless it reads values that differ from run to run."""
         if func in _READS and self._varies(args[0]):
-            raise NeedsValuesError(f"{func.__name__} looks at values")
+            raise NeedsValuesError(f"{func.__name__} reads values")
         return func(*args, **(kwargs or {}))
 
 
 def _is_constant(func: Any, varying: bool) -> bool:
     """Whether an operator's result is the same in every run."""
-    if torch.Tag.nondeterministic_seeded in func.tags or "empty" in func._schema.name:  # made for others to write into
+    # Memory from torch.empty will be written to.
+    if torch.Tag.nondeterministic_seeded in func.tags or "empty" in func._schema.name:
         return False
     return not varying or func.overloadpacket in _OF_SHAPE
 

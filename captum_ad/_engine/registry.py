@@ -1,4 +1,4 @@
-"""Which rule carries masks through which operation."""
+"""Which rule carries masks through which operation: :func:`register_rule` adds one, :func:`rule_for` looks it up."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from captum_ad._common.errors import UnknownNameError
 from captum_ad._engine.blocks import block_in, block_of
 
 OperationRule = Callable[..., Any]
-"""``rule(ad, op, *args, **kwargs)``: calls ``op`` and returns its result through ``ad.emit``."""
+"""``rule(ad, op, *args, **kwargs)``: calls ``op`` and returns its result, marked by ``ad.emit``."""
 
 _R = TypeVar("_R", bound=OperationRule)
 _NAMESPACES = (torch, torch.nn.functional, torch.Tensor, torch._C._nn, torch.special)
@@ -32,7 +32,7 @@ _version = next(_versions)
 
 
 def rules_version() -> int:
-    """A number that changes with the rules."""
+    """A number that changes whenever a rule is added, replaced or removed."""
     return _version
 
 
@@ -42,33 +42,37 @@ def _changed() -> None:
 
 
 def register_rule(*operations: str | type | Callable[..., Any], always: bool = False) -> Callable[[_R], _R]:
-    """Decorator: carry masks through the given operations by this rule.
+    """Decorator: register a rule, a function that carries masks through the given operations.
 
-    A rule is called instead of the operation when an operand has deactivated positions, as
-    ``rule(ad, op, *args, **kwargs)``. It computes the result and hands it, with its mask, to ``ad``:
+    The rule is called instead of the operation when an operand has deactivated positions, as
+    ``rule(ad, op, *args, **kwargs)``. It computes the result and the result's mask with these methods:
 
-    - ``ad.mask(x)``: the :class:`~captum_ad.PositionMask` of ``x``, None if nothing of it is deactivated;
+    - ``ad.mask(x)``: the :class:`~captum_ad.PositionMask` of ``x``; None if no position is deactivated;
     - ``ad.deactivate(x)``: ``x`` with zeros at its deactivated positions (a checkpoint), for operations
-      that mix positions; ``ad.window_input(x, reach)`` the same for windows, which knob ``border`` fills;
-    - ``ad.follow(function, *args)``: runs a function of operations that have rules, which carry the masks;
-    - ``ad.rule`` and ``ad.tau``: the knobs and the threshold, where an operation has windows or sums;
-    - ``ad.refuse(why)``: stops the forward;
-    - ``ad.emit(out, mask)``: ``out``, marked with its mask. Every tensor that a rule returns goes through
-      it, each tensor of a tuple by itself, unless it comes from ``ad.follow``.
+      that mix positions; ``ad.window_input(x, reach)``: the same for windows, with borders filled as
+      the knob ``border`` says;
+    - ``ad.follow(function, *args)``: runs a function made of operations that have rules, which carry
+      the masks;
+    - ``ad.rule`` and ``ad.tau``: the knobs and the threshold, for operations with windows or sums;
+    - ``ad.refuse(why)``: stops the forward with an error;
+    - ``ad.emit(out, mask)``: returns ``out``, marked with its mask. Call it for every tensor that the
+      rule returns, each tensor of a tuple by itself, except for results of ``ad.follow``.
 
-    Whatever else is called in a rule, ``op`` included, runs without being intercepted. A mask broadcasts
-    to its tensor and has as many dimensions.
+    Everything else that a rule calls, ``op`` included, runs without being intercepted. A mask has as
+    many dimensions as its tensor and broadcasts to it.
 
     Parameters
     ----------
     *operations : str, callable or class
-        A name, which stands for torch's function, method, in-place and operator forms all at once, or
-        ``"namespace::name"`` for what is made with torch.library, loaded or not; a
-        callable that torch dispatches (``torch.trapezoid``), also one of your own made with torch.library
-        (``torch.ops.my.op`` with all its overloads, or what ``custom_op`` returned); a subclass of
-        ``torch.nn.Module``; or a subclass of ``torch.autograd.Function``.
+        Each is one of:
+
+        - a name, which covers torch's function, method, in-place and operator forms at once;
+        - ``"namespace::name"`` for an operation made with torch.library, loaded or not;
+        - a callable that torch dispatches (``torch.trapezoid``), including your own made with
+          torch.library (``torch.ops.my.op`` with all its overloads, or what ``custom_op`` returned);
+        - a subclass of ``torch.nn.Module`` or of ``torch.autograd.Function``.
     always : bool
-        Call the rule also when nothing is deactivated yet: for operations whose result may hold
+        Call the rule even if nothing is deactivated yet: for operations whose result may hold
         positions that are not features (padding, concatenation with constants).
 
     Raises
@@ -76,20 +80,20 @@ def register_rule(*operations: str | type | Callable[..., Any], always: bool = F
     UnknownNameError
         If a name is not an operation of torch.
     TypeError
-        If a class is neither a module type nor an autograd function, or is one that no call reveals.
+        If a class is neither a module type nor an autograd function, or its calls cannot be intercepted.
 
     Notes
     -----
-    A module type stands for the calls of its ``forward`` on tensors that come from features (also in
+    The rule of a module type is called for its ``forward`` on tensors that come from features (also in
     tuples, lists and dicts): ``op`` is that method, and ``op.__self__`` the module with its parameters.
-    A subclass with a ``forward`` of its own is not concerned. Registering changes the class, never its
-    instances, and outside of masked forwards nothing is different. What is inside need not be Python
-    that can be followed. A ScriptModule, whose type is not the one that was scripted, becomes a block
-    with a rule inside of a module of your own. So does a quantized or exported part.
+    It does not apply to a subclass that defines its own ``forward``. Registering changes the class, never
+    its instances, and has no effect outside of masked forwards. The code inside the module need not be
+    Python that can be followed. To give a rule to a ScriptModule (whose type is not the one that was
+    scripted), or to a quantized or exported part, put it inside a module of your own.
 
-    An autograd function stands for the calls of its ``apply``.
+    The rule of an autograd function is called for its ``apply``.
 
-    A rule stays for the rest of the process, or of a ``with temporary_rules():``.
+    A rule stays for the rest of the process, or until the end of ``with temporary_rules():``.
 
     Examples
     --------
@@ -109,7 +113,7 @@ def register_rule(*operations: str | type | Callable[..., Any], always: bool = F
     ...     kept = ad.mask(y).kept.expand(y.shape)
     ...     return ad.emit(op(ad.deactivate(y), dim=dim), PositionMask(kept.any(dim)))
 
-    An autograd function of your own (here, one by element):
+    Your own autograd function (here, an element-wise one):
 
     >>> class Sign(torch.autograd.Function):
     ...     @staticmethod
@@ -122,7 +126,7 @@ def register_rule(*operations: str | type | Callable[..., Any], always: bool = F
     ... def straight_through(ad, op, x):
     ...     return ad.emit(op(x), ad.mask(x))
 
-    A module type, whatever runs inside (here, a gate for all channels that sees the whole map):
+    A module type, whatever runs inside (here, a gate per channel, computed from the whole map):
 
     >>> class Gate(torch.nn.Module):
     ...     def forward(self, x):
@@ -150,7 +154,7 @@ def register_rule(*operations: str | type | Callable[..., Any], always: bool = F
 
 @contextmanager
 def temporary_rules() -> Iterator[None]:
-    """Context after which the rules are as before: what :func:`register_rule` adds or replaces inside is taken back.
+    """Context manager that undoes, at its end, what :func:`register_rule` added or replaced inside it.
 
     Examples
     --------
@@ -170,34 +174,34 @@ def temporary_rules() -> Iterator[None]:
 
 
 TAKES_PARTS: set[OperationRule | None] = set()
-"""Rules whose operands may have a part that is not written into them yet (:mod:`captum_ad._engine.crop`)."""
+"""Rules that accept operands of which only a part has been computed (:mod:`captum_ad._engine.crop`)."""
 
 
 def takes_parts(rule: _R) -> _R:
-    """Decorator of a rule that asks ``ad.part(x)`` before it reads an operand."""
+    """Decorator for a rule that accepts operands of which only a part has been computed."""
     TAKES_PARTS.add(rule)
     return rule
 
 
 def rule_for(operation: Any, masked: bool) -> OperationRule | None:
-    """The rule to run for an operation on inputs' data; None: run the operation itself."""
+    """The rule to run for an operation on data that comes from inputs; None: run the operation itself."""
     key = operation if operation in _RULES else key_of_call(operation)
     return _RULES.get(key) if masked or key in _ALWAYS else None
 
 
 def has_rule(module: nn.Module) -> bool:
-    """Whether a module's calls go to a rule for its type."""
+    """Whether there is a rule for a module's type."""
     block = block_in(module)
     return block is not None and block.dispatch in _RULES
 
 
 def has_rule_for(kind: type) -> bool:
-    """Whether calls of a module type go to a rule."""
+    """Whether there is a rule for a module type."""
     return block_of(kind).dispatch in _RULES
 
 
 def _key(operation: Any) -> Hashable:
-    """What an operation that is not a name is registered under."""
+    """The key under which an operation that is not given by name is registered."""
     if isinstance(operation, type):
         return block_of(operation).dispatch
     if isinstance(operation, CustomOpDef):
@@ -208,7 +212,7 @@ def _key(operation: Any) -> Hashable:
 
 
 def key_of_call(operation: Any) -> Hashable:
-    """What a call is looked up under: a method's function, an overload's operator."""
+    """The key under which a call is looked up: a method's function, an overload's operator."""
     if isinstance(operation, MethodType):
         return operation.__func__
     packet = operation.overloadpacket if isinstance(operation, OpOverload) else operation
@@ -216,8 +220,8 @@ def key_of_call(operation: Any) -> Hashable:
 
 
 def forms(name: str) -> Iterator[Hashable]:
-    """Torch's function, method, in-place and operator forms of a name."""
-    if "::" in name:  # of torch.library, which need not be there
+    """The keys of torch's function, method, in-place and operator forms of a name."""
+    if "::" in name:  # made with torch.library, and possibly not loaded yet
         yield name.replace("::", ".")
         return
     spellings = (name, f"{name}_", f"__{name}__", f"__i{name}__", f"__r{name}__")
@@ -229,13 +233,13 @@ def forms(name: str) -> Iterator[Hashable]:
 
 
 def is_own(operation: Any) -> bool:
-    """Whether an operation is none of torch's: a module type's, an autograd function's, or made with torch.library."""
+    """Whether an operation is not torch's own: of a module type or autograd function, or made with torch.library."""
     made = isinstance(operation, (OpOverload, OpOverloadPacket)) and not str(operation).startswith("aten.")
     return made or isinstance(operation, MethodType)
 
 
 def is_in_place(operation: Any) -> bool:
-    """Whether an operation writes into its first operand, by torch's naming."""
+    """Whether an operation writes into its first operand, according to torch's naming convention."""
     name: str = getattr(operation, "__name__", "")
     if name.startswith("__"):
         return (name.startswith("__i") and name not in ("__invert__", "__int__", "__index__")) or name == "__setitem__"
@@ -243,19 +247,19 @@ def is_in_place(operation: Any) -> bool:
 
 
 def may_write(operation: Any, args: Sequence[Any], named: Mapping[str, Any]) -> bool:
-    """Whether a call may write into its first operand: by the operation's name, or as ``relu(x, inplace=True)``."""
+    """Whether a call may write into its first operand: ``x.relu_()``, or ``relu(x, inplace=True)``."""
     return is_in_place(operation) or bool(named.get("inplace")) or any(arg is True for arg in args)
 
 
 @lru_cache(maxsize=1024)
 def rank_of_convolution(name: str) -> int | None:
-    """The number of spatial dimensions of a convolution of that name; None for other operations."""
+    """The number of spatial dimensions of the convolution with this name; None for any other operation."""
     found = re.fullmatch(r"conv(?:_transpose)?([123])d", name)
     return int(found[1]) if found else None
 
 
 def name_of(operation: Callable[..., Any] | None) -> str:
-    """An operation, as messages call it."""
+    """The name of an operation for messages."""
     if operation is None:
         return "the model's output"
     owner = getattr(operation, "__self__", None)

@@ -1,4 +1,4 @@
-"""Reshapes and copies: what becomes of a tensor's axes, and of what broadcasts to it."""
+"""Reshapes and copies: the axes of their results, and reshaping masks that broadcast to a tensor."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from captum_ad._engine.axes import Atom, Axes, Axis, Role, axis, joined, role_of
 
 @lru_cache(maxsize=4096)
 def reshaped_axes(axes: Axes, shape: tuple[int, ...]) -> Axes:
-    """The axes after a reshape: dimensions are merged and split."""
+    """The axes after a reshape, which merges and splits dimensions."""
     dims: list[Axis] = [axis(Role.STATISTIC, size) for size in shape]
     picks = axes.picks
     for ins, outs in groups(axes.shape, shape):
@@ -24,7 +24,7 @@ def reshaped_axes(axes: Axes, shape: tuple[int, ...]) -> Axes:
                 dims[dim] = one
             gone = given[len(outs) :]
             if axes.sample is None and any(atom.role is Role.SAMPLE for one in gone for atom in one):
-                picks = (*picks, (Role.SAMPLE, 0))  # the only one
+                picks = (*picks, (Role.SAMPLE, 0))  # the only sample
             continue
         parts = _split([atom for one in given for atom in one], [shape[dim] for dim in outs])
         for dim, part in zip(outs, parts):
@@ -33,7 +33,7 @@ def reshaped_axes(axes: Axes, shape: tuple[int, ...]) -> Axes:
 
 
 def _split(atoms: Sequence[Atom], sizes: Sequence[int]) -> list[Axis]:
-    """Factors shared out to dimensions of these sizes; all of them unknown if they do not fit."""
+    """Distribute factors over dimensions of these sizes; if they do not fit, all get the factors' common role."""
     left = [atom for atom in reversed(atoms) if atom.size != 1]
     found: list[Axis] = []
     for size in sizes:
@@ -54,7 +54,7 @@ def _split(atoms: Sequence[Atom], sizes: Sequence[int]) -> list[Axis]:
 
 
 def _with_only_sample(found: list[Axis], sizes: Sequence[int], before: int) -> list[Axis]:
-    """The dimensions with the only sample where several would be; so many indices are in front of it."""
+    """Insert the factor of a batch of one sample where a larger batch would be: after factors of size `before`."""
     starts = [math.prod(sizes[:dim]) for dim in range(len(sizes))]
     own = [dim for dim, (start, size) in enumerate(zip(starts, sizes)) if start == before and size == 1]
     dim = own[0] if own else max(dim for dim, start in enumerate(starts) if start <= before)
@@ -67,7 +67,7 @@ def _with_only_sample(found: list[Axis], sizes: Sequence[int], before: int) -> l
 
 
 def groups(old: Sequence[int], new: Sequence[int]) -> Iterator[tuple[range, range]]:
-    """Runs of dimensions that a reshape turns into one another: the shortest ones with as many elements."""
+    """Pairs of runs of dimensions that a reshape turns into each other: the shortest with equal element counts."""
     if math.prod(old) == 0:
         yield range(len(old)), range(len(new))
         return
@@ -88,7 +88,7 @@ def groups(old: Sequence[int], new: Sequence[int]) -> Iterator[tuple[range, rang
 
 
 def reshaped(part: Tensor, old: Sequence[int], new: Sequence[int]) -> Tensor:
-    """What broadcasts to `old`, after a reshape from `old` to `new`; dimensions of size 1 stay so if they can."""
+    """Reshape a mask that broadcasts to shape `old` so that it broadcasts to `new`; size 1 is kept where possible."""
     before, after = list(part.shape), list(new)
     for ins, outs in groups(old, new):
         if all(part.shape[dim] == 1 for dim in ins):
@@ -101,7 +101,7 @@ def reshaped(part: Tensor, old: Sequence[int], new: Sequence[int]) -> Tensor:
 
 
 def expanded(axes: Axes, shape: Sequence[int]) -> Axes:
-    """The axes after broadcasting to a shape: what is new has one value for all of it."""
+    """The axes after broadcasting to a shape; new dimensions are statistics."""
     new = len(shape) - len(axes.dims)
     dims = [axis(Role.STATISTIC, size) for size in shape[:new]]
     dims += [copied(one, size) for one, size in zip(axes.dims, shape[new:])]
@@ -109,7 +109,7 @@ def expanded(axes: Axes, shape: Sequence[int]) -> Axes:
 
 
 def all_over(axes: Axes, dims: tuple[Axis, ...]) -> tuple[Axis, ...]:
-    """The dimensions after copying: where one position was sliced out and copied, all that was copied is positions."""
+    """The dimensions after copying; if one of the copied dimensions is a position, all of them are positions."""
     back = range(-len(axes.dims), 0)
     copies = [d for d in back if axes.shape[d] == 1 < dims[d][0].size]
     if not any(axes.role(d) is Role.POSITION for d in copies):
@@ -121,6 +121,6 @@ def all_over(axes: Axes, dims: tuple[Axis, ...]) -> tuple[Axis, ...]:
 
 
 def copied(of: Axis, size: int) -> Axis:
-    """A dimension of one index, copied: copies of the only sample are not samples, they are the same."""
+    """A dimension of size 1 after copying; copies of a single sample are a statistic, not more samples."""
     role = role_of(of)
     return of if math.prod(a.size for a in of) == size else axis(Role.STATISTIC if role is Role.SAMPLE else role, size)

@@ -1,8 +1,8 @@
-"""Computing the rows of a result that are not dead, gathered from wherever they are.
+"""Speed: compute only the rows of a result that are not dead.
 
-Where what is active lies scattered, no box that holds it is much smaller than the whole. But tokens, and positions in a
-layout with channels last, are rows of memory: those that are not dead are gathered into a short tensor, through which
-operations on single rows go one after another, until one comes that looks at several rows.
+If the active positions are scattered, a box around them saves little. But tokens, and positions in a channels-last
+layout, are rows of memory. The rows that are not dead are gathered into a shorter tensor, and operations on single rows
+run on that tensor, until one comes that reads several rows.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from captum_ad._engine.masks import PositionMask
 from captum_ad._engine.tags import Tag
 
 WORTHWHILE = 0.85
-"""The largest share of rows that is gathered for the others to be skipped."""
+"""The largest share of live rows for which gathering them is worthwhile."""
 
 
 class RowParts(Context):
-    """What rules know as ``ad``, with the way to run an operation on the rows that are not dead."""
+    """The method of ``ad`` that runs an operation only on the rows that are not dead."""
 
     def by_rows(
         self,
@@ -36,9 +36,9 @@ class RowParts(Context):
         mixed: Collection[int],
         axes: Axes | None,
     ) -> Tensor | None:
-        """Emit ``run(*operands)``, of which each row is computed from that row alone; None if that is not worth it.
+        """Emit ``run(*operands)``, where each row of the result depends only on that row of the operands.
 
-        The arguments are those of ``by_position``. All but the last dimension count rows.
+        The arguments are those of ``by_position``. A row is all of the last dimension. None if not worthwhile.
         """
         last = len(shape) - 1
         if mask is None or not self._skips or torch.is_grad_enabled() or math.prod(shape) < SMALLEST:
@@ -48,10 +48,10 @@ class RowParts(Context):
         maps = [(x, tag) for x in operands if isinstance(x, Tensor) and (tag := self._tag(x)) and tag.data]
         begun = [tag.part for _, tag in maps if tag.part is not None]
         if not all(isinstance(part.box, Rows) for part in begun) or not (begun or mixed):
-            return None  # what does not mix channels does not pay for gathering
+            return None  # gathering pays off only for an operation that mixes channels
         constants = [x for x in operands if isinstance(x, Tensor) and not self.is_data(x)]
         if any(x.dim() > 1 and x.numel() != x.shape[-1] for x in constants):
-            return None  # it differs from row to row
+            return None  # a constant that differs from row to row
         if any(x.shape[:-1] != tuple(shape[:-1]) or not _alike(tag, mask) for x, tag in maps):
             return None
         rows = Rows(mask.live_rows(shape[:-1]), tuple(shape[:-1]))
@@ -61,7 +61,7 @@ class RowParts(Context):
             return None
         crops = [self._rows_of(x, rows) if isinstance(x, Tensor) else x for x in operands]
         values = run(*crops)
-        if values is crops[0] and maps[0][1].part is not None:  # nothing was done, as by dropout in eval mode
+        if values is crops[0] and maps[0][1].part is not None:  # `run` did nothing, like dropout in eval mode
             return self.emit(maps[0][0], mask, clean=True, part=Part(rows, values), axes=axes)
         if any(values is crop for crop in crops):
             return None
@@ -76,5 +76,5 @@ class RowParts(Context):
 
 
 def _alike(tag: Tag, mask: PositionMask) -> bool:
-    """Whether an operand has the mask of the result, so that of its rows those that are not dead are read."""
+    """Whether an operand has the mask of the result, so that both have the same live rows."""
     return tag.mask is not None and tag.mask.equals(mask)

@@ -1,7 +1,7 @@
-"""Setting positions to zero, exactly and at the speed of memory.
+"""Setting positions to zero, exactly and fast.
 
-A value is kept or zeroed by a bitwise and with all ones or all zeros. That selects like
-``masked_fill`` (NaN and Inf vanish, what is kept keeps its bits), and is many times faster on a CPU,
+A value is kept or zeroed by a bitwise "and" with all ones or all zeros. Like ``masked_fill``, this
+selects (NaN and Inf vanish, kept values keep their bits), but it is many times faster on a CPU,
 where ``masked_fill`` is not vectorized.
 """
 
@@ -18,7 +18,7 @@ _INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 def zeroed(x: Tensor, mask: PositionMask) -> Tensor:
-    """A copy, zero where dead. Its strides are those of `x`, on which the choice of kernels (and so bits) depends."""
+    """A copy of `x`, zero where dead. It keeps the strides of `x`, on which torch's choice of kernels depends."""
     if _has_bits(x):
         out = torch.empty_like(x)
         integers = _INTEGERS[x.itemsize]
@@ -28,7 +28,7 @@ def zeroed(x: Tensor, mask: PositionMask) -> Tensor:
 
 
 def zero_(x: Tensor, mask: PositionMask) -> None:
-    """Zero where dead, written into `x`; a small part of it is read and written alone."""
+    """Set `x` to zero where it is dead, in place; if the dead positions are in a small box, only the box is touched."""
     if _has_bits(x):
         integers, box = _INTEGERS[x.itemsize], mask.dead_box if x.numel() >= SMALLEST else Box({})
         if box is not None:
@@ -39,7 +39,7 @@ def zero_(x: Tensor, mask: PositionMask) -> None:
 
 
 def fill_(x: Tensor, y: Tensor, where: Tensor) -> None:
-    """Write `y` into `x` where it is said to (a mask that broadcasts to both)."""
+    """Write `y` into `x` where `where` is True; `where` broadcasts to both. May overwrite `y`."""
     if _has_bits(x) and x.dtype == y.dtype:
         integers = _INTEGERS[x.itemsize]
         chosen = -where.to(integers)
@@ -49,7 +49,7 @@ def fill_(x: Tensor, y: Tensor, where: Tensor) -> None:
 
 
 def _has_bits(x: Tensor) -> bool:
-    """Whether the elements of `x` may be taken for integers (complex numbers have a bit for their conjugate)."""
-    if is_recorded() or (torch.is_grad_enabled() and x.requires_grad):  # compilers vectorize, and differentiate, either
+    """Whether the elements of `x` may be viewed as integers (not complex numbers, which may be lazily conjugated)."""
+    if is_recorded() or (torch.is_grad_enabled() and x.requires_grad):  # compilers and autograd handle masked_fill
         return False
     return (x.is_floating_point() or not x.is_complex()) and x.itemsize in _INTEGERS and x.layout == torch.strided

@@ -1,4 +1,4 @@
-"""Windows that are spelled out: slices of a map that are put side by side as channels."""
+"""Windows written as slices: slices of a map that are concatenated as channels."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from captum_ad._engine.axes import Atom, Axes, Axis, Role, Slice, joined
 
 
 def sliced(before: Axis, after: Axis, start: object, step: object) -> Axis:
-    """What is `after` a slice of the dimension `before`: of positions it is remembered which ones they are."""
+    """The axis `after` of a slice of the dimension `before`, with a note of which positions it holds."""
     if len(before) != 1 or len(after) != 1 or before[0].role is not Role.POSITION or len(before[0].taken) > 1:
         return after
     if before == after or not (isinstance(start, int) and isinstance(step, int)):
@@ -24,10 +24,10 @@ def sliced(before: Axis, after: Axis, start: object, step: object) -> Axis:
 
 
 def with_windows(together: Axes, maps: Sequence[Axes], dim: int) -> Axes:
-    """The axes of maps that were joined along a dimension, if they are slices of maps of one size at different places.
+    """The axes of maps that were joined along a dimension, if they are different slices of maps of one size.
 
-    Channels then hold positions as well, as behind ``pixel_unshuffle``: as many as there are different slices. So do
-    branches, of which each is one. Where slices are of the same places, or differ in width, nothing changes.
+    Channels then hold positions as well, as after ``pixel_unshuffle``: one per different slice. Branches do too, one
+    position each. If the slices are of the same positions, or differ in width, nothing changes.
     """
     one = maps[0].dims[dim]
     places = [_places(axes, dim) for axes in maps]
@@ -50,14 +50,14 @@ def with_windows(together: Axes, maps: Sequence[Axes], dim: int) -> Axes:
 
 
 def start_of_piece(op: Callable[[torch.Tensor], Any], shape: Sequence[int], dim: int, index: int) -> int:
-    """Which index of a dimension is the first one in a piece that an operation takes of a tensor of that shape."""
+    """The first index, along `dim`, of piece number `index` when `op` splits a tensor of this shape."""
     found = op(torch.arange(shape[dim]).reshape([size if d == dim else 1 for d, size in enumerate(shape)]))
     piece = found if isinstance(found, torch.Tensor) else found[index]
     return int(piece.flatten()[0]) if piece.numel() else 0
 
 
 def _places(axes: Axes, dim: int) -> tuple[tuple[Slice, ...], ...]:
-    """Of each dimension but one, what was taken of its positions."""
+    """The slices taken of the positions of every dimension except `dim`."""
     others = (one for d, one in enumerate(axes.dims) if d != dim)
     return tuple(atom.taken for one in others for atom in one if atom.role is Role.POSITION)
 

@@ -1,4 +1,4 @@
-"""Whether the values of masks may decide what is computed: not while one program is recorded for all of them."""
+"""Whether the engine may look at mask values to decide what to compute: not while it records one program for all."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ _varies: ContextVar[Callable[[Tensor], bool] | None] = ContextVar("varies", defa
 
 
 class NeedsValuesError(UnsupportedOperationError):
-    """Something depends on values that differ from run to run, so that no one program does it."""
+    """Raised while recording if a computation depends on values that differ from run to run."""
 
 
 def is_recorded() -> bool:
-    """Whether what runs is written down, to be run again on other values."""
+    """Whether the forward is being recorded, to be run again on other values."""
     return _varies.get() is not None
 
 
 def is_known(x: Tensor) -> bool:
-    """Whether the values of a tensor may be asked for: those that a recorded program is to run on are not known."""
+    """Whether the values of a tensor may be read. While recording, those that differ from run to run may not."""
     varies = _varies.get()
     return varies is None or not varies(x)
 
 
 @contextmanager
 def unknown_values(varies: Callable[[Tensor], bool]) -> Iterator[None]:
-    """Context in which the values of these tensors are not known."""
+    """Context manager under which the values of tensors for which `varies` is True may not be read."""
     token = _varies.set(varies)
     try:
         yield

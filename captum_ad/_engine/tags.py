@@ -1,4 +1,4 @@
-"""What the interpreter knows of a tensor, worn by the tensor itself while a masked forward runs."""
+"""What the interpreter knows of a tensor, stored as an attribute of the tensor while a masked forward runs."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ _LEFT_BEHIND: Any = WeakIdKeyDictionary()
 
 
 class Storage:
-    """What tensors that share memory have in common."""
+    """The record that tensors with the same memory share."""
 
     __slots__ = ("external", "mask_writes", "pending", "pointer", "shared", "version", "writes")
 
     def __init__(self, pointer: int, *, external: bool = False, shared: bool = False) -> None:
         self.pointer = pointer
         self.external = external  # memory of the model or the caller
-        self.shared = shared or external  # by several tensors
-        self.version: int | None = None  # torch's count of writes, as of the last operation seen
-        self.writes = 0  # in-place operations so far
-        self.pending: list[weakref.ref[Tensor]] = []  # tensors that may have parts which are not written yet
-        self.mask_writes = 0  # those of them that changed which positions are kept
+        self.shared = shared or external  # used by several tensors
+        self.version: int | None = None  # torch's count of writes after the last operation seen
+        self.writes = 0  # number of in-place operations
+        self.pending: list[weakref.ref[Tensor]] = []  # tensors that may have a part that is not written yet
+        self.mask_writes = 0  # number of in-place operations that changed which positions are kept
 
 
 class Tag:
@@ -65,27 +65,27 @@ class Tag:
         self.run = run  # the forward that made it
         self.data = data
         self.mask = mask  # None: all of it is kept
-        self.clean = clean  # zero at deactivated positions, as of `writes`
+        self.clean = clean  # whether it was zero at deactivated positions when it had `writes` writes
         self.storage = storage
-        self.axes = axes  # None: of a constant
-        self.part = part  # what has been computed of it, and not been written into it yet
-        self.made = made  # by which operation of the model, as which of its results
+        self.axes = axes  # None: a constant
+        self.part = part  # its computed part, if that is not written into it yet
+        self.made = made  # index of the model's operation that made it, and which of its results it is
         self.writes = storage.writes
         self.mask_writes = storage.mask_writes
-        self.apart: int | None = None  # torch's count of writes, of a view that has one of its own
-        self.view_of: tuple[Tensor, Any] | None = None  # the tensor that it is a part of, and the index of the part
+        self.apart: int | None = None  # torch's count of writes, if this view has its own count
+        self.view_of: tuple[Tensor, Any] | None = None  # (x, index) if the tensor is x[index]
 
 
 def tag_of(x: Tensor) -> Tag | None:
-    """The tag that a tensor wears."""
+    """The tag of a tensor; None if it has none."""
     return x.__dict__.get(_ATTRIBUTE)
 
 
 def put_tag(x: Tensor, tag: Tag) -> None:
-    """Make a tensor wear a tag.
+    """Set the tag of a tensor.
 
-    Views count the writes together with what they are views of; but in inference mode under a dispatch mode (that of
-    :mod:`captum_ad._engine.provenance`, say) some have a count of their own.
+    A view normally shares torch's count of writes with its base. In inference mode under a dispatch mode (such as that
+    of :mod:`captum_ad._engine.provenance`), some views have their own count.
     """
     before = tag_of(x)
     if before is not None:
@@ -97,19 +97,19 @@ def put_tag(x: Tensor, tag: Tag) -> None:
 
 
 def take_tag(x: Tensor) -> None:
-    """Take the tag off a tensor that outlives its forward; one with features is remembered as such."""
+    """Remove the tag of a tensor that outlives its forward; remember the tensor if it comes from features."""
     tag: Tag | None = x.__dict__.pop(_ATTRIBUTE, None)
     if tag is not None and tag.data:
         _LEFT_BEHIND[x] = True
 
 
 def is_left_behind(x: Tensor) -> bool:
-    """Whether a tensor was computed from features by an earlier forward, and kept."""
+    """Whether a tensor was computed from features in an earlier forward and has outlived it."""
     return bool(_LEFT_BEHIND) and x in _LEFT_BEHIND
 
 
 def not_left_behind(tensors: Iterable[Tensor]) -> Iterable[Tensor]:
-    """Those of them that no earlier forward has left behind."""
+    """The tensors for which :func:`is_left_behind` is False."""
     return [x for x in tensors if x not in _LEFT_BEHIND] if _LEFT_BEHIND else tensors
 
 
@@ -127,12 +127,12 @@ def note_version(x: Tensor, tag: Tag) -> None:
 
 
 def is_as_noted(x: Tensor, tag: Tag) -> bool:
-    """Whether the count of writes is as :func:`note_version` has left it."""
+    """Whether nothing has written to a tensor since :func:`note_version`."""
     return version_of(x) == (tag.storage.version if tag.apart is None else tag.apart)
 
 
 def pointer_of(x: Tensor) -> int:
-    """Where a tensor's memory begins; 0 if it has none of its own."""
+    """The address of a tensor's memory; 0 if its layout is not strided."""
     return int(x.untyped_storage().data_ptr()) if x.layout == torch.strided else 0
 
 

@@ -1,4 +1,4 @@
-"""What becomes of axes in orders and spectra, whose places are computed from all positions and are none of them."""
+"""The axes of sorted values and of spectra, whose ranks and frequencies are computed from all positions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FOURIER = tuple(getattr(torch.fft, kind + rank) for kind in _KINDS for rank in (
 
 @follows("cumsum", "cumprod", "cummax", "cummin", "logcumsumexp", "softmax", "log_softmax", "softmin")
 def _along(call: Call) -> Axes:
-    """Each place is where it was, and computed from others along a dimension."""
+    """Positions stay in place, but each is computed from others along a dimension."""
     dim = call.given(1, "dim")
     return replace(call.x, mixed=call.x.mixed or (isinstance(dim, int) and call.x.crosses_samples([dim])))
 
@@ -28,7 +28,7 @@ def _ordered(call: Call) -> Axes:
 
 
 def ordered_dim(name: str, args: Sequence[Any], named: dict[str, Any]) -> Any:
-    """Along which dimension values are ordered, from the arguments behind the tensor."""
+    """The dimension along which values are sorted, from the arguments after the tensor."""
     place = {"msort": 9, "topk": 1}.get(name, 0)
     return named.get("dim", args[place] if len(args) > place else 0 if name == "msort" else -1)
 
@@ -41,7 +41,7 @@ def _spectrum(call: Call) -> Axes:
 
 
 def fourier_dims(name: str, rank: int, size: Any, dim: Any) -> list[int]:
-    """Which dimensions a Fourier transform is over."""
+    """The dimensions of a Fourier transform, counted from 0."""
     if dim is None:
         last = 2 if name[-1] == "2" else rank if size is None or isinstance(size, int) else len(size)
         dim = -1 if name.endswith("fft") else range(rank - last, rank)
@@ -49,7 +49,7 @@ def fourier_dims(name: str, rank: int, size: Any, dim: Any) -> list[int]:
 
 
 def transformed(x: Axes, over: Sequence[int], shape: Sequence[int]) -> Axes:
-    """The axes when dimensions are turned into channels, as by a linear map; what was one value for all stays so."""
+    """The axes after these dimensions become channels, as in a linear map; statistics stay statistics."""
     dims = list(x.dims)
     for d in over:
         stays = role_of(dims[d]) in (Role.UNKNOWN, Role.STATISTIC)

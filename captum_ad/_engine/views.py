@@ -1,4 +1,4 @@
-"""Which part of a tensor a view of it is, so that what is written to the view is known to be written there."""
+"""Which part of a tensor a view is, so that a write to the view is known to change that part."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Index = tuple[Any, ...]
 def views_of(
     op: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], out: Any
 ) -> Iterator[tuple[Tensor, Tensor, Index]]:
-    """Each result that is a part of an operand, that operand, and the index that gives the one of the other.
+    """Yield (view, x, index) for each result that is a part of the operand: ``view = x[index]``.
 
     A view in another shape, such as a transposed one, has no such index.
     """
@@ -63,13 +63,13 @@ _INDICES: dict[str, Callable[..., Sequence[Index]]] = {
 
 
 def is_basic(index: Any) -> bool:
-    """Whether indexing gives a view."""
+    """Whether indexing with `index` gives a view (no tensors or lists in it)."""
     parts = index if isinstance(index, tuple) else (index,)
     return all(part is None or part is Ellipsis or isinstance(part, (int, slice)) for part in parts)
 
 
 def overlaps_itself(x: Tensor) -> bool:
-    """Whether two elements of a tensor may be the same memory."""
+    """Whether two elements of a tensor may share memory."""
     reach = 0
     for stride, size in sorted((stride, size) for stride, size in zip(x.stride(), x.shape) if size > 1):
         if stride <= reach:

@@ -1,4 +1,4 @@
-"""Computing a part of what sliding windows give."""
+"""Speed: compute only a part of the result of an operation on sliding windows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from captum_ad._engine.positions import Slide
 
 
 class WindowParts(Parts):
-    """What rules know as ``ad``, with the way to run an operation on windows of which a part may do."""
+    """The method of ``ad`` that runs an operation on sliding windows, on a box of its result where that is enough."""
 
     def by_windows(
         self,
@@ -29,12 +29,13 @@ class WindowParts(Parts):
         by_part: bool = True,
         fills: bool = True,
     ) -> Tensor:
-        """Emit what an operation makes of windows over the last dimensions, after a checkpoint.
+        """Emit the result of an operation on windows over the last dimensions, after a checkpoint.
 
         Parameters
         ----------
         run : callable
-            The operation, with its own padding (None), or with so many zeros on both sides, by dimension.
+            ``run(x, padding)``: the operation with its own padding if `padding` is None, else with so many zeros
+            on both sides of each dimension.
         x : Tensor
             Its input.
         slide : Slide
@@ -44,11 +45,11 @@ class WindowParts(Parts):
         shape : sequence of int
             The shape of the result.
         beyond : float, optional
-            What padding stands for, if `run` is to be given all of it and no padding; None: zeros.
+            The value of padding, if `run` should get input that is already padded; None: `run` pads with zeros.
         by_part : bool
-            Whether windows are alike wherever they are.
+            Whether a part may be computed: every window is treated alike, wherever it is.
         fills : bool
-            Whether windows read averages at the border of what is active (knob ``border``).
+            Whether windows read averaged borders if ``rule.border == "mean"``.
         """
         rank = len(slide.kernel)
         first = x.dim() - rank
@@ -65,7 +66,7 @@ class WindowParts(Parts):
     def _windows_place(
         self, x: Tensor, slide: Slide, mask: PositionMask | None, shape: Sequence[int]
     ) -> tuple[Box | Boxes | None, Tensor | None]:
-        """The box to compute of a result of windows, and what stands beside it; None: all of it."""
+        """The box to compute of the result (None: everything), and the values outside of it."""
         tag, first = self._tag(x), x.dim() - len(slide.kernel)
         part = None if tag is None else tag.part
         if part is None or part.outside is None:
@@ -78,7 +79,7 @@ class WindowParts(Parts):
         for dim, length, step, before, reach in zip(
             range(first, x.dim()), slide.sizes, slide.steps, slide.padding, slide.reach
         ):
-            if dim in part.box.starts:  # every window that reads something in the box
+            if dim in part.box.starts:  # the range of windows that read something in the box
                 ranges = [
                     (-((reach - before - start) // step), (start + part.box.sizes[dim] - 1 + before) // step + 1)
                     for start in part.box.starts[dim]
@@ -91,7 +92,7 @@ class WindowParts(Parts):
     def _read(
         self, x: Tensor, slide: Slide, box: Box | Boxes, beyond: float | None, dirty: bool, fills: bool
     ) -> tuple[Tensor, Sequence[int]]:
-        """What the windows of a box read, and the padding that is left to do."""
+        """What the windows of a box read, and the padding that `run` still has to add."""
         rank, mask = len(slide.kernel), self.mask(x)
         dims = range(x.dim() - rank, x.dim())
         part = self._part(x, clean=not dirty) or Part(Box({}), x if dirty else self.deactivate(x))
@@ -128,7 +129,7 @@ class WindowParts(Parts):
     def _read_boxes(
         self, x: Tensor, part: Part, slide: Slide, box: Boxes, fill_reach: Sequence[int], beyond: float
     ) -> Tensor:
-        """What the windows of each sample's box read, with padding."""
+        """What the windows of each sample's box read, padding included."""
         dims, fill = range(x.dim() - len(slide.kernel), x.dim()), self.mask(x) if any(fill_reach) else None
         grow = max(fill_reach, default=0)
         starts, sizes = {}, {}
@@ -150,9 +151,10 @@ class WindowParts(Parts):
         return filled
 
     def _fill_reach(self, x: Tensor, slide: Slide) -> Sequence[int]:
-        """How far from active positions an active window may read, in each windowed dimension.
+        """How far from an active position an active window may read, in each windowed dimension.
 
-        Without growth it covers an active position. (But where it covers no feature, or each channel has a mask.)
+        Without growth, an active window covers an active position, so this is less than the window's extent (unless
+        a window covers no feature, or channels have different masks).
         """
         mask = self.mask(x)
         if mask is None or self.rule.growth != "none" or mask.feature is not None:

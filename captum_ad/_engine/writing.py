@@ -1,4 +1,4 @@
-"""What becomes of axes where values are written into a tensor, or added to some of it."""
+"""The axes of results where values are written or added into a part of a tensor."""
 
 from __future__ import annotations
 
@@ -50,14 +50,14 @@ def _write_diagonal(call: Call) -> Axes:
 
 @follows("masked_scatter")
 def _write_in_a_row(call: Call) -> Axes:
-    """Elements of the source go wherever it is their turn."""
+    """Elements of the source are written in order, so their roles are unknown."""
     value = call.of(call.given(2, "source"))
     return _written(call, call.given(0, "input"), value and unknown(call.out.shape, [value]))
 
 
 @follows("scatter", "index_copy", "index_fill", "scatter_add", "index_add", "scatter_reduce", "index_reduce")
 def _write_along(call: Call) -> Axes:
-    """Along one dimension, so that what is merged in it comes apart no more."""
+    """The index may reorder this dimension of the value, so one that was merged cannot be split anymore."""
     dim, value = call.given(1, "dim"), call.of(call.given(3, "src", "source"))
     if value is not None:
         place = dim % len(value.dims)
@@ -68,7 +68,7 @@ def _write_along(call: Call) -> Axes:
 
 
 def _written(call: Call, x: Tensor, value: Axes | None) -> Axes:
-    """The axes of `x` with values of as many dimensions written into it."""
+    """The axes of `x` after `value`, with as many dimensions, was written into it."""
     shape, own = tuple(call.out.shape), call.of(x)
     if value is not None and len(value.dims) == len(shape):
         value = replace(value, dims=tuple(resized(one, n) for one, n in zip(value.dims, shape)))
@@ -80,7 +80,7 @@ def _written(call: Call, x: Tensor, value: Axes | None) -> Axes:
 
 
 def _placed(value: Axes, index: Any, shape: Sequence[int]) -> Axes:
-    """The axes of what is assigned to ``x[index]``, as those of a tensor like `x`; unknown if that is hard to say."""
+    """The axes of a value that is assigned to ``x[index]``, in the dimensions of `x`; unknown for complex indices."""
     given = list(index) if isinstance(index, tuple) else [index]
     at = next((i for i, part in enumerate(given) if part is Ellipsis), len(given))
     used = len(given) - (at < len(given))
@@ -96,7 +96,7 @@ def _placed(value: Axes, index: Any, shape: Sequence[int]) -> Axes:
         if not isinstance(part, int):
             dims.append(left.pop() if left else axis(Role.STATISTIC, 1))
             continue
-        dims.append(axis(picks[-1][0] if picks else Role.BRANCH, 1))  # what was taken of it, or one of several maps
+        dims.append(axis(picks[-1][0] if picks else Role.BRANCH, 1))  # an index taken before, or one of several maps
         picks = picks[:-1]
     if any(size != 1 for size in value.shape[: len(left)]):
         return unknown(shape, [value])

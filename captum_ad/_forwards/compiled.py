@@ -1,4 +1,4 @@
-"""Compiled parts of a model: torch.compile's run as the Python they were made from, others are refused."""
+"""Compiled parts of a model: those of torch.compile run as Python, those of TorchScript are refused."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ CAN_RUN_EAGERLY = hasattr(torch.compiler, "set_stance")
 
 
 class Eager:
-    """Context in which torch.compile'd code runs as plain Python, into which a mask can be followed.
+    """Context manager under which code compiled by torch.compile runs as plain Python, which masks can follow.
 
-    Torch knows one stance for all threads, so it is changed by the first that enters, and restored
-    by the last that leaves. Without anything compiled in this process, nothing is done (or imported).
+    Torch has one stance for all threads, so the first thread that enters changes it, and the last one
+    that leaves restores it. If nothing was compiled in this process, it does (and imports) nothing.
     """
 
     _lock = threading.Lock()
@@ -48,13 +48,13 @@ class Eager:
 
 
 def refuse_compiled(model: nn.Module) -> None:
-    """Refuse what a mask cannot be followed into, unless it is inside of a module that has a rule of its own."""
+    """Refuse a model with compiled parts that masks cannot follow, unless they are inside a module with a rule."""
     if any(map(is_compiled, modules_of(model))):
         _refuse(model, "", ())
 
 
 def is_compiled(module: nn.Module) -> bool:
-    """Whether a module was compiled by torch.compile or TorchScript."""
+    """Whether a module was compiled by torch.compile or is a TorchScript module."""
     scripted = isinstance(module, torch.jit.ScriptModule)
     return scripted or getattr(module, "_compiled_call_impl", None) is not None or "_orig_mod" in module._modules
 
@@ -66,14 +66,14 @@ def _refuse(model: nn.Module, path: str, around: tuple[nn.Module, ...]) -> None:
             f"{f'module {path!r}' if path else 'the model'} is compiled by "
             f"{'TorchScript' if scripted else 'torch.compile'}, and a mask cannot be followed into it: "
             f"{'' if scripted else 'use torch 2.6 or newer, '}wrap the Python model that it was made from, or call it "
-            "in a module of your own for which you register a rule (help(captum_ad.register_rule))"
+            "in your own module and register a rule for that (help(captum_ad.register_rule))"
         )
     for name, module in model.named_children():
         _refuse(module, f"{path}.{name}" if path else name, (*around, model))
 
 
 def refuse_transforms() -> None:
-    """Refuse to run inside of what would trace or transform the forward itself."""
+    """Refuse to run under torch.func's transforms or while torch.jit is tracing."""
     if torch._C._are_functorch_transforms_active():
         raise UnsupportedOperationError(
             "ADForward cannot run inside the transforms of torch.func (vmap, grad, jvp): pass a batch with one "
@@ -81,5 +81,5 @@ def refuse_transforms() -> None:
         )
     if torch._C._is_tracing():
         raise UnsupportedOperationError(
-            "ADForward cannot be traced by torch.jit: what it does depends on the mask. Trace its .model"
+            "ADForward cannot be traced by torch.jit, because what it computes depends on the mask: trace its .model"
         )

@@ -1,4 +1,4 @@
-"""Feature masks as users write them."""
+"""Check the masks that users give, and turn them into position masks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from captum_ad._engine.masks import all_true
 
 
 def kept_features(x: Any, mask: Tensor, what: str) -> Tensor:
-    """A user's mask as booleans that broadcast to `x`, dimension by dimension.
+    """A user's mask as booleans with as many dimensions as `x`, to which it broadcasts.
 
     Parameters
     ----------
@@ -22,7 +22,7 @@ def kept_features(x: Any, mask: Tensor, what: str) -> Tensor:
     mask : Tensor
         Boolean or 0/1, shape (*spatial), (1|N, *spatial) or (1|N, 1|C, *spatial).
     what : str
-        What an error calls the mask.
+        The name of the mask in errors.
 
     Returns
     -------
@@ -32,16 +32,16 @@ def kept_features(x: Any, mask: Tensor, what: str) -> Tensor:
     Raises
     ------
     ValueError, TypeError
-        If the mask does not fit.
+        If the mask is not a tensor, its shape does not fit `x`, or its values are not booleans or 0/1.
     """
     if not isinstance(x, Tensor):
         raise TypeError(
             f"{what}: expected the input to be a Tensor of shape (N, C, *spatial), got "
-            f"{type(x).__name__} (an input that is not a tensor has None for its mask)"
+            f"{type(x).__name__} (give None as the mask of an input that is not a tensor)"
         )
     if not isinstance(mask, Tensor):
         raise TypeError(
-            f"{what} must be a Tensor, got {type(mask).__name__}; torch.as_tensor(mask) makes one of an array"
+            f"{what} must be a Tensor, got {type(mask).__name__}; convert an array with torch.as_tensor(mask)"
         )
     if x.dim() < 2:
         raise ValueError(f"{what}: the input has shape {tuple(x.shape)}; expected (N, C, ...), batch first")
@@ -68,7 +68,7 @@ def kept_features(x: Any, mask: Tensor, what: str) -> Tensor:
             if spatial
             else f"({c}) or ({one_or[n]}, {c})"
         )
-        hint = "; is the batch dimension missing? x[None] has one" if shape == tuple(x.shape[1:]) else ""
+        hint = "; is the batch dimension missing? Use x[None]" if shape == tuple(x.shape[1:]) else ""
         raise ValueError(
             f"{what} has shape {shape}, which does not fit the input {tuple(x.shape)}: expected {fits}{hint}"
         )
@@ -82,16 +82,16 @@ def kept_features(x: Any, mask: Tensor, what: str) -> Tensor:
 
 
 def feature_mask(x: Any, mask: Tensor | None, index: int) -> PositionMask | None:
-    """The mask of one input: the one given, less the features that are NaN; None if neither says anything.
+    """The mask of one input: the given mask without features that are NaN; None if there are neither.
 
     Parameters
     ----------
     x : Any
         The input.
     mask : Tensor, optional
-        As of :func:`kept_features`.
+        See :func:`kept_features`.
     index : int
-        Which input it is, for messages.
+        The number of the input, for messages.
 
     Raises
     ------
@@ -101,7 +101,7 @@ def feature_mask(x: Any, mask: Tensor | None, index: int) -> PositionMask | None
     Warns
     -----
     UserWarning
-        If NaN is likely to be an accident: all of a sample is, or what the mask keeps.
+        If NaN is probably an accident: a whole sample is NaN, or a feature that the mask keeps.
     """
     kept = None if mask is None else kept_features(x, mask, f"mask of input {index}")
     if isinstance(x, Tensor) and holds_nan(x):
@@ -110,29 +110,29 @@ def feature_mask(x: Any, mask: Tensor | None, index: int) -> PositionMask | None
         kept = ~missing if kept is None else kept & ~missing
     if kept is None:
         return None
-    if len(x) == 0:  # of no sample is anything missing
+    if len(x) == 0:  # an empty batch
         kept = kept[:0]
     if x.dim() > 2 and kept.shape[1] > 1 and all_true(kept[:, 1:] == kept[:, :1]):
-        kept = kept[:, :1]  # spatial, though written out for each channel
+        kept = kept[:, :1]  # a spatial mask that was repeated for each channel
     return PositionMask(kept)
 
 
 def holds_nan(x: Tensor) -> bool:
     """Whether any value is NaN."""
     inexact = x.is_floating_point() or x.is_complex()
-    # The sum is quicker than a look at each value, and NaN if any value is (or for Inf - Inf).
+    # The sum is NaN if any value is (or for Inf - Inf), and is faster than checking each value.
     return inexact and bool(x.detach().sum().isnan()) and bool(x.isnan().any())
 
 
 def _warn_of_nan(missing: Tensor, kept: Tensor | None, index: int) -> None:
     if kept is not None and bool((missing & kept).any()):
-        what = "which its mask keeps"
+        what = "where its mask keeps features"
     elif kept is None and bool(missing.flatten(1).all(1).any()):
-        what = "in all of a sample"
+        what = "in a whole sample"
     else:
         return
     warnings.warn(
-        f"input {index} holds NaN, {what}: NaN means a missing feature here. If these are an accident, of "
-        "normalization by a standard deviation of 0 for example, mend the input",
+        f"input {index} has NaN {what}; NaN means a missing feature here. If it is an accident, for example from "
+        "normalization by a standard deviation of 0, fix the input",
         stacklevel=9,  # past torch's own calls
     )

@@ -1,4 +1,4 @@
-"""One run of a model with its masks beside its tensors."""
+"""One run of a model under masks."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def followed(
     skip_dead: bool,
     memory: bool,
 ) -> Any:
-    """What a forward selects of its model's output, zero where it is deactivated.
+    """Run a model under masks, and return what the forward selects of its output, zero where deactivated.
 
     Parameters
     ----------
@@ -37,13 +37,13 @@ def followed(
     engine : callable
         Makes an interpreter.
     given : Arranged
-        The call.
+        The arguments of the call.
     masks : sequence of (PositionMask or None)
-        Of each input.
+        The mask of each input.
     skip_dead : bool
-        Do not compute what is dead.
+        Compute only a box around the active positions, where that is faster.
     memory : bool
-        Follow all memory, for a model in which tensors turn up that no operation has made.
+        Follow all memory (slow), for a model with tensors of unknown origin.
     """
     constants = [x for x, m in zip(given.inputs, masks) if m is None and isinstance(x, Tensor)]
     constants += [x for x in given.more.values() if isinstance(x, Tensor)]
@@ -52,7 +52,7 @@ def followed(
     features = [x if m is None else ad.start(x, None if m.is_full() else m) for x, m in zip(inputs, masks)]
     if memory:
         ad.provenance = Provenance(*(x for x, m in zip(features, masks) if m is not None))
-    unfused = optimized_execution(False) if ad.provenance else None  # whose kernels nobody sees
+    unfused = optimized_execution(False) if ad.provenance else None  # fused kernels would not be seen
     try:
         with Eager(), ad.provenance or nullcontext(), unfused or nullcontext(), ad:
             output = forward._selected(given.call(forward.model, features))

@@ -1,4 +1,4 @@
-"""What is refused because it would otherwise go wrong in silence."""
+"""Refuse calls that would silently give wrong results."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from captum.attr import Attribution, PerturbationAttribution
 from torch import Tensor
 
 painter: ContextVar[str | None] = ContextVar("painter", default=None)
-"""Who paints zeros into inputs at the moment, on its own account: an ADForward without a mask is a mistake then."""
+"""The name of the attributor that is painting zeros into inputs now: an ADForward without a mask is then a mistake."""
 
 originals: dict[tuple[type, str], Callable[..., Any]] = {}
-"""Captum's own methods of the classes whose attributors mask an ADForward, or refuse it, by themselves."""
+"""Captum's original methods that captum_ad has wrapped, so that they mask an ADForward or refuse it."""
 
 
 _whole: ContextVar[bool] = ContextVar("whole", default=False)
@@ -24,7 +24,7 @@ _whole: ContextVar[bool] = ContextVar("whole", default=False)
 
 @contextmanager
 def on_purpose() -> Iterator[None]:
-    """A forward without a mask that is meant so, whoever runs: the whole input's."""
+    """Context manager that allows forwards without a mask (of the whole input) while an attributor is running."""
     token = _whole.set(True)
     try:
         yield
@@ -33,58 +33,58 @@ def on_purpose() -> Iterator[None]:
 
 
 def refuse_paint(mask: Any, kind: str) -> None:
-    """Refuse to run without a mask where somebody paints and nobody said so.
+    """Refuse a forward without a mask while an attributor is running that paints into inputs.
 
     Parameters
     ----------
     mask : Any
-        What the forward was given.
+        The mask that the forward was given.
     kind : str
         The forward's class, for the message.
 
     Raises
     ------
     ValueError
-        If there is no mask, and a perturbation attributor of Captum's kind is running that paints into inputs.
+        If there is no mask, and a perturbation attributor of Captum (or a subclass) is running that paints.
     """
     if mask is not None or _whole.get():
         return
     a = f"{'an' if kind[0] in 'AEIOU' else 'a'} {kind}"
     if painter.get() is not None:
         raise ValueError(
-            f"{painter.get()} was given a function that calls {a}, so that it "
-            f"paints zeros, and no mask reaches the {kind}. Give it the {kind} itself, with what your function adds "
-            f"inside, e.g. {kind}(nn.Sequential(model, nn.Softmax(1))); or say baselines=0 if paint is what you want"
+            f"{painter.get()} was given a function that calls {a}, so it paints zeros, and no mask reaches the {kind}. "
+            f"Give it the {kind} itself, and put what your function adds inside the model, e.g. "
+            f"{kind}(nn.Sequential(model, nn.Softmax(1))); or give baselines=0 if you want to paint zeros"
         )
     stranger = _stranger()
     if stranger is not None:
         raise ValueError(
-            f"{stranger} is not registered with captum_ad and called {a} without a mask, so it would paint. "
-            "captum_ad.register_captum() lets Captum's own attributors mask, "
-            f"captum_ad.register_captum({stranger}) one of yours; or call the {kind} with mask= in its attribute(), "
+            f"{stranger} is not registered with captum_ad and called {a} without a mask, so it would paint. Call "
+            "captum_ad.register_captum() to make Captum's own attributors mask, or "
+            f"captum_ad.register_captum({stranger}) for your own; or call the {kind} with mask= in its attribute(), "
             "or give the attributor the plain model"
         )
 
 
 def refuse_unbound(target: object) -> None:
-    """Refuse a target that does not know the whole input's answer yet where an attributor runs other inputs.
+    """Refuse a target that is not bound to a whole input while an attributor runs other inputs.
 
     Raises
     ------
     ValueError
-        If an attributor of Captum's is running that masks nothing: what it runs between the baseline and the image
-        is not a whole input.
+        If an attributor of Captum is running that does not mask: inputs between the baseline and the image are not
+        whole inputs.
     """
     who = next((one for one in _running() if not isinstance(one, PerturbationAttribution)), None)
     if who is not None:
         raise ValueError(
-            f"{target!r} depends on the answer to the whole input, and {type(who).__name__} may run other inputs as "
-            f"well: say which one is meant, {type(who).__name__}(ad.bound(x), ...).attribute(x)"
+            f"{target!r} depends on the answer to the whole input, but {type(who).__name__} may run other inputs as "
+            f"well: say which input is the whole one, {type(who).__name__}(ad.bound(x), ...).attribute(x)"
         )
 
 
 def _stranger() -> str | None:
-    """The perturbation attributor that is running and whose ``attribute`` is not one that captum_ad has wrapped."""
+    """The type name of the running perturbation attributor, if captum_ad has not wrapped its ``attribute``."""
     who = next((one for one in _running() if isinstance(one, PerturbationAttribution)), None)
     if who is None:
         return None
@@ -93,7 +93,7 @@ def _stranger() -> str | None:
 
 
 def _running() -> Iterator[Attribution]:
-    """The attributors of Captum's kind that are running, the innermost first."""
+    """The attributors that are running (Captum's and their subclasses), innermost first."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         if frame.f_code.co_name in ("attribute", "attribute_future") and frame.f_code.co_argcount:
@@ -104,19 +104,19 @@ def _running() -> Iterator[Attribution]:
 
 
 def refuse_positions(output: Any, target: Any) -> None:
-    """Refuse an output with positions of which a target does not pick one number for each sample.
+    """Refuse an output with positions if the target does not select one number per sample.
 
     Parameters
     ----------
     output : Any
-        What the forward returned.
+        The forward's output.
     target : Any
-        As Captum takes it.
+        The target, in Captum's form.
 
     Raises
     ------
     ValueError
-        If the output has more dimensions than (N, classes) and the target is a class index, or nothing.
+        If the output has more dimensions than (N, classes), and the target is a class index or None.
     """
     if not isinstance(output, Tensor) or output.dim() < 3:
         return
@@ -125,8 +125,8 @@ def refuse_positions(output: Any, target: Any) -> None:
         return
     index = f"{one if isinstance(one, int) else 0}"
     raise ValueError(
-        f"the output has shape {tuple(output.shape)}, of which target={target!r} leaves several numbers a sample, "
-        "which would be an attribution of positions as if they were samples. Say what to explain, e.g. "
+        f"the output has shape {tuple(output.shape)}, of which target={target!r} leaves several numbers per sample, "
+        "so positions would be attributed as if they were samples. Say what to explain, e.g. "
         f"ADForward(model, target=captum_ad.targets.Region({index})), the region that the network gives to the "
         f"class; or one position, target=({index}, row, column)"
     )

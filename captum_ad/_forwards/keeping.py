@@ -1,4 +1,4 @@
-"""One image under many masks: its run without a mask is kept, and only what a mask changes is computed."""
+"""Speed for one image under many masks: keep its run without a mask, and compute only what a mask changes."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _runs: ContextVar[dict[nn.Module, KeptRun] | None] = ContextVar("runs", default=
 
 @contextmanager
 def keeping_runs() -> Iterator[None]:
-    """Context for asking an ADForward about one image under many masks: only what a mask changes is computed.
+    """Context manager that makes an ADForward faster on one image under many masks.
 
-    The first masked forward of an image also runs it without a mask and keeps the activations; others compute the
-    region that their mask changes and take the rest from there. It needs the memory of one sample's activations
-    (1 GiB at most), one input of shape (1, C, *spatial) or expanded from it by ``x.expand(n, ...)``, and no
-    gradients; everything else is computed as a whole. Captum's attributors on an ADForward, and RegionOcclusion, do
-    this on their own. Within the context the image must not be written to.
+    The first masked forward of an image also runs it without a mask and keeps the activations. Later ones compute
+    only the region that their mask changes, and take the rest from the kept activations. These need the memory of one
+    sample's activations (1 GiB at most). It works for one input of shape (1, C, *spatial), or expanded from it with
+    ``x.expand(n, ...)``, without gradients; any other forward is computed as a whole. Captum's attributors on an
+    ADForward, and RegionOcclusion, use it by themselves. Do not write to the image within the context.
 
     Examples
     --------
@@ -49,7 +49,7 @@ def keeping_runs() -> Iterator[None]:
 
 
 def kept_run(owner: nn.Module, x: Any, mask: PositionMask | None, record: Callable[[KeptRun], None]) -> KeptRun | None:
-    """The run of the one image that a batch holds again and again; None where none is kept, or it would not help.
+    """The kept run of the image that a batch is expanded from; None if there is none, or it would not help.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def kept_run(owner: nn.Module, x: Any, mask: PositionMask | None, record: Callab
     mask : PositionMask or None
         Its mask.
     record : callable
-        Runs the forward on ``kept.x`` without a mask, and writes it down.
+        ``record(kept)`` runs the forward on ``kept.x`` without a mask, and records it in `kept`.
     """
     runs = _runs.get()
     if runs is None or mask is None or torch.is_grad_enabled() or not x.is_floating_point():
@@ -69,7 +69,7 @@ def kept_run(owner: nn.Module, x: Any, mask: PositionMask | None, record: Callab
         return None
     kept = runs.get(owner)
     if kept is None or not kept.is_of(x):
-        if dead_boxes(mask, x.shape) is None:  # nothing to take from it, as yet
+        if dead_boxes(mask, x.shape) is None:  # this mask could not use it: do not run it yet
             return None
         kept = runs[owner] = KeptRun(x[:1])
         if any(module.training for module in owner.modules()):
@@ -79,13 +79,13 @@ def kept_run(owner: nn.Module, x: Any, mask: PositionMask | None, record: Callab
         except UnknownOriginError:
             del runs[owner]
             raise
-        except Exception:  # if it has to do with more than a single sample, the masked forward says so
+        except Exception:  # if the model itself is the reason, the masked forward raises it too
             kept.forget()
     return kept if kept.finished else None
 
 
 def _is_repeatable(device: torch.device, run: Callable[[], None]) -> bool:
-    """Run something, and say whether it did without random numbers; whoever needs some next gets the same ones."""
+    """Run a function and return whether it drew no random numbers; the state of the generators is restored."""
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices):
         before = [torch.get_rng_state(), *(torch.cuda.get_rng_state(one) for one in devices)]

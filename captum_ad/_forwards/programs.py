@@ -1,4 +1,4 @@
-"""Compiled masked forwards: one program per shape, the same for all masks."""
+"""Compiled masked forwards: one program per input shape, valid for all masks."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ class Program:
     Attributes
     ----------
     model : Module
-        What it was made of.
+        The model.
     run : callable, optional
-        Takes tensors; None: there is none, so that the model has to run eagerly.
+        The compiled function of tensors; None: it could not be compiled, so the model has to run eagerly.
     by_sample : bool
-        Whether the first dimension of all that it returns counts samples.
+        Whether the first dimension of all its results is the batch.
     """
 
     model: nn.Module
@@ -50,23 +50,23 @@ class Program:
     by_sample: bool
 
     def call(self, tensors: Sequence[Tensor], samples: int | None = None) -> Call | None:
-        """What is to be run; `samples`: how many of them are asked for."""
+        """The call of this program; `samples`: how many samples of its result to return."""
         return None if self.run is None else Call(self.run, tensors, samples)
 
 
 @dataclass(frozen=True)
 class Call:
-    """A program, the tensors to run it on, and how many of the samples of its result are asked for (None: all)."""
+    """A program, the tensors to run it on, and how many samples of its result to return (None: all)."""
 
     program: Callable[..., Any]
     tensors: Sequence[Tensor]
     samples: int | None
 
     def __call__(self) -> Any:
-        """What the program computes."""
+        """Run the program."""
         kinds = {x.device.type for x in self.tensors}
         with ExitStack() as apart:
-            for kind in filter(torch.is_autocast_enabled, kinds):  # it is part of the program
+            for kind in filter(torch.is_autocast_enabled, kinds):  # autocast's conversions are in the program already
                 apart.enter_context(torch.autocast(kind, enabled=False))
             found = self.program(*self.tensors)
         return found if self.samples is None else tree_map(lambda x: x[: self.samples], found)
@@ -78,14 +78,14 @@ class Programs:
     Parameters
     ----------
     options : mapping
-        As of torch.compile.
+        Keyword arguments of torch.compile.
     """
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         self.options = dict(options)
         self._programs: dict[Hashable, dict[int | None, Program]] = {}
         self._plain: dict[int, Any] = {}
-        self._changing: set[int] = set()  # models whose forward changes their own attributes
+        self._changing: set[int] = set()  # ids of models whose forward changes their own attributes
         self._told = False
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Programs:
@@ -101,25 +101,25 @@ class Programs:
         return self._plain[id(model)]
 
     def call(self, forward: ADForward, given: Arranged, masks: Sequence[PositionMask | None]) -> Call | None:
-        """The program for a call, and what to run it on; None if there is none, so that it has to run eagerly.
+        """The program for a call, with the tensors to run it on; None if the call has to run eagerly.
 
         Parameters
         ----------
         forward : ADForward
             The model, and how masks pass through it.
         given : Arranged
-            The call.
+            The arguments of the call.
         masks : sequence of (PositionMask or None)
-            Of each input.
+            The mask of each input.
         """
         model = forward.model
         if any(module.training for module in modules_of(model)) or id(model) in self._changing:
             return None
-        if torch.is_inference_mode_enabled() and not CAN_RUN_EAGERLY:  # older compilers fail there
+        if torch.is_inference_mode_enabled() and not CAN_RUN_EAGERLY:  # older compilers fail in inference mode
             return None
         slots = _Slots(given, masks)
         if not slots.are_plain:
-            self._tell(forward, "it takes arguments that are not tensors, numbers or words")
+            self._tell(forward, "it takes arguments that are not tensors, numbers or strings")
             return None
         kinds = sorted({x.device.type for x in slots.tensors})
         held = tensors_of(model)
@@ -172,7 +172,7 @@ class Programs:
             return None, True
         if _attributes_of(forward.model) != before:
             self._changing.add(id(forward.model))
-            self._tell(forward, "its forward changes attributes of its own")
+            self._tell(forward, "its forward changes its own attributes")
             return None, True
         by_sample = all(len(shape) and shape[0] == slots.samples for shape in made.meta["shapes"])
         return torch.compile(made, **self.options), by_sample
@@ -181,7 +181,7 @@ class Programs:
         if not self._told:
             self._told = True
             name = type(forward.model).__name__
-            warnings.warn(f"{name} runs uncompiled where something is masked: {why}", stacklevel=7)
+            warnings.warn(f"masked forwards of {name} run uncompiled: {why}", stacklevel=7)
 
 
 _ambient: ContextVar[Programs | None] = ContextVar("programs", default=None)
@@ -189,12 +189,12 @@ _ambient: ContextVar[Programs | None] = ContextVar("programs", default=None)
 
 @contextmanager
 def compiled_forwards(**options: Any) -> Iterator[None]:
-    """Context in which every new ADForward is compiled; those of one model share their programs.
+    """Context manager under which every new ADForward is compiled; those of one model share their programs.
 
     Parameters
     ----------
     **options
-        As of ``torch.compile``.
+        Keyword arguments of ``torch.compile``.
     """
     token = _ambient.set(Programs(options))
     try:
@@ -204,12 +204,12 @@ def compiled_forwards(**options: Any) -> Iterator[None]:
 
 
 def ambient_programs() -> Programs | None:
-    """Of the forwards that are made here, if they are to be compiled."""
+    """The programs for new forwards inside :func:`compiled_forwards`; None outside of it."""
     return _ambient.get()
 
 
 class _Slots:
-    """The tensors of a call, and how to make the call of others."""
+    """The arguments of a call, with slots for its tensors, which can be filled with other tensors."""
 
     def __init__(self, given: Arranged, masks: Sequence[PositionMask | None]) -> None:
         self._given, self._count = given, len(masks)
@@ -219,20 +219,20 @@ class _Slots:
 
     @property
     def are_plain(self) -> bool:
-        """Whether all arguments can be told from others."""
+        """Whether all arguments other than tensors are plain values, so that a program can be looked up by them."""
         leaves = tree_flatten([value for value in self._values if not isinstance(value, Tensor)])[0]
         return _PLAIN.issuperset(map(type, leaves))
 
     @property
     def samples(self) -> int | None:
-        """The size of the batch, if all tensors are features and their masks, so that samples can be added."""
+        """The batch size if samples can be added: all tensors are masked inputs or their masks; else None."""
         found = {len(x) for x, at in zip(self.tensors, self._places) if at < self._count}
         masked = all(self._values[self._count + at] is not None for at in self._places if at < self._count)
         return found.pop() if len(found) == 1 and masked and max(self._places) < 2 * self._count else None
 
     @property
     def key(self) -> Hashable:
-        """What a program depends on, but for the tensors' values and the size of the batch."""
+        """Everything that a program depends on, except the tensors' values and the batch size."""
         samples, tensors = self.samples, []
         for x, at in zip(self.tensors, self._places):
             alike = samples is not None and (at < self._count or len(x) == samples > 1)
@@ -242,7 +242,7 @@ class _Slots:
         return self._count, self._given.names, tuple(self._given.more), tuple(self._places), tuple(tensors), others
 
     def padded(self, size: int) -> _Slots:
-        """The call with copies of the last sample added."""
+        """The call with copies of the last sample added, up to batch size `size`."""
         n, more = self.samples, copy.copy(self)
         more.tensors = [
             torch.cat([x, x[-1:].expand(size - len(x), *x.shape[1:])]) if at < self._count or len(x) == n != 1 else x
@@ -251,7 +251,7 @@ class _Slots:
         return more
 
     def filled(self, tensors: Sequence[Tensor]) -> tuple[Arranged, list[PositionMask | None]]:
-        """The call with other tensors, and its masks."""
+        """The call with other tensors in its slots, and the masks among them."""
         values, n = list(self._values), self._count
         for place, x in zip(self._places, tensors):
             values[place] = x
@@ -261,25 +261,25 @@ class _Slots:
 
 
 def _attributes_of(model: nn.Module) -> tuple[Any, ...]:
-    """The numbers, words and flags that modules hold, on which what they compute may depend."""
+    """The plain attributes (numbers, strings, flags) of all modules, on which their results may depend."""
     return tuple(
         (name, value) for module in modules_of(model) for name, value in vars(module).items() if type(value) in _PLAIN
     )
 
 
 def _size_for(samples: int, sizes: Collection[int | None]) -> int:
-    """The size of the batch to run so many samples in: of a program that there is, or of a new one.
+    """The batch size with which to run this many samples: that of an existing program, or of a new one.
 
-    Programs take long to compile. So there are few: of the first size that is asked for, and of powers of two.
+    Programs take long to compile, so there are only a few: for the first batch size, and for powers of two.
     """
     enough = [size for size in sizes if size is not None and samples <= size <= 2 * samples]
     return min(enough, default=1 << (samples - 1).bit_length() if sizes else samples)
 
 
 def _graph_of(run: Callable[..., Any], tensors: Sequence[Tensor], held: Sequence[Tensor]) -> fx.GraphModule:
-    """What is computed, as a graph in which autocast's conversions are written out."""
+    """The computation as a graph that includes autocast's conversions."""
     caching, gradients = torch.is_autocast_cache_enabled(), torch.is_grad_enabled()
-    torch.clear_autocast_cache()  # weights that were converted earlier would be constants
+    torch.clear_autocast_cache()  # weights in the cache would become constants of the graph
     torch.set_autocast_cache_enabled(False)
     try:
         with torch.inference_mode(False), torch.set_grad_enabled(gradients):
@@ -289,5 +289,5 @@ def _graph_of(run: Callable[..., Any], tensors: Sequence[Tensor], held: Sequence
 
 
 def _dense(x: Tensor) -> Tensor:
-    """A tensor whose copies have its strides."""
+    """The tensor, made contiguous if ``torch.empty_like`` would not keep its strides."""
     return x if torch.empty_like(x).stride() == x.stride() else x.contiguous()

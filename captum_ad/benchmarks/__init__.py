@@ -1,1 +1,1 @@
-"""Benchmarks whose truth is known."""
+"""Benchmarks with a known truth."""

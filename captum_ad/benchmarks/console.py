@@ -1,4 +1,4 @@
-"""What the benchmarks' commands have in common: bad input takes one line, and an interruption says what is left."""
+"""Shared by the benchmarks' commands: bad input gives one line, and an interruption says what was written."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ def exit_code(program: str, run: Callable[[], None], left: Callable[[], str]) ->
     Parameters
     ----------
     program : str
-        What it is called, for messages.
+        Its name for messages.
     run : callable
-        Parses the arguments, works and prints.
+        Parses the arguments, runs the command and prints.
     left : callable
-        What an interruption leaves, in words.
+        Returns a text that says what is left after an interruption.
 
     Returns
     -------

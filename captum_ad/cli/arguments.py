@@ -1,4 +1,4 @@
-"""What the commands' arguments have in common."""
+"""Arguments that several commands share."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from captum_ad._methods import METHODS, SEARCHED
 from captum_ad.targets.written import KINDS
 
 DEFAULT = "(default: %(default)s)"
-IMAGES = "Image files, folders, patterns as 'photos/*.jpg', or the photographs chelsea, coffee and camera"
+IMAGES = "Image files, folders, patterns like 'photos/*.jpg', or the photographs chelsea, coffee and camera"
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that raises an InputError where argparse would print its usage and end the process."""
+    """A parser that raises InputError where argparse would print its usage and exit."""
 
     def error(self, message: str) -> NoReturn:
-        """Refuse what was given, in one line.
+        """Raise an error of one line for invalid arguments.
 
         Raises
         ------
@@ -32,7 +32,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def at_least(least: int) -> Callable[[str], int]:
-    """The type of an argument that is a whole number, not too small for what it is for."""
+    """The type of an argument that is a whole number, at least `least`."""
 
     def number(text: str) -> int:
         value = int(text)
@@ -45,42 +45,43 @@ def at_least(least: int) -> Callable[[str], int]:
 
 
 def add_inputs(add: Callable[..., object]) -> None:
-    """Which network, with which weights and names."""
+    """Add the arguments for the network, its weights and class names."""
     add(
         "--model",
         default="demo",
-        help="The network is demo (EfficientNet-Lite0), torchvision:NAME, timm:NAME, or the one that your own function "
-        f"returns, as a model or (model, transform): FILE.py:FUNCTION or package.module:FUNCTION {DEFAULT}.",
+        help="The network: demo (EfficientNet-Lite0), torchvision:NAME, timm:NAME, or your own function that returns "
+        f"a model or (model, transform), as FILE.py:FUNCTION or package.module:FUNCTION {DEFAULT}.",
     )
     add(
         "--weights",
         type=Path,
         metavar="FILE",
-        help="Weights are read from this checkpoint, as torch.save, Lightning or safetensors write it; a known network "
-        "gets as many classes as it has (default: the published weights).",
+        help="A checkpoint to read weights from, written by torch.save, Lightning or safetensors. The last layer of a "
+        "known network gets as many classes as the checkpoint has (default: the published weights).",
     )
     add(
         "--classes",
         type=Path,
         metavar="FILE",
-        help="The names of the classes are the lines of this file, or a JSON list or mapping (default: those of the "
-        "checkpoint, else ImageNet's where they fit).",
+        help="A file with the names of the classes: one per line, or a JSON list or mapping (default: those in the "
+        "checkpoint, else ImageNet's if they fit).",
     )
 
 
 def add_target(add: Callable[..., object]) -> None:
-    """Which class."""
+    """Add the argument for the class, or other target, to explain."""
     add(
         "--target",
         metavar="TARGET",
-        help="This class is explained, a number or a name; or another question, as Python writes it: "
-        f"'Contrast(967, 968)', 'MultiLabel(3, threshold=0.2)', of {listed(KINDS)}. Names of classes are in quotes "
-        "there, and places in pixels of what the network sees, as the picture shows it (default: the predicted class).",
+        help="The class to explain, a number or a name; or another target in Python syntax, such as "
+        f"'Contrast(967, 968)' or 'MultiLabel(3, threshold=0.2)', one of {listed(KINDS)}. In a target, class names are "
+        "in quotes, and places are pixels of the network's input, as the picture shows it (default: the predicted "
+        "class).",
     )
 
 
 def add_columns(add: Callable[..., object]) -> None:
-    """Which methods, each with which maskings."""
+    """Add the arguments for the rows (methods) and columns (maskings) of a comparison."""
     presets, painted = ["no-growth-mean", "paper"], ["zero", "min", "max", "avg"]
     methods = ["occlusion", "feature_ablation", "kernel_shap", "lime"]
     add(
@@ -88,14 +89,14 @@ def add_columns(add: Callable[..., object]) -> None:
         nargs="+",
         default=methods,
         metavar="METHOD",
-        help=f"The rows are methods, of {listed(METHODS)} (default: {' '.join(methods)}).",
+        help=f"The rows: attribution methods, among {listed(METHODS)} (default: {' '.join(methods)}).",
     )
     add(
         "--ad",
         nargs="*",
         default=presets,
         metavar="PRESET",
-        help=f"The first columns are AD's rules, of {listed(PRESETS)}, or knobs as in growth=none,average=active "
+        help=f"The first columns: AD's rules, among {listed(PRESETS)}, or knobs like growth=none,average=active "
         f"(default: {' '.join(presets)}).",
     )
     add(
@@ -103,61 +104,61 @@ def add_columns(add: Callable[..., object]) -> None:
         nargs="*",
         default=painted,
         metavar="NAME",
-        help=f"The other columns are baselines, of {listed(NAMED)} (default: {' '.join(painted)}).",
+        help=f"The other columns: baselines, among {listed(NAMED)} (default: {' '.join(painted)}).",
     )
 
 
 def add_effort(add: Callable[..., object]) -> None:
-    """How much is computed."""
+    """Add the arguments that say how much to compute."""
     add(
         "--segments",
         type=at_least(2),
         default=40,
         metavar="N",
-        help=f"The image is cut into about so many superpixels {DEFAULT}.",
+        help=f"The approximate number of superpixels {DEFAULT}.",
     )
     add(
         "--samples",
         type=at_least(2),
         default=100,
         metavar="N",
-        help="KernelShap and Lime draw so many perturbations, better several per superpixel; responsibility and rise "
-        f"run {SEARCHED} times as many {DEFAULT}.",
+        help="The number of perturbations of KernelShap and Lime, better several per superpixel; responsibility and "
+        f"rise run {SEARCHED} times as many {DEFAULT}.",
     )
     add(
         "--gamma",
         type=float,
         default=0.9,
         metavar="SHARE",
-        help=f"An explanation keeps the class at this share of the original confidence {DEFAULT}.",
+        help=f"An explanation has to keep the class at this share of the original confidence, 0 to 1 {DEFAULT}.",
     )
     add(
         "--backgrounds",
         type=at_least(1),
         default=20,
         metavar="N",
-        help=f"Explanations are planted on so many solid colors, to measure ρ {DEFAULT}.",
+        help=f"The number of solid colors that explanations are planted on to measure ρ {DEFAULT}.",
     )
 
 
 def add_running(add: Callable[..., object], batch: str) -> None:
-    """Where and how it runs."""
+    """Add the arguments for batch size, seed and device."""
     add(
         "--batch-size",
         type=at_least(1),
         metavar="N",
-        help=f"So many inputs go through the network at once (default: {batch} on the CPU, else 32).",
+        help=f"The number of inputs per forward (default: {batch} on the CPU, else 32).",
     )
-    add("--seed", type=at_least(0), default=0, metavar="N", help=f"This seeds the random perturbations {DEFAULT}.")
-    add("--device", default="cpu", help=f"The network runs on cpu, cuda, cuda:1, mps and so on {DEFAULT}.")
+    add("--seed", type=at_least(0), default=0, metavar="N", help=f"The seed of the random perturbations {DEFAULT}.")
+    add("--device", default="cpu", help=f"Where the network runs: cpu, cuda, cuda:1, mps and so on {DEFAULT}.")
 
 
 def add_folder(add: Callable[..., object], out: str) -> None:
-    """Where the files of a report go."""
-    add("--out", type=Path, default=Path(out), metavar="DIR", help=f"The files go into this folder {DEFAULT}.")
-    add("--force", action="store_true", help="Files of an earlier report in --out are replaced; others stay.")
+    """Add the arguments for the folder of a report."""
+    add("--out", type=Path, default=Path(out), metavar="DIR", help=f"The folder to write the files to {DEFAULT}.")
+    add("--force", action="store_true", help="Replace the files of an earlier report in --out; other files stay.")
 
 
 def listed(names: Iterable[str]) -> str:
-    """Names with commas between them."""
+    """The names, joined by commas."""
     return ", ".join(names)

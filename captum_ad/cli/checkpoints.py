@@ -1,4 +1,4 @@
-"""Checkpoint files as training scripts leave them: read without running code in them, the state dict found."""
+"""Read checkpoint files of training scripts without running code in them, and find the state dict."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ WRAPPERS = (
     *("state_dict", "model_state_dict", "model_state", "model", "net", "network", "module", "weights"),
     *("state_dict_ema", "model_ema", "ema_state_dict", "ema"),
 )
-"""Keys under which training scripts put the state dict; where there are several, the first one of these counts."""
+"""Keys under which training scripts put the state dict; if a file has several, the first of these is used."""
 
 NAMES = ("classes", "class_names", "categories", "names", "labels", "idx_to_class", "class_to_idx")
-"""Keys under which they put the names of the classes."""
+"""Keys under which training scripts put the names of the classes."""
 
 _SETTINGS = ("hyper_parameters", "hparams", "config", "args", "meta")
 _OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.\w+)$")  # names in torchvision's published files
 _REFUSED = re.compile(r"GLOBAL ([\w.]+)")
 _READING = (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError, zipfile.BadZipFile)
-_HARMLESS: list[Any] = [  # settings beside the tensors
+_HARMLESS: list[Any] = [  # types of settings that are saved with the tensors
     argparse.Namespace,
     types.SimpleNamespace,
     type(pathlib.Path()),
-    codecs.encode,  # numpy's numbers use it
+    codecs.encode,  # used by pickles of NumPy scalars
     datetime.datetime,
     datetime.date,
     np.ndarray,
@@ -53,18 +53,18 @@ _HARMLESS: list[Any] = [  # settings beside the tensors
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a file holds.
+    """The contents of a checkpoint file.
 
     Attributes
     ----------
     state : dict
-        Names to tensors.
+        The state dict: names to tensors.
     class_names : sequence of str
-        Of all classes in order; empty if the file has none.
+        The names of all classes in order; empty if the file has none.
     key : str
-        Where in the file the state dict was, as in ``"state_dict"``; empty if it is the file itself.
+        The key of the state dict in the file, such as ``"state_dict"``; empty if the file is the state dict.
     others : sequence of str
-        Keys of further state dicts, which were left alone.
+        Keys of other state dicts in the file, which are not used.
     """
 
     state: dict[str, Tensor]
@@ -74,7 +74,7 @@ class Checkpoint:
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """Read a file of torch.save, with ``weights_only=True``, or a safetensors file.
+    """Read a file written by torch.save (with ``weights_only=True``), or a safetensors file.
 
     Raises
     ------
@@ -92,18 +92,18 @@ def read_checkpoint(path: Path) -> Checkpoint:
             else type(loaded).__name__
         )
         raise InputError(
-            f"{str(path)!r} holds no state dict (names to tensors) where one is looked for ({', '.join(WRAPPERS)}): "
-            f"{keys}. Save the weights alone, torch.save(model.state_dict(), FILE)"
+            f"{str(path)!r} has no state dict (names to tensors), neither itself nor under {', '.join(WRAPPERS)}: "
+            f"{keys}. Save only the weights, torch.save(model.state_dict(), FILE)"
         )
     state = {_OLD_DENSENET.sub(r"\1\2", name): value for name, value in state.items()}
     return Checkpoint(state, _names_in(loaded), key, others)
 
 
 def names_of(given: Any) -> list[str]:
-    """Class names in order, of a list, or of a mapping of numbers to names or of names to numbers; else none."""
+    """Class names in order, from a list, or a mapping of numbers to names or names to numbers; [] for anything else."""
     if isinstance(given, Mapping) and given:
         pairs = [(str(key), value) for key, value in given.items()]
-        if all(isinstance(value, int) for _, value in pairs):  # as ImageFolder.class_to_idx
+        if all(isinstance(value, int) for _, value in pairs):  # like ImageFolder.class_to_idx
             pairs = [(str(value), key) for key, value in pairs]
         numbered = {int(key): value for key, value in pairs if key.isdecimal()}
         if len(numbered) < len(pairs) or sorted(numbered) != list(range(len(pairs))):
@@ -118,23 +118,23 @@ def names_of(given: Any) -> list[str]:
 def _pickled(path: Path) -> Any:
     try:
         with warnings.catch_warnings(), _harmless_allowed():
-            warnings.simplefilter("ignore")  # about pickles that it then refuses
+            warnings.simplefilter("ignore")  # torch warns about pickles before it refuses them
             return torch.load(path, map_location="cpu", weights_only=True)
     except _READING as error:
         found = _REFUSED.search(str(error))
         if found is not None:
             raise InputError(
-                f"{str(path)!r} holds an object of {found[1]}, and loading it might run code of the file, "
-                "so torch.load(weights_only=True) refuses it. If you trust the file, load it in Python with "
-                "weights_only=False and save the weights alone: torch.save(model.state_dict(), FILE)"
+                f"{str(path)!r} holds an object of {found[1]}. Loading it might run code in the file, so "
+                "torch.load(weights_only=True) refuses it. If you trust the file, load it in Python with "
+                "weights_only=False and save only the weights: torch.save(model.state_dict(), FILE)"
             ) from None
         if _is_torchscript(path):
             raise InputError(
-                f"{str(path)!r} is a TorchScript archive, a network and not its weights: save those, "
+                f"{str(path)!r} is a TorchScript archive, which is a network and not its weights: save the weights, "
                 "torch.save(torch.jit.load(FILE).state_dict(), OTHER)"
             ) from None
         raise InputError(
-            f"{str(path)!r} is not a checkpoint that torch.load(weights_only=True) reads ({type(error).__name__}): "
+            f"{str(path)!r} is not a checkpoint that torch.load(weights_only=True) can read ({type(error).__name__}): "
             "save the weights with torch.save(model.state_dict(), FILE)"
         ) from None
 
@@ -154,7 +154,7 @@ def _safetensors(path: Path) -> Any:
         raise InputError(f"{str(path)!r} needs safetensors: pip install safetensors") from None
     try:
         return load_file(path)
-    except Exception as error:  # its own errors, of Rust
+    except Exception as error:  # safetensors raises its own types
         raise InputError(f"{str(path)!r} is not a safetensors file: {error}") from None
 
 
@@ -170,7 +170,7 @@ def _harmless_allowed() -> Iterator[None]:
 
 
 def _state_of(loaded: Any) -> tuple[dict[str, Tensor], str, list[str]]:
-    """The state dict, the key that it is under, and the keys of others beside it."""
+    """The state dict, its key, and the keys of other state dicts in the file."""
     if not isinstance(loaded, Mapping):
         return {}, "", []
     if loaded and all(isinstance(key, str) and isinstance(value, Tensor) for key, value in loaded.items()):

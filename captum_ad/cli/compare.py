@@ -46,7 +46,7 @@ DEFAULT_IMAGE = "coffee"
 
 
 def compare(arguments: argparse.Namespace, command: Sequence[str]) -> None:
-    """Explain every photograph by every method and column, and write the report, photograph by photograph.
+    """Explain every photograph by every method under every masking, and write the report, photograph by photograph.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ def compare(arguments: argparse.Namespace, command: Sequence[str]) -> None:
     Raises
     ------
     InputError, UnknownNameError, UnsupportedOperationError
-        If something given cannot be worked with. What was finished before stays.
+        If an argument is invalid or the model cannot be explained. Photographs finished before stay.
     InterruptedRun
         On Ctrl-C after the first photograph.
     """
@@ -70,11 +70,11 @@ def compare(arguments: argparse.Namespace, command: Sequence[str]) -> None:
     device = device_named(arguments.device)
     arguments.batch_size = arguments.batch_size or default_batch_size(device)
     if not 0 <= arguments.gamma <= 1:
-        raise InputError(f"--gamma is a share of the original confidence, 0 to 1, got {arguments.gamma}")
+        raise InputError(f"--gamma must be a share of the original confidence, 0 to 1, got {arguments.gamma}")
     photographs = load_photographs(arguments.images or [DEFAULT_IMAGE])
     out, names = arguments.out, file_names(photographs)
     settings = settings_of(arguments, methods, shown)
-    refuse_occupied(out, names, force=arguments.force or arguments.resume, way_out=", or go on with it by --resume")
+    refuse_occupied(out, names, force=arguments.force or arguments.resume, way_out=", or continue it with --resume")
     earlier = files_of(read_summary(out))
     refuse_foreign(out, names, earlier, [photograph.source for photograph in photographs])
     with occupied_alone(out):
@@ -96,7 +96,7 @@ def _explain_all(
     arguments: argparse.Namespace,
     command: Sequence[str],
 ) -> None:
-    """Explain the photographs that `entries` do not have, and add what is found to those and to the report."""
+    """Explain the photographs that are not in `entries`, and add the results to `entries` and to the report."""
     out, methods, shown = arguments.out, settings["methods"], settings["maskings"]
     done = {one["figure"] for one in entries}
     left = [photograph for photograph in photographs if figure_name(photograph) not in done]
@@ -156,11 +156,11 @@ def _print(
     print(f"\n{results_table(entries)}\n")
     print("\n".join(legend(entries, arguments.gamma, arguments.backgrounds)))
     print_notes(classifier, [one["note"] for one in entries])
-    print(f"\n{arguments.out / PAGE} shows it all; {count - 1} more files are beside it")
+    print(f"\n{arguments.out / PAGE} shows everything; {count - 1} more files are in the same folder")
 
 
 def print_notes(classifier: Classifier, notes: Iterable[str]) -> None:
-    """What was assumed of the network and of the photographs."""
+    """Print what was assumed about the network and the photographs."""
     print(f"\nTransform: {classifier.described_transform}")
     for note in (*classifier.notes, *notes):
         if note:
@@ -168,7 +168,7 @@ def print_notes(classifier: Classifier, notes: Iterable[str]) -> None:
 
 
 def settings_of(arguments: argparse.Namespace, methods: Sequence[str], shown: Sequence[str]) -> dict[str, Any]:
-    """What a report's numbers depend on, beside the photographs."""
+    """The settings that a report's numbers depend on, besides the photographs."""
     numbers = ("target", "seed", "samples", "segments", "batch_size", "gamma", "backgrounds")
     return {
         "model": arguments.model,
@@ -182,12 +182,12 @@ def settings_of(arguments: argparse.Namespace, methods: Sequence[str], shown: Se
 
 
 def known(what: str, given: Iterable[str], names: Iterable[str]) -> list[str]:
-    """The given names, each once, if all of them are known.
+    """The given names without duplicates.
 
     Raises
     ------
     UnknownNameError
-        If one is not.
+        If one of them is not in `names`.
     """
     for name in given:
         if name not in names:

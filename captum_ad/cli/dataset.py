@@ -1,4 +1,4 @@
-"""Data sets of a study: a folder of classes, a CSV file, or a folder that Hugging Face's datasets saved."""
+"""Data sets of a study: a folder per class, a CSV file, or a folder saved by Hugging Face's datasets."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class Entry:
     name : str
         Unique within the data set, and the same on every machine.
     class_name : str
-        As the data set has it: a name, a number, or a WordNet id.
+        The class as the data set gives it: a name, a number, or a WordNet id.
     read : callable
-        Its file's bytes.
+        Returns the bytes of its file.
     box : Box, optional
-        Where the object is, in pixels of the image.
+        The object's box, in pixels of the image.
     """
 
     name: str
@@ -53,19 +53,20 @@ class Entry:
 
     @property
     def digest(self) -> str:
-        """Of its file's contents, its class and its box."""
+        """A digest of its file's contents, its class and its box."""
         about = f"{self.class_name} {self.box}".encode()
         return hashlib.sha256(self.read() + about).hexdigest()[:12]
 
 
 def read_dataset(path: Path) -> list[Entry]:
-    """The images of a data set, in an order that is the same everywhere. Nothing is decoded.
+    """List the images of a data set, in the same order on every machine. No image is decoded.
 
     Parameters
     ----------
     path : Path
-        A folder ``CLASS/image.jpg``; a CSV file with the columns file (relative to it) and class or index, and if
-        it has them left, top, right and bottom; or a folder of ``datasets.Dataset.save_to_disk``.
+        A folder with images as ``CLASS/image.jpg``; a CSV file with the columns file (relative to the CSV file) and
+        class or index, optionally also left, top, right and bottom; or a folder written by
+        ``datasets.Dataset.save_to_disk``.
 
     Raises
     ------
@@ -84,7 +85,7 @@ def read_dataset(path: Path) -> list[Entry]:
 
 
 def some_of(entries: Sequence[Entry], count: int | None, seed: int) -> list[Entry]:
-    """So many entries, drawn without replacement, in the data set's order; all of them if there are no more."""
+    """Up to `count` entries, drawn without replacement, in the data set's order."""
     if count is None or count >= len(entries):
         return list(entries)
     return [entries[place] for place in sorted(np.random.default_rng(seed).permutation(len(entries))[:count].tolist())]
@@ -138,7 +139,7 @@ def _of_csv(path: Path) -> list[Entry]:
         if not file or not class_name:
             raise InputError(f"{str(path)!r}, row {line}: the file or its {by} is missing")
         if file in entries:
-            raise InputError(f"{str(path)!r}, row {line}: {file!r} has a row already")
+            raise InputError(f"{str(path)!r}, row {line}: {file!r} already has a row")
         entries[file] = Entry(
             file, class_name, (path.parent / file).read_bytes, _box(path, line, row) if some else None
         )
@@ -165,7 +166,7 @@ def _of_datasets(path: Path) -> list[Entry]:
         raise InputError(f"{str(path)!r} was saved by Hugging Face's datasets: {error}") from None
     try:
         found = datasets.load_from_disk(str(path))
-    except Exception as error:  # whatever it raises of a damaged folder
+    except Exception as error:  # it raises many types for a damaged folder
         raise InputError(f"datasets cannot read {str(path)!r}: {error}") from None
     if isinstance(found, datasets.DatasetDict):
         raise InputError(
@@ -192,25 +193,25 @@ def _of_datasets(path: Path) -> list[Entry]:
 
 
 def class_indices(class_names: Iterable[str], model: str, known: Sequence[str], classes: int) -> dict[str, int]:
-    """The model's class for each class of a data set: by number, by name, or by WordNet id.
+    """The model's class for each class of a data set, matched by number, name, or WordNet id.
 
-    Names count without regard to case, and to spaces, hyphens or underscores between words.
+    Names match regardless of case, and of spaces, hyphens and underscores between words.
 
     Parameters
     ----------
     class_names : iterable of str
-        The data set's.
+        The data set's classes.
     model : str
-        For messages.
+        The model's name for messages.
     known : sequence of str
-        The model's, in the order of its outputs; may be empty.
+        The model's class names, in the order of its outputs; may be empty.
     classes : int
-        How many outputs it has.
+        The number of the model's outputs.
 
     Raises
     ------
     InputError
-        If some are none of the model's.
+        If a class of the data set is not one of the model's.
     """
     given = sorted(set(class_names))
     numbers = {name: int(name) for name in given if name.isdecimal()}
@@ -233,8 +234,9 @@ def class_indices(class_names: Iterable[str], model: str, known: Sequence[str], 
         )
         hint = "; WordNet ids need timm: pip install timm" if any(map(_is_id, unknown)) and not ids else ""
         raise InputError(
-            f"{len(unknown)} of {len(given)} classes of the data set are none of {model!r}, {shown}: it has {classes} "
-            f"outputs, and {names}. Name classes as the model does or by number, or give its names by --classes{hint}"
+            f"{len(unknown)} of {len(given)} classes of the data set are not classes of {model!r}, {shown}: it has "
+            f"{classes} outputs, and {names}. Name classes as the model does or by number, or give its names with "
+            f"--classes{hint}"
         )
     return found
 
@@ -248,7 +250,7 @@ def _is_id(name: str) -> bool:
 
 
 def _wordnet_ids() -> dict[str, int]:
-    """ImageNet's classes by their WordNet ids, which timm knows in the order that all networks have."""
+    """ImageNet's classes by WordNet id, from timm, in the order of all networks' outputs; empty without timm."""
     try:
         from timm.data import ImageNetInfo
     except ImportError:

@@ -10,7 +10,7 @@ from captum_ad._common.errors import InputError
 
 
 def device_named(name: str) -> torch.device:
-    """The device of a name, tried.
+    """The device with this name, after a test that it works.
 
     Raises
     ------
@@ -19,17 +19,17 @@ def device_named(name: str) -> torch.device:
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of drivers, beside the error
+            warnings.simplefilter("ignore")  # drivers may warn in addition to the error
             device = torch.device(name)
             torch.ones(1, device=device).item()
-    except Exception as error:  # each back end has its own
+    except Exception as error:  # each backend raises its own types
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].split(". ")[0].rstrip(".")
         raise InputError(f"--device {name!r} cannot be used: {reason}. Usable here: {', '.join(_usable())}") from None
     return device
 
 
 def default_batch_size(device: torch.device) -> int:
-    """4 on the CPU, whose cache larger ones leave, else 32."""
+    """4 on the CPU, because larger batches do not fit into its cache; else 32."""
     return 4 if device.type == "cpu" else 32
 
 

@@ -1,5 +1,5 @@
-"""What ends a command with one line."""
+"""Exceptions that end a command with one line."""
 
 
 class InterruptedRun(KeyboardInterrupt):
-    """Ctrl-C after something was written; the message says what is there and how to go on. Exit code 130."""
+    """Ctrl-C after something was written; the message says what was written and how to continue. Exit code 130."""

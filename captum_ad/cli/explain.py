@@ -24,11 +24,11 @@ from captum_ad.cli.report import arrays, described, draw, entry, summary_of
 
 KINDS = (".png", ".jpg", ".jpeg", ".pdf", ".svg", ".html")
 SAID = 3
-"""So many classes are named, the most probable first."""
+"""The number of most probable classes that are printed."""
 
 
 def explain(arguments: argparse.Namespace, command: Sequence[str]) -> None:
-    """Explain one photograph, say what was found, and write one file.
+    """Explain one photograph, print what was found, and write one file.
 
     Parameters
     ----------
@@ -40,14 +40,14 @@ def explain(arguments: argparse.Namespace, command: Sequence[str]) -> None:
     Raises
     ------
     InputError, UnknownNameError, UnsupportedOperationError
-        If something given cannot be worked with; nothing is written then.
+        If an argument is invalid or the model cannot be explained; nothing is written then.
     """
     (method,) = known("method", [arguments.method], METHODS)
     masking, _ = masking_given(arguments.masking, "--masking", NAMED)
     device = device_named(arguments.device)
     arguments.batch_size = arguments.batch_size or default_batch_size(device)
     if not 0 <= arguments.gamma <= 1:
-        raise InputError(f"--gamma is a share of the original confidence, 0 to 1, got {arguments.gamma}")
+        raise InputError(f"--gamma must be a share of the original confidence, 0 to 1, got {arguments.gamma}")
     photographs = load_photographs([arguments.image])
     if len(photographs) > 1:
         raise InputError(f"{arguments.image!r} is {len(photographs)} images: give one, or use captum-ad compare")
@@ -77,11 +77,11 @@ def _refuse(out: Path, source: str, *, force: bool) -> None:
     if os.path.realpath(out) == os.path.realpath(source):
         raise InputError(f"--out {str(out)!r} is the photograph itself: name another file")
     if out.is_dir():
-        raise InputError(f"--out {str(out)!r} is a folder: name a file, as {str(out / 'explained.png')!r}")
+        raise InputError(f"--out {str(out)!r} is a folder: name a file, such as {str(out / 'explained.png')!r}")
     if out.suffix.lower() not in KINDS:
         raise InputError(f"--out {str(out)!r}: expected a name that ends in {', '.join(KINDS)}")
     if out.exists() and not force:
-        raise InputError(f"{str(out)!r} exists: choose another by --out, or replace it by --force")
+        raise InputError(f"{str(out)!r} exists: choose another with --out, or replace it with --force")
 
 
 def _most_probable(classifier: Classifier, comparison: Comparison) -> str:

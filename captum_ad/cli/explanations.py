@@ -1,4 +1,4 @@
-"""What an attribution is worth: its sufficient explanation, and how robust that is."""
+"""Measures of an attribution: its sufficient explanation, and how robust that is."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from captum_ad.metrics.robustness import equal_size_masks
 from captum_ad.metrics.scan import ConfidenceCurve
 
 STEPS = 40
-"""Steps of the scan over positions: each adds 2.5 per cent of them."""
+"""The number of steps of the scan over positions; each adds 2.5 percent of them."""
 
 EQUAL_SIZE = 0.3
-"""The size at which ρ is measured for every attribution alike."""
+"""The size, as a share of the positions, at which ρ of all attributions is compared."""
 
 
 @dataclass(frozen=True)
@@ -37,11 +37,11 @@ class Scale:
     Attributes
     ----------
     gamma : float
-        Confidence threshold.
+        Confidence threshold, a share of the original confidence, 0 to 1.
     backgrounds : DrawnBackgrounds
         The solid colors, K1.
     to_confidence : str
-        From the model's output to confidences.
+        How the model's output is turned into confidences.
     batch_size : int
         Inputs per forward.
     """
@@ -59,23 +59,23 @@ class Explanation:
     Attributes
     ----------
     mask : Tensor
-        bool, shape (H, W), on the CPU; nothing where none was found.
+        bool, shape (H, W), on the CPU; all False if none was found.
     found : bool
-        Whether any part of the ranking suffices.
+        Whether any part of the ranking is sufficient.
     size : float
-        Share of the positions; NaN if not found, as the next two.
+        Share of the positions; NaN if not found.
     confidence : float
-        Of the target with the explanation alone, under its own masking.
+        Confidence in the target with the explanation alone, under its own masking; NaN if not found.
     rho : float
-        Share of the backgrounds on which the target is the answer.
+        Share of the backgrounds on which the target is the answer; NaN if not found.
     rho_at_equal_size : float
-        The same for the highest :data:`EQUAL_SIZE` of the attribution, found or not.
+        The same for the highest :data:`EQUAL_SIZE` of the attribution, whether or not an explanation was found.
     steps : Tensor
-        int64, shape (H, W), on the CPU: the step of the scan at which a position appears, 0 first.
+        int64, shape (H, W), on the CPU: the step of the scan, from 0, at which each position appears.
     curve : ConfidenceCurve
-        What the scan found after each number of steps.
+        Confidences after each step of the scan.
     class_kept : Tensor
-        Whether the target is the answer on each background, bool, shape (n,), on the CPU; nowhere if not found.
+        Whether the target is the answer on each background, bool, shape (n,), on the CPU; all False if not found.
     """
 
     mask: Tensor
@@ -89,20 +89,20 @@ class Explanation:
     class_kept: Tensor
 
     def measures(self) -> dict[str, Any]:
-        """What the summary says of it; None for NaN, which JSON lacks."""
+        """The numbers for the summary, with None for NaN, which JSON does not have."""
         names = ("found", "size", "confidence", "rho", "rho_at_equal_size")
         values = {name: getattr(self, name) for name in names}
         return {name: value if value == value else None for name, value in values.items()} | {"empty": self.empty}
 
     @property
     def empty(self) -> bool:
-        """Whether nothing at all keeps the class: the model's answer to an empty image."""
+        """Whether the model gives the class even to an image of which nothing is shown."""
         return self.found and self.size == 0
 
 
 @dataclass(frozen=True)
 class Told:
-    """An explanation's numbers, from the summary or from where they were measured, for :func:`in_words`."""
+    """An explanation's numbers, as :func:`captum_ad.metrics.description.describe` takes them."""
 
     found: bool
     size: float
@@ -111,23 +111,23 @@ class Told:
 
 @dataclass(frozen=True)
 class Planted:
-    """What came of planting an explanation on so many backgrounds; NaN if there is none."""
+    """ρ of an explanation on `n` backgrounds; NaN if there is no explanation."""
 
     rho: float
     n: int
 
 
 def in_words(attribution: Any, measures: Mapping[str, Any], backgrounds: int) -> str:
-    """What the terminal and the page say of an explanation.
+    """An explanation in words, for the terminal and the page.
 
     Parameters
     ----------
     attribution : Tensor or array
         Shape (C, H, W).
     measures : mapping
-        Of :meth:`Explanation.measures`.
+        As :meth:`Explanation.measures` returns them.
     backgrounds : int
-        How many solid colors it was planted on.
+        The number of solid colors that it was planted on.
     """
     size, confidence, rho = (
         math.nan if measures[name] is None else measures[name] for name in ("size", "confidence", "rho")
@@ -137,9 +137,9 @@ def in_words(attribution: Any, measures: Mapping[str, Any], backgrounds: int) ->
 
 
 def solid_colors(classifier: Classifier, x: Tensor, n: int, seed: int) -> DrawnBackgrounds:
-    """K1 for an input: colors in the range of pixels that the classifier's transform normalizes.
+    """K1 for an input: random colors in the range of pixel values, normalized like the classifier's inputs.
 
-    Where the transform does not show its normalization, the range of the input's own values is taken.
+    If the transform's normalization is not known, the range of the input's own values is used.
     """
     mean, std = classifier.normalization(x.shape[1])
     if mean is None or std is None:
@@ -153,16 +153,16 @@ def solid_colors(classifier: Classifier, x: Tensor, n: int, seed: int) -> DrawnB
 def measure(
     classifier: Classifier, method: str, column: str, task: Task, attribution: Tensor, scale: Scale
 ) -> Explanation:
-    """The explanation that an attribution gives under its own masking, and its ρ.
+    """Measure the explanation that an attribution gives under its own masking.
 
     Parameters
     ----------
     classifier : Classifier
-        Of the input.
+        The explained classifier.
     method : str
-        Whose features are superpixels, its explanation grows by those; else by positions.
+        The method. If its features are superpixels, the explanation grows by superpixels, else by positions.
     column : str
-        ``ad:PRESET`` or a baseline.
+        The masking: ``ad:PRESET`` or a baseline.
     task : Task
         What was explained.
     attribution : Tensor
@@ -174,7 +174,7 @@ def measure(
     feature_mask = task.superpixels if over_superpixels else None
     step = 1 if over_superpixels else max(1, math.ceil(x[0, 0].numel() / STEPS))
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="the model gives the target")  # the table and the picture say it
+        warnings.filterwarnings("ignore", message="the model gives the target")  # the table and the picture show it
         found = sufficient_explanation(
             masked_forward(classifier.model, column),
             x,

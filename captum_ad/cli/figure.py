@@ -1,4 +1,4 @@
-"""The figure: one row per method, one column per way of hiding features, heat maps over the photograph."""
+"""The figure of a photograph: heat maps over it, one row per method, one column per masking."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ BELOW = 0.8
 NARROWEST = 4.6
 CHARACTERS_PER_INCH = 10
 SMALL_CHARACTERS_PER_INCH = 13
-LINE = 0.16  # of the small ones
-OUTLIERS = 2  # per cent of the pixels that may lie beyond a panel's scale, as in Captum's visualization
+LINE = 0.16  # height of a small line
+OUTLIERS = 2  # percent of the pixels that may lie beyond a panel's scale, as in Captum's visualization
 COLORS = "RdBu_r"
 NOTE = (
-    "each panel has its own scale: ± the number in its corner; outlined: what alone keeps the class, "
+    "each panel has its own scale: ± the number in its corner; outlined: the part that alone keeps the class, "
     f"its size and ρ; ρ at size {EQUAL_SIZE:g}"
 )
-EMPTY = "; empty: the network gives the class to an image of which nothing is there"
+EMPTY = "; empty: the network gives the class even if nothing is shown"
 
 METHOD_TITLES = {
     "occlusion": "Occlusion",
@@ -62,18 +62,18 @@ def save_figure(
     path : Path
         A PNG file.
     title : str
-        Above everything.
+        The title above the panels.
     photograph : array
-        What the model saw, shape (H, W, 3), in [0, 1].
+        The model's input as an image, shape (H, W, 3), in [0, 1].
     superpixels : array
-        Shape (H, W); their outlines are drawn where a method uses them.
+        Labels, shape (H, W); their outlines are drawn for methods that use them.
     methods, columns : sequence of str
-        Rows, and columns right of the photograph.
+        The rows, and the columns to the right of the photograph.
     attributions : mapping
-        (method, column) to an attribution, shape (C, H, W); shown summed over channels, each panel on
-        a scale of its own that is symmetric about 0.
+        The attribution of each (method, column), shape (C, H, W). It is shown summed over channels; each
+        panel has its own scale, symmetric about 0.
     explanations : mapping
-        (method, column) to the sufficient explanation; outlined, with its size and ρ, and ρ at equal size.
+        The sufficient explanation of each (method, column). It is outlined, with its size and ρ, and ρ at equal size.
     """
     note = NOTE + (EMPTY if any(one.empty for one in explanations.values()) else "")
     aspect = photograph.shape[0] / photograph.shape[1]
@@ -93,7 +93,7 @@ def save_figure(
 def _layout(
     title: str, note: str, rows: int, columns: int, aspect: float
 ) -> tuple[Figure, npt.NDArray[np.object_], Axes]:
-    """A figure with panels of one size, room for every line of the title, and an axis for the scale below."""
+    """A figure with panels of one size, room for every line of the title, and an axis for the color scale below."""
     width = max(MARGIN + columns * (PANEL + GAP), NARROWEST)
     lines = textwrap.wrap(title, int(width * CHARACTERS_PER_INCH))
     above = 0.45 + 0.25 * len(lines)
@@ -119,12 +119,12 @@ def _draw_scale(figure: Figure, axis: Axes, note: str) -> None:
 
 
 def _note_lines(note: str, width: float) -> list[str]:
-    """What is said above the scale, in lines that fit into so many inches."""
+    """The note above the color scale, wrapped to lines that fit into `width` inches."""
     return textwrap.wrap(note, int(width * SMALL_CHARACTERS_PER_INCH))
 
 
 def column_title(name: str) -> str:
-    """What people read above a column."""
+    """The title of a column."""
     if name == "photograph":
         return "Photograph"
     return f"AD: {name.removeprefix('ad:')}" if name.startswith("ad:") else f"baseline: {name}"

@@ -1,4 +1,4 @@
-"""Files by name and contents: how they are written down, and whether they are still the same."""
+"""Digests of files, to tell whether they are still the same."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from captum_ad._common.files import printable
 
 
 def digest(path: Path | None) -> dict[str, str] | None:
-    """A file by name and contents; None if there is none."""
+    """A file's name and the SHA-256 of its contents; None if there is no such file."""
     if path is None or not path.is_file():
         return None
     found = hashlib.sha256()

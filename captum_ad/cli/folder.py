@@ -1,4 +1,4 @@
-"""What a report's folder holds already, and what a run may do with it."""
+"""Checks of a report's folder before a run writes to it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LOCK = ".captum-ad.lock"
 
 
 def refuse_occupied(out: Path, files: Sequence[str], *, force: bool, way_out: str = "") -> None:
-    """Refuse a directory that files should not or cannot go to, before anything runs.
+    """Refuse a directory that cannot or should not be written to, before anything runs.
 
     Parameters
     ----------
@@ -24,9 +24,9 @@ def refuse_occupied(out: Path, files: Sequence[str], *, force: bool, way_out: st
     files : sequence of str
         Names of the files that will be written.
     force : bool
-        It may hold files already.
+        Allow a directory that is not empty.
     way_out : str
-        What else the user can do if it does.
+        For the message: what else the user can do if it is not empty.
 
     Raises
     ------
@@ -41,16 +41,16 @@ def refuse_occupied(out: Path, files: Sequence[str], *, force: bool, way_out: st
         raise InputError(f"cannot read --out {str(out)!r}: {error.strerror}") from None
     if occupied and not force:
         raise InputError(
-            f"--out {str(out)!r} exists and is not empty: choose another, or replace its report by --force{way_out}"
+            f"--out {str(out)!r} exists and is not empty: choose another, or replace its report with --force{way_out}"
         )
     for name in files:
         if (out / name).is_dir():
-            raise InputError(f"{str(out / name)!r} is a directory where the report has a file: move it away")
+            raise InputError(f"{str(out / name)!r} is a directory, but the report has a file there: move it away")
     shutil.rmtree(temporary_directory(out))
 
 
 def remove(out: Path, files: Iterable[str]) -> None:
-    """Remove files of an earlier report; names that lead out of the directory are left alone."""
+    """Remove files of an earlier report; names that point outside the directory are ignored."""
     for name in files:
         path = out / name
         if Path(name).name == name and path.is_file():
@@ -58,7 +58,7 @@ def remove(out: Path, files: Iterable[str]) -> None:
 
 
 def refuse_foreign(out: Path, files: Sequence[str], known: Sequence[str], sources: Sequence[str]) -> None:
-    """Refuse to replace what no report has written.
+    """Refuse to replace files that no report has written.
 
     Parameters
     ----------
@@ -67,36 +67,36 @@ def refuse_foreign(out: Path, files: Sequence[str], known: Sequence[str], source
     files : sequence of str
         Names of the files that will be written there.
     known : sequence of str
-        Those that an earlier report says are its own.
+        Names of the files of an earlier report there.
     sources : sequence of str
         The photographs' files.
 
     Raises
     ------
     InputError
-        If one of the files is a photograph, or is there and belongs to no report.
+        If one of the files is a photograph, or exists and does not belong to a report.
     """
     given = {_real(source) for source in sources}
     for name in files:
         path = out / name
         if path.exists() and _real(path) in given:
             raise InputError(
-                f"{str(path)!r} is one of the photographs, and the report has a file there: choose another --out"
+                f"{str(path)!r} is one of the photographs, and the report would overwrite it: choose another --out"
             )
         beside = [path.with_suffix(kind) for kind in (".png", ".npz") if path.suffix != kind]
         unfinished = path.suffix in (".png", ".npz") and all(
             one.exists() for one in beside
-        )  # stopped before its summary
+        )  # a run that was stopped before it wrote its summary
         if path.exists() and name not in known and not unfinished:
             raise InputError(
-                f"{str(path)!r} exists and is not a file of an earlier report, which would be written there: move it "
+                f"{str(path)!r} exists and is not a file of an earlier report; this one would overwrite it: move it "
                 "away, or choose another --out"
             )
 
 
 @contextmanager
 def occupied_alone(out: Path) -> Iterator[None]:
-    """Keep other runs out of the folder, and clear away what killed ones have left there.
+    """Keep other runs out of the folder, and remove what killed runs have left there.
 
     Raises
     ------
@@ -105,7 +105,7 @@ def occupied_alone(out: Path) -> Iterator[None]:
     """
     try:
         import fcntl
-    except ImportError:  # not on Windows
+    except ImportError:  # Windows does not have it
         yield
         return
     made = [folder for folder in (out, *out.absolute().parents) if not folder.exists()]
@@ -122,7 +122,7 @@ def occupied_alone(out: Path) -> Iterator[None]:
             yield
         finally:
             path.unlink(missing_ok=True)
-            with suppress(OSError):  # it holds something
+            with suppress(OSError):  # the folder is not empty
                 for folder in made:
                     folder.rmdir()
 

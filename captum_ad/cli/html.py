@@ -1,4 +1,4 @@
-"""Pages: one HTML file with everything in it, for a browser without a network."""
+"""HTML pages that contain everything in one file, so that they work offline."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from PIL import Image
 
 
 def rendered(template: str, **values: Any) -> str:
-    """A page made of a template of ``captum_ad/cli/templates``; all values are escaped."""
+    """A page rendered from a template in ``captum_ad/cli/templates``; all values are escaped."""
     environment = Environment(
         loader=PackageLoader("captum_ad.cli"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
@@ -21,12 +21,12 @@ def rendered(template: str, **values: Any) -> str:
 
 
 def png(pixels: npt.NDArray[np.uint8]) -> str:
-    """An image for a page, shape (H, W) or (H, W, 3), loss-free."""
+    """The address of an image for a page, as PNG; `pixels` has shape (H, W) or (H, W, 3)."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG", optimize=True)
     return uri(buffer.getvalue(), "png")
 
 
 def uri(data: bytes, kind: str) -> str:
-    """An image file's contents as the address of the image."""
+    """A data URI with an image file's contents."""
     return f"data:image/{kind};base64," + base64.b64encode(data).decode()

@@ -1,4 +1,4 @@
-"""Classes and boxes of photographs: a CSV file, and where a box lies in the model's input."""
+"""Classes and boxes of photographs, from a CSV file, and boxes carried into the model's input."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ Box = tuple[int, int, int, int]
 
 @dataclass(frozen=True)
 class Label:
-    """What is known of a photograph.
+    """The label of a photograph.
 
     Attributes
     ----------
     file : str
-        As the CSV file has it, relative to its own folder.
+        The path in the CSV file, relative to the folder of the CSV file.
     index : int
         The class.
     box : Box, optional
@@ -40,12 +40,12 @@ class Label:
 
 
 def read_labels(path: Path, *, boxed: bool) -> list[Label]:
-    """The rows of a CSV file with the columns file, index and, if `boxed`, left, top, right, bottom.
+    """Read the rows of a CSV file with the columns file, index and, if `boxed`, left, top, right, bottom.
 
     Raises
     ------
     InputError
-        If there is no such file, a column is missing, a number is none, or a file has two rows.
+        If there is no such file, a column is missing, a value is not a whole number, or a file has two rows.
     """
     wanted = ["file", "index", *(EDGES if boxed else ())]
     try:
@@ -66,7 +66,7 @@ def read_labels(path: Path, *, boxed: bool) -> list[Label]:
             raise InputError(f"{str(path)!r}, row {line}: expected whole numbers, got {given}") from None
         name = str(Path(row["file"]))
         if name in labels:
-            raise InputError(f"{str(path)!r}, row {line}: {name!r} has a row already")
+            raise InputError(f"{str(path)!r}, row {line}: {name!r} already has a row")
         labels[name] = Label(row["file"], index, (edges[0], edges[1], edges[2], edges[3]) if boxed else None)
     if not labels:
         raise InputError(f"{str(path)!r} has no rows")
@@ -74,12 +74,12 @@ def read_labels(path: Path, *, boxed: bool) -> list[Label]:
 
 
 def labels_of(sources: Sequence[str], known: Sequence[Label], path: Path) -> list[Label]:
-    """The label of each photograph: of the row that means this very file, else of one with the same file name.
+    """The label of each photograph: from the row with its path, or else from the row with its file name.
 
     Raises
     ------
     InputError
-        If one has none, or the file name alone does not say which row is whose.
+        If a photograph has no row, or the file name alone is ambiguous.
     """
     rows = {(path.parent / label.file).resolve(): label for label in known}
     places = {source: Path(source).resolve() for source in sources}
@@ -97,8 +97,8 @@ def labels_of(sources: Sequence[str], known: Sequence[Label], path: Path) -> lis
         if len(alike) > 1 or len(namesakes) > 1:
             those = ", ".join(map(repr, namesakes if len(namesakes) > 1 else [label.file for label in alike]))
             raise InputError(
-                f"{str(path)!r} has no row for {source!r} but by its file name, and so are {those} called: write "
-                "paths relative to the CSV file's own folder into the column file"
+                f"{str(path)!r} has a row for {source!r} only by its file name, which {those} have too: in the column "
+                "file, write paths relative to the folder of the CSV file"
             )
         by_name[source] = alike[0]
     return [by_path.get(source) or by_name[source] for source in sources]
@@ -111,9 +111,9 @@ class Carried:
     Attributes
     ----------
     box : Box or None
-        The smallest box around all that is left of it, in pixels of the input; None if nothing is.
+        The smallest box around what is left of it, in pixels of the input; None if nothing is left.
     share : float
-        Of its area, about: what the transform crops away is missing. 0 to 1.
+        The approximate share of its area that the transform does not crop away, 0 to 1.
     """
 
     box: Box | None
@@ -121,11 +121,11 @@ class Carried:
 
 
 def carried_box(box: Box, image: Image.Image, classifier: Classifier, source: str) -> Carried:
-    """Where a box of the photograph lies in the model's input, and how much of it.
+    """Carry a box of the photograph into the model's input.
 
-    A white box on black goes through the classifier's own transform, whatever that is made of, and so do all black and
-    all white. A pixel is in the box if it is nearer to the white than to the black one: if half of it is covered. How
-    much of the photograph a pixel shows is read off ramps from black to white, along and across.
+    This works for any transform: it is applied to an image of a white box on black, to an all-black and to an all-white
+    image. A pixel is in the box if it is closer to white than to black, that is, if at least half of it is covered. How
+    much of the photograph a pixel shows is read from two ramps from black to white, one per dimension.
 
     Parameters
     ----------
@@ -134,14 +134,14 @@ def carried_box(box: Box, image: Image.Image, classifier: Classifier, source: st
     image : PIL.Image.Image
         The photograph; only its size matters.
     classifier : Classifier
-        Its transform does the same to every image of a size.
+        Its transform must treat all images of one size alike.
     source : str
-        For messages.
+        The photograph's name for messages.
 
     Returns
     -------
     Carried
-        The box and the share of it that is left.
+        The box, and the share of it that is left.
 
     Raises
     ------
@@ -160,7 +160,9 @@ def carried_box(box: Box, image: Image.Image, classifier: Classifier, source: st
     boxed.paste(white.crop(box), box)
     low, high = (classifier.prepare(one)[0].double().cpu().mean(0) for one in (black, white))
     if torch.equal(low, high):
-        raise InputError(f"the transform of {classifier.name!r} makes black and white alike: it cannot carry a box")
+        raise InputError(
+            f"the transform of {classifier.name!r} maps black and white to the same values, so it cannot carry a box"
+        )
 
     def shown(one: Image.Image) -> Tensor:
         """From 0 for black to 1 for white; NaN in padding."""
@@ -173,13 +175,13 @@ def carried_box(box: Box, image: Image.Image, classifier: Classifier, source: st
     across = Image.linear_gradient("L").resize(image.size).convert("RGB")  # from top to bottom
     along = Image.linear_gradient("L").transpose(Image.Transpose.ROTATE_90).resize(image.size).convert("RGB")
     (down_y, right_y), (down_x, right_x) = (_slopes(shown(ramp)) for ramp in (across, along))
-    pixels = abs(down_y * right_x - down_x * right_y) * width * height  # of the photograph, in one of the input
+    pixels = abs(down_y * right_x - down_x * right_y) * width * height  # photograph pixels per input pixel
     share = min(1.0, len(inside) * pixels / ((right - left) * (bottom - top)))
     return Carried((first_column, first_row, last_column + 1, last_row + 1), share)
 
 
 def _slopes(ramp: Tensor) -> tuple[float, float]:
-    """By how much a ramp rises from one row to the next, and from one column to the next."""
+    """How much a ramp rises from one row to the next, and from one column to the next."""
     found = []
     for axis in (0, 1):
         means = ramp.nanmean(1 - axis)

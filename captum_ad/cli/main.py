@@ -1,4 +1,4 @@
-"""The command ``captum-ad``: reads arguments, runs the sub-command, turns errors into one line."""
+"""The command ``captum-ad``: parses arguments, runs the sub-command, prints an error as one line."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Parameters
     ----------
     argv : sequence of str, optional
-        Arguments without the program's name; default those of the process.
+        Arguments without the program's name; by default those of the process.
 
     Returns
     -------
@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     resume: Path | bool | None = None
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _terminate)  # so that what is half-made is cleared away
+        signal.signal(signal.SIGTERM, _terminate)  # an exception, so that unfinished files are removed
     try:
         arguments = _parser().parse_args(words)
         resume = getattr(arguments, "resume", None)
@@ -68,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(resume, Path):
             left = f"the same command continues from {str(resume)!r}"
         elif words[:1] == ["rules"]:
-            left += "; with --resume FILE.csv it can be interrupted and go on"
+            left += "; with --resume FILE.csv an interrupted command can continue"
         print(f"{PROGRAM}: interrupted, {left}", file=sys.stderr)
         return INTERRUPTED
     except torch.OutOfMemoryError as error:
@@ -102,8 +102,8 @@ def _add_explain(commands: _Commands) -> None:
     explain = commands.add_parser(
         "explain",
         help="what a network sees in one photograph, in seconds",
-        description="Explain what a classifier sees in a photograph by one method with one way of hiding its parts, "
-        "say how much of it alone keeps the class, and write one picture or page.",
+        description="Explain what a classifier sees in a photograph, by one method with one way of hiding parts of it. "
+        "Print how much of the photograph alone keeps the class, and write one picture or page.",
     )
     explain.add_argument(
         "image",
@@ -115,13 +115,13 @@ def _add_explain(commands: _Commands) -> None:
     add_inputs(explain.add_argument)
     add_target(explain.add_argument)
     explain.add_argument(
-        "--method", default="feature_ablation", help=f"The method is one of {listed(METHODS)} {DEFAULT}."
+        "--method", default="feature_ablation", help=f"The attribution method, one of {listed(METHODS)} {DEFAULT}."
     )
     explain.add_argument(
         "--masking",
         default="ad:no-growth-mean",
-        help=f"Parts are hidden by AD, ad:PRESET of {listed(PRESETS)} or ad:KNOB=VALUE,KNOB=VALUE; or by a baseline, "
-        f"of {listed(NAMED)} {DEFAULT}.",
+        help=f"How parts are hidden: by AD, as ad:PRESET (one of {listed(PRESETS)}) or ad:KNOB=VALUE,KNOB=VALUE; or by "
+        f"a baseline, one of {listed(NAMED)} {DEFAULT}.",
     )
     add_effort(explain.add_argument)
     add_running(explain.add_argument, batch="4")
@@ -129,10 +129,10 @@ def _add_explain(commands: _Commands) -> None:
         "--out",
         type=Path,
         metavar="FILE",
-        help="This file is written: a picture (.png, .jpg, .pdf, .svg) or a page to explore in a browser (.html) "
+        help="The file to write: a picture (.png, .jpg, .pdf, .svg) or a page to explore in a browser (.html) "
         "(default: PHOTO-explained.png).",
     )
-    explain.add_argument("--force", action="store_true", help="The file is replaced if it exists.")
+    explain.add_argument("--force", action="store_true", help="Replace the file if it exists.")
     explain.set_defaults(run=_explain)
 
 
@@ -153,14 +153,14 @@ def _add_compare(commands: _Commands) -> None:
     compare.add_argument(
         "--compile",
         action="store_true",
-        help="torch.compile makes programs of AD's forwards: minutes for each rule before the first map, for many "
-        "photographs.",
+        help="Compile AD's forwards with torch.compile. This takes minutes per rule before the first map, so it pays "
+        "off only for many photographs.",
     )
     add_folder(compare.add_argument, out="captum-ad-report")
     compare.add_argument(
         "--resume",
         action="store_true",
-        help="A command that was interrupted continues: photographs that --out has already are not explained again.",
+        help="Continue an interrupted command: photographs whose results are already in --out are not explained again.",
     )
     compare.set_defaults(run=_compare)
 
@@ -169,12 +169,15 @@ def _add_rules(commands: _Commands) -> None:
     rules = commands.add_parser(
         "rules",
         help="which AD rule or baseline disturbs a network least",
-        description="Hide scattered parts of photographs, all but their middle and, where boxes are given, all but the "
-        "object or the object itself, under every masking, and say under which one the network keeps its answer most "
-        "often. Only photographs count that the network gets right when they are whole.",
+        description="Hide parts of photographs under every masking: scattered parts, all but the middle and, with "
+        "boxes, all but the object or the object itself. Print under which masking the network keeps its answer most "
+        "often. Only photographs that the network gets right when they are whole count.",
     )
     rules.add_argument(
-        "images", nargs="*", metavar="IMAGE", help=f"{IMAGES} (default: those of --labels or --boxes, or these three)."
+        "images",
+        nargs="*",
+        metavar="IMAGE",
+        help=f"{IMAGES} (default: the files in --labels or --boxes, else these three).",
     )
     add_inputs(rules.add_argument)
     _add_labels(rules.add_mutually_exclusive_group().add_argument)
@@ -182,18 +185,19 @@ def _add_rules(commands: _Commands) -> None:
         "--maskings",
         nargs="+",
         metavar="MASKING",
-        help="What is tried, two at least: ad:PRESET, or ad:KNOB=VALUE,KNOB=VALUE for a rule of your own, of presets "
-        f"{listed(PRESETS)}; or a baseline of {listed(MASKING_VALUES)}. The default is all presets and baselines.",
+        help=f"At least two maskings to try: ad:PRESET, one of {listed(PRESETS)}; ad:KNOB=VALUE,KNOB=VALUE for your "
+        f"own rule; or a baseline, one of {listed(MASKING_VALUES)} (default: all presets and baselines).",
     )
     rules.add_argument(
         "--resume",
         type=Path,
         metavar="FILE.csv",
-        help="Every photograph's results go into this file at once; a command that was interrupted continues from it.",
+        help="Write each photograph's results to this file as soon as they are known; an interrupted command continues "
+        "from it.",
     )
-    rules.add_argument("--csv", action="store_true", help="Print the table with all intervals as CSV.")
+    rules.add_argument("--csv", action="store_true", help="Print the table, with all intervals, as CSV.")
     rules.add_argument(
-        "--threads", type=at_least(1), metavar="N", help="The CPU works with so many threads (default: torch's choice)."
+        "--threads", type=at_least(1), metavar="N", help="The number of CPU threads (default: torch's choice)."
     )
     add_running(rules.add_argument, batch="8")
     add_folder(rules.add_argument, out="captum-ad-rules")
@@ -205,15 +209,15 @@ def _add_study(commands: _Commands) -> None:
         "study",
         help="the paper's experiment on your images: which way of hiding gives the better explanations?",
         description="Explain every image of a data set by every method under every masking, measure the explanations, "
-        "record them one by one, and write tables, figures and a page. Several processes share the work: torchrun "
+        "record them one by one, and write tables, figures and a page. Several processes can share the work: torchrun "
         "--nproc-per-node=2 -m captum_ad.study …",
     )
     add_study(study)
     study.set_defaults(run=_study)
     report = commands.add_parser(
         "report",
-        help="a study's report again, of one folder of results or several together",
-        description="Write the tables, figures and the page of a study anew, of all that is recorded in the folders.",
+        help="write a study's report again, from one or several folders of results",
+        description="Write the tables, figures and page of a study again, from all records in the folders.",
     )
     add_report(report)
     report.set_defaults(run=_report)
@@ -224,15 +228,15 @@ def _add_labels(add: Callable[..., object]) -> None:
         "--labels",
         type=Path,
         metavar="FILE.csv",
-        help="A file with the columns file and index says which class each photograph is of. Without it, the network's "
-        "own answer is taken to be right.",
+        help="The true class of each photograph: a file with the columns file and index. Without it, the network's own "
+        "answer counts as right.",
     )
     add(
         "--boxes",
         type=Path,
         metavar="FILE.csv",
-        help="The same with the columns left, top, right and bottom, in pixels of the photograph and the last two "
-        "exclusive, which say where the object is.",
+        help="Like --labels, with the columns left, top, right and bottom too: the object's box in pixels of the "
+        "photograph, right and bottom exclusive.",
     )
 
 
@@ -280,7 +284,7 @@ _DEMO = {
     "sklearn": "scikit-learn",
     "jinja2": "jinja2",
 }
-"""What a module of the extra is called by pip."""
+"""Modules of the extra, and the names of their packages for pip."""
 
 _STUDY = {**_DEMO, "pandas": "pandas", "scipy": "scipy", "statsmodels": "statsmodels"}
 

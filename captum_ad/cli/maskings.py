@@ -1,4 +1,4 @@
-"""Maskings by the names that people give."""
+"""Maskings by their names on the command line."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from captum_ad.metrics.masking_names import masking_name, named_masking
 
 
 def masking_given(given: str, option: str, baselines: Sequence[str]) -> tuple[str, Masking]:
-    """A masking, and its name in tables and files.
+    """The name of a masking in tables and files, and the masking.
 
     Parameters
     ----------
     given : str
         ``ad:PRESET``, ``ad:KNOB=VALUE,...`` or a baseline.
     option : str
-        Where it was given, for messages.
+        The option that it was given with, for messages.
     baselines : sequence of str
-        Those that are known there.
+        The baselines that this option accepts.
 
     Raises
     ------

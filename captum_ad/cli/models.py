@@ -1,4 +1,4 @@
-"""Classifiers: a model with the transform and the class names that belong to it."""
+"""Classifiers: a model with its transform and class names."""
 
 from __future__ import annotations
 
@@ -28,24 +28,24 @@ Transform = Callable[[Image.Image], Tensor]
 
 @dataclass(frozen=True)
 class Classifier:
-    """A model in eval mode, and what it takes to feed it photographs.
+    """A model in eval mode, with what is needed to run it on photographs.
 
     Attributes
     ----------
     name : str
-        What the user called it.
+        Its name on the command line.
     title : str
-        What a figure calls it.
+        Its name in figures.
     model : nn.Module
-        In eval mode, on its device.
+        The model, in eval mode, on its device.
     transform : callable
-        From an RGB image to the model's input, shape (C, H, W).
+        Turns an RGB image into the model's input, a float tensor of shape (C, H, W).
     class_names : sequence of str
-        May be empty.
+        In the order of the outputs; empty if they are not known.
     device : torch.device
-        Where the model is.
+        The device of the model.
     transform_from : str
-        Where the transform is from, for people: one that is assumed says so.
+        Where the transform is from, in words; says so if it was assumed.
     notes : sequence of str
         Sentences about what was chosen when the model was loaded.
     """
@@ -60,22 +60,22 @@ class Classifier:
     notes: Sequence[str] = ()
 
     def class_name(self, index: int) -> str:
-        """The name of a class, or its number where there are no names."""
+        """The name of a class, or "class N" if it has no name."""
         return self.class_names[index] if index < len(self.class_names) else f"class {index}"
 
     @property
     def described_transform(self) -> str:
-        """The transform on one line, and where it is from."""
+        """The transform on one line, with where it is from."""
         words = " ".join(repr(self.transform).split())
         return f"{words} ({self.transform_from})" if self.transform_from else words
 
     def class_index(self, given: str, classes: int) -> int:
-        """The class that a number or a name means.
+        """The index of the class given by number or name; `classes`: how many the model has.
 
         Raises
         ------
         InputError, UnknownNameError
-            If there is no such class among so many.
+            If there is no such class, or several have the name.
         """
         if given.removeprefix("-").isdecimal():
             if not 0 <= int(given) < classes:
@@ -83,12 +83,12 @@ class Classifier:
             return int(given)
         if not self.class_names:
             raise InputError(
-                f"--target {given!r}: the names of the classes are not known, so give a number, 0 to {classes - 1}, or "
-                "the names by --classes FILE"
+                f"--target {given!r}: the names of the classes are not known: give a number, 0 to {classes - 1}, or "
+                "give the names with --classes FILE"
             )
         found = [i for i, name in enumerate(self.class_names) if name.casefold() == given.casefold()]
         if len(found) > 1:
-            raise InputError(f"--target {given!r}: classes {', '.join(map(str, found))} are called that, give a number")
+            raise InputError(f"--target {given!r}: classes {', '.join(map(str, found))} have this name: give a number")
         if not found:
             raise UnknownNameError("class", given, self.class_names)
         return found[0]
@@ -105,12 +105,12 @@ class Classifier:
         return x[None].to(self.device)
 
     def normalization(self, channels: int) -> tuple[Sequence[float], Sequence[float]] | tuple[None, None]:
-        """Mean and standard deviation per channel that the transform normalizes with, if it shows them."""
+        """Mean and standard deviation per channel of the transform's last step; (None, None) if they are not known."""
         mean, std = _normalization(self.transform)
         return (mean, std) if mean is not None and std is not None and len(mean) == channels else (None, None)
 
     def displayed(self, x: Tensor, other: Tensor | None = None) -> npt.NDArray[np.float64]:
-        """The photograph as the model sees it, normalization undone, shape (H, W, 3), in [0, 1]; or another like it."""
+        """The input `x`, or `other` on the same scale, as an image in [0, 1], normalization undone, shape (H, W, 3)."""
         seen = x[0].detach().double().cpu()
         pixels = seen if other is None else other[0].detach().double().cpu()
         mean, std = self.normalization(pixels.shape[0])
@@ -123,7 +123,7 @@ class Classifier:
 
 
 def load_classifier(name: str, weights: Path | None, device: torch.device, classes: Path | None = None) -> Classifier:
-    """The classifier of a name, ready to use.
+    """The classifier with this name, ready to use.
 
     Parameters
     ----------
@@ -131,8 +131,8 @@ def load_classifier(name: str, weights: Path | None, device: torch.device, class
         ``demo`` (EfficientNet-Lite0, weights included), ``torchvision:NAME``, ``timm:NAME``, or
         ``package.module:function`` or ``file.py:function``, see :func:`~captum_ad.cli.own_code.made_by`.
     weights : Path, optional
-        A checkpoint to load, see :func:`~captum_ad.cli.weights.load_weights`. Without it torchvision's and timm's
-        are downloaded. A known network gets a last layer of the size that the file has.
+        A checkpoint to load, see :func:`~captum_ad.cli.weights.load_weights`. The last layer of a known network gets
+        the size that it has in the file. Without a checkpoint, torchvision's and timm's weights are downloaded.
     device : torch.device
         Where the model goes.
     classes : Path, optional
@@ -141,7 +141,7 @@ def load_classifier(name: str, weights: Path | None, device: torch.device, class
     Raises
     ------
     InputError, UnknownNameError
-        If there is no such model, its weights cannot be had, or they do not fit.
+        If there is no such model, or its weights are not available or do not fit.
     """
     source, rest = split_name(name)
     known = True
@@ -159,13 +159,13 @@ def load_classifier(name: str, weights: Path | None, device: torch.device, class
     else:
         raise UnknownNameError("model", name, ["demo", *(f"torchvision:{known}" for known in _torchvision_names())])
     if isinstance(model, torch.jit.ScriptModule):
-        raise InputError(f"{name!r} is compiled by TorchScript, which AD cannot look into: give the Python model")
+        raise InputError(f"{name!r} is a TorchScript model, which AD cannot look into: give the Python model")
     notes: list[str] = []
     if weights is not None:
         loaded = load_weights(model, weights, resize_head=known)
         notes += loaded.notes
         if known:
-            origin = f"{origin}, assumed for {weights.name}; to use another, give the network as --model mine.py:make"
+            origin = f"{origin}, assumed for {weights.name}; for another one, give the network as --model mine.py:make"
         if loaded.classes is not None:
             what = "class" if loaded.classes == 1 else "classes"
             notes.append(f"The last layer has {loaded.classes} {what}, as in {weights.name}.")
@@ -174,7 +174,7 @@ def load_classifier(name: str, weights: Path | None, device: torch.device, class
             count = _outputs(model, transform)
             if count is not None and count != len(names):
                 notes.append(
-                    f"{weights.name} names {len(names)} classes, and the network has {count}: they are left out."
+                    f"{weights.name} names {len(names)} classes, but the network has {count}: the names are not used."
                 )
                 names = ()
     names = read_class_names(classes) if classes is not None else names
@@ -182,22 +182,22 @@ def load_classifier(name: str, weights: Path | None, device: torch.device, class
 
 
 def _outputs(model: nn.Module, transform: Transform) -> int | None:
-    """How many classes a network has, if it is a classifier."""
+    """The number of classes of a network; None if it is not a classifier."""
     try:
         with torch.no_grad():
             output = copy.deepcopy(model).eval()(transform(Image.new("RGB", (256, 256)))[None])
-    except Exception:  # of the user's own code: it will be said where it matters
+    except Exception:  # raised by the user's code, and reported later if it matters
         return None
     return output.shape[1] if isinstance(output, Tensor) and output.dim() == 2 else None
 
 
 def read_class_names(path: Path) -> list[str]:
-    """Names of classes from a file: a line each, or a JSON list or mapping of numbers to names or the other way.
+    """Read class names from a file: one per line, or a JSON list or mapping (numbers to names, or names to numbers).
 
     Raises
     ------
     InputError
-        If it cannot be read or holds no names.
+        If the file cannot be read or has no names.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -205,13 +205,13 @@ def read_class_names(path: Path) -> list[str]:
         while lines and not lines[-1]:
             lines.pop()
         if path.suffix.lower() != ".json" and "" in lines:
-            raise InputError(f"--classes {str(path)!r}: line {lines.index('') + 1} is empty, expected a name on each")
+            raise InputError(f"--classes {str(path)!r}: line {lines.index('') + 1} is empty: expected a name per line")
         names = names_of(json.loads(text) if path.suffix.lower() == ".json" else lines)
     except (OSError, ValueError) as error:
         raise InputError(f"cannot read --classes {str(path)!r}: {error}") from None
     if not names:
         raise InputError(
-            f"--classes {str(path)!r} holds no names of classes: expected a name per line, in the order of the model's "
+            f"--classes {str(path)!r} has no names of classes: expected a name per line, in the order of the model's "
             'outputs, or JSON: ["cat", "dog"] or {"0": "cat", "1": "dog"}'
         )
     return names
@@ -240,10 +240,10 @@ def _from_torchvision(name: str, *, download: bool) -> Parts:
         except (URLError, OSError, RuntimeError) as error:
             raise InputError(
                 f"cannot download the weights of {name} ({error}): "
-                f"give them by --weights FILE, as published at {published.url}"
+                f"download {published.url} yourself and give it with --weights FILE"
             ) from None
     else:
-        # What the published weights of these two were trained with, and weights=None does not set.
+        # The published weights of these two need settings that torchvision does not use with weights=None.
         as_published = {"transform_input": True, "init_weights": False} if name in ("googlenet", "inception_v3") else {}
         model = torchvision.models.get_model(name, weights=None, num_classes=len(names), **as_published)
     return name, model, published.transforms(), names, f"published with torchvision's {name}"
@@ -258,8 +258,8 @@ def _from_timm(name: str, *, download: bool) -> Parts:
         raise UnknownNameError("timm model", name, timm.list_models())
     try:
         model = timm.create_model(name, pretrained=download)
-    except Exception as error:  # whatever the hub's client raises without a network
-        raise InputError(f"cannot get the weights of timm's {name} ({error}): give them by --weights FILE") from None
+    except Exception as error:  # the hub's client raises many types without a network
+        raise InputError(f"cannot get the weights of timm's {name} ({error}): give them with --weights FILE") from None
     config = timm.data.resolve_data_config({}, model=model)
     names = _imagenet_names() if model.num_classes == 1000 else ()
     return name, model, timm.data.create_transform(**config), names, f"published with timm's {name}"
@@ -269,15 +269,13 @@ def _from_own_code(name: str) -> Parts:
     model, transform = made_by(name)
     if transform is not None:
         return type(model).__name__, model, transform, (), f"of {name}"
-    assumed = (
-        f"ImageNet's, assumed because {name} gave a model alone; to use another, return (model, transform) from it"
-    )
+    assumed = f"ImageNet's, assumed because {name} returned only a model; for another one, return (model, transform)"
     default = imagenet_transform(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
     return type(model).__name__, model, default, (), assumed
 
 
 def _normalization(transform: Any) -> tuple[Sequence[float] | None, Sequence[float] | None]:
-    """Mean and standard deviation that a torchvision transform normalizes with last, if it shows them."""
+    """Mean and standard deviation of a transform's last step; (None, None) if they are not known."""
     last = (getattr(transform, "transforms", None) or [transform])[-1]
     mean, std = (getattr(last, name, None) for name in ("mean", "std"))
     if mean is None or std is None:
@@ -286,7 +284,7 @@ def _normalization(transform: Any) -> tuple[Sequence[float] | None, Sequence[flo
 
 
 def _listed(values: Any) -> Sequence[float]:
-    """Numbers of a transform, which may be a tensor (timm's) or one alone."""
+    """The numbers of a transform as a list; they may be a tensor (timm's) or a single number."""
     return list(map(float, torch.as_tensor(values, dtype=torch.float64).flatten()))
 
 

@@ -1,4 +1,4 @@
-"""An output directory to which files come together or not at all."""
+"""Write the files of an output directory together or not at all."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from pathlib import Path
 from captum_ad._common.errors import InputError
 
 STAGING = ".captum-ad-staging-"
-"""What temporary directories are called."""
+"""The prefix of temporary directories."""
 
 
 @contextmanager
 def staged(out: Path, files: Sequence[str]) -> Iterator[Path]:
-    """A temporary directory whose files move to `out` when the block ends well, and vanish when not.
+    """A temporary directory whose files move to `out` if the block succeeds, and are deleted if it raises.
 
     Parameters
     ----------
     out : Path
-        Where the files go; made if it does not exist.
+        Where the files go; created if it does not exist.
     files : sequence of str
         Names of the files that will be written, in the order in which they appear.
 
@@ -34,7 +34,7 @@ def staged(out: Path, files: Sequence[str]) -> Iterator[Path]:
     Raises
     ------
     InputError
-        Before the block runs: if `out` cannot be written.
+        If `out` cannot be written to; raised before the block runs.
     """
     staging = temporary_directory(out)
     try:
@@ -47,7 +47,7 @@ def staged(out: Path, files: Sequence[str]) -> Iterator[Path]:
 
 
 def temporary_directory(out: Path) -> Path:
-    """A new one, inside `out` where that exists (it may be a file system of its own), else beside it."""
+    """A new temporary directory on the file system of `out`: inside it if it exists, else in its nearest parent."""
     place = out.absolute()
     while not place.is_dir():
         if place.exists():

@@ -1,4 +1,4 @@
-"""A model from the user's own Python code: a module's function, or a file's."""
+"""Import a model or a function from the user's own Python code, a module or a file."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from captum_ad._common.errors import InputError, UnknownNameError
 
 
 def split_name(name: str) -> tuple[str, str]:
-    """``module:function`` or ``file.py:function`` in its two parts; the second is empty if there is no colon."""
+    """Split ``module:function`` or ``file.py:function``; the second part is empty if there is no colon."""
     where, _, what = name.rpartition(":") if ".py:" in name else name.partition(":")
     return where, what
 
 
 def source_of(name: str) -> Path | None:
-    """The file of a model of one's own; None of the demo's, torchvision's and timm's."""
+    """The file of a user's own model; None for the demo's, torchvision's and timm's models."""
     where, what = split_name(name)
     if not what or where in ("torchvision", "timm"):
         return None
@@ -38,20 +38,20 @@ def source_of(name: str) -> Path | None:
 
 
 def made_by(name: str) -> tuple[nn.Module, Callable[..., Tensor] | None]:
-    """The model that ``package.module:function`` or ``file.py:function`` gives, and its transform if there is one.
+    """The model that ``package.module:function`` or ``file.py:function`` returns, and its transform if there is one.
 
-    The function takes no arguments and returns a model or (model, transform); a model itself will do. The working
-    directory, and that of the file, can be imported from.
+    The function takes no arguments and returns a model or (model, transform). A model instead of a function works
+    too. The code can import from the working directory and from the folder of the file.
 
     Raises
     ------
     InputError, UnknownNameError
-        If it cannot be imported or called, or is something else.
+        If the function cannot be imported or called, or returns something else.
     """
     with _importable_for(name):
         make = _found(name, "--model")
         if not callable(make):
-            raise InputError(f"{name} cannot be called; --model wants a function without arguments")
+            raise InputError(f"{name} cannot be called: --model expects a function without arguments")
         try:
             made: Any = make if isinstance(make, nn.Module) else make()
         except (Exception, SystemExit) as error:
@@ -63,7 +63,7 @@ def made_by(name: str) -> tuple[nn.Module, Callable[..., Tensor] | None]:
 
 
 def own_function(name: str, option: str) -> Callable[..., Any]:
-    """The function of ``package.module:function`` or ``file.py:function``.
+    """Import the function of ``package.module:function`` or ``file.py:function``.
 
     Raises
     ------
@@ -73,7 +73,7 @@ def own_function(name: str, option: str) -> Callable[..., Any]:
     with _importable_for(name):
         function = _found(name, option)
     if not callable(function):
-        raise InputError(f"{name} cannot be called: {option} wants a function")
+        raise InputError(f"{name} cannot be called: {option} expects a function")
     found: Callable[..., Any] = function
     return found
 
@@ -95,12 +95,12 @@ def _found(name: str, option: str) -> Any:
 def _module_of(path: Path, option: str) -> ModuleType:
     if not path.is_file():
         raise InputError(f"no file at {str(path)!r} for {option}: expected FILE.py:FUNCTION")
-    name = f"captum_ad_own_{path.stem}"  # under its own name it could hide a package, as torch.py would
+    name = f"captum_ad_own_{path.stem}"  # under its own name, a file such as torch.py would hide a package
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses look themselves up there
+    sys.modules[name] = module  # dataclasses look up their module there
     try:
         spec.loader.exec_module(module)
     except BaseException:

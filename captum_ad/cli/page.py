@@ -1,4 +1,4 @@
-"""The page of a report: one HTML file with everything in it, for a browser without a network."""
+"""The page of a report: one HTML file that contains everything, so that it works offline."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ from captum_ad.cli.report import PAGE
 from captum_ad.cli.table import legend, table_rows
 
 SHOWN = 40
-"""Photographs that a page holds, a few hundred kilobytes each: a phone has to open it. The table has all of them."""
+"""The largest number of photographs on a page, so that a phone can open it (each takes a few hundred kilobytes).
+
+The table has all of them.
+"""
 
 _UNLISTED = ("images", "schema", "notes", "command", "transform", "explained")
 
@@ -29,9 +32,9 @@ def write_page(folder: Path, summary: Mapping[str, Any]) -> None:
     Parameters
     ----------
     folder : Path
-        Where the archives are, and where the page goes.
+        The folder of the report.
     summary : mapping
-        As in ``summary.json``.
+        The contents of ``summary.json``.
     """
     archives = []
     for one in summary["images"][:SHOWN]:
@@ -46,9 +49,10 @@ def page(summary: Mapping[str, Any], archives: Sequence[Mapping[str, Any]]) -> s
     Parameters
     ----------
     summary : mapping
-        As in ``summary.json``.
+        The contents of ``summary.json``.
     archives : sequence of mapping
-        What the archives of the photographs hold that are shown, in the summary's order.
+        The archives of the photographs to show, in the summary's order; see
+        :func:`captum_ad.cli.report.arrays`.
     """
     entries = summary["images"]
     return rendered(
@@ -103,7 +107,7 @@ def _photograph(entry: Mapping[str, Any], archive: Mapping[str, Any]) -> dict[st
 
 
 def _heat(attribution: npt.NDArray[np.float32]) -> tuple[str, float]:
-    """An attribution summed over channels as a gray image, 128 for zero, and what its ends stand for."""
+    """An attribution summed over channels as a gray image (128 is zero), and the value that 255 stands for."""
     heat = attribution.sum(0, dtype=np.float64)
     scale = float(np.percentile(np.abs(heat), 100 - OUTLIERS)) or float(np.abs(heat).max())
     shown = np.clip(heat / scale, -1, 1) if scale > 0 else heat
@@ -111,7 +115,7 @@ def _heat(attribution: npt.NDArray[np.float32]) -> tuple[str, float]:
 
 
 def _steps(steps: npt.NDArray[np.int16]) -> str:
-    """The step at which each position appears, its low byte in red and its high byte in green."""
+    """An image of the step at which each position appears: its low byte in red, its high byte in green."""
     low, high = (steps & 255).astype(np.uint8), (steps >> 8).astype(np.uint8)
     return png(np.stack([low, high, np.zeros_like(low)], -1))
 

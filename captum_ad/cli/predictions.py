@@ -1,4 +1,4 @@
-"""What a classifier says of a photograph, and the explanations of that."""
+"""A classifier's prediction for a photograph, and the explanations of it."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ class Comparison:
     Attributes
     ----------
     photograph : Photograph
-        Which.
+        The photograph.
     task : Task
         What was explained.
     scale : Scale
         How explanations are measured.
     confidence : float
-        In the target: for a class its probability.
+        The confidence in the target; for a class, its probability.
     predicted : int or None
-        The most probable class; None where another target than a class is explained.
+        The most probable class; None if the target is not a class.
     answered : bool
-        Whether another target than a class is what the model answers to the whole photograph.
+        Whether a target that is not a class is the model's answer to the whole photograph.
     results : dict
-        (method, column) to an attribution.
+        The attribution of each (method, column).
     explanations : dict
-        (method, column) to the sufficient explanation that it gives.
+        The sufficient explanation of each (method, column).
     """
 
     photograph: Photograph
@@ -55,12 +55,12 @@ class Comparison:
 
 
 def prediction(classifier: Classifier, photograph: Photograph, arguments: argparse.Namespace) -> Comparison:
-    """What the classifier says about a photograph, ready to be explained.
+    """The classifier's prediction for a photograph, ready to be explained.
 
     Raises
     ------
     InputError, UnknownNameError
-        If the model fails on it, there is no such target, or it has a single superpixel.
+        If the model fails on the photograph, there is no such target, or the photograph has a single superpixel.
     """
     x = classifier.prepare(photograph.image)
     text = arguments.target
@@ -78,15 +78,15 @@ def prediction(classifier: Classifier, photograph: Photograph, arguments: argpar
 def _check_names(classifier: Classifier, arguments: argparse.Namespace, classes: int) -> None:
     if arguments.classes is not None and len(classifier.class_names) != classes:
         raise InputError(
-            f"--classes {str(arguments.classes)!r} names {len(classifier.class_names)} classes, and the model has "
-            f"{classes}: expected as many, in the order of its outputs"
+            f"--classes {str(arguments.classes)!r} names {len(classifier.class_names)} classes, but the model has "
+            f"{classes}: give one name per output, in the order of the outputs"
         )
 
 
 def _asked(
     classifier: Classifier, x: Tensor, photograph: Photograph, arguments: argparse.Namespace
 ) -> tuple[Target, float, bool]:
-    """The target that was written, told of the whole input; the confidence in it; whether it is the model's answer."""
+    """The target in --target, bound to the whole input; the confidence in it; whether it is the model's answer."""
     text = arguments.target
     try:
         target = written(text, classifier.class_names or None)
@@ -95,14 +95,14 @@ def _asked(
     except (TypeError, ValueError) as error:
         raise InputError(f"--target: {error}") from None
     if not target.decides:
-        raise InputError(f"--target {text!r} does not say when the answer is still the same: give it a threshold=")
+        raise InputError(f"--target {text!r} does not say when the answer still counts as the same: add threshold=")
     try:
         forward = BaselineForward(classifier.model, 0.0, target=target).bound(x)
         assert forward.target is not None
         with torch.no_grad():
             outputs = forward.outputs(x)
             confidence, kept = float(forward.target.confidence(outputs)[0]), bool(forward.target.kept(outputs)[0])
-    except Exception as error:  # of the user's own code, or of a target that does not fit it
+    except Exception as error:  # raised by the user's code, or by a target that does not fit it
         raise InputError(f"--target {text!r} with {classifier.name!r} on {photograph.source!r}: {error}") from error
     if isinstance(outputs, Tensor) and outputs.dim() >= 2 and outputs.shape[1] > 1:
         _check_names(classifier, arguments, outputs.shape[1])
@@ -121,7 +121,7 @@ def _comparison(
 ) -> Comparison:
     labels = superpixels(classifier.displayed(x), n_segments=arguments.segments).to(x.device)
     if int(labels.max()) == 0:
-        raise InputError(f"{photograph.source!r} has one superpixel only: raise --segments")
+        raise InputError(f"{photograph.source!r} has only one superpixel: raise --segments")
     task = Task(x, target, labels, arguments.samples, arguments.batch_size, arguments.seed, to_confidence=to_confidence)
     colors = solid_colors(classifier, x, arguments.backgrounds, arguments.seed)
     scale = Scale(arguments.gamma, colors, to_confidence, arguments.batch_size)
@@ -129,7 +129,7 @@ def _comparison(
 
 
 def add_explanation(classifier: Classifier, method: str, column: str, comparison: Comparison) -> None:
-    """One attribution and its explanation, noted in the comparison.
+    """Compute one attribution and its explanation, and add them to the comparison.
 
     Raises
     ------
@@ -142,7 +142,7 @@ def add_explanation(classifier: Classifier, method: str, column: str, comparison
         found = measure(classifier, method, column, task, result.attribution, comparison.scale)
     except (UnsupportedOperationError, UnknownNameError, torch.OutOfMemoryError):
         raise
-    except Exception as error:  # of the user's own model, or the attributor's of what it returned
+    except Exception as error:  # raised by the user's model, or by the attributor on the model's output
         what = f"{type(error).__name__}: {error}"
         raise InputError(f"{classifier.name!r} failed in {method} with {column}: {what}") from error
     comparison.results[method, column] = result
@@ -150,17 +150,17 @@ def add_explanation(classifier: Classifier, method: str, column: str, comparison
 
 
 def probabilities(classifier: Classifier, x: Tensor, photograph: Photograph) -> tuple[Tensor, str]:
-    """The probability of each class, float64 of shape (classes,), and how the model's output becomes that.
+    """The probability of each class, float64, shape (classes,), and the ``to_confidence`` that computes it.
 
     Raises
     ------
     InputError
-        If the model fails, or what it returns is not a classifier's output.
+        If the model fails, or its output is not that of a classifier.
     """
     try:
         with torch.no_grad():
             output = classifier.model(x)
-    except Exception as error:  # of the user's own code
+    except Exception as error:  # raised by the user's code
         shape = tuple(x.shape)
         raise InputError(
             f"{classifier.name!r} failed on {photograph.source!r}, input {shape}: {type(error).__name__}: {error}"
@@ -168,9 +168,9 @@ def probabilities(classifier: Classifier, x: Tensor, photograph: Photograph) -> 
     if not isinstance(output, Tensor) or output.dim() != 2 or output.shape[0] != 1 or output.shape[1] < 2:
         what = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
         raise InputError(
-            f"{classifier.name!r} returned {what}; a classifier returns a tensor (N, classes). Of anything else say "
-            "what to explain: --target 'Binary()' of one logit, 'Regression(tolerance=3)' of a number, 'Region(12)' of "
-            "maps of classes, 'Detection((left, top, right, bottom), 1)' of boxes"
+            f"{classifier.name!r} returned {what}; a classifier returns a tensor (N, classes). For another output, say "
+            "what to explain: --target 'Binary()' for one logit, 'Regression(tolerance=3)' for a number, 'Region(12)' "
+            "for maps of classes, 'Detection((left, top, right, bottom), 1)' for boxes"
         )
     row = output[0].double().cpu()
     if not bool(row.isfinite().all()):

@@ -1,4 +1,4 @@
-"""What a command leaves behind: a figure and an archive per photograph, a summary, a page."""
+"""The files of a report: a figure and an archive per photograph, a summary, a page."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ SCHEMA = 3
 
 
 def figure_name(photograph: Photograph) -> str:
-    """File name of a photograph's figure."""
+    """The file name of a photograph's figure."""
     return f"{photograph.name}.png"
 
 
 def archive_name(photograph: Photograph) -> str:
-    """File name of a photograph's attributions."""
+    """The file name of a photograph's archive of attributions."""
     return f"{photograph.name}.npz"
 
 
@@ -42,7 +42,7 @@ def file_names(photographs: Sequence[Photograph]) -> list[str]:
 
 
 def described(classifier: Classifier, comparison: Comparison) -> str:
-    """The network, the photograph, the explained class and its probability, in words."""
+    """The network, the photograph, the target and the confidence in it, in words."""
     target, where = comparison.task.index, f"{classifier.title} on {comparison.photograph.name}"
     if target is None or comparison.predicted is None:
         what = "confidence" if comparison.task.graded else "value"
@@ -70,17 +70,20 @@ def draw(path: Path, classifier: Classifier, comparison: Comparison) -> None:
 
 
 def arrays(classifier: Classifier, comparison: Comparison) -> dict[str, Any]:
-    """What the archive of one photograph holds.
+    """The arrays in the archive of one photograph.
 
     Returns
     -------
     dict
-        ``METHOD/COLUMN``: the attribution, float, (C, H, W). ``explanation/METHOD/COLUMN``: bool, (H, W).
-        ``steps/METHOD/COLUMN``: the step of the scan at which a position appears, (H, W), and
-        ``curve/METHOD/COLUMN``: size, confidence and whether the class is kept after so many steps, (3, steps + 1).
-        ``kept/METHOD/COLUMN``: whether the explanation keeps the class on each background, bool, (n).
-        ``superpixels``: (H, W). ``target``. ``photograph``: what the model saw, uint8, (H, W, 3). ``backgrounds``:
-        their colors, uint8, (n, 3).
+        - ``METHOD/COLUMN``: the attribution, float, (C, H, W).
+        - ``explanation/METHOD/COLUMN``: the explanation, bool, (H, W).
+        - ``steps/METHOD/COLUMN``: the step of the scan at which each position appears, int16, (H, W).
+        - ``curve/METHOD/COLUMN``: size, confidence and whether the class is kept after 0, 1, … steps, (3, steps + 1).
+        - ``kept/METHOD/COLUMN``: whether the explanation keeps the class on each background, bool, (n).
+        - ``superpixels``: labels, (H, W).
+        - ``target``: the class index, or the target as text.
+        - ``photograph``: the model's input as an image, uint8, (H, W, 3).
+        - ``backgrounds``: their colors, uint8, (n, 3).
     """
     task, colors = comparison.task, comparison.scale.backgrounds
     shown = classifier.displayed(task.x)
@@ -103,7 +106,7 @@ def arrays(classifier: Classifier, comparison: Comparison) -> dict[str, Any]:
 
 
 def entry(classifier: Classifier, comparison: Comparison) -> dict[str, Any]:
-    """What the summary says of one photograph."""
+    """The summary's entry for one photograph."""
     task, photograph = comparison.task, comparison.photograph
     measured: dict[str, dict[str, Any]] = {}
     for (method, column), result in comparison.results.items():
@@ -137,7 +140,7 @@ def _named(classifier: Classifier, index: int | None, otherwise: str = "") -> di
 def summary_of(
     command: Sequence[str], settings: Mapping[str, Any], classifier: Classifier, entries: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
-    """What ran, on what, and what it found and cost."""
+    """The contents of ``summary.json``: what ran, what it found, and what it cost."""
     return {
         "schema": SCHEMA,
         "command": [printable(word) for word in command],
@@ -177,7 +180,7 @@ def read_summary(folder: Path) -> dict[str, Any]:
 
 
 def files_of(summary: Mapping[str, Any]) -> list[str]:
-    """The names of all files that a summary knows, itself included."""
+    """The names of all files of the report with this summary, the summary included."""
     named = [one.get(kind) for one in summary.get("images", ()) for kind in ("figure", "attributions")]
     return [name for name in named if isinstance(name, str)] + ([SUMMARY, PAGE] if summary else [])
 
@@ -185,25 +188,25 @@ def files_of(summary: Mapping[str, Any]) -> list[str]:
 def entries_to_keep(
     folder: Path, settings: Mapping[str, Any], photographs: Sequence[Photograph]
 ) -> list[dict[str, Any]]:
-    """What an earlier run with the same settings found about these photographs, where its files are still there.
+    """The entries of an earlier run about these photographs, if their files are unchanged and complete.
 
     Raises
     ------
     InputError
-        If its settings were others, or it has photographs that are not among these.
+        If the earlier run had other settings, or photographs that are not among these.
     """
     summary = read_summary(folder)
     if not summary:
         return []
     if summary.get("schema") != SCHEMA:
         raise InputError(
-            f"{str(folder / SUMMARY)!r} is of another version and cannot be continued: start again with --force"
+            f"{str(folder / SUMMARY)!r} is from another version and cannot be continued: start again with --force"
         )
     other = [name for name, value in settings.items() if summary.get(name) != value]
     if other:
         was = ", ".join(f"{name} {summary.get(name)!r} (now {settings[name]!r})" for name in other)
         raise InputError(
-            f"--resume: the report in {str(folder)!r} had other settings, {was}: give the same, or --force"
+            f"--resume: the report in {str(folder)!r} had other settings, {was}: give the same ones, or --force"
         )
     expected = {(printable(one.source), figure_name(one)): digest(Path(one.source)) for one in photographs}
     unknown = [one["file"] for one in summary["images"] if (one["file"], one["figure"]) not in expected]
@@ -220,7 +223,7 @@ def entries_to_keep(
 
 
 def _is_whole(folder: Path, one: Mapping[str, Any]) -> bool:
-    """Whether the files of a photograph are there, and can be read."""
+    """Whether the files of a photograph exist and can be read."""
     try:
         with np.load(folder / one["attributions"]) as archive:
             found = all(

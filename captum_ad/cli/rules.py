@@ -1,4 +1,4 @@
-"""The sub-command ``rules``: from photographs and a model to the masking that disturbs it least."""
+"""The sub-command ``rules``: find the masking that disturbs a model least, on photographs."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from captum_ad.metrics.masking_names import all_maskings
 from captum_ad.metrics.recommendation import NoneRightError
 
 LEAST_SHARE = 0.5
-"""Of an object that the transform has to leave: with less the rest is not an object, and hiding it says little."""
+"""The least share of an object that the transform must leave: of a smaller rest, hiding it says little."""
 
 TABLE, RECORDS, FIGURE = "table.md", "records.csv", "rules.png"
 
 
 @dataclass
 class _Photographs:
-    """The model's inputs, and what is known of them."""
+    """The model's inputs, and what is known about them."""
 
     inputs: dict[str, Tensor] = field(default_factory=dict)
     targets: list[int] = field(default_factory=list)
@@ -56,7 +56,7 @@ def rules(arguments: argparse.Namespace, command: Sequence[str]) -> None:
     Raises
     ------
     InputError, UnknownNameError, UnsupportedOperationError
-        If something given cannot be worked with; nothing is written then, but for the file of --resume.
+        If an argument is invalid or the model cannot be masked; then nothing is written, except the file of --resume.
     """
     device = device_named(arguments.device)
     sources, labels = _labeled(arguments)
@@ -78,11 +78,11 @@ def rules(arguments: argparse.Namespace, command: Sequence[str]) -> None:
         figure.savefig(folder / FIGURE, dpi=130)
     print(found.table().to_csv(index=False) if arguments.csv else f"{found.markdown()}\n")
     print(f"{about}\n\n{found.sentence}\n")
-    print(f"{arguments.out / FIGURE}, {TABLE} and {RECORDS} beside it")
+    print(f"{arguments.out / FIGURE}, with {TABLE} and {RECORDS} in the same folder")
 
 
 def _labeled(arguments: argparse.Namespace) -> tuple[list[str], list[Label] | None]:
-    """The photographs, each once, and their labels if there are any."""
+    """The photographs without duplicates, and their labels if there are any."""
     sources = list(dict.fromkeys(expanded(arguments.images)))
     path = arguments.boxes or arguments.labels
     if path is None:
@@ -93,7 +93,7 @@ def _labeled(arguments: argparse.Namespace) -> tuple[list[str], list[Label] | No
 
 
 def _possible_maskings() -> list[str]:
-    """Every masking, but for inpaint where OpenCV is missing, which is said."""
+    """All maskings; without OpenCV, all except inpaint, which is reported."""
     if importlib.util.find_spec("cv2") is not None:
         return all_maskings()
     print(
@@ -106,7 +106,7 @@ def _prepared(sources: Sequence[str], labels: Sequence[Label] | None, classifier
     found = _Photographs()
     for place, source in enumerate(sources):
         (photograph,) = load_photographs([source])
-        image = photograph.image  # one at a time: many large ones do not fit into memory
+        image = photograph.image  # one at a time: many large images may not fit into memory
         x = classifier.prepare(image)
         label = None if labels is None else labels[place]
         if label is not None and label.box is not None:
@@ -115,7 +115,7 @@ def _prepared(sources: Sequence[str], labels: Sequence[Label] | None, classifier
                 found.cropped_away.append(source)
                 continue
             found.boxes.append(carried.box)
-        if not found.inputs:  # a look at the first one: is this a classifier, and does it end in a softmax?
+        if not found.inputs:  # check on the first one that this is a classifier, and whether it ends in a softmax
             outputs, found.to_confidence = probabilities(classifier, x, photograph)
             classes = len(outputs)
         if label is not None:
@@ -153,7 +153,7 @@ def _recommended(
         raise InputError(f"{error} Transform: {classifier.described_transform}") from None
     except (ValueError, ImportError) as error:
         raise InputError(str(error)) from error
-    except Exception as error:  # of the user's own model
+    except Exception as error:  # raised by the user's model
         raise InputError(f"{classifier.name!r} failed: {type(error).__name__}: {error}") from error
 
 
@@ -161,7 +161,7 @@ def _about(classifier: Classifier, photographs: _Photographs, found: Recommendat
     lines = [f"{classifier.title} ({classifier.name}). {found.notes}"]
     if photographs.cropped_away:
         count = len(photographs.cropped_away)
-        lines.append(f"Left out: {count} more, of whose object the transform crops away more than half.")
+        lines.append(f"Left out: {count} more, because the transform crops away more than half of the object.")
     lines.append(f"Transform: {classifier.described_transform}")
     return " ".join(lines)
 

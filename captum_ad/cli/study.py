@@ -1,4 +1,4 @@
-"""The sub-command ``study``: the paper's experiment on any images, on one machine or many."""
+"""The sub-command ``study``: the paper's experiment on any images, on one or several machines."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ def study(arguments: argparse.Namespace, command: Sequence[str]) -> None:
     Raises
     ------
     InputError, UnknownNameError, UnsupportedOperationError
-        If something given cannot be worked with. What was finished before stays.
+        If an argument is invalid or a model cannot be explained. What was recorded before stays.
     InterruptedRun
-        On Ctrl-C, or when another process is gone.
+        On Ctrl-C, or if another process ended early.
     """
     settings = settings_of(arguments)
     among = processes()
@@ -60,7 +60,7 @@ def study(arguments: argparse.Namespace, command: Sequence[str]) -> None:
         raise InputError(str(error)) from error
     except KeyboardInterrupt:
         raise InterruptedRun(_left(arguments.out)) from None
-    if among.rank == 0 and not ran.stopped:  # who asked to stop does not wait for a report
+    if among.rank == 0 and not ran.stopped:  # after a request to stop, do not spend time on a report
         from captum_ad.cli.study_report import write_report
 
         print(write_report([arguments.out], arguments.out))
@@ -82,7 +82,7 @@ def _run(
         return run(plan.plan, arguments.out, manifest, processes=among)
     except (StoreError, UnsupportedOperationError, UnknownNameError, torch.OutOfMemoryError, OSError):
         raise
-    except Exception as error:  # of the user's own model or method
+    except Exception as error:  # raised by the user's model or method
         raise InputError(f"{type(error).__name__}: {error}") from error
 
 
@@ -91,13 +91,13 @@ def _refuse_occupied(out: Path, *, resume: bool) -> None:
         raise InputError(f"--out {str(out)!r} is a file: name a directory")
     again = resume or os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
     if not again and out.exists() and any(out.iterdir()):
-        what = "has records already: go on by --resume" if record_files(out) else "is not empty"
+        what = "already has records: continue with --resume" if record_files(out) else "is not empty: empty it"
         raise InputError(f"--out {str(out)!r} {what}, or choose another")
 
 
 def _tell_skipped(skipped: dict[str, str]) -> None:
     shown = "".join(f"\n  {why}" for why in list(skipped.values())[:5])
-    rest = f"\n  and {len(skipped) - 5} more, see the report" if len(skipped) > 5 else ""
+    rest = f"\n  and {len(skipped) - 5} more (see the report)" if len(skipped) > 5 else ""
     print(f"{len(skipped)} images cannot be read and are left out:{shown}{rest}", file=sys.stderr)
 
 

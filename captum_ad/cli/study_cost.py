@@ -1,4 +1,4 @@
-"""What a study would cost: forwards, memory and time, after a short calibration."""
+"""The expected cost of a study: forwards, memory and time, estimated by a short calibration."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ from captum_ad.study.plan import Plan
 from captum_ad.study.units import OF_MASKING, Unit
 
 _REPEATS = 3
-_AT_BOX = 5  # forwards for what hiding the object takes, about: whole, object, controls
+_AT_BOX = 5  # approximate number of forwards to measure the effect of hiding the object: whole, object, controls
 
 
 def expected(plan: Plan, known: Collection[Unit], processes: int) -> str:
-    """Forwards, memory and time that the units without records would take, in words.
+    """The forwards, memory and time that the units without records would take, as text.
 
-    Every model runs a few batches plainly and under every masking. Methods of one's own run once.
+    Every model runs a few batches without masks and under every masking. The user's own methods run once.
 
     Parameters
     ----------
     plan : Plan
         The study.
     known : collection of Unit
-        What is recorded already.
+        The units that are already recorded.
     processes : int
-        That share the work.
+        The number of processes that share the work.
     """
     todo = [unit for unit in plan.units() if unit not in known]
     if not todo:
-        return "Everything is measured already."
+        return "Everything has been measured already."
     measuring, first = Measuring(plan), next(iter(plan.images))
     plain, hidden = {}, {}
     own: dict[str, int] = {}
@@ -55,7 +55,7 @@ def expected(plan: Plan, known: Collection[Unit], processes: int) -> str:
     masked = planted = 0
     seconds = 0.0
     for unit in todo:
-        x = measuring.prepared(unit.model, first).sample.x  # all images are taken to cost what the first one does
+        x = measuring.prepared(unit.model, first).sample.x  # assume that all images cost as much as the first one
         under_mask, on_backgrounds = _of_unit(plan, unit, x, own)
         masked, planted = masked + under_mask, planted + on_backgrounds
         seconds += under_mask * hidden[unit.model, unit.masking] + on_backgrounds * plain[unit.model]
@@ -65,12 +65,12 @@ def expected(plan: Plan, known: Collection[Unit], processes: int) -> str:
         f"backgrounds.\nMemory: {peak} for each of {processes} processes.\n"
         f"Time: about {_words(seconds / processes)} with {processes} process{'es' if processes > 1 else ''} of "
         f"{torch.get_num_threads()} thread{'s' if torch.get_num_threads() > 1 else ''}, as measured on {first!r} now; "
-        "Occlusion and FeatureAblation under AD often take half of that, since only what a mask changes is computed."
+        "Occlusion and FeatureAblation under AD often take half of that, because only what a mask changes is computed."
     )
 
 
 def _of_unit(plan: Plan, unit: Unit, x: Tensor, own: dict[str, int]) -> tuple[int, int]:
-    """Forwards of one unit under masks, and on backgrounds."""
+    """The number of forwards of one unit under masks, and on backgrounds."""
     judges = plan.judges
     if unit.method == OF_MASKING:
         return len(judges.missingness) + _AT_BOX, 0
@@ -92,7 +92,7 @@ def _of_method(method: str, plan: Plan, x: Tensor) -> int:
 
 
 def _forwards_of(measuring: Measuring, unit: Unit) -> int:
-    """How many inputs a method of one's own runs."""
+    """The number of inputs that a user's own method runs."""
     plan = measuring.plan
     count = 0
 
@@ -110,13 +110,13 @@ def _forwards_of(measuring: Measuring, unit: Unit) -> int:
 
 
 def _seconds(forward: nn.Module, x: Tensor, batch: int, mask: Tensor | None) -> float:
-    """Of one input in a batch, the fastest of a few."""
+    """Seconds per input of a batch: the fastest of a few runs."""
     inputs, times = x.expand(batch, *x.shape[1:]), []
     for _ in range(_REPEATS):
         start = time.perf_counter()
         with torch.no_grad():
             found = forward(inputs) if mask is None else forward(inputs, mask=mask)
-            float(found.flatten()[0])  # a GPU is waited for
+            float(found.flatten()[0])  # waits for the GPU
         times.append(time.perf_counter() - start)
     return min(times) / batch
 

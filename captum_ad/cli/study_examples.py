@@ -1,4 +1,4 @@
-"""Examples of a report: the images where AD is ahead of the best baseline by most, and behind it, with their maps."""
+"""Examples for a report: the images on which AD is furthest ahead of the best baseline, and furthest behind it."""
 
 from __future__ import annotations
 
@@ -20,25 +20,26 @@ if TYPE_CHECKING:
     import pandas as pd
 
 EACH = 3
-"""Images at either end, of each model and method."""
+"""The number of best and of worst images, per model and method."""
 
 
 def examples(folders: Sequence[Path], explanations: pd.DataFrame) -> list[dict[str, Any]]:
-    """The best and worst images of each model and method, by ρ under the first AD rule minus the best baseline's mean.
+    """The best and worst images of each model and method: by ρ under the first AD rule minus ρ under a baseline.
 
-    It is ρ at the largest equal size, or else at the largest γ, in the last context.
+    The baseline is the one with the largest mean ρ. ρ is taken at the largest equal size, or else at the largest γ, in
+    the last context.
 
     Parameters
     ----------
     folders : sequence of Path
-        Where the maps are.
+        Folders of results, which have the maps.
     explanations : DataFrame
-        Of all units.
+        The explanations of all units.
 
     Returns
     -------
     list of dict
-        For the page; empty where there is no AD rule or no baseline.
+        The examples for the page's template; empty if there is no AD rule or no baseline.
     """
     shots = {
         (row["model"], row["image"]): row["picture"] for row in rows_of(folders, "images") if row["picture"] is not None

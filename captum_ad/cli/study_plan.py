@@ -1,4 +1,4 @@
-"""From a data set and settings to the plan of a study: images checked, classes matched, models loaded."""
+"""Make the plan of a study from a data set and settings: check images, load models, match classes."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ from captum_ad.study.processes import Processes
 from captum_ad.targets.base import Target
 
 SHARES = (0.25, 0.5, 0.75)
-"""Of an image that stay there, for the judge missingness."""
+"""The shares of an image that stay visible, for the judge missingness."""
 
 LEAST_SHARE = 0.5
-"""Of an object that the transform has to leave, for its box to count."""
+"""The least share of an object that the transform must leave for its box to count."""
 
 _PICTURE = 160  # pixels along the longer side
 
@@ -47,7 +47,7 @@ class Made:
     plan : Plan
         The study.
     about : dict
-        For people: skipped images, class names, transforms.
+        For readers of the report: skipped images, class names, transforms.
     """
 
     plan: Plan
@@ -55,23 +55,23 @@ class Made:
 
 
 def made(entries: Sequence[Entry], others: Sequence[Entry] | None, settings: Settings, among: Processes) -> Made:
-    """The plan of a study on some of these images.
+    """Make the plan of a study on these images.
 
     Parameters
     ----------
     entries : sequence of Entry
         The data set.
     others : sequence of Entry, optional
-        The data set of K2, if it is another one.
+        The data set that K2 is drawn from; by default `entries`.
     settings : Settings
-        All else.
+        The settings of the study.
     among : Processes
-        They share the reading of the images.
+        The processes, which share the reading of the images.
 
     Raises
     ------
     InputError, UnknownNameError
-        If something does not fit: models, methods, classes; or no image can be read.
+        If a model, method or class is unknown or does not fit, or if no image can be read.
     """
     torch.set_num_threads(settings.threads)
     device = device_named(_of_process(settings.device))
@@ -82,7 +82,7 @@ def made(entries: Sequence[Entry], others: Sequence[Entry] | None, settings: Set
     usable = [entry for entry in chosen if entry.name in digests]
     if not usable:
         some = "; ".join(list(skipped.values())[:3])
-        raise InputError(f"none of {len(chosen)} images can be read: {some}")
+        raise InputError(f"none of the {len(chosen)} images can be read: {some}")
     pool_digests, pool_skipped = _checked(pool, among)
     pool = [entry for entry in pool if entry.name in pool_digests]
     subjects = {}
@@ -150,12 +150,12 @@ def _subject(
 
 @dataclass(frozen=True)
 class ColorsOfItsRange:
-    """K1 where a transform does not show how it normalizes: colors in the range of the input's own values.
+    """K1 if the transform's normalization is not known: colors in the range of the input's own values.
 
     Parameters
     ----------
     n, seed : int
-        As of :class:`~captum_ad.metrics.SolidColors`.
+        See :class:`~captum_ad.metrics.SolidColors`.
     """
 
     n: int
@@ -164,14 +164,14 @@ class ColorsOfItsRange:
     def draw(
         self, model: nn.Module, x: Tensor, target: int | Target, *, batch_size: int | None = None
     ) -> DrawnBackgrounds:
-        """The colors, as :meth:`captum_ad.metrics.SolidColors.draw` gives them."""
+        """Draw the colors, like :meth:`captum_ad.metrics.SolidColors.draw`."""
         low, high = float(x.min()), float(x.max())
         colors = SolidColors(self.n, self.seed, low=low, high=high if high > low else low + 1)
         return colors.draw(model, x, target, batch_size=batch_size)
 
 
 class _Inputs:
-    """A data set as a model takes it."""
+    """A data set of inputs and classes of a model."""
 
     def __init__(self, classifier: Classifier, entries: Sequence[Entry], indices: Mapping[str, int]) -> None:
         self.classifier, self.entries, self.indices = classifier, entries, indices
@@ -185,12 +185,12 @@ class _Inputs:
 
 
 def _pool(entries: Sequence[Entry], settings: Settings) -> list[Entry]:
-    """What K2 is drawn from: some more than are needed, since those of the class itself are left out."""
+    """The images that K2 is drawn from: more than needed, because those of the explained class are left out."""
     return some_of(entries, max(4 * settings.backgrounds, settings.backgrounds + 50), settings.seed + 1)
 
 
 def _checked(entries: Sequence[Entry], among: Processes) -> tuple[dict[str, str], dict[str, str]]:
-    """Digests of the images that can be read, and why the others cannot."""
+    """Digests of the images that can be read, and the reasons why the others cannot."""
     digests, skipped = {}, {}
     own = entries[among.rank :: among.count]
     for entry in tqdm(own, desc="Reading the images", unit="image", disable=among.rank > 0 or len(own) < 200):
@@ -208,7 +208,7 @@ def _checked(entries: Sequence[Entry], among: Processes) -> tuple[dict[str, str]
 
 
 def _of_process(device: str) -> str:
-    """``cuda`` is the GPU of that number among the processes of a machine."""
+    """The device of this process: for ``cuda``, the GPU with the number of the process on its machine."""
     local = os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", "0"))
     return f"cuda:{int(local) % max(1, torch.cuda.device_count())}" if device == "cuda" else device
 

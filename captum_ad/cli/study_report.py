@@ -1,4 +1,4 @@
-"""The report of a study: summary, tables, figures, and one page with all of it."""
+"""Write the report of a study: summary, tables, figures, and a page with all of them."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ if TYPE_CHECKING:
 PAGE, SUMMARY, SCORES = "report.html", "summary.csv", "scores.csv"
 
 NOTES = {
-    "Size against the best baseline": "Negative: the explanations under AD are smaller than under the baseline "
-    "whose are smallest. The baseline is chosen on the same images, which favors it.",
-    "ρ by γ": "Larger explanations are the more robust ones: read it beside their sizes, and beside ρ at equal size. "
-    "Solid colors (K1) look like solid paint and favor explanations found with it; K2 stands beside them for that.",
+    "Size against the best baseline": "Negative: the explanations under AD are smaller than those under the baseline "
+    "with the smallest ones. The baseline is chosen on the same images, which favors it.",
+    "ρ by γ": "Larger explanations are more robust: read this with their sizes, and with ρ at equal size. Solid colors "
+    "(K1) look like solid paint and favor explanations found with it; that is why there is K2 too.",
     "ρ, AD against each baseline": "Paired by image; 95 % bootstrap interval of the mean difference, Wilcoxon's "
     "signed-rank test, and Holm's correction within a model.",
-    "Judges": "insertion: higher is better; deletion: lower; missingness: how often the answer stays while what does "
-    "not matter is missing; pointing, energy: whether the attribution lies on the object; specific drop: what hiding "
-    "the object takes beyond hiding as much elsewhere.",
+    "Judges": "insertion: higher is better; deletion: lower is better; missingness: how often the answer stays the "
+    "same while parts that do not matter are missing; pointing, energy: whether the attribution lies on the object; "
+    "specific drop: how much more confidence is lost by hiding the object than by hiding as much elsewhere.",
 }
-"""What has to be known to read a table."""
+"""Notes on how to read the tables."""
 
 
 def report(arguments: argparse.Namespace) -> None:
-    """Write the report of folders of results anew.
+    """Write the report of folders of results again.
 
     Parameters
     ----------
@@ -56,19 +56,19 @@ def report(arguments: argparse.Namespace) -> None:
 
 
 def write_report(folders: Sequence[Path], out: Path) -> str:
-    """Write summary.csv, scores.csv, tables, figures and the page; what is there of an earlier report is replaced.
+    """Write summary.csv, scores.csv, tables, figures and the page; those of an earlier report are replaced.
 
     Parameters
     ----------
     folders : sequence of Path
         Results of studies of the same configuration.
     out : Path
-        Where the report goes; made if there is none.
+        The folder of the report; created if it does not exist.
 
     Returns
     -------
     str
-        What was written, and how much is missing, for people.
+        A sentence that says what was written and how many units are missing.
 
     Raises
     ------
@@ -83,7 +83,7 @@ def write_report(folders: Sequence[Path], out: Path) -> str:
     except StoreError as error:
         raise InputError(str(error)) from error
     if explanations.empty:
-        raise InputError("there are no records of explanations yet: the report can be made when some units are done")
+        raise InputError("there are no records of explanations yet: write the report when some units are done")
     done = len(set(zip(scores["model"], scores["image"], scores["method"], scores["masking"])))
     tables = all_tables(explanations, scores, images)
     figures = _figures(explanations)
@@ -112,7 +112,7 @@ def write_report(folders: Sequence[Path], out: Path) -> str:
     )
     write_whole(out / PAGE, page)
     said = f"; {missing} of {len(units)} units are missing" if missing else ""
-    return f"{out / PAGE}, {SUMMARY}, {SCORES}, tables and figures beside it{said}"
+    return f"{out / PAGE}, with {SUMMARY}, {SCORES}, tables and figures in the same folder{said}"
 
 
 def _figures(explanations: pd.DataFrame) -> dict[str, Figure]:
@@ -135,7 +135,7 @@ def _png(figure: Figure) -> bytes:
 
 
 def _shown(title: str, table: pd.DataFrame) -> dict[str, Any]:
-    """A table for the page: what it shows, and by what it sorts."""
+    """A table for the page; each cell is its text and the number to sort by."""
     rows = [[(_words(value), value if _is_number(value) else "") for value in row] for row in table.to_numpy().tolist()]
     return {
         "title": title,
@@ -178,7 +178,7 @@ def _listed(value: Any) -> str:
 
 
 def _file(title: str) -> str:
-    """A title as a file's name."""
+    """A file name made from a title."""
     plain = title.replace("γ", "gamma").replace("ρ", "rho")
     words = "".join(sign if sign.isascii() and sign.isalnum() else " " for sign in plain).split()
     return "-".join(words).lower()

@@ -1,4 +1,4 @@
-"""Settings of a study: from a TOML file and the command line, which counts where both say something."""
+"""Settings of a study, from a TOML file and the command line, which takes precedence."""
 
 from __future__ import annotations
 
@@ -25,30 +25,31 @@ CONTEXTS = ("K1", "K2")
 
 @dataclass(frozen=True)
 class Settings:
-    """A study, as ``study.toml`` and the command line describe it; the names are the same in both.
+    """The settings of a study. The names are the same in a TOML file and on the command line.
 
     Attributes
     ----------
     model, weights, classes : list of str
-        Networks as for ``--model`` of the other commands; checkpoints and files of names for them, in their order.
+        Networks, as for ``--model`` of the other commands; their checkpoints and files of class names, in the same
+        order.
     methods, maskings : list of str
-        Names; a method of one's own is ``module:function`` or ``file.py:function``.
+        Names; a user's own method is ``module:function`` or ``file.py:function``.
     gammas, sizes : list of float
-        Thresholds, and equal sizes.
+        Confidence thresholds, and equal sizes at which to compare ρ, 0 to 1.
     contexts : list of str
-        Of :data:`CONTEXTS`.
+        Kinds of backgrounds, among :data:`CONTEXTS`.
     backgrounds : int
-        In each context.
+        Backgrounds per context.
     backgrounds_from : str, optional
-        The data set that K2 is drawn from, if another one.
+        The data set that K2 is drawn from; by default that of the study.
     judges : list of str
-        Of :data:`JUDGES`, beside ρ, sizes, confidences and insertion.
+        What to measure besides ρ, sizes, confidences and insertion, among :data:`JUDGES`.
     images : int, optional
-        So many are drawn from the data set.
+        The number of images to draw from the data set; by default all.
     samples, segments, window, step, seed, batch_size, threads : int
-        As for :func:`captum_ad.metrics.compare`; threads per process.
+        See :func:`captum_ad.metrics.compare`; threads per process.
     device : str
-        Where the networks run; ``cuda`` is the GPU of each process.
+        Where the networks run; ``cuda`` is one GPU per process.
     """
 
     model: list[str] = field(default_factory=lambda: ["demo"])
@@ -75,7 +76,7 @@ class Settings:
     device: str = "cpu"
 
     def methods_by_name(self) -> dict[str, Method]:
-        """The methods, the user's own imported.
+        """The methods by name, with the user's own imported.
 
         Raises
         ------
@@ -90,7 +91,7 @@ class Settings:
         return found
 
     def maskings_by_name(self) -> dict[str, Masking]:
-        """The maskings, by the names that tables have.
+        """The maskings, by their names in tables.
 
         Raises
         ------
@@ -112,12 +113,12 @@ _OPTIONAL = ("weights", "classes", "sizes", "judges")
 
 
 def settings_of(arguments: argparse.Namespace) -> Settings:
-    """The settings of a command line and the file that it names.
+    """The settings of a command line and of its --config file.
 
     Raises
     ------
     InputError, UnknownNameError
-        If there is no such setting, or one has a value that it cannot have.
+        If there is no such setting, or a value is invalid.
     """
     given = {} if arguments.config is None else _read(arguments.config)
     known = [one.name for one in fields(Settings)]
@@ -136,7 +137,7 @@ def settings_of(arguments: argparse.Namespace) -> Settings:
         count = len(getattr(settings, name))
         if count not in (0, len(settings.model)):
             raise InputError(
-                f"{count} --{name} for {len(settings.model)} --model: give one for each, '-' where there is none"
+                f"got {count} --{name} for {len(settings.model)} --model: give one for each model, '-' for none"
             )
     return settings
 
@@ -173,7 +174,7 @@ def _list(name: str, value: list[Any], where: str) -> list[Any]:
     if name in ("gammas", "sizes"):
         bad = [one for one in value if not 0 <= one <= 1]
         if bad:
-            raise InputError(f"{where} are shares, 0 to 1, got {bad[0]!r}")
+            raise InputError(f"{where} must be shares, 0 to 1, got {bad[0]!r}")
         return [float(one) for one in value]
     for one in value if name in _CHOICES else ():
         if one not in _CHOICES[name]:
@@ -186,7 +187,7 @@ def _is_number(value: Any) -> bool:
 
 
 def paired(settings: Settings) -> list[tuple[str, Path | None, Path | None]]:
-    """Each model with its checkpoint and its file of names."""
+    """Each model with its checkpoint and its file of class names."""
 
     def files(given: Sequence[str]) -> list[Path | None]:
         return [None if one == "-" else Path(one) for one in given] or [None] * len(settings.model)

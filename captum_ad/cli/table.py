@@ -1,4 +1,4 @@
-"""The table of a report: what was measured, per method and masking, as means over photographs."""
+"""The table of a report: the measures of each method and masking, as means over photographs."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def table_rows(entries: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     Parameters
     ----------
     entries : sequence of mapping
-        What the summary says of each photograph.
+        The summary's entries of the photographs.
 
     Returns
     -------
     list of list of str
-        The first two columns are names. Of several photographs each number is a mean, with its 95 % bootstrap interval
-        over those that have an explanation.
+        The first two columns are names. With several photographs, each number is a mean over those that have an
+        explanation, with its 95 % bootstrap interval.
     """
     mean = "mean " if len(entries) > 1 else ""
     names = ["size", "confidence", "ρ", f"ρ at size {EQUAL_SIZE:g}", "seconds"]
@@ -46,7 +46,7 @@ def table_rows(entries: Sequence[Mapping[str, Any]]) -> list[list[str]]:
 
 
 def results_table(entries: Sequence[Mapping[str, Any]]) -> str:
-    """The table as lines of text, every cell in full."""
+    """The table as lines of text, with aligned columns."""
     rows = table_rows(entries)
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     aligned = ([c.ljust(w) if i < 2 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths))] for row in rows)
@@ -54,29 +54,29 @@ def results_table(entries: Sequence[Mapping[str, Any]]) -> str:
 
 
 def legend(entries: Sequence[Mapping[str, Any]], gamma: float, colors: int) -> list[str]:
-    """What the numbers of the table are, a line each."""
+    """Explanations of the table's columns, one line each."""
     photographs = len(entries)
     explanations = [one["explanation"] for e in entries for row in e["methods"].values() for one in row.values()]
     lines = [
-        f"size: share of the image that alone keeps the class, at {gamma:g} of its confidence or more",
-        "confidence: of the class, with that part alone",
+        f"size: share of the image that alone keeps the class, with at least {gamma:g} of its confidence",
+        "confidence: confidence in the class with that part alone",
         f"ρ: share of {colors} solid colors on which that part still gets the class",
-        f"ρ at size {EQUAL_SIZE:g}: of the best {EQUAL_SIZE:.0%} of each attribution; ρ grows with the size, "
+        f"ρ at size {EQUAL_SIZE:g}: ρ of the highest {EQUAL_SIZE:.0%} of each attribution; ρ grows with the size, "
         "so compare it at equal size",
     ]
     if not all(one["found"] for one in explanations):
-        lines.append("not found: no part of the photograph alone keeps the class; it counts in ρ at equal size only")
+        lines.append("not found: no part of the photograph alone keeps the class; counts only in ρ at equal size")
     if any(one["empty"] for one in explanations):
-        lines.append("empty: the model gives the class to an image of which nothing is there; likewise")
+        lines.append("empty: the model gives the class even if nothing is shown; counts only in ρ at equal size")
     if photographs > 1:
         lines.append(
-            f"Means over {photographs} photographs; in brackets 95 % bootstrap intervals, which are too narrow for few."
+            f"Means over {photographs} photographs, with 95 % bootstrap intervals, which are too narrow for few."
         )
     return lines
 
 
 def interval(values: Sequence[float]) -> tuple[float, float]:
-    """The 95 % percentile bootstrap interval of a mean, the same whenever it is asked for.
+    """The 95 % percentile bootstrap interval of a mean, always the same for the same values.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Weights from a file: the state dict in it, loaded only if it fits."""
+"""Load weights from a file, only if all of them fit."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from captum_ad._common.errors import InputError
 from captum_ad.cli.checkpoints import read_checkpoint
 
 PREFIXES = ("module.", "model.", "net.", "network.", "model_ema.", "ema_model.", "ema.")
-"""What wrappers (DataParallel, Lightning modules, averaged models) put before the names of a network's weights."""
+"""Prefixes that wrappers (DataParallel, Lightning modules, averaged models) add to the names of weights."""
 
 _COMPILED = "_orig_mod."
 _AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")  # GoogLeNet's and Inception's training heads: eval mode never runs them
@@ -22,16 +22,16 @@ _Head = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d
 
 @dataclass(frozen=True)
 class Loaded:
-    """What came with the weights.
+    """What was found in the file besides the weights.
 
     Attributes
     ----------
     class_names : sequence of str
-        Empty if the file has none.
+        Names of the classes; empty if the file has none.
     classes : int, optional
-        How many classes the last layer was given, if the file has another number than the network had.
+        The new number of classes of the last layer, if it was resized to fit the file.
     notes : sequence of str
-        Sentences about what was chosen and what was left alone.
+        Sentences about what was chosen and what was left out.
     """
 
     class_names: Sequence[str]
@@ -42,17 +42,17 @@ class Loaded:
 def load_weights(model: nn.Module, path: Path, *, resize_head: bool = False) -> Loaded:
     """Load the state dict in a file into a model.
 
-    See :func:`~captum_ad.cli.checkpoints.read_checkpoint` for the files that can be read. The names may carry the
-    prefixes of wrappers, and the weights may be of another precision.
+    See :func:`~captum_ad.cli.checkpoints.read_checkpoint` for the files that can be read. The names may have the
+    prefixes of wrappers, and the weights may have another precision.
 
     Parameters
     ----------
     model : nn.Module
-        Changed only if everything fits.
+        The model; it is changed only if everything fits.
     path : Path
         The file.
     resize_head : bool
-        Give the last layer as many classes as the file has, if nothing else differs.
+        Resize the last layer to the file's number of classes, if nothing else differs.
 
     Raises
     ------
@@ -84,8 +84,8 @@ def load_weights(model: nn.Module, path: Path, *, resize_head: bool = False) -> 
             if keys
         ]
         raise InputError(
-            f"the weights in {str(path)!r} do not fit {type(model).__name__}: {'; '.join(problems)}. A network that "
-            "was changed is given as Python code: --model mine.py:make, a function that builds it"
+            f"the weights in {str(path)!r} do not fit {type(model).__name__}: {'; '.join(problems)}. If you changed "
+            "the network, give a function that builds it: --model mine.py:make"
         )
     shapes_now = {key: value.shape for key, value in model.state_dict().items()}
     fitting = {key: value for key, value in state.items() if shapes_now.get(key) == value.shape}
@@ -94,7 +94,10 @@ def load_weights(model: nn.Module, path: Path, *, resize_head: bool = False) -> 
 
 
 def _peeled(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
-    """The state without wrappers' prefixes, as long as that makes more names fit; and what was left out with them."""
+    """Remove wrappers' prefixes from the names as long as that makes more of them fit.
+
+    Returns the state, and notes on what was left out.
+    """
     peeled, notes = dict(state), []
     if not any(_COMPILED in key for key in wanted):
         peeled = {key.replace(_COMPILED, ""): value for key, value in peeled.items()}
@@ -118,7 +121,7 @@ def _peeled(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> tuple[
 
 
 def _resized(model: nn.Module, state: Mapping[str, Tensor], shapes: Sequence[str]) -> int | None:
-    """Give the layers with weights of another shape the file's number of outputs, if only that differs."""
+    """Resize the layers in `shapes` to the file's number of outputs; return it, or None if something else differs."""
     before, after = set(), set()
     heads: dict[str, _Head] = {}
     for key in shapes:

@@ -1,4 +1,4 @@
-"""``python -m captum_ad.study`` is ``captum-ad study``, for torchrun: one process of several."""
+"""``python -m captum_ad.study`` is ``captum-ad study``, in a form that torchrun can start in several processes."""
 
 import sys
 

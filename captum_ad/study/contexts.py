@@ -1,4 +1,4 @@
-"""Backgrounds of a study: drawn and classified once per model and set, not once per image."""
+"""Backgrounds of a study, classified once per model and set instead of once per image."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from captum_ad.targets.base import Target, tensor_of
 
 
 def of_model(model: nn.Module, sets: Mapping[str, Backgrounds]) -> dict[str, Backgrounds]:
-    """Sets of backgrounds for one model, the images of :class:`OtherClassImages` classified once for all inputs."""
+    """Sets of backgrounds for one model; those of :class:`OtherClassImages` are classified once for all inputs."""
     return {
         name: ClassifiedOnce(model, source) if isinstance(source, OtherClassImages) else source
         for name, source in sets.items()
@@ -23,7 +23,7 @@ def of_model(model: nn.Module, sets: Mapping[str, Backgrounds]) -> dict[str, Bac
 
 
 class ClassifiedOnce:
-    """What :class:`OtherClassImages` draws, at one forward per image of the set instead of one per image and input.
+    """Draws like :class:`OtherClassImages`, but with one forward per image instead of one per image and input.
 
     Parameters
     ----------
@@ -43,12 +43,12 @@ class ClassifiedOnce:
     def draw(
         self, model: nn.Module, x: Tensor, target: int | Target, *, batch_size: int | None = None
     ) -> DrawnBackgrounds:
-        """The first images of the draw whose label is not `target`, and that the model does not call that either.
+        """Draw the first images whose label is not `target` and which the model does not classify as `target`.
 
         Parameters
         ----------
         model, x, target, batch_size
-            As for :meth:`OtherClassImages.draw`. Another model, or another target than a class, is asked anew.
+            See :meth:`OtherClassImages.draw`, which is called for another model, or for a target that is not a class.
 
         Raises
         ------
@@ -75,8 +75,8 @@ class ClassifiedOnce:
                     break
         if not chosen:
             raise ValueError(
-                f"no background is left: all {len(self.order)} images of the set are of class {target}, or the model "
-                "calls them that"
+                f"no background is left: all {len(self.order)} images of the set have class {target}, or the model "
+                "gives it to them"
             )
         return DrawnBackgrounds(partial(self._batch, chosen, x), len(chosen), excluded)
 
@@ -87,7 +87,10 @@ class ClassifiedOnce:
             image, label = self.source.item(index)
             if not isinstance(image, Tensor) or image.shape != x.shape[1:]:
                 what = tuple(image.shape) if isinstance(image, Tensor) else type(image).__name__
-                raise ValueError(f"item {index} of the data set is {what}, the input has shape {tuple(x.shape[1:])}")
+                raise ValueError(
+                    f"item {index} of the data set is {what}, expected a tensor of shape {tuple(x.shape[1:])}, "
+                    "that of the input"
+                )
             images.append(image.to(x))
             self.labels.append(int(label))
         with torch.no_grad():

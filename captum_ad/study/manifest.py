@@ -1,4 +1,4 @@
-"""What a folder of results is of: settings, and digests of all that the results depend on."""
+"""The manifest of a folder of results: settings, and digests of everything that the results depend on."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from captum_ad._version import __version__
 from captum_ad.study.store import SCHEMA, StoreError
 
 FILE = "study.json"
-"""The manifest's file in a folder of results."""
+"""The name of the manifest in a folder of results."""
 
 _NAMED = ("models", "images", "methods", "maskings")
 
@@ -27,22 +27,22 @@ def _versions() -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What was measured, and of what.
+    """What the results of a folder depend on.
 
     Attributes
     ----------
     settings : dict
-        What all units have in common.
+        Settings of all units.
     models, images, methods, maskings : dict
-        Names to digests: of weights, code and transform; contents; code; values.
+        Digests by name: of weights, code and transform; of contents; of code; of values.
     running : dict
-        What changes roundings and times alone: threads, batch size.
+        What changes only rounding errors and times: threads, batch size.
     about : dict
-        For people: the command, images that were skipped, names of classes.
+        Information for readers: the command, images that were skipped, names of classes.
     versions : dict
-        Of the packages that ran.
+        Versions of the packages.
     schema : int
-        Of the records.
+        Version of the records' tables.
     """
 
     settings: dict[str, Any]
@@ -56,7 +56,7 @@ class Manifest:
     schema: int = SCHEMA
 
     def differences(self, other: Manifest) -> list[str]:
-        """What keeps results of the two apart, a line each; names that only one of them has do not.
+        """The differences for which results cannot be combined, one line each; names in only one of the two are fine.
 
         Examples
         --------
@@ -79,7 +79,7 @@ class Manifest:
         return found
 
     def grown(self, other: Manifest) -> Manifest:
-        """The same with the names of the other too."""
+        """The manifest with the names of the other added."""
         named: dict[str, Any] = {kind: {**getattr(self, kind), **getattr(other, kind)} for kind in _NAMED}
         return Manifest(
             self.settings,
@@ -90,7 +90,7 @@ class Manifest:
         )
 
     def write(self, folder: Path) -> None:
-        """Write :data:`FILE`, as a whole or not at all."""
+        """Write :data:`FILE`, completely or not at all."""
         write_whole(folder / FILE, json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n")
 
 
@@ -103,7 +103,7 @@ _CHANGED = {
 
 
 def merged(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
-    """Two mappings as one, those within them too; what both have is the other's."""
+    """Merge two mappings, recursively; for keys in both, the value of `other` is used."""
     both = {name: (one[name], other[name]) for name in one if name in other}
     inner = {
         name: merged(a, b) if isinstance(a, Mapping) and isinstance(b, Mapping) else b for name, (a, b) in both.items()
@@ -117,7 +117,7 @@ def read_manifest(folder: Path) -> Manifest | None:
     Raises
     ------
     StoreError
-        If it is damaged or of another schema.
+        If it is damaged or has another schema.
     """
     path = folder / FILE
     try:
@@ -132,19 +132,19 @@ def read_manifest(folder: Path) -> Manifest | None:
         raise StoreError(f"{str(path)!r} is not a manifest of a study ({error}): choose another folder") from None
     if found is None:
         raise StoreError(
-            f"{str(path)!r} is of schema {schema}, and this version of captum_ad knows schema {SCHEMA}: use the "
+            f"{str(path)!r} has schema {schema}, but this version of captum_ad reads schema {SCHEMA}: use the "
             "version that wrote it, or start in another folder"
         )
     return found
 
 
 def take_up(folder: Path, now: Manifest) -> Manifest:
-    """Write the manifest of a study that begins, or that goes on in a folder, and grows.
+    """Write the manifest of a study, merged with the one that is already in the folder.
 
     Raises
     ------
     StoreError
-        If the folder has results of another configuration: the message shows each difference.
+        If the folder has results of another configuration; the message lists the differences.
     """
     there = read_manifest(folder)
     if there is not None:
@@ -152,7 +152,7 @@ def take_up(folder: Path, now: Manifest) -> Manifest:
         if different:
             shown = "; ".join(different[:8]) + (f"; and {len(different) - 8} more" if len(different) > 8 else "")
             raise StoreError(
-                f"{str(folder)!r} has results of another configuration: {shown}. Give the same, or another folder"
+                f"{str(folder)!r} has results of another configuration: {shown}. Use the same one, or another folder"
             )
         now = there.grown(now)
     now.write(folder)

@@ -1,4 +1,4 @@
-"""What is measured in one unit: an attribution, its explanations, their worth on backgrounds, and where they lie."""
+"""Measure one unit: an attribution, its explanations, their ρ on backgrounds, and their localization."""
 
 from __future__ import annotations
 
@@ -37,29 +37,29 @@ from captum_ad.study.units import OF_MASKING, Unit
 from captum_ad.targets.base import Target, matrix, tensor_of
 
 MAP_SIDE = 64
-"""Pixels along the longer side of the maps that are kept for a report."""
+"""Pixels along the longer side of the maps that are recorded for a report."""
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """One input, ready to be explained: what all methods and maskings have in common.
+    """One input, ready to be explained by any method under any masking.
 
     Attributes
     ----------
     model : nn.Module
-        Bound to the input's other arguments.
+        The model, bound to the input's other arguments.
     sample : Sample
         The input.
     target : int or Target
         What is explained.
     confidence : float, optional
-        In the class that the model gives.
+        The confidence in the class that the model gives; None for a given target.
     backgrounds : mapping
-        Drawn for that target.
+        Sets of backgrounds by name, drawn for that target.
     to_confidence : str or callable
         What a class index means.
     superpixels : Tensor, optional
-        Where a method needs them.
+        Labels of superpixels, if a method needs them.
     """
 
     model: nn.Module
@@ -72,17 +72,17 @@ class Prepared:
 
     @property
     def named(self) -> int | str:
-        """The target as records have it."""
+        """The target in the form of the records."""
         return self.target if isinstance(self.target, int) else repr(self.target)
 
 
 class Measuring:
-    """Measures units of a plan; what an image's units have in common is kept until another image comes.
+    """Measures units of a plan. What the units of an image share is computed once, if they come one after another.
 
     Parameters
     ----------
     plan : Plan
-        Which the units are of.
+        The plan of the study.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -92,12 +92,12 @@ class Measuring:
         self._image: Prepared | None = None
 
     def __call__(self, unit: Unit) -> Measured:
-        """Everything about one unit. It depends on the plan and the unit alone, not on what was measured before.
+        """Measure one unit. The result depends only on the plan and the unit, not on what was measured before.
 
         Raises
         ------
         ValueError, TypeError, UnsupportedOperationError
-            If the model cannot be asked that, or a method returns what is not an attribution.
+            If the target or the masking does not fit the model, or a method does not return an attribution.
         """
         image = self.prepared(unit.model, unit.image)
         forward = masked_forward(image.model, self.plan.maskings[unit.masking])
@@ -149,10 +149,10 @@ class Measuring:
     def _of_attribution(
         self, image: Prepared, forward: MaskedForward, attribution: Tensor, start: float
     ) -> tuple[dict[str, list[tuple[Any, ...]]], float]:
-        """The rows of an attribution, and the seconds that it and the scan took since `start`."""
+        """The rows of an attribution, and the seconds from `start` to the end of the scan."""
         judges, x, size = self.plan.judges, image.sample.x, self.plan.batch_size
         asked: dict[str, Any] = {"to_confidence": image.to_confidence, "batch_size": size}
-        ties = self.plan.target is None  # the model's own answer, unless two classes are equal: then nothing is found
+        ties = self.plan.target is None  # if two classes tie, neither is the answer, and nothing is found
         explanations = sufficient_explanation(
             forward, x, attribution, image.target, judges.gammas, step=judges.step, allow_other_target=ties, **asked
         )
@@ -179,7 +179,7 @@ class Measuring:
         return found | ({"pictures": _pictures(attribution, explanations[-1])} if self.plan.pictures else {}), seconds
 
     def _of_masking(self, unit: Unit, image: Prepared, forward: MaskedForward) -> dict[str, list[tuple[Any, ...]]]:
-        """What a masking does to an image by itself: the same parts are missing under every masking."""
+        """Measure the masking itself; the same parts of the image are missing under every masking."""
         plan, sample = self.plan, image.sample
         seed = (plan.seed << 32) + zlib.crc32(unit.image.encode())
         asked: dict[str, Any] = {"to_confidence": image.to_confidence, "batch_size": plan.batch_size, "seed": seed}
@@ -195,7 +195,7 @@ class Measuring:
 
 
 def _answer(model: nn.Module, x: Tensor, to_confidence: ToConfidence) -> tuple[int, float]:
-    """The class that a model gives to an input, and its confidence; of one logit, the only one."""
+    """The class that a model gives to an input, and its confidence; class 0 if there is a single logit."""
     with torch.no_grad():
         output = matrix(tensor_of(model(x)), "a study")
     target = int(output.argmax(1))
@@ -205,7 +205,7 @@ def _answer(model: nn.Module, x: Tensor, to_confidence: ToConfidence) -> tuple[i
 
 
 def _row(level: SufficientExplanation | float, rho: float, planted: float) -> tuple[Any, ...]:
-    """Threshold, whether found, size, confidence, ρ and confidence on backgrounds."""
+    """The values of a row: threshold, whether found, size, confidence, ρ and confidence on backgrounds."""
     if not isinstance(level, SufficientExplanation):
         return (math.nan, True, level, math.nan, rho, planted)
     if not level.found:
@@ -214,7 +214,7 @@ def _row(level: SufficientExplanation | float, rho: float, planted: float) -> tu
 
 
 def _pictures(attribution: Tensor, explanation: SufficientExplanation) -> list[tuple[str, bytes]]:
-    """The attribution and the explanation at the last threshold, small."""
+    """Small pictures of the attribution, and of the explanation at the last threshold."""
     heat = attribution.detach().double().cpu().reshape(-1, *attribution.shape[-2:]).sum(0)
     scale = float(heat.abs().max()) or 1.0
     found = [("map", _packed(127 * heat / scale))]
@@ -230,6 +230,6 @@ def _packed(values: Tensor) -> bytes:
 
 
 def unpacked(data: bytes) -> np.ndarray[Any, np.dtype[np.int8]]:
-    """A picture that a unit has, −127 to 127, shape (H, W)."""
+    """A unit's picture as an array, −127 to 127, shape (H, W)."""
     sides = struct.unpack("<HH", data[:4])
     return np.frombuffer(zlib.decompress(data[4:]), np.int8).reshape(sides)

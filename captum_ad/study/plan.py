@@ -1,4 +1,4 @@
-"""What a study is of: models and their inputs, methods, maskings, judges, and how much effort is spent."""
+"""The plan of a study: models and their inputs, methods, maskings, judges, and effort."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ class Sample:
     x : Tensor
         Shape (1, C, *spatial).
     more : tuple
-        What the model takes besides.
+        The model's other arguments.
     label : int, optional
-        Its class, where that is known.
+        Its class, if that is known.
     box : Box, optional
-        Where the object is, in pixels of `x`.
+        The object's box, in pixels of `x`.
     picture : bytes, optional
-        What a report shows of it, an image file.
+        An image file of it for a report.
     """
 
     x: Tensor
@@ -49,20 +49,20 @@ class Sample:
 
 @dataclass(frozen=True)
 class Subject:
-    """A model that is asked, and what belongs to it.
+    """A model to explain, with its inputs and backgrounds.
 
     Attributes
     ----------
     model : nn.Module
-        In eval mode.
+        The model, in eval mode.
     load : callable
-        From an image's name to the model's input.
+        Returns the model's input for an image's name.
     backgrounds : mapping
-        Sets by name.
+        Sets of backgrounds by name.
     to_confidence : str or callable
-        As for :func:`captum_ad.metrics.sufficient_explanation`.
+        See :func:`captum_ad.metrics.sufficient_explanation`.
     preparation : str
-        How inputs are made of images, in words; it counts as a part of the model.
+        How inputs are made from images, in words. If it differs, the model counts as a different one.
     """
 
     model: nn.Module
@@ -74,20 +74,20 @@ class Subject:
 
 @dataclass(frozen=True)
 class Judges:
-    """What is measured of every attribution, and of every masking.
+    """What is measured for every attribution and every masking.
 
     Attributes
     ----------
     gammas : tuple of float
-        Thresholds of the sufficient explanations.
+        Confidence thresholds of the sufficient explanations, 0 to 1.
     sizes : tuple of float
-        Equal sizes at which ρ is measured too.
+        Equal sizes at which ρ is measured too, 0 to 1.
     step : int, optional
         Positions per step of the scan.
     deletion : bool
-        Whether the deletion curve is run too; the insertion curve is the scan.
+        Whether to measure the deletion curve too; the insertion curve is the scan.
     missingness : tuple of float
-        Shares of an image that stay there, for the judge of maskings; empty for none.
+        Shares of an image that stay visible when missingness is measured; empty to skip it.
     """
 
     gammas: tuple[float, ...] = PAPER_GAMMAS
@@ -99,12 +99,12 @@ class Judges:
 
 @dataclass(frozen=True)
 class Effort:
-    """How much a method may do, as for :class:`captum_ad._methods.Task`.
+    """The effort of the methods; see :class:`captum_ad._methods.Task`.
 
     Attributes
     ----------
     samples, segments, window : int
-        Perturbations, superpixels, and the side of Occlusion's window.
+        Number of perturbations, number of superpixels, and the side of Occlusion's window in pixels.
     """
 
     samples: int = 150
@@ -121,21 +121,21 @@ class Plan:
     subjects : mapping
         The models by name.
     images : mapping
-        Names of images to a digest of their contents.
+        A digest of the contents of each image, by name.
     methods, maskings : mapping
-        By name, as for :func:`captum_ad.metrics.compare`.
+        By name; see :func:`captum_ad.metrics.compare`.
     judges : Judges
         What is measured.
     effort : Effort
-        Of the methods.
+        The effort of the methods.
     seed : int
-        Of everything random; all images and maskings get the same perturbations.
+        The seed of everything random; all images and maskings get the same perturbations.
     batch_size : int, optional
-        Inputs per forward. It changes roundings alone.
+        Inputs per forward. It changes results only by rounding errors.
     target : Target, optional
-        What is explained, if not the model's own answer.
+        What to explain; by default the model's own answer.
     pictures : bool
-        Whether maps are kept for a report.
+        Whether to record maps for a report.
     """
 
     subjects: Mapping[str, Subject]
@@ -155,7 +155,7 @@ class Plan:
         return list(all_units(self.subjects, self.images, (*own, *self.methods), self.maskings))
 
     def manifest(self) -> Manifest:
-        """What the results depend on, by digests: weights, code, images and settings."""
+        """Digests of everything that the results depend on: weights, code, images and settings."""
         judges, effort = self.judges, self.effort
         settings: dict[str, Any] = {
             "gammas": list(judges.gammas),
@@ -180,9 +180,9 @@ class Plan:
 
 
 def method_text(method: Method) -> str:
-    """What tells a method from others: its code, or its name and ``version`` if it has one.
+    """The text that identifies a method: its code, or its name and ``version`` if it has one.
 
-    Give a function a version, ``mine.version = "2"``, where its code does not tell all, or where changes of its code
+    Give a function a version, ``mine.version = "2"``, if it depends on more than its code, or if changes of its code
     do not matter.
     """
     version = getattr(method, "version", None)
@@ -198,6 +198,6 @@ def _of_subject(subject: Subject) -> str:
 
 
 def units_of(manifest: Manifest) -> list[Unit]:
-    """Every unit of the study that a manifest is of."""
+    """Every unit of the study that a manifest describes."""
     own = (OF_MASKING,) if manifest.settings["missingness"] else ()
     return list(all_units(manifest.models, manifest.images, (*own, *manifest.methods), manifest.maskings))

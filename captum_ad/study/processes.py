@@ -1,9 +1,10 @@
-"""Who does which unit: one process alone, or many that take from a common list.
+"""Distribute units: to a single process, or to several that take them from a common list.
 
-Many are what ``torchrun`` or Slurm starts: processes with ``RANK``, ``WORLD_SIZE``, ``MASTER_ADDR`` and ``MASTER_PORT``
-in their environment, on one machine or several. They meet once, to agree on what there is to do; then each takes the
-next unit from a counter as soon as it has time, so that nobody waits for a slow one, and a process that dies takes its
-unit with it and nothing else. Only Python objects travel, over gloo, whatever device the models are on.
+Several processes are started by ``torchrun`` or Slurm, with ``RANK``, ``WORLD_SIZE``, ``MASTER_ADDR`` and
+``MASTER_PORT`` in their environment, on one machine or several. At the start they agree on the list of units. Then each
+process takes the next unit from a shared counter whenever it is free. So no process waits for a slow one, and if a
+process dies, only its current unit is lost. They exchange only Python objects, over gloo, whatever device the models
+are on.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from captum_ad.study.store import StoreError
 
 T = TypeVar("T")
 
-_PATIENCE = timedelta(days=7)  # for others that are in the middle of long units
+_PATIENCE = timedelta(days=7)  # timeout: other processes may be busy with long units
 _NEXT = "next"
 
 
@@ -35,20 +36,20 @@ class Processes(Protocol):
     Attributes
     ----------
     rank, count : int
-        Which of how many this is.
+        The number of this process, from 0, and the number of processes.
     """
 
     rank: int
     count: int
 
     def gather(self, value: T) -> list[T]:
-        """What every process gives here, in their order; all of them have to be there."""
+        """The values of all processes, in their order; waits until every process has called it."""
 
     def take(self, todo: Sequence[T]) -> Iterator[tuple[int, T]]:
-        """What this process is to do next, and its place in the list, until the list is at its end."""
+        """Yield (index, item) of the items that this process is to do, until none is left."""
 
     def leave(self) -> bool:
-        """Wait for the others to finish; False if one of them is gone."""
+        """Wait for the others to finish; False if one of them died."""
 
 
 class Alone:
@@ -57,7 +58,7 @@ class Alone:
     rank, count = 0, 1
 
     def gather(self, value: T) -> list[T]:
-        """The value."""
+        """The value, in a list."""
         return [value]
 
     def take(self, todo: Sequence[T]) -> Iterator[tuple[int, T]]:
@@ -65,7 +66,7 @@ class Alone:
         return enumerate(todo)
 
     def leave(self) -> bool:
-        """Nobody else is there."""
+        """True: there are no other processes."""
         return True
 
 
@@ -81,20 +82,20 @@ class Together:
         dist.init_process_group("gloo", store=group, rank=self.rank, world_size=self.count, timeout=_PATIENCE)
 
     def gather(self, value: T) -> list[T]:
-        """What every process gives, in their order."""
+        """The values of all processes, in their order."""
         found: list[Any] = [None] * self.count
         try:
             dist.all_gather_object(found, value)
         except RuntimeError as error:
-            raise StoreError(f"another process ended before the study began, see what it said ({error})") from error
+            raise StoreError(f"another process ended before the study began: see its output ({error})") from error
         return found
 
     def take(self, todo: Sequence[T]) -> Iterator[tuple[int, T]]:
-        """The next item that nobody has taken yet."""
+        """Yield the next item that no process has taken yet."""
         while True:
             try:
                 place = self.store.add(_NEXT, 1) - 1
-            except RuntimeError:  # torch's DistNetworkError too: the process that counts is gone
+            except RuntimeError:  # including torch's DistNetworkError: the process with the counter died
                 self.lost = True
                 return
             if place >= len(todo):
@@ -102,7 +103,7 @@ class Together:
             yield place, todo[place]
 
     def leave(self) -> bool:
-        """Wait for the others; a process that died is noticed by its closed connection."""
+        """Wait for the others; a process that died is noticed because its connection is closed."""
         try:
             dist.barrier()
             whole = not self.lost
@@ -114,7 +115,7 @@ class Together:
 
 
 def processes() -> Processes:
-    """The process alone, or with those that were started with it.
+    """The process alone, or together with those that were started with it.
 
     Examples
     --------
@@ -125,19 +126,22 @@ def processes() -> Processes:
 
 
 class Stop:
-    """Whether somebody asked to stop after the unit in hand."""
+    """A signal handler that records a request to stop after the current unit."""
 
     def __init__(self) -> None:
         self.asked = False
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        """A signal handler."""
+        """Handle the signal."""
         self.asked = True
 
 
 @contextmanager
 def stoppable() -> Iterator[Stop]:
-    """While the block runs SIGTERM, of Slurm or of torchrun when another process died, lets the unit in hand finish."""
+    """While the block runs, SIGTERM lets the current unit finish.
+
+    Slurm sends it at the end of a job, torchrun when another process died.
+    """
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():
         yield stop

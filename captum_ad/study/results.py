@@ -1,4 +1,4 @@
-"""Results of a study as tables: records of one folder or of several."""
+"""Results of a study as tables, from the records in one or several folders."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ EXPLANATIONS = (
     "model image method masking target gamma backgrounds found size confidence rho confidence_planted n_backgrounds "
     "excluded seconds"
 ).split()
-"""The columns of the explanations, see :mod:`captum_ad.metrics.statistics`."""
+"""The columns of the explanations; see :mod:`captum_ad.metrics.statistics`."""
 
 SCORES = "model image method masking target score level value seconds".split()
 
@@ -36,12 +36,12 @@ def frame(rows: Iterable[Mapping[str, Any]], units: Sequence[Unit], columns: Seq
 
 
 def read_explanations(folders: Sequence[Path], units: Sequence[Unit]) -> pd.DataFrame:
-    """A row per unit, set of backgrounds, and threshold or equal size."""
+    """One row per unit, set of backgrounds, and threshold or equal size."""
     return frame(rows_of(folders, "explanations"), units, EXPLANATIONS)
 
 
 def read_scores(folders: Sequence[Path], units: Sequence[Unit]) -> pd.DataFrame:
-    """A row per unit and score, at a level where there are several."""
+    """One row per unit and score, and per level if a score has several."""
     return frame(rows_of(folders, "scores"), units, SCORES)
 
 
@@ -57,16 +57,16 @@ def merged_manifest(folders: Sequence[Path]) -> Manifest:
     for folder in folders:
         one = read_manifest(folder)
         if one is None:
-            raise StoreError(f"{str(folder)!r} has no results of a study: expected a folder that one was written to")
+            raise StoreError(f"{str(folder)!r} has no results of a study: give the --out folder of a study")
         if found is not None:
             different = found.differences(one)
             if different:
                 raise StoreError(
-                    f"{str(folder)!r} is of another configuration than {str(folders[0])!r}: {'; '.join(different)}"
+                    f"{str(folder)!r} has another configuration than {str(folders[0])!r}: {'; '.join(different)}"
                 )
         found = one if found is None else found.grown(one)
     if found is None:
-        raise StoreError("name at least one folder of results")
+        raise StoreError("give at least one folder of results")
     return found
 
 

@@ -1,4 +1,4 @@
-"""Running a study: take a unit, measure it, record it."""
+"""Run a study: take a unit, measure it, record it."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class Ran:
     Attributes
     ----------
     done : int
-        Units that this process measured.
+        Number of units that this process measured.
     stopped : bool
-        Whether it was asked to stop before the list was at its end.
+        Whether it was asked to stop before all units were done.
     whole : bool
-        Whether all processes came to the end.
+        Whether all processes finished.
     """
 
     done: int
@@ -44,25 +44,26 @@ def run(
     processes: Processes | None = None,
     show_progress: bool = True,
 ) -> Ran:
-    """Measure every unit that a folder has no records of yet.
+    """Measure every unit that has no records in a folder yet.
 
     Parameters
     ----------
     plan : Plan
         The study.
     folder : Path
-        Where the results are, or go: ``study.json`` and a file of records per process.
+        The folder of results: ``study.json`` and one file of records per process.
     manifest : Manifest, optional
-        The plan's, with more in it for people.
+        The plan's manifest, perhaps with more information in ``about``.
     processes : Processes, optional
-        Those that share the work; by default this one alone.
+        The processes that share the work; by default this one alone.
     show_progress : bool
-        Show the first process's progress bar, of all units of all processes.
+        Show a progress bar, in the first process, of all units of all processes.
 
     Raises
     ------
     StoreError
-        If the folder has results of another configuration, the processes have different ones, or the disk is full.
+        If the folder has results of another configuration, the processes have different configurations, or the disk
+        is full.
     """
     among = Alone() if processes is None else processes
     manifest = plan.manifest() if manifest is None else manifest
@@ -93,14 +94,16 @@ def _words(unit: Unit) -> str:
 
 
 def _begin(folder: Path, manifest: Manifest, among: Processes) -> None:
-    """Write the manifest once per host; all processes have to mean the same."""
+    """Write the manifest once per host; all processes must have the same configuration."""
     there = among.gather(manifest)
     different = next((said for one in there if (said := there[0].differences(one))), None)
     if different:
-        among.leave()  # a connection that breaks while others still read it would abort them
-        raise StoreError(f"the processes have different configurations: {'; '.join(different)}. Start them alike")
+        among.leave()  # a connection that closes while others still read from it would abort them
+        raise StoreError(
+            f"the processes have different configurations: {'; '.join(different)}. Start them with the same one"
+        )
     error = None
-    for turn in (True, False):  # the first process first: a folder may be one for all hosts, or one for each
+    for turn in (True, False):  # the first process first: hosts may share the folder, or have one each
         if (among.rank == 0) == turn and _first_of_host():
             try:
                 folder.mkdir(parents=True, exist_ok=True)
@@ -114,7 +117,7 @@ def _begin(folder: Path, manifest: Manifest, among: Processes) -> None:
 
 
 def _known(folder: Path, among: Processes) -> set[Unit]:
-    """The units that any host has records of: the first process reads first, and puts logs of killed ones in order."""
+    """The units that any host has records of; the first process reads first, and recovers logs of killed processes."""
     found: set[Unit] = set()
     for turn in (True, False):
         own = recorded(folder) if (among.rank == 0) == turn and _first_of_host() else set()

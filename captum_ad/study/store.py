@@ -1,8 +1,8 @@
-"""Records of a study: SQLite files to which units are added one by one, each whole or not at all.
+"""Records of a study: SQLite files to which units are added one by one, each completely or not at all.
 
-Every process writes a file of its own, so that none waits for another, and one that is killed harms nobody else's.
-SQLite's write-ahead log makes the price of a unit the same however many there are. What was added stays when the
-process is killed at any moment; after a power failure the last few units may be gone, and no file is damaged.
+Every process writes its own file, so none waits for another, and a killed process damages no other's records. Thanks to
+SQLite's write-ahead log, adding a unit takes the same time however many there are. Units that were added stay even if
+the process is killed; after a power failure the last few units may be lost, but no file is damaged.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from typing import Any
 from captum_ad.study.units import Unit
 
 SCHEMA = 1
-"""The version of the tables below; files of another are refused."""
+"""The version of the tables below; files with another version are refused."""
 
-_MARK = 0x41445354  # "ADST", so that `file` and we know the file from other SQLite files
-_WAIT = 60.0  # seconds that a reader may hold the file
+_MARK = 0x41445354  # "ADST": tells the file from other SQLite files, for us and for the command `file`
+_WAIT = 60.0  # seconds to wait for a reader that locks the file
 _NAME = re.compile(r"records-\d+\.sqlite")
 
 COLUMNS: Mapping[str, tuple[str, ...]] = {
@@ -32,7 +32,7 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     "scores": ("score", "level", "value"),
     "pictures": ("kind", "data"),
 }
-"""What is recorded of a unit beside its name, target and time: the columns of each table, in order."""
+"""The columns of each table, in order, without the unit's name, target and time."""
 
 _TABLES = f"""
 CREATE TABLE units (
@@ -56,23 +56,23 @@ PRAGMA user_version = {SCHEMA};
 
 
 class StoreError(ValueError):
-    """Records that cannot be read or added to; the message says what to do."""
+    """Raised if records cannot be read or added; the message says what to do."""
 
 
 @dataclass
 class Measured:
-    """What was measured in one unit.
+    """The measurements of one unit.
 
     Attributes
     ----------
     target : int or str
-        What was explained: the class, or another target in words.
+        What was explained: the class, or another target as text.
     seconds : float
         Wall-clock time of the attribution and its explanations.
     rows : dict
-        Of each table of :data:`COLUMNS`, its rows.
+        The rows for each table of :data:`COLUMNS`.
     image : tuple, optional
-        Of the image, whoever explains it: label, predicted class, confidence, and a picture as the model saw it.
+        What all units of the image share: label, predicted class, confidence, and a picture of the model's input.
     """
 
     target: int | str
@@ -87,12 +87,12 @@ class Store:
     Parameters
     ----------
     path : Path or None
-        Made if there is none; None keeps the records in memory.
+        The file, created if it does not exist; None keeps the records in memory.
 
     Raises
     ------
     StoreError
-        If the file holds something else, is of another schema, or cannot be written.
+        If the file is something else, has another schema, or cannot be written.
 
     Examples
     --------
@@ -108,12 +108,12 @@ class Store:
             self._file = _opened(path)
 
     def add(self, unit: Unit, measured: Measured) -> None:
-        """Record a unit, all of it in one transaction; one that is there already stays as it is.
+        """Record a unit in one transaction; a unit that is already recorded is not changed.
 
         Raises
         ------
         StoreError
-            If the disk is full or cannot be written to. The unit is not there then, and all others are.
+            If the disk is full or cannot be written to. Then this unit is not recorded; all others stay.
         """
         with _told(self.path), self._file:  # commits, or rolls back
             added = self._file.execute(
@@ -137,7 +137,7 @@ class Store:
         return {Unit(*row) for row in self._file.execute("SELECT model, image, method, masking FROM units")}
 
     def read(self, table: str) -> Iterator[dict[str, Any]]:
-        """The rows of a table of :data:`COLUMNS`, with their unit's columns, or of ``units`` and ``images``."""
+        """The rows of a table: one of :data:`COLUMNS`, with the columns of their units, or ``units`` or ``images``."""
         if table in COLUMNS:
             own = ", ".join(f"{table}.{name}" for name in COLUMNS[table])
             query = (
@@ -152,7 +152,7 @@ class Store:
             yield {name: _nan(value, name) for name, value in zip(names, row)}
 
     def picture(self, unit: Unit, kind: str) -> bytes | None:
-        """A picture of a unit, e.g. its map."""
+        """A unit's picture of this kind (``"map"``, ``"mask"``); None if it has none."""
         found = self._file.execute(
             "SELECT data FROM pictures JOIN units ON units.id = pictures.unit "
             "WHERE (model, image, method, masking) = (?, ?, ?, ?) AND kind = ?",
@@ -161,7 +161,7 @@ class Store:
         return None if found is None else bytes(found[0])
 
     def close(self) -> None:
-        """Close the file, the log put into it."""
+        """Close the file, which merges the write-ahead log into it."""
         self._file.close()
 
 
@@ -171,12 +171,12 @@ def record_files(folder: Path) -> list[Path]:
 
 
 def record_file(folder: Path, number: int) -> Path:
-    """The file of the process of that number."""
+    """The file of records of the process with this number."""
     return folder / f"records-{number}.sqlite"
 
 
 def recorded(folder: Path) -> set[Unit]:
-    """The units that a folder's files have."""
+    """The units that are recorded in a folder."""
     found: set[Unit] = set()
     for path in record_files(folder):
         with closing(Store(path)) as store:
@@ -185,7 +185,7 @@ def recorded(folder: Path) -> set[Unit]:
 
 
 def rows_of(folders: Sequence[Path], table: str) -> Iterator[dict[str, Any]]:
-    """The rows of a table in all files of folders; those of a unit, or image, that comes twice count once."""
+    """The rows of a table in all files of the folders; a unit or image that is in several files is read once."""
     seen: dict[tuple[Any, ...], int] = {}
     for number, path in enumerate(path for folder in folders for path in record_files(folder)):
         with closing(Store(path)) as store:
@@ -199,7 +199,7 @@ _NUMBERS = ("gamma", "size", "confidence", "rho", "confidence_planted", "level",
 
 
 def _nan(value: Any, name: str) -> Any:
-    """SQLite keeps no NaN, but nothing in its place."""
+    """NaN for NULL in numeric columns, because SQLite stores NaN as NULL."""
     return math.nan if value is None and name in _NUMBERS else value
 
 
@@ -215,7 +215,7 @@ def _opened(path: Path | None) -> sqlite3.Connection:
             raise StoreError(f"{str(path)!r} is not a file of a study's records: choose another folder")
         elif version != SCHEMA:
             raise StoreError(
-                f"{str(path)!r} has records of schema {version}, and this version of captum_ad knows schema {SCHEMA}: "
+                f"{str(path)!r} has records of schema {version}, but this version of captum_ad reads schema {SCHEMA}: "
                 "use the version that wrote them (study.json names it), or start in another folder"
             )
     except BaseException:
@@ -226,15 +226,15 @@ def _opened(path: Path | None) -> sqlite3.Connection:
 
 @contextmanager
 def _told(path: Path | None) -> Iterator[None]:
-    """SQLite's errors as ours."""
+    """Context manager that turns SQLite's errors into StoreError."""
     try:
         yield
     except sqlite3.Error as error:
         said = str(error)
         if "full" in said or "disk I/O" in said:
             raise StoreError(
-                f"cannot write {str(path)!r}: {said}. What is recorded stays: make room, then run it again"
+                f"cannot write {str(path)!r}: {said}. Existing records are safe: free some space, then run it again"
             ) from error
         if "not a database" in said or "malformed" in said:
             raise StoreError(f"{str(path)!r} is not a file of a study's records ({said}): move it away") from error
-        raise StoreError(f"cannot work with the records {str(path)!r}: {said}") from error
+        raise StoreError(f"cannot use the records {str(path)!r}: {said}") from error

@@ -1,4 +1,4 @@
-"""The tables of a study: the paper's, and those of the judges that it lacks."""
+"""The tables of a study: the paper's, and those of judges that the paper does not have."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _KEY = ["model", "method", "masking"]
 
 
 def summary(explanations: pd.DataFrame) -> pd.DataFrame:
-    """:func:`captum_ad.metrics.summarize` of every model: means and standard errors of all that is recorded."""
+    """:func:`captum_ad.metrics.summarize` for every model: means and standard errors of all measures."""
     return _by_model(explanations, summarize)
 
 
@@ -27,15 +27,15 @@ def score_summary(scores: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        ``model``, ``method`` (empty where a masking is judged by itself), ``masking``, ``score``, ``level``, and
-        ``mean``, ``sem`` and ``n`` of the images that have a value.
+        ``model``, ``method`` (empty if the masking itself is judged), ``masking``, ``score``, ``level``, and
+        ``mean``, ``sem`` and ``n`` over the images that have a value.
     """
     grouped = scores.groupby([*_KEY, "score", "level"], sort=False, dropna=False)["value"]
     return grouped.agg(["mean", "sem", "count"]).rename(columns={"count": "n"}).reset_index()
 
 
 def accuracy(images: Sequence[Mapping[str, object]]) -> pd.DataFrame:
-    """Of each model, on how many images, and on which share of them, its answer is the label (the paper's Table E)."""
+    """The accuracy of each model: number of labeled images, share answered with the label (the paper's Table E)."""
     pandas = needed("pandas", "pandas", "metrics")
     table = pandas.DataFrame(list(images), columns=["model", "image", "label", "predicted", "confidence"])
     known = table[table["label"].notna() & table["predicted"].notna()]
@@ -47,35 +47,35 @@ def accuracy(images: Sequence[Mapping[str, object]]) -> pd.DataFrame:
 
 
 def over_gamma(whole: pd.DataFrame, value: str, *, per_context: bool) -> pd.DataFrame:
-    """Means at every γ, a column each: sizes (the paper's Tables F), confidences (G), ρ (Figures 5, 6, A1, A2).
+    """Means, with one column per γ: sizes (the paper's Tables F), confidences (G), ρ (Figures 5, 6, A1, A2).
 
     Parameters
     ----------
     whole : DataFrame
-        Of :func:`summary`.
+        As returned by :func:`summary`.
     value : str
         ``"size"``, ``"confidence"``, ``"rho"`` or ``"confidence_planted"``.
     per_context : bool
-        Whether it differs between contexts.
+        Whether the value differs between contexts; then each context has its own row.
     """
     rows = whole[whole["gamma"].notna()]
     return _pivoted(rows, rows["gamma"], "γ {:g}", value, per_context=per_context)
 
 
 def at_equal_size(whole: pd.DataFrame) -> pd.DataFrame:
-    """Mean ρ at equal sizes, a column each: larger explanations are the more robust ones, and these are not larger."""
+    """Mean ρ with one column per equal size, for a fair comparison: larger explanations are more robust."""
     rows = whole[whole["gamma"].isna()]
     return _pivoted(rows, rows["size_mean"], "size {:g}", "rho", per_context=True)
 
 
 def size_differences(explanations: pd.DataFrame) -> pd.DataFrame:
-    """Mean size under each AD rule minus that under the best baseline, the smallest, by γ (the paper's Table 1).
+    """Mean size under each AD rule minus that under the best (smallest) baseline, by γ (the paper's Table 1).
 
     Returns
     -------
     DataFrame
-        Rows of :func:`captum_ad.metrics.significance` with the baseline that is best, among those that have
-        explanations that are not empty; nothing where there is no AD rule or no baseline.
+        The rows of :func:`captum_ad.metrics.significance` for the best baseline among those with explanations that
+        are not empty. No rows if there is no AD rule or no baseline.
     """
     rows = explanations[explanations["gamma"].notna() & explanations["found"] & (explanations["size"] > 0)]
     rows = rows[rows["backgrounds"] == rows["backgrounds"].iloc[0]] if len(rows) else rows
@@ -84,7 +84,7 @@ def size_differences(explanations: pd.DataFrame) -> pd.DataFrame:
 
 
 def compared(explanations: pd.DataFrame, value: str = "rho", *, higher_is_better: bool = True) -> pd.DataFrame:
-    """:func:`captum_ad.metrics.significance` of every model: paired by image, Holm's correction within a model."""
+    """:func:`captum_ad.metrics.significance` for every model: paired by image, Holm's correction within a model."""
     both = explanations.groupby("model")["masking"].transform(lambda names: len({is_ad(name) for name in names}) == 2)
     rows = explanations[both.astype(bool)]
     if rows.empty:
@@ -105,7 +105,7 @@ def judged(scores: pd.DataFrame) -> pd.DataFrame:
 def all_tables(
     explanations: pd.DataFrame, scores: pd.DataFrame, images: Sequence[Mapping[str, object]]
 ) -> dict[str, pd.DataFrame]:
-    """Every table by its title; those that have nothing to say are left out."""
+    """Every table by its title, without empty ones."""
     whole = summary(explanations)
     tables = {
         "Accuracy": accuracy(images),

@@ -1,4 +1,4 @@
-"""Units of work: what a study measures at a time, records at once, and never does twice."""
+"""Units of work: each is measured, recorded as a whole, and never measured twice."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 OF_MASKING = ""
-"""The method of units that measure a masking without any attribution."""
+"""The method name of units that measure a masking without an attribution."""
 
 
 class Unit(NamedTuple):
@@ -27,7 +27,7 @@ class Unit(NamedTuple):
 def all_units(
     models: Iterable[str], images: Iterable[str], methods: Iterable[str], maskings: Iterable[str]
 ) -> Iterator[Unit]:
-    """Every unit of a study, in the order in which they are taken: what shares an image is next to one another.
+    """Every unit of a study, in the order in which they are taken: units of the same image are adjacent.
 
     Examples
     --------

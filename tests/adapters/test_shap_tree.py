@@ -25,7 +25,7 @@ def test_what_does_not_fit_the_shape_is_refused():
         masker(True, photograph.transpose(2, 0, 1))
     with pytest.raises(ValueError, match=r"the mask has shape \(576,\)"):
         masker(np.ones(576, dtype=bool), photograph)
-    with pytest.raises(ValueError, match=r"\(16, 12\) and the image has \(12, 16\)"):
+    with pytest.raises(ValueError, match=r"\(16, 12\) but the image has \(12, 16\)"):
         ImageMasker(SHAPE, np.arange(192).reshape(16, 12))
     with pytest.raises(ValueError, match="1 segment"):
         ImageMasker(SHAPE, np.zeros(SHAPE[:2], dtype=int))

@@ -119,7 +119,7 @@ def test_after_unregister_an_adforward_in_captum_raises(ad: ADForward, x: Tensor
             (FeatureAblation, {"feature_mask": HALVES}),
             (KernelShap, {"feature_mask": HALVES, "n_samples": 2}),
         ):
-            with pytest.raises(ValueError, match=r"captum_ad.register_captum\(\) lets"):
+            with pytest.raises(ValueError, match=r"Call captum_ad.register_captum\(\)"):
                 kind(ad).attribute(x[:1], target=1, **options)
         assert torch.equal(ad(x), ad.model(x))
     finally:

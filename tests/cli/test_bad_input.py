@@ -35,10 +35,10 @@ def test_missing_image(refused):
 
 def test_folders_and_patterns_without_images(refused, here):
     (here / "folder").mkdir()
-    assert "the folder 'folder' holds no image" in refused(images=("folder",))
+    assert "the folder 'folder' has no image" in refused(images=("folder",))
     (here / "folder/inner").mkdir()
     assert "'folder/**/*.*'" in refused(images=("folder",))
-    assert "no image fits '*.jpg'" in refused(images=("*.jpg",))
+    assert "no image matches '*.jpg'" in refused(images=("*.jpg",))
 
 
 def test_file_that_is_no_image(refused, here):
@@ -231,7 +231,7 @@ def test_unwritable_out_is_refused_before_anything_runs(refused, here):
     assert "is a file" in refused("--out", "file", model="tiny_model:raises")
     assert "is not a directory" in refused("--out", "file/out", model="tiny_model:raises")
     (here / "out/photo.png").mkdir(parents=True)
-    assert "is a directory where" in refused("--out", "out", "--force", model="tiny_model:raises")
+    assert "is a directory, but the report" in refused("--out", "out", "--force", model="tiny_model:raises")
 
 
 def test_out_without_permission(refused, monkeypatch):

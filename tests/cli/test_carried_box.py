@@ -98,5 +98,5 @@ class TestCarriedBox:
         assert carried(half, box, (100, 90)).share == pytest.approx(0.5, rel=0.05)
 
     def test_a_transform_that_shows_no_difference(self):
-        with pytest.raises(Exception, match="makes black and white alike"):
+        with pytest.raises(Exception, match="maps black and white to the same values"):
             carried(lambda image: torch.zeros(3, 4, 4), (0, 0, 1, 1), (4, 4))

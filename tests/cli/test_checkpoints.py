@@ -193,7 +193,7 @@ def test_names_that_are_not_as_many_as_the_outputs_are_left_out(tmp_path, monkey
     torch.save({"state_dict": model.state_dict(), "names": ["train", "val"]}, tmp_path / "split.pth")
     found = load_classifier("torchvision:resnet18", tmp_path / "split.pth", CPU)
     assert not found.class_names
-    assert any("names 2 classes, and the network has 7: they are left out" in note for note in found.notes)
+    assert any("names 2 classes, but the network has 7: the names are not used" in note for note in found.notes)
     torch.save({"state_dict": model.state_dict(), "names": list("abcdefg")}, tmp_path / "right.pth")
     assert load_classifier("torchvision:resnet18", tmp_path / "right.pth", CPU).class_names == list("abcdefg")
 
@@ -204,9 +204,9 @@ def test_settings_of_every_kind_beside_the_weights(saved, state):
 
 
 def test_what_holds_none_says_what_it_holds(saved, state):
-    with pytest.raises(InputError, match=r"holds no state dict .*its keys are 'teacher', 'student'"):
+    with pytest.raises(InputError, match=r"has no state dict .*its keys are 'teacher', 'student'"):
         read_checkpoint(saved({"teacher": state, "student": state}))
-    with pytest.raises(InputError, match=r"looked for .*: tuple"):
+    with pytest.raises(InputError, match=r"no state dict .*: tuple"):
         read_checkpoint(saved((state, 3)))
 
 

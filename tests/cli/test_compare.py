@@ -270,7 +270,7 @@ def test_an_empty_explanation_is_flagged_in_the_table_and_the_summary_and_in_no_
     line = next(line for line in ran.out.splitlines() if line.startswith("occlusion"))
     assert "1 of 1 empty" in line
     assert line.split()[2:5] == ["–", "–", "–"]
-    assert "empty: the model gives the class to an image of which nothing is there" in ran.out
+    assert "empty: the model gives the class even if nothing is shown" in ran.out
 
 
 def test_compiled_maps_are_the_same(compare, here, monkeypatch):

@@ -70,10 +70,10 @@ def test_a_page(explain, here):
         (("--method", "oclusion"), "did you mean 'occlusion'"),
         (("--masking", "ad:papr"), "did you mean 'paper'"),
         (("--masking", "zeros"), "did you mean 'zero'"),
-        (("--gamma", "2"), "--gamma is a share"),
+        (("--gamma", "2"), "--gamma must be a share"),
         (("--classes", "nowhere.txt"), "cannot read --classes"),
         (("--target", "cat", "--classes", "names.txt"), "unknown class 'cat'"),
-        (("--classes", "few.txt"), "names 2 classes, and the model has 5"),
+        (("--classes", "few.txt"), "names 2 classes, but the model has 5"),
     ],
 )
 def test_bad_arguments(explain, here, argv, message):
@@ -101,7 +101,7 @@ def test_classes_by_name(explain, here):
     ran = explain("--classes", "names.txt", "--target", "cat")
     assert ran.code == 0, ran.err
     assert "photo: Cat (2)" in ran.out
-    assert "classes 0, 4 are called that" in explain("--classes", "names.txt", "--target", "ant", "--force").error
+    assert "classes 0, 4 have this name" in explain("--classes", "names.txt", "--target", "ant", "--force").error
 
 
 class TestModels:
@@ -118,7 +118,7 @@ class TestModels:
         (here / "ready.py").write_text("import tiny_model\nmodel = tiny_model.network()\n")
         ran = explain(model="ready.py:model")
         assert ran.code == 0, ran.err
-        assert "ImageNet's, assumed because ready.py:model gave a model alone" in ran.out
+        assert "ImageNet's, assumed because ready.py:model returned only a model" in ran.out
 
     @pytest.mark.parametrize(
         ("model", "message"),
@@ -190,7 +190,7 @@ def test_questions_that_are_no_class(explain, here, model, target):
         ("Contrst(4, 1)", "did you mean 'Contrast'"),
         ("Contrast(4, 99)", "target 99 is out of range"),
         ("Contrast('dog', 'cat')", "names="),
-        ("Reconstruction()", "give it a threshold="),
+        ("Reconstruction()", "add threshold="),
         ("Region(1)", "expected maps of classes"),
         ("exec('1')", "unknown target 'exec'"),
     ],
@@ -205,7 +205,7 @@ def test_questions_that_cannot_be_asked(explain, here, target, says):
 def test_a_network_of_one_number_is_asked_what_is_meant(explain):
     ran = explain(model="tiny_model:one_number")
     assert ran.code == 2
-    assert "--target 'Binary()' of one logit" in ran.err
+    assert "--target 'Binary()' for one logit" in ran.err
 
 
 def test_the_photograph_itself_is_not_replaced(explain, here):
@@ -227,4 +227,4 @@ def test_names_are_counted_for_other_questions_too(explain, here):
     (here / "names.txt").write_text("a\nb\n")
     ran = explain("--target", "Contrast('a', 'b')", "--classes", "names.txt", "--out", "a.png")
     assert ran.code == 2
-    assert "names 2 classes, and the model has 5" in ran.err
+    assert "names 2 classes, but the model has 5" in ran.err

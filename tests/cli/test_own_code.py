@@ -75,6 +75,6 @@ def test_a_preprocessing_that_is_assumed_is_said(
     monkeypatch.delitem(sys.modules, "own_code", raising=False)
     quick = ["--methods", "feature_ablation", "--segments", "4", "--ad", "paper", "--baselines", "--backgrounds", "1"]
     assert main(["compare", "--model", "own_code:alone", *quick]) == 0
-    assert "ImageNet's, assumed because own_code:alone gave a model alone" in capsys.readouterr().out
+    assert "ImageNet's, assumed because own_code:alone returned only a model" in capsys.readouterr().out
     summary = json.loads((tmp_path / "captum-ad-report" / "summary.json").read_text())
     assert "ImageNet's, assumed because" in summary["transform"]

@@ -102,7 +102,7 @@ def test_resuming_wants_the_same_settings_and_photographs(interrupted, compare, 
     assert "seed 0 (now 5)" in compare(*QUICK, "--resume", "--seed", 5, **given).error
     others = {**given, "images": ("photos/1.png",)}
     assert "has 'photos/0.png', which is not among" in compare(*QUICK, "--resume", **others).error
-    assert "go on with it by --resume" in compare(*QUICK, **given).error
+    assert "continue it with --resume" in compare(*QUICK, **given).error
 
 
 def test_a_photograph_whose_files_are_gone_is_explained_anew(interrupted, compare, photos):

@@ -148,9 +148,9 @@ class TestLabels:
         table_of(here / "one.csv", [("A/x.png", 1)], ["file", "index"])
         assert "has no row for 'B/x.png': add it" in rules("--labels", "one.csv", images=images).err
         table_of(here / "elsewhere.csv", [("C/x.png", 1)], ["file", "index"])
-        assert "so are 'A/x.png', 'B/x.png' called" in rules("--labels", "elsewhere.csv", images=images).err
+        assert "which 'A/x.png', 'B/x.png' have too" in rules("--labels", "elsewhere.csv", images=images).err
         table_of(here / "two.csv", [("C/x.png", 1), ("D/x.png", 1)], ["file", "index"])
-        assert "so are 'C/x.png', 'D/x.png' called" in rules("--labels", "two.csv", images=images[:1]).err
+        assert "which 'C/x.png', 'D/x.png' have too" in rules("--labels", "two.csv", images=images[:1]).err
 
     def test_a_network_that_is_never_right_is_said_with_the_transform(self, rules, seven, here):
         table_of(here / "labels.csv", [(name, 0) for name in seven], ["file", "index"])
@@ -166,7 +166,7 @@ class TestLabels:
             (["file"], [("0.png",)], "lacks index: expected the columns file, index"),
             (["file", "index"], [("0.png", "one")], "row 2: expected whole numbers, got index='one'"),
             (["file", "index"], [("0.png",)], "row 2: expected whole numbers"),
-            (["file", "index"], [("0.png", 1), ("./0.png", 1)], "row 3: '0.png' has a row already"),
+            (["file", "index"], [("0.png", 1), ("./0.png", 1)], "row 3: '0.png' already has a row"),
             (["file", "index"], [], "has no rows"),
             (["file", "index"], [("1.png", 1)], "has no row for '0.png'"),
             (["file", "index"], [("0.png", 2)], "class 2: the model has classes 0 to 1"),
@@ -193,7 +193,7 @@ class TestBoxes:
         ran = rules("--boxes", table_of(here / "boxes.csv", rows, self.BOXED), images=())
         assert ran.code == 0, ran.err
         assert "right on 5 of 5" in ran.out
-        assert "Left out: 1 more, of whose object the transform crops away more than half." in ran.out
+        assert "Left out: 1 more, because the transform crops away more than half of the object." in ran.out
         records = pd.read_csv("captum-ad-rules/records.csv")
         assert {"object alone", "object hidden"} <= set(records["test"])
         assert (records["test"] == "control hidden").sum() == 0  # 16 × 8 of 16 × 16 pixels: in the middle, no room
@@ -244,4 +244,4 @@ class TestCommand:
         assert (here / "going.csv").exists()
         assert not (here / "captum-ad-rules").exists()
         ran = rules(images=seven, model="tiny_model:interrupted", maskings=())
-        assert "interrupted, nothing was written; with --resume FILE.csv it can" in ran.err
+        assert "interrupted, nothing was written; with --resume FILE.csv an interrupted command can" in ran.err

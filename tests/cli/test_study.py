@@ -78,7 +78,7 @@ class TestStudy:
     def test_is_begun_once_and_goes_on_when_it_is_said(self, study: Any, here: Path) -> None:
         assert study("--images", 2, "--out", "out").code == 0
         first = recorded(here / "out")
-        assert "has records already: go on by --resume" in failure(study("--out", "out"))
+        assert "already has records: continue with --resume" in failure(study("--out", "out"))
         assert study("--images", 3, "--out", "out", "--resume").code == 0
         assert len(recorded(here / "out")) == 3 * 9
         assert first <= recorded(here / "out")
@@ -110,12 +110,12 @@ class TestStudy:
         numbers = [name for name in both if not name.startswith("seconds")]
         pd.testing.assert_frame_equal(both[numbers], whole[numbers], rtol=1e-9)
         assert study("--out", "c", "--seed", 1, "--images", 2).code == 0
-        assert "'c' is of another configuration than 'a': seed: 0 there, 1 now" in failure(cli("report", "a", "c"))
+        assert "'c' has another configuration than 'a': seed: 0 there, 1 now" in failure(cli("report", "a", "c"))
         assert "'photos' has no results of a study" in failure(cli("report", "photos"))
 
     def test_several_models(self, study: Any, here: Path) -> None:
         ran = study("--model", "network.py:make", "--model", "demo", "--classes", "classes.txt", "--classes", "-")
-        assert "4 of 4 classes of the data set are none of 'demo'" in failure(ran)
+        assert "4 of 4 classes of the data set are not classes of 'demo'" in failure(ran)
         assert "1 --classes for 2 --model" in failure(study("--model", "network.py:make", "--model", "demo"))
 
 
@@ -147,7 +147,7 @@ class TestImages:
     def test_none_that_can_be_read(self, study: Any, here: Path) -> None:
         for path in (here / "photos").rglob("*.png"):
             path.write_bytes(b"nothing")
-        assert "none of 8 images can be read: 'blue/2.png' is not an image" in failure(study())
+        assert "none of the 8 images can be read: 'blue/2.png' is not an image" in failure(study())
 
     def test_datasets_of_hugging_face(self, here: Path, cli: Any) -> None:
         datasets = pytest.importorskip("datasets")
@@ -182,10 +182,10 @@ class TestRefusals:
         [
             (("--methods", "occlusions"), "unknown method 'occlusions': did you mean 'occlusion'"),
             (("--methods", "nowhere.py:f"), "no file at 'nowhere.py' for --methods"),
-            (("--methods", "network.py:COLORS"), "network.py:COLORS cannot be called: --methods wants a function"),
+            (("--methods", "network.py:COLORS"), "network.py:COLORS cannot be called: --methods expects a function"),
             (("--maskings", "gray"), "unknown masking 'gray'"),
             (("--maskings", "ad:papre"), "unknown rule 'papre'"),
-            (("--gammas", 1.5), "--gammas are shares, 0 to 1, got 1.5"),
+            (("--gammas", 1.5), "--gammas must be shares, 0 to 1, got 1.5"),
             (("--device", "toaster"), "--device 'toaster' cannot be used"),
             (("--backgrounds-from", "nowhere"), "no data set at 'nowhere'"),
         ],
@@ -224,7 +224,7 @@ class TestRefusals:
             ([["file"], ["a.png"]], "needs the columns file and class"),
             ([["file", "class"]], "has no rows"),
             ([["file", "class"], ["a.png", ""]], "row 2: the file or its class is missing"),
-            ([["file", "class"], ["a.png", "x"], ["a.png", "y"]], "row 3: 'a.png' has a row already"),
+            ([["file", "class"], ["a.png", "x"], ["a.png", "y"]], "row 3: 'a.png' already has a row"),
             ([["file", "class", "left"], ["a.png", "x", "1"]], "has left of a box: expected all of left, top"),
             ([["file", "class", *"ltrb"], ["a.png", "x", *"1234"]], None),
         ],

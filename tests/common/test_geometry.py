@@ -170,7 +170,7 @@ def test_segments_are_numbered_from_zero_without_gaps():
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        (np.zeros((3, 2), dtype=int), r"\(3, 2\) and the image has \(2, 3\)"),
+        (np.zeros((3, 2), dtype=int), r"\(3, 2\) but the image has \(2, 3\)"),
         (np.zeros((2, 2, 3), dtype=int), r"\(2, 2, 3\)"),
         (np.ones((2, 3)), "float64, expected integer"),
         (np.ones((2, 3), dtype=int), r"1 segment.*two"),

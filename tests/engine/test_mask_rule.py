@@ -57,12 +57,12 @@ def test_presets_go_by_their_names() -> None:
 
 @pytest.mark.parametrize("name", [None, 3, MaskRule()])
 def test_a_name_is_a_string(name: Any) -> None:
-    with pytest.raises(TypeError, match="a rule's name is a string, got"):
+    with pytest.raises(TypeError, match="the name of a rule is a string, got"):
         MaskRule.named(name)
 
 
 def test_names_of_tables_are_understood() -> None:
-    with pytest.raises(ValueError, match="a rule alone is 'no-growth'"):
+    with pytest.raises(ValueError, match="here, write 'no-growth'"):
         MaskRule.named("ad:no-growth")
 
 

@@ -105,7 +105,9 @@ def started_from_features(lstm: nn.LSTM, x: Tensor) -> Tensor:
     return lstm(x, (start, start))[0]
 
 
-@pytest.mark.parametrize(("run", "why"), [(packed, "packed sequences"), (started_from_features, "made of features")])
+@pytest.mark.parametrize(
+    ("run", "why"), [(packed, "packed sequences"), (started_from_features, "computed from features")]
+)
 def test_what_recurrent_layers_refuse(run: Callable[[nn.LSTM, Tensor], Tensor], why: str) -> None:
     model, x = Sequence(run).eval(), torch.randn(2, 2, 5)
     mask = torch.tensor([True, True, False, False, True])

@@ -18,12 +18,12 @@ def ad() -> ADForward:
 def test_nan_that_looks_like_an_accident_is_mentioned(ad: ADForward) -> None:
     x, kept = torch.rand(2, 1, 6, 6), torch.ones(6, 6, dtype=torch.bool)
     x[1] = math.nan
-    with pytest.warns(UserWarning, match="in all of a sample"):
+    with pytest.warns(UserWarning, match="in a whole sample"):
         assert bool(ad(x).isfinite().all())
     x = torch.rand(2, 1, 6, 6)
     x[0, 0, 2, 2] = math.nan
     kept[0] = False
-    with pytest.warns(UserWarning, match="which its mask keeps"):
+    with pytest.warns(UserWarning, match="where its mask keeps"):
         ad(x, mask=kept)
 
 

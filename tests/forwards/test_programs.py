@@ -106,7 +106,7 @@ def test_a_number_that_a_module_holds_is_no_constant(programs: list[fx.GraphModu
 def test_a_model_that_changes_its_own_attributes_runs_eagerly() -> None:
     model = Attributes(counts=True).eval()
     compiled, eager, backend = pair(model)
-    with pytest.warns(UserWarning, match=r"Attributes runs uncompiled .* changes attributes of its own"):
+    with pytest.warns(UserWarning, match=r"of Attributes run uncompiled: .* changes its own attributes"):
         compiled(X, mask=MASK)
     calls = model.calls
     assert_close(compiled(X, mask=MASK), eager(X, mask=MASK))
@@ -175,7 +175,7 @@ def test_what_needs_values_runs_eagerly() -> None:
             assert_close(compiled(X, mask=mask), eager(X, mask=mask))
         assert_graphs(backend, 0)
     assert [str(w.message) for w in said] == [
-        "Network runs uncompiled where something is masked: operation torch.nn.functional.silu, called in module "
+        "masked forwards of Network run uncompiled: operation torch.nn.functional.silu, called in module "
         "'layer.1' (SiLU), depends on the values of masks or features"
     ]
     assert_close(compiled(X, mask=MASK), eager(X, mask=MASK))  # of other rules there is a program

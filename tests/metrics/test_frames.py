@@ -153,5 +153,5 @@ class TestBadInput:
             frame_curve(ADForward(MODEL), X, MAP, Contrast(0, 7))
         with pytest.raises(ValueError, match="needs a baseline"):
             frame_curve(MODEL, X, MAP, Contrast(0, 1))
-        with pytest.raises(TypeError, match="what is explained"):
+        with pytest.raises(TypeError, match="there is no target"):
             frame_curve(ADForward(MODEL), X, MAP)

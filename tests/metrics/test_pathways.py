@@ -155,7 +155,7 @@ class TestBadInput:
             (["first_layr"], UnknownNameError, "unknown layer 'first_layr': did you mean 'first_layer'"),
             ([""], UnknownNameError, "unknown layer ''"),
             ("first_layer", ValueError, r"write \['first_layer'\]"),
-            ([], ValueError, "one module at least"),
+            ([], ValueError, "at least one module"),
             (["unused"], ValueError, "'unused' did not run"),
             (["pair"], TypeError, "'pair' returns tuple, expected a tensor"),
         ],

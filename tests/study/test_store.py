@@ -86,7 +86,7 @@ class TestRefusals:
             file.execute(f"PRAGMA user_version = {SCHEMA + 1}")
         before = path.read_bytes()
         with pytest.raises(
-            StoreError, match=f"schema {SCHEMA + 1}, and this version of captum_ad knows schema {SCHEMA}"
+            StoreError, match=f"schema {SCHEMA + 1}, but this version of captum_ad reads schema {SCHEMA}"
         ):
             recorded(tmp_path)
         assert path.read_bytes() == before
@@ -108,7 +108,7 @@ class TestRefusals:
         pages = store._file.execute("PRAGMA page_count").fetchone()[0]
         store._file.execute(f"PRAGMA max_page_count = {pages + 3}")
         done = -1
-        with pytest.raises(StoreError, match=r"full.*What is recorded stays: make room"):  # noqa: PT012
+        with pytest.raises(StoreError, match=r"full.*Existing records are safe: free some space"):  # noqa: PT012
             for done in range(1000):
                 store.add(unit(done), measured(done, rows=50))
         store.close()
@@ -118,7 +118,7 @@ class TestRefusals:
         assert len(again.units()) == done + 1
 
     def test_no_folder(self, tmp_path):
-        with pytest.raises(StoreError, match="cannot work with the records"):
+        with pytest.raises(StoreError, match="cannot use the records"):
             Store(tmp_path / "nowhere" / "records-0.sqlite")
 
 

@@ -214,7 +214,7 @@ def test_two_answers_to_what_is_explained_are_refused(x: Tensor) -> None:
         Rise(ad).attribute(x, target=2)
     with pytest.raises(ValueError, match="leave one of them out"):
         FeatureAblation(ad).attribute(x, target=2, feature_mask=LABELS)
-    with pytest.raises(TypeError, match="what is explained"):
+    with pytest.raises(TypeError, match="there is no target"):
         insertion_curve(ADForward(network(3)), x, x)
     with pytest.raises(ValueError, match="leave to_confidence out"):
         insertion_curve(ADForward(network(3)), x, x, Class(0), to_confidence="sigmoid")

@@ -17,25 +17,25 @@ from captum_ad._engine.rules.combination import written_mask
 from captum_ad._engine.rules.contraction import contracted
 from captum_ad._engine.static import is_known
 
-_EXCLUDED = -5e3  # constants as low as this are written over the scores that attention must not see
+_EXCLUDED = -5e3  # models write constants this low or lower over scores that attention must ignore
 
 
 @register_rule("softmax", "log_softmax")
 def softmax(
     ad: Interpreter, op: Callable[..., Tensor], input: Tensor, dim: int | None = None, *args: Any, **kwargs: Any
 ) -> Tensor:
-    """Along channels every position is by itself; along positions the dead ones leave the sum.
+    """Along channels, each position by itself; along positions, dead ones are left out of the sum.
 
-    Of a row in which nothing is left but what attention excludes (-inf, or numbers like -1e9), all is dead.
+    If all live scores of a row are excluded (-inf, or numbers like -1e9), the whole row is dead.
     """
     ad.only(input)
     mask = ad.mask(input)
     assert mask is not None
     if dim is None:
-        ad.refuse("is called without dim")
+        ad.refuse("was called without dim (give it)")
     if mask.kept.shape[dim] == 1:
         return ad.emit(op(input, dim, *args, **kwargs), mask)
-    # The lowest number weighs nothing beside anything alive; minus infinity would be 0 / 0 where nothing is.
+    # The lowest finite number gets weight 0 next to any live score. -inf would give 0 / 0 if no score is live.
     x = input.masked_fill(mask.dead, torch.finfo(input.dtype).min)
     empty = (x.detach().amax(dim, keepdim=True) <= _EXCLUDED) & mask.dead.any(dim, keepdim=True)
     return ad.emit(op(x, dim, *args, **kwargs), _without(mask, empty))
@@ -53,15 +53,15 @@ def scaled_dot_product_attention(
     is_causal: bool = False,
     **kwargs: Any,
 ) -> Tensor:
-    """As its parts: product, softmax over the live keys, product. Without a live key the result is zero."""
+    """Like its steps: product, softmax over the live keys, product. Without a live key the result is zero and dead."""
     if attn_mask is not None:
-        attn_mask = ad.deactivate(attn_mask)  # a bias that is made of features: nothing, where it is dead
+        attn_mask = ad.deactivate(attn_mask)  # a bias that is computed from features adds 0 where it is dead
     masks = [written_mask(ad, x) for x in (query, key, value)]
     if any(mask.kept.dim() > 2 and mask.kept.shape[-3] > 1 for mask in masks) and kwargs.get("enable_gqa"):
         ad.refuse("has a rule for grouped queries if all heads have one mask")
     scores = contracted("...id,...jd->...ij", masks[0], masks[1])
     if masks[0].kept.shape[-1] == masks[1].kept.shape[-1] == 1:
-        live = (~masks[1].dead).transpose(-2, -1)  # of dead queries nothing is read
+        live = (~masks[1].dead).transpose(-2, -1)  # results of dead queries are never read
     else:
         live = ~scores.dead
     if is_causal:
@@ -75,7 +75,7 @@ def scaled_dot_product_attention(
 
 
 def _allowed(live: Tensor, given: Tensor | None, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Which keys a query attends to: the live ones of those allowed; and where there are none, so that it gets all."""
+    """The attention mask: live keys among the allowed ones; and the queries without any, which get all allowed keys."""
     if given is None or given.dtype == torch.bool:
         before = torch.ones_like(live) if given is None else given
         after = live & before
@@ -88,7 +88,7 @@ def _allowed(live: Tensor, given: Tensor | None, dtype: torch.dtype) -> tuple[Te
 
 
 def _without(mask: PositionMask, empty: Tensor) -> PositionMask:
-    """The mask in which what is computed from nothing is dead, too; the same object if all of that is dead already."""
+    """The mask with rows that are computed from nothing (`empty`) dead too; the same object if they already are."""
     if is_known(empty) and not bool((empty & ~mask.dead).any()):
         return mask
     return PositionMask(mask.kept & ~empty, None if mask.feature is None else mask.feature | empty)
@@ -124,9 +124,9 @@ def multi_head_attention(
     average_attn_weights: bool = True,
     is_causal: bool = False,
 ) -> tuple[Tensor, Tensor | None]:
-    """As its parts; tensors are (tokens, samples, channels)."""
+    """Like its steps; tensors have shape (tokens, samples, channels)."""
     if query.dim() != 3:
-        ad.refuse("has a rule for batches of tokens")
+        ad.refuse(f"has a rule for batches of tokens (3 dimensions), got {query.dim()} dimensions")
     if add_zero_attn or any(given is not None for given in (bias_k, bias_v, static_k, static_v)):
         ad.refuse("has no rule for bias_k, bias_v, static_k, static_v and add_zero_attn")
     dropout = dropout_p if training else 0.0
@@ -158,9 +158,9 @@ def multi_head_attention(
 def _combined(
     attn_mask: Tensor | None, key_padding_mask: Tensor | None, heads: int, dtype: torch.dtype
 ) -> Tensor | None:
-    """What is added to the scores (samples, heads, queries, keys)."""
+    """The bias that both masks add to the scores; it broadcasts to shape (samples, heads, queries, keys)."""
 
-    def added(given: Tensor) -> Tensor:  # in these two True means to leave out
+    def added(given: Tensor) -> Tensor:  # True in these two masks means to leave out
         return (
             torch.zeros_like(given, dtype=dtype).masked_fill(given, -math.inf) if given.dtype == torch.bool else given
         )

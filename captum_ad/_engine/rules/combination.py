@@ -22,9 +22,9 @@ from captum_ad._engine.rules.combined_masks import aligned, alike, intersection,
 )  # fmt: skip
 @takes_parts
 def sum_of_maps(ad: Interpreter, op: Callable[..., Tensor], x: Any, other: Any, **kwargs: Any) -> Tensor:
-    """Φ over the contributions; a dead contribution is zero. Constants contribute no features.
+    """M' = 1(Φ > τ) with Φ over the operands; a dead operand counts as zero. Constants contribute no features.
 
-    A comparison is of the kind of a difference, "or" of the kind of a maximum.
+    Comparisons are treated like a difference, "or" like a maximum.
     """
     whole = kwargs.get("out") is not None
     return sum_of(ad, op, (x, other), lambda *operands: op(*operands, **kwargs), zero_stays_zero=True, whole=whole)
@@ -32,16 +32,16 @@ def sum_of_maps(ad: Interpreter, op: Callable[..., Tensor], x: Any, other: Any, 
 
 @register_rule("eq", "ge", "greater_equal", "le", "less_equal", "logaddexp", "logaddexp2", "isclose")
 def sum_of_maps_not_zero(ad: Interpreter, op: Callable[..., Tensor], x: Any, other: Any, **kwargs: Any) -> Tensor:
-    """As :func:`sum_of_maps`, of those that are not zero where both operands are."""
+    """Like :func:`sum_of_maps`, for operations that are not zero where both operands are zero."""
     whole = kwargs.get("out") is not None
     return sum_of(ad, op, (x, other), lambda *operands: op(*operands, **kwargs), zero_stays_zero=False, whole=whole)
 
 
 @register_rule("clamp", "clip", "clamp_min", "clamp_max")
 def clamp(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *bounds: Any, **named: Any) -> Tensor:
-    """A maximum and a minimum: a bound that is a map contributes; numbers and constants do not."""
+    """Like :func:`sum_of_maps`: a bound that is a map contributes; numbers and constants do not."""
     if not named.keys() <= {"min", "max"}:
-        ad.refuse("is called with something else than bounds")
+        ad.refuse(f"has a rule for the arguments min and max only, got {sorted(named)}")
 
     def run(x: Tensor, *values: Any) -> Tensor:
         return op(x, *values[: len(bounds)], **dict(zip(named, values[len(bounds) :])))
@@ -56,16 +56,17 @@ def clamp(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *bounds: Any, *
 )  # fmt: skip
 @takes_parts
 def product_of_maps(ad: Interpreter, op: Callable[..., Tensor], x: Any, other: Any, **kwargs: Any) -> Tensor:
-    """Active where every factor is: a dead factor is zero. Quotients, and what is made of them, likewise.
+    """Active where every factor is, because a dead factor is zero. The same for quotients and remainders.
 
-    A constant zero leaves no feature, but what is dead stays dead, as if map or zero had been chosen.
+    Where a constant factor is zero the result is not a feature, but a dead position stays dead, as with
+    ``torch.where`` between the map and zero.
     """
     factors = [x, other]
     zero = _zeros(ad, op, x, other)
     mask = intersection([aligned(mask, dims_of_result(x, other)) for mask in masks_of(ad, *factors)])
     for statistic in _statistics(ad, x, other):
         own = ad.mask(statistic)
-        if own is not None:  # all is dead that it is multiplied with where it is; elsewhere it adds no feature
+        if own is not None:  # a dead statistic makes everything it is multiplied with dead; a live one adds nothing
             dead = aligned(own, dims_of_result(x, other)).dead
             feature = mask.everywhere | dead
             mask = PositionMask(mask.kept & ~dead, None if all_true(feature) else feature)
@@ -80,12 +81,12 @@ def product_of_maps(ad: Interpreter, op: Callable[..., Tensor], x: Any, other: A
 
 
 def dims_of_result(*operands: Any) -> int:
-    """The number of dimensions of what operands are broadcast to."""
+    """The number of dimensions of the broadcast result."""
     return max(operand.dim() for operand in operands if isinstance(operand, Tensor))
 
 
 def _zeros(ad: Interpreter, op: Callable[..., Tensor], x: Any, other: Any) -> Tensor | None:
-    """Where a constant that a map is multiplied with is zero, if it differs from position to position."""
+    """Where a constant factor is zero, if it differs from position to position; else None."""
     if "mul" not in op.__name__ and "and" not in op.__name__:
         return None
     for constant, of in ((x, other), (other, x)):
@@ -98,7 +99,7 @@ def _zeros(ad: Interpreter, op: Callable[..., Tensor], x: Any, other: Any) -> Te
 
 
 def _apart_from_zero(ad: Interpreter, op: Callable[..., Tensor], x: Any, other: Any) -> tuple[Any, Any]:
-    """The operands, without the dead zeros at which a quotient or a power is infinitely steep: 0 · ∞ is NaN."""
+    """The operands, with 1 at dead positions where a quotient or power at 0 would have the gradient 0 · ∞ = NaN."""
     name = op.__name__
     if ("div" in name or "mod" in name or name in ("remainder", "xlogy")) and not name.startswith("__r"):
         return x, _ones_where_dead(ad, other)
@@ -114,7 +115,7 @@ def _ones_where_dead(ad: Interpreter, x: Any) -> Any:
 
 @register_rule("pow", "float_power")
 def power(ad: Interpreter, op: Callable[..., Tensor], x: Any, exponent: Any, **kwargs: Any) -> Tensor:
-    """As :func:`product_of_maps`."""
+    """Like :func:`product_of_maps`."""
     return product_of_maps(ad, op, x, exponent, **kwargs)
 
 
@@ -128,7 +129,7 @@ def lerp(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, end: Tensor, wei
 def addcmul(
     ad: Interpreter, op: Callable[..., Tensor], x: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: float = 1
 ) -> Tensor:
-    """The sum of a map and a product: the mask as in two steps, and the values in one, which rounds once."""
+    """The sum of a map and a product: the mask from these two steps, the values from one call, which rounds once."""
     found = ad.follow(lambda: _add(op)(x, tensor1 * tensor2, alpha=value))
     if is_in_place(op):
         return found
@@ -188,7 +189,10 @@ def sum_of(
     zero_stays_zero: bool,
     whole: bool = False,
 ) -> Tensor:
-    """`run` of these operands (maps, constants and numbers), with the mask of their sum; `whole`: all of it."""
+    """Emit `run` of these operands (maps, constants, numbers) with the mask of their sum.
+
+    `zero_stays_zero`: the result is zero where all operands are; `whole`: do not compute it by parts.
+    """
     maps = [o for o in operands if isinstance(o, Tensor) and ad.is_data(o)]
     clean = zero_stays_zero and len(maps) == len(operands) and all(map(ad.is_clean, maps))
     masks = masks_of(ad, *operands)
@@ -197,8 +201,8 @@ def sum_of(
     mask = aligned(masks[0], dims) if same else sum_of_unlike(ad, [aligned(mask, dims) for mask in masks])
     if len(masks) < len(operands):
         clean = False
-    elif not same:  # a live contribution may stand at a dead position
-        zeros = all(mask.feature is None for mask in masks)  # and no constant stands at a dead position
+    elif not same:  # with an intersection or τ > 0, a live contribution may be at a position that is dead in the sum
+        zeros = all(mask.feature is None for mask in masks)  # otherwise a constant may be at a dead position
         clean = zero_stays_zero and zeros and ad.rule.sum == "union" and ad.tau < 1 / len(operands)
         clean = clean and all(ad.mask(x) is not mask or ad.is_clean(x) for x in maps)
     checked = contributing(ad, operands, masks, mask, same)
@@ -215,10 +219,10 @@ def contributing(
     result: PositionMask | None = None,
     same: bool | None = None,
 ) -> list[Tensor]:
-    """The operands of a sum of which a dead position would be seen; `masks` are those of :func:`masks_of`.
+    """The operands of a sum that need a checkpoint because their dead positions would reach live ones of the result.
 
-    Where the sum has the mask of an operand (`result`, the same object), nobody sees what that one has at dead ones.
-    `same`: whether the masks are alike, if that is known.
+    `masks` are those of :func:`masks_of`. An operand whose mask is the mask of the sum (`result`, the same object)
+    needs none. `same`: whether the masks are equal, if that is known.
     """
     if ad.rule.sum == "union" and not (alike(masks) if same is None else same):
         return [x for x in operands if isinstance(x, Tensor) and (result is None or ad.mask(x) is not result)]
@@ -226,7 +230,7 @@ def contributing(
 
 
 def masks_of(ad: Interpreter, *operands: Any) -> list[PositionMask]:
-    """Masks of the operands that hold features at positions."""
+    """The masks of the operands that hold features at positions: neither constants nor statistics."""
     statistics = _statistics(ad, *operands)
     data = [operand for operand in operands if ad.is_data(operand)]
     holders = [operand for operand in data if not any(operand is statistic for statistic in statistics)]
@@ -234,7 +238,7 @@ def masks_of(ad: Interpreter, *operands: Any) -> list[PositionMask]:
 
 
 def _statistics(ad: Interpreter, *operands: Any) -> list[Tensor]:
-    """The operands, if any, that have one value (or one vector of channels) for positions of another."""
+    """The operands that have one value (or one vector of channels) for all positions of another operand."""
     maps = [operand for operand in operands if ad.is_data(operand)]
     found: list[Tensor] = []
     for x in reversed(maps):
@@ -248,12 +252,12 @@ def _is_statistic_of(ad: Interpreter, x: Tensor, other: Tensor) -> bool:
     own, others = ad.axes(x), ad.axes(other)
     found = is_statistic_of(own, others) if own is not None and others is not None else False
     if found is None and (ad.mask(x) is not None or ad.mask(other) is not None):
-        ad.refuse("has an operand of which nobody knows whether it has positions, or one value for all of them")
+        ad.refuse("has an operand that may hold positions or one value for all positions, and it is unclear which")
     return bool(found)
 
 
 def written_mask(ad: Interpreter, x: Tensor) -> PositionMask:
-    """Like `ad.mask`, but what is kept whole has a mask too, and so have constants: they hold no features."""
+    """Like ``ad.mask``, but never None: a full mask if everything is kept, a mask without features for constants."""
     return _own_mask(ad, x) or full_mask(x)
 
 

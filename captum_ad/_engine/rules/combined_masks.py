@@ -1,4 +1,4 @@
-"""The mask of several maps together: of their sum, of their product, side by side."""
+"""Combining the masks of several maps: of a sum, of a product, of a concatenation."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from captum_ad._engine.masks import PositionMask, same
 
 
 def alike(masks: Sequence[PositionMask]) -> bool:
-    """Whether all masks say the same."""
+    """Whether all masks are equal."""
     return all(mask.equals(masks[0]) for mask in masks)
 
 
 def sum_mask(ad: Interpreter, masks: Sequence[PositionMask]) -> PositionMask:
-    """The mask of a sum of maps; one of theirs, if it is that."""
+    """The mask of a sum of maps with these masks; the same object as one of them, if it equals it."""
     return masks[0] if alike(masks) else sum_of_unlike(ad, masks)
 
 
 def sum_of_unlike(ad: Interpreter, masks: Sequence[PositionMask]) -> PositionMask:
-    """As :func:`sum_mask`, of masks that are not alike."""
+    """Like :func:`sum_mask`, for masks that are not all equal."""
     if ad.rule.sum == "union" and ad.tau == 0 and all(mask.feature is None for mask in masks):
         return _one_of(masks, reduce(torch.bitwise_or, [mask.kept for mask in masks]))
     return summed(ad, *_counts(masks))
 
 
 def summed(ad: Interpreter, kept: Tensor, features: Tensor) -> PositionMask:
-    """Where sums of that many features are active, of which some are kept (knob ``sum``)."""
+    """The mask of sums of `features` features, `kept` of them kept, according to ``ad.rule.sum``."""
     alive = exceeds(kept, features, ad.tau) if ad.rule.sum == "union" else kept == features
     return renewed(alive, features)
 
 
 def intersection(masks: Sequence[PositionMask]) -> PositionMask:
-    """Active where every feature is."""
+    """The mask that is active where every feature is."""
     if alike(masks):
         return masks[0]
     if all(mask.feature is None for mask in masks):
@@ -47,12 +47,12 @@ def intersection(masks: Sequence[PositionMask]) -> PositionMask:
 
 
 def _one_of(masks: Sequence[PositionMask], kept: Tensor) -> PositionMask:
-    """The mask that says that; the same object as before, if there is one: more is known of it."""
+    """The mask with this `kept`; an equal one of `masks` if there is one, because its properties may be cached."""
     return next((mask for mask in masks if mask.feature is None and same(mask.kept, kept)), PositionMask(kept))
 
 
 def side_by_side(masks: Sequence[PositionMask | None], lengths: Sequence[int], dim: int) -> PositionMask | None:
-    """Masks one after another along a dimension in which the maps have these lengths; None where nothing is masked."""
+    """The mask of a concatenation along `dim` of maps with these lengths there; a mask of None is full."""
     if all(mask is None for mask in masks):
         return None
     known = next(mask for mask in masks if mask is not None)
@@ -82,13 +82,13 @@ def _joined(parts: Sequence[Tensor], lengths: Sequence[int], dim: int) -> Tensor
 
 
 def _counts(masks: Sequence[PositionMask]) -> tuple[Tensor, Tensor]:
-    """How many operands are kept features, and features, at each position."""
+    """At each position, the number of operands with a kept feature and the number with a feature."""
     kept = torch.stack(torch.broadcast_tensors(*(mask.kept for mask in masks))).sum(0, dtype=torch.float32)
     there = torch.stack(torch.broadcast_tensors(*(mask.everywhere for mask in masks))).sum(0, dtype=torch.float32)
     return kept, there
 
 
 def aligned(mask: PositionMask, dims: int) -> PositionMask:
-    """Leading dimensions added, as broadcasting does; the same object if there are none to add."""
+    """The mask with leading dimensions added up to `dims`, as in broadcasting; the same object if none is missing."""
     missing = dims - mask.kept.dim()
     return mask if missing == 0 else mask.map(lambda part: part[(None,) * missing])

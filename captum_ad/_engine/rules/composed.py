@@ -1,4 +1,4 @@
-"""Operations that are others put together: the masks are those of the steps."""
+"""Operations that are composed of others, which carry the masks."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from captum_ad._engine.rules.combination import sum_of_maps
 
 @register_rule("copy_", always=True)
 def copy(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, src: Tensor, non_blocking: bool = False) -> Tensor:
-    """As ``x[...] = src``."""
+    """The same as ``x[...] = src``."""
     ad.follow(x.__setitem__, ..., src)
     return x
 
 
 @register_rule("hypot")
 def hypot(ad: Interpreter, op: Callable[..., Tensor], input: Any, other: Any) -> Tensor:
-    """The norm of two maps, as a sum; where both are missing it has no slope."""
+    """The norm of two maps, with the mask of their sum. With gradients, 0 is avoided where both are dead: no slope."""
     if not torch.is_grad_enabled():
         return sum_of_maps(ad, op, input, other)
     if is_in_place(op):
@@ -41,9 +41,9 @@ def hypot(ad: Interpreter, op: Callable[..., Tensor], input: Any, other: Any) ->
 def cdist(
     ad: Interpreter, op: Callable[..., Tensor], x1: Tensor, x2: Tensor, p: float = 2.0, compute_mode: Any = None
 ) -> Tensor:
-    """The norm of each difference of two positions; the masks are of one channel, if all have the same."""
+    """The norm of the difference of each pair of positions."""
     masks = [ad.mask(x) for x in (x1, x2)]
-    same = all(mask is None or mask.kept.shape[-1] == 1 for mask in masks)
+    same = all(mask is None or mask.kept.shape[-1] == 1 for mask in masks)  # then one channel gives the mask of all
 
     def one_by_one() -> Tensor:
         a, b = (x[..., :1] if same else x for x in (x1, x2))
@@ -59,15 +59,15 @@ def cdist(
 def cosine_similarity(
     ad: Interpreter, op: Callable[..., Tensor], x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8
 ) -> Tensor:
-    """The sum of the products of two maps, each divided by its norm."""
-    back = dim - max(x1.dim(), x2.dim()) if dim >= 0 else dim  # counted from the end, where operands are aligned
+    """The sum of the product of two maps, each divided by its norm."""
+    back = dim - max(x1.dim(), x2.dim()) if dim >= 0 else dim  # from the end, where broadcasting aligns operands
     found = ad.follow(lambda: (F.normalize(x1, dim=back, eps=eps) * F.normalize(x2, dim=back, eps=eps)).sum(back))
     return ad.emit(op(ad.deactivate(x1), ad.deactivate(x2), dim, eps), ad.mask(found))
 
 
 @register_rule("tril", "triu")
 def triangle(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, diagonal: int = 0) -> Tensor:
-    """Zeros written over the other triangle."""
+    """The same as writing zeros over the other triangle."""
     lower, write = op.__name__.startswith("tril"), x.masked_fill_ if op.__name__.endswith("_") else x.masked_fill
 
     def zeros_written() -> Tensor:
@@ -88,9 +88,9 @@ def loss(
     reduction: str = "mean",
     weight: Tensor | None = None,
 ) -> Tensor:
-    """The square or the absolute value of the difference, then the mean, the sum or nothing."""
+    """The square or absolute value of the difference, then its mean, its sum, or no reduction."""
     if size_average is not None or reduce is not None or weight is not None:
-        ad.refuse("has size_average, reduce or weight: write reduction=, and multiply by the weight")
+        ad.refuse("was called with size_average, reduce or weight (use reduction=, and multiply by the weight)")
     if reduction not in ("mean", "sum", "none"):
         raise ValueError(f"reduction must be 'mean', 'sum' or 'none', got {reduction!r}")
 

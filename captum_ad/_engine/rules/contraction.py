@@ -1,4 +1,4 @@
-"""Products that sum over shared dimensions: matrix products of two maps, and einsum."""
+"""Products that are summed over shared dimensions: matrix products and einsum."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from captum_ad._engine.tags import tensors_in
 
 @register_rule("matmul", "bmm", "mm", "mv", "dot", always=True)
 def matmul(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, other: Tensor) -> Tensor:
-    """Checkpoint before; a result is dead if all the products in it are, and a product if a factor is."""
+    """Checkpoint before; a result is dead if all its products are, and a product is dead if one of its factors is."""
     if op.__name__ == "__rmatmul__":
         x, other, op = other, x, torch.matmul
     if other.dim() == 1:
@@ -38,12 +38,12 @@ def matmul(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, other: Tensor)
 
 @register_rule("einsum", always=True)
 def einsum(ad: Interpreter, op: Callable[..., Tensor], equation: str, *operands: Any) -> Tensor:
-    """As :func:`matmul`, for any number of operands; with one it permutes and sums."""
+    """Like :func:`matmul`, for any number of operands."""
     tensors = list(operands[0]) if len(operands) == 1 and isinstance(operands[0], (list, tuple)) else list(operands)
     if not isinstance(equation, str):
         if not _masked(ad, *tensors_in(equation, operands)):
             return ad.emit(op(equation, *operands), None)
-        ad.refuse("is called without an equation")
+        ad.refuse("was called without an equation (give it as a string)")
     explicit = _without_ellipsis(equation.replace(" ", ""), [x.dim() for x in tensors])
     if any(len(set(labels)) < len(labels) for labels in explicit.replace("->", ",").split(",")):
         if not _masked(ad, *tensors):
@@ -56,16 +56,16 @@ def einsum(ad: Interpreter, op: Callable[..., Tensor], equation: str, *operands:
 
 
 def _spread(x: Tensor, labels: str, result: str) -> Tensor:
-    """`x` with the dimensions of a result, of size 1 where it has none."""
+    """`x` with its dimensions in the order of the result's labels, and size 1 for those that it does not have."""
     turned = x.permute([labels.index(label) for label in result if label in labels])
     return turned[tuple(slice(None) if label in labels else None for label in result)]
 
 
 @register_rule("tensordot", always=True)
 def tensordot(ad: Interpreter, op: Callable[..., Tensor], a: Tensor, b: Tensor, dims: Any = 2, **kwargs: Any) -> Tensor:
-    """The einsum over these pairs of dimensions."""
+    """The einsum that sums over these pairs of dimensions."""
     if isinstance(dims, (Tensor, dict)) or kwargs.get("out") is not None:
-        ad.refuse("is called with dims as a tensor, or out=")
+        ad.refuse("was called with dims as a tensor, or with out=")
     ours, theirs = (range(-dims, 0), range(dims)) if isinstance(dims, int) else dims
     left, right = list(_LABELS[: a.dim()]), list(string.ascii_uppercase[: b.dim()])
     for i, j in zip(*([d] if isinstance(d, int) else d for d in (ours, theirs))):
@@ -79,7 +79,7 @@ _LABELS = "abcdefghijklmnopqrstuvw"
 
 
 def _emitted(ad: Interpreter, out: Tensor, equation: str, *operands: Tensor) -> Tensor:
-    """The result of a contraction with its mask; `equation` names every dimension."""
+    """Emit the result of a contraction with its mask; `equation` names every dimension."""
     ins, result = equation.split("->")
     masked = _masked(ad, *operands)
     axes = contracted_axes(ins.split(","), result, [ad.axes(x) for x in operands], out)
@@ -87,17 +87,17 @@ def _emitted(ad: Interpreter, out: Tensor, equation: str, *operands: Tensor) -> 
         ad.refuse("mixes the samples of a batch (pass them one by one)")
     masks = [written_mask(ad, x) for x in operands]
     data = [i for i, x in enumerate(operands) if ad.is_data(x)]
-    if masked and len(data) == 1:  # a linear map: Φ over the positions that it mixes
+    if masked and len(data) == 1:  # the others are constants, so this is a linear map: Φ over the positions it mixes
         (i,) = data
         summed = [d for d, label in enumerate(ins.split(",")[i]) if label not in result]
         if summed and len(operands) > 1 and axes.has_no_place:
-            return ad.emit(out, None, axes=axes)  # as linear: no position is left to deactivate
+            return ad.emit(out, None, axes=axes)  # like linear: no position is left to deactivate
         masks[i] = _mixed(ad, operands[i], masks[i], summed)
     return ad.emit(out, contracted(equation, *masks) if masked else None, axes=axes)
 
 
 def _mixed(ad: Interpreter, x: Tensor, mask: PositionMask, dims: Sequence[int]) -> PositionMask:
-    """The mask of `x` after these dimensions are reduced, to size 1."""
+    """The mask of `x` after these dimensions are reduced to size 1."""
     if not dims:  # a permutation
         return mask
     axes = ad.axes(x)
@@ -113,7 +113,7 @@ def _masked(ad: Interpreter, *operands: Tensor) -> bool:
 
 
 def _without_ellipsis(equation: str, dims: list[int]) -> str:
-    """An equation whose result and "..." are written out, for operands of that many dimensions."""
+    """The equation with "..." and the result written out; `dims`: the number of dimensions of each operand."""
     ins, arrow, result = equation.partition("->")
     if not arrow:
         result = "..." * ("..." in ins) + "".join(sorted(c for c in set(ins) - set(".,") if ins.count(c) == 1))
@@ -127,8 +127,8 @@ def _without_ellipsis(equation: str, dims: list[int]) -> str:
 def contracted(equation: str, *masks: PositionMask) -> PositionMask:
     """The mask of an einsum of maps.
 
-    A product of a dead factor is dead. A sum is dead if all of it is, active if any kept feature is in
-    what is left, and no feature otherwise (constants times constants).
+    A product with a dead factor is dead. A sum is dead if all its products are. Otherwise it is active if
+    a kept feature is in one of the others, and not a feature if they are products of constants.
     """
     kept = [mask.kept for mask in masks]
     if all(mask.feature is None for mask in masks):
@@ -141,6 +141,6 @@ def contracted(equation: str, *masks: PositionMask) -> PositionMask:
 
 
 def _any(equation: str, *parts: Tensor) -> Tensor:
-    """Whether any product of truths is; exact, as float32 holds such counts."""
+    """The einsum of booleans with "any" for the sum; exact, because float32 holds such counts exactly."""
     with torch.autocast(parts[0].device.type, enabled=False):
         return torch.einsum(equation, *(part.to(torch.float32) for part in parts)) > 0

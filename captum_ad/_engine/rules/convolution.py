@@ -1,4 +1,4 @@
-"""Convolutions of any stride, padding, dilation and groups, transposed too, in 1, 2 and 3 dimensions."""
+"""Convolutions and transposed convolutions in 1, 2 and 3 dimensions, with any stride, padding, dilation and groups."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def convolution(
     dilation: int | Sequence[int] = 1,
     groups: int = 1,
 ) -> Tensor:
-    """Checkpoint before; M ← 1(Φ > τ) with Φ over the in-bounds positions of the window."""
+    """Checkpoint before; M' = 1(Φ > τ) with Φ over the in-bounds positions of the window (Algorithm 1, lines 4-8)."""
     ad.only(input)
     rank = weight.dim() - 2
     kernel, steps, gaps = weight.shape[2:], per_dim(stride, rank), per_dim(dilation, rank)
@@ -42,7 +42,7 @@ def convolution(
         for size, first, last, e, step in zip(input.shape[-rank:], before, after, extent, steps)
     ]
     if min(sizes) < 1:
-        return op(input, weight, bias, stride, padding, dilation, groups)  # torch says what is wrong
+        return op(input, weight, bias, stride, padding, dilation, groups)  # raises torch's error
     shape = (*input.shape[: -rank - 1], weight.shape[0], *sizes)
     slide = Slide(sizes, kernel, steps, before, gaps)
     mask = _behind(ad, input, shape, rank, lambda: slide.windows(input), groups, slide.is_by_position)
@@ -66,7 +66,7 @@ def transposed_convolution(
     groups: int = 1,
     dilation: int | Sequence[int] = 1,
 ) -> Tensor:
-    """As a convolution, with the inputs that an output position receives from as its window."""
+    """Like a convolution; the window of an output position is the set of input positions that contribute to it."""
     ad.only(input)
     rank = weight.dim() - 2
     kernel, steps, gaps = weight.shape[2:], per_dim(stride, rank), per_dim(dilation, rank)
@@ -88,12 +88,14 @@ def _behind(
     groups: int,
     by_position: bool = False,
 ) -> PositionMask | None:
-    """The mask of a convolution's output; `by_position`: each position is computed from itself."""
+    """The mask of a convolution's output; `by_position`: each position is computed from itself alone."""
     mask, axes = ad.mask(x), ad.axes(x)
     if mask is None:
         return None
     channel = x.dim() - rank - 1
-    if mask.kept.shape[channel] > 1:  # a group sees any of its channels, and each position that is merged into them
+    # With a mask per channel, a position is kept for a group if any channel of the group is. Positions that were merged
+    # into the channel dimension count one by one.
+    if mask.kept.shape[channel] > 1:
         assert axes is not None
         split = reshaped_axes(axes, (*x.shape[:channel], groups, x.shape[channel] // groups, *x.shape[channel + 1 :]))
         mask = places_of(
@@ -110,7 +112,7 @@ def _behind(
 
 
 def _spread(mask: PositionMask, channel: int, repeats: int) -> PositionMask:
-    """A group's mask for each of its output channels."""
+    """Repeat each group's mask for all its output channels."""
     if mask.kept.shape[channel] == 1 or repeats == 1:
         return mask
     return mask.map(lambda part: part.repeat_interleave(repeats, channel))

@@ -1,4 +1,4 @@
-"""Operations on each element by itself: the mask stays."""
+"""Element-wise operations on one tensor: the mask stays as it is."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ _ZERO_BECOMES_SOMETHING = (
     "sigmoid expit hardsigmoid softplus logsigmoid exp exp2 cos cosh acos arccos erfc erfcx sinc "
     "hardtanh threshold alpha_dropout feature_alpha_dropout logical_not bitwise_not invert isfinite isreal signbit "
     "angle i0 i0e bessel_j0 modified_bessel_i0 ndtr log_ndtr bucketize"
-).split()  # signbit and angle: what is dead may be -0
-_STEEP = {"logit": 0.5, "ndtri": 0.5, "acosh": 2.0, "arccosh": 2.0}  # and a place with a slope, if that is not 1
+).split()  # signbit and angle are here because a dead position may hold -0
+_STEEP = {"logit": 0.5, "ndtri": 0.5, "acosh": 2.0, "arccosh": 2.0}  # where the slope is finite; 1 for the others
 _STEEP_NAMES = (
     "sqrt rsqrt reciprocal log log2 log10 logit lgamma gammaln digamma psi entr ndtri acosh arccosh "
     "bessel_y0 bessel_y1 modified_bessel_k0 modified_bessel_k1"
@@ -35,20 +35,20 @@ _STEEP_NAMES = (
 @register_rule(*_ZERO_STAYS_ZERO)
 @takes_parts
 def zero_preserving(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    """f(0) = 0: a tensor that is zero at dead positions stays so."""
+    """f(0) = 0: dead positions that are zero stay zero."""
     ad.only(x)
     return _applied(ad, op, x, args, kwargs, clean=ad.is_clean(x))
 
 
 @register_rule(Tensor.data.__get__, always=True)  # type: ignore[attr-defined]
 def data(ad: Interpreter, op: Callable[..., Tensor], x: Tensor) -> Tensor:
-    """As ``x.detach()``, which counts the writes to its memory together with those of `x`."""
+    """Run ``x.detach()`` instead of ``x.data``: it shares torch's count of writes with `x`."""
     return ad.follow(Tensor.detach, x) if ad.is_data(x) else ad.constant(x.detach())
 
 
 @register_rule(*_STEEP_NAMES)
 def steep_at_zero(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    """Where a dead position is zero the slope is infinite, and its gradient would be 0 · ∞: no number."""
+    """The slope at 0 is infinite, so the gradient of a dead position would be 0 · ∞ = NaN: avoid 0 there."""
     ad.only(x)
     mask = ad.mask(x)
     if mask is not None and torch.is_grad_enabled() and not is_in_place(op):
@@ -58,14 +58,14 @@ def steep_at_zero(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *args: 
 
 @register_rule("clone", "contiguous", "conj", "resolve_conj", "resolve_neg", "alias_copy", "detach_copy")
 def copy(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    """As :func:`zero_preserving`; it may have another layout in memory."""
+    """Like :func:`zero_preserving`; the result may have another memory layout."""
     mask, clean = ad.mask(x), ad.is_clean(x)
     return ad.emit(op(x, *args, **kwargs), mask, clean=clean)
 
 
 @register_rule("to", "type_as", always=True)
 def conversion(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    """As :func:`zero_preserving`; of another tensor it takes the dtype and the device, not the features."""
+    """Like :func:`zero_preserving`. A tensor given as the target adds its dtype and device, not its features."""
     mask, clean = ad.mask(x), ad.is_clean(x)
     out = op(x, *args, **kwargs)
     return ad.emit(out, mask, clean=clean) if ad.is_data(x) else ad.constant(out)
@@ -73,7 +73,7 @@ def conversion(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *args: Any
 
 @register_rule("as_tensor", "asarray", "type", always=True)
 def converted(ad: Interpreter, op: Callable[..., Any], x: Any, *args: Any, **kwargs: Any) -> Any:
-    """As :func:`conversion`, of a tensor; the name of its type is not a tensor, and a list of numbers has no mask."""
+    """Like :func:`conversion` for a tensor. ``x.type()`` returns a string, and a list of numbers has no mask."""
     if isinstance(x, Tensor) and (args or kwargs or op is not Tensor.type):
         return conversion(ad, op, x, *args, **kwargs)
     if any(ad.mask(part) is not None for part in tensors_in(x)) and op is not Tensor.type:
@@ -85,14 +85,14 @@ def converted(ad: Interpreter, op: Callable[..., Any], x: Any, *args: Any, **kwa
 @register_rule(*_ZERO_BECOMES_SOMETHING)
 @takes_parts
 def elementwise(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    """f(0) ≠ 0 makes dead positions non-zero, until the next checkpoint."""
+    """f(0) ≠ 0: dead positions become non-zero until the next checkpoint."""
     ad.only(x)
     return _applied(ad, op, x, args, kwargs, clean=False)
 
 
 def _applied(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, args: Any, kwargs: Any, clean: bool) -> Tensor:
     mask = ad.mask(x)
-    if tensors_in(args, kwargs):  # which need not broadcast, as the weights of prelu
+    if tensors_in(args, kwargs):  # these need not broadcast to x, such as the weight of prelu
         ad.complete()
         return ad.emit(op(x, *args, **kwargs), mask, clean=clean)
     return ad.by_position(lambda x: op(x, *args, **kwargs), [x], mask, clean=clean)

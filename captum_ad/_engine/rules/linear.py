@@ -1,4 +1,4 @@
-"""Linear maps over the last dimension: channels are mixed like in a 1×1 convolution, positions lose their mask."""
+"""Linear maps over the last dimension: over channels like a 1×1 convolution; over positions, the mask ends there."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from captum_ad._engine.registry import register_rule, takes_parts
 def linear(
     ad: Interpreter, op: Callable[..., Tensor], input: Tensor, weight: Tensor, bias: Tensor | None = None
 ) -> Tensor:
-    """Checkpoint before; a position stays active if any of its channels is. Without positions left, no mask."""
+    """Checkpoint before; a position stays active if any of its channels is. If no positions are left, no mask."""
     return over_last(ad, lambda x: op(x, weight, bias), input, weight.shape[0])
 
 
 def over_last(ad: Interpreter, run: Callable[[Tensor], Tensor], x: Tensor, size: int) -> Tensor:
-    """A linear map over the last dimension of `x`."""
+    """Emit a linear map, computed by `run`, over the last dimension of `x`; `size`: the size of its result there."""
     ad.only(x)
     mask, last, axes = ad.mask(x), x.dim() - 1, ad.axes(x)
     assert axes is not None

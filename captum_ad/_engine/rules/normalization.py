@@ -1,4 +1,4 @@
-"""Normalization: affine per position, or over space, which averages over data."""
+"""Normalization: affine maps per position, or statistics over space, which need a checkpoint."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def batch_norm(
     *args: Any,
     **kwargs: Any,
 ) -> Tensor:
-    """With stored statistics, an affine map per channel; in training, statistics of a checkpoint."""
+    """With stored statistics, an affine map per channel; in training, a checkpoint before the statistics."""
     ad.only(input)
     mask = ad.mask(input)
 
@@ -43,7 +43,7 @@ def batch_norm(
 
 @register_rule(F.local_response_norm)
 def local_response_norm(ad: Interpreter, op: Callable[..., Tensor], input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    """Over neighboring channels of one position."""
+    """Checkpoint before; normalizes over neighboring channels of one position, so the mask stays."""
     mask = ad.mask(input)
     return ad.emit(op(ad.deactivate(input), *args, **kwargs), mask)
 
@@ -59,7 +59,7 @@ def layer_norm(
     bias: Tensor | None = None,
     eps: float = 1e-5,
 ) -> Tensor:
-    """Over channels, per position; over positions, after a checkpoint."""
+    """Over channels: each position by itself. Over positions: a checkpoint before."""
     ad.only(input)
     mask, dims = ad.mask(input), _last(input, normalized_shape)
 
@@ -89,7 +89,7 @@ def rms_norm(
     weight: Tensor | None = None,
     eps: float | None = None,
 ) -> Tensor:
-    """As :func:`layer_norm`, without a mean."""
+    """Like :func:`layer_norm`, without subtracting the mean."""
     ad.only(input)
     mask, dims = ad.mask(input), _last(input, normalized_shape)
 
@@ -103,7 +103,7 @@ def rms_norm(
         return ad.emit(run(x), mask)
     present = (~mask.dead).expand(x.shape)
     size, count = math.prod(normalized_shape), present.sum(dims, keepdim=True, dtype=torch.float32).clamp(min=1)
-    scale = (size / count).sqrt().to(x.dtype)  # turns the mean over all into one over what is active
+    scale = (size / count).sqrt().to(x.dtype)  # turns the mean square over all into that over active elements
     return ad.emit(run(x * scale) / scale, mask)
 
 
@@ -121,14 +121,14 @@ def normalize(
     eps: float = 1e-12,
     out: Tensor | None = None,
 ) -> Tensor:
-    """Divided by a norm over channels, per position; over positions, after a checkpoint."""
+    """Division by a norm. Over channels: each position by itself. Over positions: a checkpoint before."""
     if out is not None:
         ad.refuse("writes into out=")
     mask = ad.mask(input)
     assert mask is not None
     by_position = all(mask.kept.shape[d] == 1 for d in dims_of(input, dim))
     if p < 0 and not by_position:
-        ad.refuse("has a norm to which zeros contribute")
+        ad.refuse(f"has p={p}, a norm that zeros would change (p >= 0 has a rule)")
     x = input if by_position else ad.deactivate(input)
     return ad.emit(op(x, p, dim, eps), mask, clean=ad.is_clean(input))
 
@@ -143,7 +143,7 @@ def group_norm(
     bias: Tensor | None = None,
     eps: float = 1e-5,
 ) -> Tensor:
-    """Statistics over the channels of a group and over space, after a checkpoint."""
+    """Checkpoint before; statistics over the channels of a group and over space."""
     ad.only(input)
     mask, x = ad.mask(input), ad.deactivate(input)
     assert mask is not None
@@ -171,7 +171,7 @@ def instance_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Tensor:
-    """Statistics over space, after a checkpoint; with stored statistics, an affine map."""
+    """Checkpoint before; statistics over space, or an affine map with stored statistics."""
     ad.only(input)
     mask, x = ad.mask(input), ad.deactivate(input)
     assert mask is not None
@@ -184,13 +184,13 @@ def instance_norm(
 
 
 def _is_whole(present: Tensor, dims: list[int]) -> Tensor:
-    """Where nothing is deactivated, so that the model's own kernel gives the answer, bit for bit."""
+    """Where nothing is deactivated: there the result of torch's kernel is used, bit for bit."""
     absent: Tensor = ~present
     return ~absent.sum(dims, keepdim=True).bool()
 
 
 def _standardized(x: Tensor, present: Tensor, dims: list[int], eps: float) -> Tensor:
-    """(x - mean) / std over the elements that are not deactivated; computed in float32 at least."""
+    """(x - mean) / std over the elements that are not deactivated; computed in float32 or wider."""
     dtype, x = x.dtype, x.to(torch.promote_types(x.dtype, torch.float32))
     count = present.sum(dims, keepdim=True, dtype=torch.float32).clamp(min=1)
     centered = x - x.masked_fill(~present, 0).sum(dims, keepdim=True) / count

@@ -1,4 +1,4 @@
-"""Order by value: each place in it is computed from all positions along a dimension, and is none of them."""
+"""Sorting: each rank is computed from all positions along a dimension, and is not itself a position."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from captum_ad._engine.transforming import ordered_dim
 
 @register_rule("sort", "argsort", "msort", "topk")
 def ordered(ad: Interpreter, op: Callable[..., Any], input: Tensor, *args: Any, **kwargs: Any) -> Any:
-    """Checkpoint before; Φ over all positions that are ordered, for each place, which is a channel from now on.
+    """Checkpoint before; Φ over all positions that are sorted. The ranks of the result are channels.
 
-    So a sum with a map brings no position of that to life. Indices wear the mask of the values.
+    So adding the result to a map revives none of the map's positions. Indices get the mask of the values.
     """
     dim = ordered_dim(op.__name__, args, kwargs)
     if isinstance(dim, bool) or kwargs.get("out") is not None:  # x.argsort(True): stable
-        ad.refuse("is called in a way that its rule does not know (give dim by name, and no out=)")
+        ad.refuse("was called with arguments that its rule does not accept (give dim by name, and no out=)")
     return _along(ad, op, input, dim, True, args, kwargs)
 
 
@@ -30,7 +30,7 @@ def ordered(ad: Interpreter, op: Callable[..., Any], input: Tensor, *args: Any, 
 def place_in_order(
     ad: Interpreter, op: Callable[..., Any], input: Tensor, k: int, dim: int = -1, keepdim: bool = False
 ) -> Any:
-    """One of the places of :func:`ordered`."""
+    """One rank of :func:`ordered`."""
     return _along(ad, op, input, dim, keepdim, (k, dim, keepdim), {})
 
 
@@ -38,7 +38,7 @@ def place_in_order(
 def middle(
     ad: Interpreter, op: Callable[..., Any], input: Tensor, dim: int | None = None, keepdim: bool = False
 ) -> Any:
-    """The place in the middle, or what is there most often."""
+    """The median or the most frequent value, with the mask of :func:`ordered`."""
     dim = -1 if dim is None and op.__name__ == "mode" else dim
     return _along(ad, op, input, dim, keepdim, () if dim is None else (dim, keepdim), {})
 
@@ -62,7 +62,7 @@ def between_places(
 
 
 def refuse_samples(ad: Interpreter, x: Tensor, *dims: int) -> None:
-    """Refuse what goes from one sample of a batch on to the next along dimensions."""
+    """Refuse an operation along these dimensions if it would mix samples of the batch."""
     axes = ad.axes(x)
     if axes is not None and axes.crosses_samples(dims):
         ad.refuse("mixes the samples of a batch (pass them one by one)")

@@ -29,7 +29,7 @@ def max_pool(
     ceil_mode: bool = False,
     return_indices: bool = False,
 ) -> Tensor:
-    """Checkpoint before; Φ over the window."""
+    """Checkpoint before; M' = 1(Φ > τ) with Φ over the in-bounds positions of the window."""
     if return_indices:
         ad.refuse("returns indices, which no mask can follow")
     slide = sliding(_rank(op), input, kernel_size, stride, padding, dilation, ceil_mode)
@@ -56,7 +56,7 @@ def avg_pool(
     count_include_pad: bool = True,
     divisor_override: int | None = None,
 ) -> Tensor:
-    """Checkpoint before; Φ over the window; over active positions only, if ``average="active"``."""
+    """The mask of :func:`max_pool`; with ``average="active"``, the average is over active positions only."""
     slide = sliding(_rank(op), input, kernel_size, stride, padding, 1, ceil_mode)
     divisor = {} if divisor_override is None else {"divisor_override": divisor_override}
 
@@ -66,14 +66,14 @@ def avg_pool(
     def run_part(x: Tensor) -> Tensor:
         return op(x, kernel_size, stride or kernel_size, 0, **divisor)
 
-    of_kernel_size = not ceil_mode and (count_include_pad or not any(slide.padding))  # every window counts as many
+    of_kernel_size = not ceil_mode and (count_include_pad or not any(slide.padding))  # all windows have one divisor
     return _slid(ad, run, input, slide, run_part if of_kernel_size else None, average=True)
 
 
 @register_rule("adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d")
 @takes_parts
 def adaptive_avg_pool(ad: Interpreter, op: Callable[..., Tensor], input: Tensor, output_size: Any) -> Tensor:
-    """As :func:`avg_pool`, over windows that tile the input."""
+    """Like :func:`avg_pool`, over windows that tile the input."""
     return _adaptive(ad, op, input, output_size, average=True)
 
 
@@ -81,7 +81,7 @@ def adaptive_avg_pool(ad: Interpreter, op: Callable[..., Tensor], input: Tensor,
 def adaptive_max_pool(
     ad: Interpreter, op: Callable[..., Tensor], input: Tensor, output_size: Any, return_indices: bool = False
 ) -> Tensor:
-    """As :func:`max_pool`, over windows that tile the input."""
+    """Like :func:`max_pool`, over windows that tile the input."""
     if return_indices:
         ad.refuse("returns indices, which no mask can follow")
     return _adaptive(ad, op, input, output_size, average=False)
@@ -97,9 +97,9 @@ def lp_pool(
     stride: Setting | None = None,
     ceil_mode: bool = False,
 ) -> Tensor:
-    """The p-norm of each window, which is a sum: a dead position contributes nothing."""
+    """The mask of :func:`max_pool`. The p-norm of a window is a sum, to which a dead position (zero) adds nothing."""
     if norm_type <= 0:
-        ad.refuse("has a norm to which zeros contribute")
+        ad.refuse(f"has norm_type={norm_type}, which zeros would change (norm_type > 0 has a rule)")
 
     def run(x: Tensor) -> Tensor:
         return op(x, norm_type, kernel_size, stride, ceil_mode)
@@ -108,31 +108,31 @@ def lp_pool(
 
 
 def over_active(average: Tensor, found: Attribution) -> Tensor:
-    """An average over all features turned into one over the kept ones."""
+    """Turn an average over all features into an average over the kept ones."""
     return rescaled(average, features_to_kept(found))
 
 
 def features_to_kept(found: Attribution) -> Tensor:
-    """How many times as many features there are as kept ones."""
+    """The ratio features / kept, 1 where nothing is kept."""
     return (found.features / found.kept.clamp(min=1)).where(found.kept > 0, 1)
 
 
 def rescaled(average: Tensor, scale: Tensor) -> Tensor:
-    """A product in the dtype of the first; the scale may exceed what float16 holds."""
+    """``average * scale`` in the dtype of `average`; `scale` may be larger than float16 can hold."""
     return (average * scale).to(average.dtype)
 
 
 def sliding(
     rank: int, x: Tensor, kernel_size: Setting, stride: Setting | None, padding: Setting, dilation: Setting, ceil: bool
 ) -> Slide:
-    """The windows of a pool with these settings."""
+    """The windows of a pool with these settings; `ceil`: its ``ceil_mode``."""
     kernel, pads, gaps = (per_dim(setting, rank) for setting in (kernel_size, padding, dilation))
     steps = per_dim(stride, rank) if stride else kernel
     sizes = []
     for size, k, step, pad, gap in zip(x.shape[-rank:], kernel, steps, pads, gaps):
         room = size + 2 * pad - gap * (k - 1) - 1
         count = (-(-room // step) if ceil else room // step) + 1
-        sizes.append(count - (ceil and (count - 1) * step >= size + pad))  # the last window begins within
+        sizes.append(count - (ceil and (count - 1) * step >= size + pad))  # the last window starts inside the input
     return Slide(sizes, kernel, steps, pads, gaps)
 
 
@@ -145,10 +145,10 @@ def _slid(
     beyond: float = 0.0,
     average: bool = False,
 ) -> Tensor:
-    """Pool over sliding windows; `run_part`: of what is padded already, with `beyond`."""
+    """Emit a pool over sliding windows; `run_part` runs it on input that is already padded with `beyond`."""
     mask, rank = ad.mask(x), len(slide.kernel)
     if min(slide.sizes) < 1:
-        return ad.emit(run(ad.deactivate(x)), None)  # torch says what is wrong
+        return ad.emit(run(ad.deactivate(x)), None)  # raises torch's error
     windows = slide.windows(x)
     if mask is not None and windows.everything:
         return _global(ad, run, x, rank, average, any_size=False)
@@ -186,14 +186,14 @@ def _adaptive(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, output_size
     if average and ad.rule.average == "active":
         out = over_active(out, found)
     elif ad.rule.border == "mean":
-        out = run(ad.window_input(x, [int(matrix.sum(1).max()) - 1 for matrix in windows.reads]))  # the widest
+        out = run(ad.window_input(x, [int(matrix.sum(1).max()) - 1 for matrix in windows.reads]))  # widest window
     return ad.emit(out, found.mask)
 
 
 def _global(
     ad: Interpreter, run: Callable[[Tensor], Tensor], x: Tensor, rank: int, average: bool, any_size: bool = True
 ) -> Tensor:
-    """One statistic of the whole map has no position of its own: active if anything is."""
+    """Emit a pool over the whole map: a statistic, which has no position of its own and is active if anything is."""
     mask, dims = ad.mask(x), range(x.dim() - rank, x.dim())
     out = ad.mean_over(run, x, dims) if average and any_size else run(ad.deactivate(x))
     if mask is None:

@@ -1,4 +1,4 @@
-"""Recurrent networks along a sequence of positions."""
+"""Recurrent layers along a sequence of positions."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ def recurrent(
     bidirectional: bool,
     batch_first: bool,
 ) -> tuple[Tensor, ...]:
-    """Checkpoint before; a position is computed from those before it, or from the whole sequence.
+    """Checkpoint before; Φ over a position and those before it, or over the whole sequence if bidirectional.
 
     The final states are statistics of the whole sequence: active if anything is.
     """
-    if not isinstance(has_biases, bool):  # the other overload, with batch sizes as its second argument
+    if not isinstance(has_biases, bool):  # the overload for packed sequences, with batch sizes as second argument
         ad.refuse("runs along packed sequences")
     initial = [hx] if isinstance(hx, Tensor) else hx
     if any(ad.is_data(state) for state in initial):
-        ad.refuse("starts from a state that is made of features")
+        ad.refuse("starts from a state that is computed from features")
     mask = ad.mask(input)
     assert mask is not None
     output, *final = op(
@@ -51,7 +51,7 @@ def recurrent(
 
 
 def _along(ad: Interpreter, mask: PositionMask, steps: int, time: int, bidirectional: bool) -> PositionMask:
-    """The mask behind every step; each covers the position that it is at."""
+    """The mask of the outputs of all steps; each covers its own position."""
     reads = torch.ones(steps, steps, device=mask.kept.device)
     windows = Windows([reads if bidirectional else reads.tril()], [torch.eye(steps, device=mask.kept.device)])
     last = mask.map(lambda part: part.transpose(time, -1))
@@ -59,6 +59,6 @@ def _along(ad: Interpreter, mask: PositionMask, steps: int, time: int, bidirecti
 
 
 def _of_the_whole(mask: PositionMask, shape: Sequence[int], time: int) -> PositionMask:
-    """The mask of a state (layers, samples, features)."""
+    """The mask of a final state, shape (layers, samples, features)."""
     whole = reduce_positions(mask, shape, [time], tau=0.0).mask
     return whole.map(lambda part: part.transpose(0, 1)) if time == 1 else whole

@@ -25,9 +25,9 @@ def reduction(
     keepdim: bool = False,
     **kwargs: Any,
 ) -> Tensor:
-    """Checkpoint before; what is reduced to one position is active if anything was.
+    """Checkpoint before; M' = 1(Φ > τ) over the reduced dimensions; a statistic is active if anything is.
 
-    A mean is over active positions only, if ``average="active"`` (nanmean: over those that hold a number).
+    With ``average="active"``, a mean is over active positions only (nanmean: those that are not NaN).
     """
     if kwargs.get("out") is not None:
         ad.refuse("writes into out=")
@@ -42,7 +42,7 @@ def reduction(
     found, shaped = reduced_mask(ad, input, dims, keepdim)
     axes = ad.axes(input)
     of_branches = axes is not None and bool(dims) and all(axes.role(d) is Role.BRANCH for d in dims)
-    if of_branches and (average or "sum" in op.__name__):  # maps that were stacked: a sum of maps
+    if of_branches and (average or "sum" in op.__name__):  # reduces stacked maps, which is a sum of maps
         found = Attribution(found.kept, found.features, summed(ad, found.kept, found.features))
 
     if average and ad.rule.average == "active" and not of_branches:  # over space
@@ -51,7 +51,7 @@ def reduction(
 
 
 def _numbers(ad: Interpreter, x: Tensor, dims: Sequence[int]) -> Attribution:
-    """As :func:`reduced_mask` counts, of what is a number."""
+    """The counts of :func:`reduced_mask`, for elements that are not NaN."""
     mask, numbers = ad.mask(x), ~ad.deactivate(x).isnan()
     assert mask is not None
     kept, features = (part.sum(list(dims), keepdim=True).float() for part in (numbers & ~mask.dead, numbers))
@@ -59,7 +59,7 @@ def _numbers(ad: Interpreter, x: Tensor, dims: Sequence[int]) -> Attribution:
 
 
 def dims_of(x: Tensor, dim: int | Sequence[int] | None) -> list[int]:
-    """The dimensions that are reduced, counted from the first one."""
+    """The dimensions that are reduced, counted from 0."""
     given = range(x.dim()) if dim is None or dim == () else [dim] if isinstance(dim, int) else dim
     return [d % x.dim() for d in given]
 
@@ -67,7 +67,7 @@ def dims_of(x: Tensor, dim: int | Sequence[int] | None) -> list[int]:
 def reduced_mask(
     ad: Interpreter, x: Tensor, dims: Sequence[int], keepdim: bool
 ) -> tuple[Attribution, Callable[[Tensor], Tensor]]:
-    """Φ of what is reduced over these dimensions, and what squeezes them out."""
+    """Φ of a reduction over `dims` (left with size 1), and a function that squeezes them unless `keepdim`."""
     mask = ad.mask(x)
     assert mask is not None
     axes = ad.axes(x)

@@ -1,4 +1,4 @@
-"""torchvision's operations that read a map at places between its positions: boxes and deformed windows."""
+"""torchvision's operations that read a map between its positions: RoIAlign and deformable convolution."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def roi_align(
     sampling_ratio: int,
     aligned: bool,
 ) -> Tensor:
-    """As an adaptive average pool of each box: a cell covers what it reads. Boxes are constants, or whole."""
+    """Checkpoint before; like an adaptive average pool of each box, where a cell covers what it reads."""
     ad.only(input)
     if ad.is_data(rois):
-        ad.refuse("reads boxes that are computed from features, so that what is in them depends on their values")
+        ad.refuse("reads boxes that are computed from features, so that the mask would depend on their values")
     mask, settings = ad.mask(input), (spatial_scale, pooled_height, pooled_width, sampling_ratio, aligned)
     assert mask is not None
     down, across = (
@@ -60,7 +60,7 @@ def roi_align(
 
 
 def _read_by_cells(sides: Tensor, cells: int, size: int, ratio: int, aligned: bool) -> Tensor:
-    """Which positions of a line (of that size) have a weight in each cell of each box: (boxes, cells, positions)."""
+    """1 where a position of a line of this size has a weight in a cell of a box; shape (boxes, cells, positions)."""
     start = sides[:, 0] - 0.5 * aligned
     length = (sides[:, 1] - sides[:, 0]).clamp(min=-torch.inf if aligned else 1)
     points = torch.full_like(start, ratio) if ratio > 0 else (length / cells).ceil()
@@ -86,20 +86,20 @@ def deformed_convolution(
     bias: Tensor,
     *settings: int,
 ) -> Tensor:
-    """As a convolution whose taps lie between positions; Φ over the in-bounds neighbors of taps that have a weight.
+    """Like a convolution whose taps lie between positions; Φ over the in-bounds neighbors of taps that have a weight.
 
-    Offsets and modulations that are made of features are factors of the result: where they are missing it is, too.
-    Φ is then that of windows at rest: which positions are read depends on the values of features, and a larger mask,
-    which makes taps move elsewhere, could give a smaller one.
+    Offsets and modulations computed from features are factors of the result: it is dead where they are. Φ is then
+    that of windows without offsets, because the positions that are read depend on the values of features: following
+    them, a larger mask, which moves the taps, could give a smaller one.
     """
     if any(ad.mask(x) is not None for x in (weight, bias)):
-        ad.refuse("has a rule for weights that are whole")
+        ad.refuse("has a rule for weights without a mask, but its weight or bias has one")
     steps, pads, gaps = (list(settings[i : i + 2]) for i in (0, 2, 4))
     groups, offset_groups, modulated = settings[6:9]
     own = written_mask(ad, input)
     if own.kept.shape[1] > 1:
         if groups > 1:
-            ad.refuse("is in groups, of channels with masks of their own")
+            ad.refuse("has groups > 1, and the channels of its input have different masks")
         own = own.map(lambda part: part.any(1, keepdim=True))
     factors = [all_of(written_mask(ad, x), 1) for x in ((offset, mask) if modulated else (offset,)) if ad.is_data(x)]
     moves, offset, mask = ad.is_data(offset), ad.deactivate(offset), ad.deactivate(mask)
@@ -117,7 +117,7 @@ def deformed_convolution(
 
 
 def _count_taps(mask: PositionMask, x: Tensor, offset: Tensor, slide: Slide, groups: int) -> tuple[Tensor, Tensor]:
-    """Kept features, and features, among the neighbors of all taps."""
+    """The number of kept features and of features among the neighbors of all taps."""
     taps = list(itertools.product(*map(range, slide.kernel)))
     shifts = offset.double().unflatten(1, (groups, len(taps), 2))
     lines = [_neighbors(shifts[..., d, :, :], taps, slide, d, x.shape[2 + d]) for d in range(2)]
@@ -135,7 +135,10 @@ def _count_taps(mask: PositionMask, x: Tensor, offset: Tensor, slide: Slide, gro
 
 
 def _neighbors(shifts: Tensor, taps: Sequence[Sequence[int]], slide: Slide, d: int, size: int) -> tuple[Tensor, Tensor]:
-    """The two positions along a dimension next to each tap, and whether they have a weight: (2, N, groups, taps, …)."""
+    """The two positions next to each tap along dimension `d`, and whether they have a weight.
+
+    Both have shape (2, N, groups, taps, ...).
+    """
     sides = [1, 1]
     sides[d] = -1
     outputs = torch.arange(slide.sizes[d], device=shifts.device) * slide.steps[d] - slide.padding[d]

@@ -1,4 +1,4 @@
-"""Operations that only respell others, or are a few of them: the masks are those of the steps."""
+"""Operations that are another name for others, or a short composition of them: those carry the masks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from captum_ad._engine.rules.reduction import dims_of
 
 
 def respelled(by: Callable[..., Any], *operations: Any, always: bool = False) -> None:
-    """Register operations that are what a function of others, with the same arguments, makes of their operands."""
+    """Register operations that compute the same as `by`, a function of the same arguments made of other operations."""
 
     @register_rule(*operations, always=always)
     def rule(ad: Interpreter, op: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -30,11 +30,11 @@ def respelled(by: Callable[..., Any], *operations: Any, always: bool = False) ->
 
 
 def _many(tensors: tuple[Any, ...]) -> Any:
-    """Tensors, given one by one or as a list."""
+    """The tensors, which were given one by one or as a list."""
     return tensors if not tensors or isinstance(tensors[0], Tensor) else tensors[0]
 
 
-# Shapes; always, so that it is known what dimensions are of what is kept whole, too
+# Shapes. always=True: the axes of tensors without a mask must be known too.
 
 
 def _at_least(dims: int, *tensors: Any) -> Any:
@@ -100,7 +100,7 @@ respelled(_masked_select, "masked_select", always=True)
 respelled(lambda x, index: x.reshape(-1).gather(0, index.reshape(-1)).reshape(index.shape), "take", always=True)
 
 
-# Products; always, likewise
+# Products. always=True for the same reason.
 
 
 def _inner(x: Tensor, other: Tensor) -> Tensor:
@@ -136,7 +136,7 @@ respelled(partial(_added, lambda one, two: torch.einsum("bij,bjk->ik", one, two)
 respelled(partial(_added, torch.outer), "addr", always=True)
 
 
-# Element by element
+# Element-wise
 
 
 def _cross(x: Tensor, other: Tensor, dim: int | None = None) -> Tensor:
@@ -183,7 +183,7 @@ respelled(
 )
 
 
-# Norms and windows, with what torch.nn.functional leaves out of their arguments, or names
+# Norms and grids, in forms that have more arguments than those of torch.nn.functional, or numbers for their names
 
 _MODES, _PADDINGS = ("bilinear", "nearest", "bicubic"), ("zeros", "border", "reflection")
 

@@ -1,4 +1,4 @@
-"""Interpolation: to another size, and at the points of a grid."""
+"""Interpolation: resizing, and sampling at the points of a grid."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def interpolate(
     recompute_scale_factor: bool | None = None,
     antialias: bool = False,
 ) -> Tensor:
-    """Checkpoint before; an output position is computed from the inputs that have a weight in it."""
+    """Checkpoint before; Φ over the input positions that have a weight in an output position."""
     rank = input.dim() - 2
     settings = (mode, align_corners, recompute_scale_factor, antialias)
     if mode == "area":  # torch's other name for an adaptive average
@@ -45,7 +45,7 @@ def interpolate(
         _Line(n, None if size is None else per_dim(size, rank)[d], *settings, scale=_scale(scale_factor, d), rank=rank)
         for d, n in enumerate(input.shape[2:])
     ]
-    exact = "nearest" in mode  # which one is the nearest depends on how the kernel rounds; weights are those of doubles
+    exact = "nearest" in mode  # the nearest position depends on how the kernel rounds: use its dtype and device
     place = (input.dtype, input.device) if exact else (torch.float64, torch.device("cpu"))
     reads = [_taps(line, *place).to(input.device) for line in lines]
     out = op(ad.window_input(input, [_extent(matrix) for matrix in reads]), size, scale_factor, *settings)
@@ -56,7 +56,7 @@ def interpolate(
 
 
 class _Line(NamedTuple):
-    """What ``interpolate`` does along one dimension."""
+    """The settings of ``interpolate`` along one dimension; a key for caching."""
 
     inputs: int
     size: int | None
@@ -75,7 +75,7 @@ def _scale(factor: Any, dim: int) -> float | None:
 @lru_cache(maxsize=512)
 def _taps(line: _Line, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Which positions of a line an interpolation reads, as a 0/1 matrix, found by resizing unit impulses."""
-    others = [1] * (line.rank - 1)  # in front: torch's antialiasing goes wrong on maps of width 1
+    others = [1] * (line.rank - 1)  # the line comes last: torch's antialiasing goes wrong on maps of width 1
     with torch.inference_mode(False), torch.autocast(device.type, enabled=False):
         impulses = torch.eye(line.inputs, dtype=dtype, device=device).reshape(1, line.inputs, *others, line.inputs)
         weights = F.interpolate(
@@ -87,11 +87,11 @@ def _taps(line: _Line, dtype: torch.dtype, device: torch.device) -> Tensor:
             line.recompute_scale_factor,
             antialias=line.antialias,
         ).flatten(2)
-        return (weights[0].abs() > 1e-10).float().T.contiguous()  # less is rounding
+        return (weights[0].abs() > 1e-10).float().T.contiguous()  # anything smaller is a rounding error
 
 
 def _extent(reads: Tensor) -> int:
-    """From the first to the last position of the widest window."""
+    """The distance from the first to the last position of the widest window."""
     position = torch.arange(reads.shape[1], device=reads.device)
     last = torch.where(reads > 0, position, -1).amax(1)
     first = torch.where(reads > 0, position, reads.shape[1]).amin(1)
@@ -108,13 +108,15 @@ def grid_sample(
     padding_mode: str = "zeros",
     align_corners: bool | None = None,
 ) -> Tensor:
-    """Checkpoint before; Φ over the in-bounds taps that have a weight. Without growth, a nearest tap was active.
+    """Checkpoint before; Φ over the in-bounds taps that have a weight. Without growth, a nearest tap must be active.
 
-    So it is for a grid of constants, or one that is made of statistics (of which spatial transformers make one for the
-    whole map): where that one points to, and so the mask, depends on the values of features, and a larger mask of the
-    input may give a smaller one. A grid that has positions (a flow) has a mask of its own, of which each point is a
-    factor of what is read there. Its result has that mask, and the input's as if nothing had been moved: else a larger
-    mask, which makes points move elsewhere, could give a smaller one at any position.
+    This holds for a grid of constants, and for one made of statistics (spatial transformers make one grid for the whole
+    map). In the second case the mask depends on the values of features, so a larger mask of the input may give a
+    smaller mask of the result.
+
+    A grid that has positions (a flow) has its own mask, and each point is a factor of what is read there: the result is
+    active where the point is, and where the input would be if nothing moved. Following the points instead could shrink
+    the result's mask anywhere when the input's mask grows and the points move.
     """
     if mode == "bicubic":
         ad.refuse('has mode="bicubic", for which there is no rule')
@@ -141,11 +143,11 @@ def grid_sample(
     return ad.emit(out, read)
 
 
-_Tap = tuple[Tensor, Tensor, Tensor]  # position; whether it is read; whether it is (one of) the nearest
+_Tap = tuple[Tensor, Tensor, Tensor]  # position, whether it is read, whether it is a nearest one
 
 
 def _line_taps(coordinate: Tensor, size: int, mode: str, padding_mode: str, align_corners: bool) -> list[_Tap]:
-    """The two taps along one dimension for coordinates in [-1, 1]; what only rounding makes a weight is none."""
+    """The two taps along one dimension for coordinates in [-1, 1]; weights due to rounding do not count."""
     rounding = 16 * size * torch.finfo(coordinate.dtype).eps
     at = coordinate.double()
     at = (at + 1) / 2 * (size - 1) if align_corners else ((at + 1) * size - 1) / 2
@@ -176,7 +178,7 @@ def _reflected(at: Tensor, low: float, high: float) -> Tensor:
 
 
 def _count_taps(mask: PositionMask, x: Tensor, lines: Sequence[Sequence[_Tap]], which: int) -> tuple[Tensor, Tensor]:
-    """Kept features, and features, among the taps of each point: those read (0) or the nearest (1)."""
+    """The number of kept features and of features among the taps of each point; `which`: 0 all read, 1 the nearest."""
     sizes = x.shape[2:]
 
     def count(part: Tensor) -> Tensor:

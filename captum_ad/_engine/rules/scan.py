@@ -1,4 +1,4 @@
-"""Running totals along a dimension: each position is computed from itself and those before it."""
+"""Cumulative operations along a dimension: each position is computed from itself and those before it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from captum_ad._engine.tags import tensors_in
 
 @register_rule("cumsum", "cummax", "cummin")
 def running(ad: Interpreter, op: Callable[..., Any], input: Tensor, dim: int, **dtype: Any) -> Any:
-    """Checkpoint before; Φ over the positions so far. Values and indices wear one mask."""
+    """Checkpoint before; Φ over the positions so far. Values and indices get the same mask."""
     mask, out = so_far(ad, input, dim), _run(ad, op, input, dim, dtype)
     for part in tensors_in(out):
         ad.emit(part, mask)
@@ -27,7 +27,7 @@ def running(ad: Interpreter, op: Callable[..., Any], input: Tensor, dim: int, **
 
 @register_rule("cumprod")
 def running_product(ad: Interpreter, op: Callable[..., Tensor], input: Tensor, dim: int, **dtype: Any) -> Tensor:
-    """Active as long as every factor is: a dead factor is zero."""
+    """Active until the first dead factor, which is zero."""
     mask = ad.mask(input)
     assert mask is not None
     refuse_samples(ad, input, dim)
@@ -40,15 +40,18 @@ def running_product(ad: Interpreter, op: Callable[..., Tensor], input: Tensor, d
 
 @register_rule("logcumsumexp")
 def running_logsumexp(ad: Interpreter, op: Callable[..., Tensor], input: Tensor, dim: int) -> Tensor:
-    """The logarithm of a sum to which a dead position contributes nothing."""
+    """The logarithm of a cumulative sum; dead positions are left out of it."""
     mask = ad.mask(input)
     assert mask is not None
-    nothing = torch.finfo(input.dtype).min / 4  # of minus infinity alone the gradient is not a number
+    nothing = torch.finfo(input.dtype).min / 4  # with -inf and nothing else, the gradient would be NaN
     return ad.emit(op(input.masked_fill(mask.dead, nothing), dim), so_far(ad, input, dim))
 
 
 def so_far(ad: Interpreter, x: Tensor, dim: int) -> PositionMask:
-    """The mask of what is computed from all positions up to one's own; of a vector, active if anything is."""
+    """The mask of a result whose positions are each computed from themselves and all positions before them.
+
+    For a vector without positions: active if anything so far is.
+    """
     mask = ad.mask(x)
     assert mask is not None
     refuse_samples(ad, x, dim)

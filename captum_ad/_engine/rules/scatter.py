@@ -1,4 +1,4 @@
-"""Values written, or added, where constant indices say: the masks go the same way."""
+"""Operations that write or add values at constant indices: the same is done to the masks."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ _ADD = {
 
 @register_rule(*_WRITE, *_ADD, always=True)
 def scatter(ad: Interpreter, op: Callable[..., Tensor], input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    """The mask of the source replaces that part of the mask; a number is not a feature.
+    """Where values are written, the mask of the source replaces the mask; a number is not a feature.
 
-    Where values are added: Φ over the contributions, as in a sum of maps, in extremes, too. A product is active where
-    every factor is.
+    Where values are added or compared, Φ over the contributions, as in a sum of maps. A product is active where every
+    factor is.
     """
     name = op.__name__.rstrip("_")
     names = (_WRITE | _ADD)[name].split()
     named = dict(zip(names, args)) | kwargs
     if not named.keys() <= {*names, "value"} | ({"alpha", "include_self"} if name in _ADD else set()):
-        ad.refuse("is called in a way that its rule does not know (with out=, or reduce=: use scatter_reduce)")
+        ad.refuse("was called with arguments that its rule does not accept (out=; or reduce=: use scatter_reduce)")
     key = next(key for key in ("src", "source", "values", "value") if key in named)
     source = named.pop(key)
     if not isinstance(source, Tensor) and key == "src":
@@ -64,7 +64,7 @@ def scatter(ad: Interpreter, op: Callable[..., Tensor], input: Tensor, *args: An
     masked = [x for x in (input, source, *tensors_in(named)) if ad.mask(x) is not None]
     if any(map(ad.is_data, tensors_in(named))):
         if masked:
-            ad.refuse("writes where indices say that are computed from features")
+            ad.refuse("writes at indices that are computed from features")
         return ad.emit(write(op, input, source), None)
     known = [axes for x in (input, source) if (axes := ad.axes(x)) is not None]
     if name in _ADD or named.get("accumulate"):
@@ -96,7 +96,7 @@ def _added(
         if kind is None:
             return write(getattr(Tensor, name), x, source)
         dim, index = named["dim"], named["index"]
-        if index.dim() < source.dim() or name == "index_reduce":  # of whole slices
+        if index.dim() < source.dim() or name == "index_reduce":  # an index per slice: expand it to the elements
             index = index.reshape([-1 if d == dim % source.dim() else 1 for d in range(source.dim())])
             index = index.expand_as(source)
         x = x if named.get("include_self", True) else x.scatter(dim, index, 0)
@@ -111,7 +111,7 @@ def _added(
 
 
 def _parts(ad: Interpreter, x: Any) -> tuple[Any, Any]:
-    """Where an operand has kept features, and features at all; a number has none."""
+    """Where an operand has kept features, and where it has features; a number has none."""
     if not isinstance(x, Tensor):
         return False, False
     mask = written_mask(ad, x) if ad.is_data(x) else constant_mask(x)

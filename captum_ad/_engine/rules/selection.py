@@ -1,4 +1,4 @@
-"""Operations that choose elements: by a condition, by constant indices, through windows that are laid side by side."""
+"""Operations that select elements: by a condition, by constant indices, or by windows (im2col)."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ register_rule(Tensor.unfold)(select)
 
 @register_rule("diagonal")
 def diagonal(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *args: Any, **kwargs: Any) -> Any:
-    """The mask's diagonal; that of scores says of each position something about itself, and is none of them."""
+    """The mask's diagonal, taken like that of its tensor."""
     return select(ad, op, x, *args, **kwargs)
 
 
 @register_rule("where")
 def where(ad: Interpreter, op: Callable[..., Any], *operands: Any) -> Any:
-    """A constant condition selects from the masks: a constant is not a feature, but what is dead stays so under a zero.
+    """With a constant condition, the same selection from the masks; with one from features, it is a factor, too.
 
-    A condition that is made of data is a factor of what it selects from.
+    A constant is not a feature, but a dead position stays dead where a constant zero replaces it.
     """
     if len(operands) == 1:
         ad.refuse("returns indices, which no mask can follow")
@@ -44,7 +44,7 @@ def where(ad: Interpreter, op: Callable[..., Any], *operands: Any) -> Any:
 
 @register_rule("masked_fill")
 def masked_fill(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, mask: Tensor, value: Any) -> Tensor:
-    """As :func:`where`; the value is not a feature."""
+    """Like :func:`where`; the value is not a feature."""
     if ad.is_data(value):
         ad.refuse("fills in a value that is computed from features")
     return _chosen(ad, mask, value, x, lambda value, x: op(x, mask, value))
@@ -52,11 +52,11 @@ def masked_fill(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, mask: Ten
 
 @register_rule("gather", "take_along_dim")
 def gather(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *where: Any, **named: Any) -> Tensor:
-    """The mask is gathered alike; indices must be constants."""
+    """The mask is gathered like its tensor; indices must be constants."""
     if any(ad.is_data(index) for index in (*where, *named.values())):
         ad.refuse("picks by indices that are computed from features")
     if "out" in named or "sparse_grad" in named:
-        ad.refuse("is called with out= or sparse_grad=")
+        ad.refuse("was called with out= or sparse_grad=")
     moved: Tensor = move(ad, op, x, *where, **named)
     return moved
 
@@ -71,9 +71,9 @@ def unfold(
     padding: Setting = 0,
     stride: Setting = 1,
 ) -> Tensor:
-    """Windows side by side (im2col): the mask is laid out alike; padding is not a feature.
+    """Checkpoint before; the mask is unfolded like its tensor (im2col), and padding is not a feature.
 
-    Without growth, all of a window is dead that covers nothing active, as in a convolution.
+    Without growth, a window that covers no active position is dead as a whole, as in a convolution.
     """
     mask, x = ad.mask(input), ad.deactivate(input)
     assert mask is not None
@@ -94,7 +94,7 @@ def unfold(
 
 @register_rule(F.fold)
 def fold(ad: Interpreter, op: Callable[..., Tensor], input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    """Overlapping windows are summed (col2im): Φ over the contributions, as in a sum of maps."""
+    """Checkpoint before; overlapping windows are summed (col2im): Φ over the contributions, as in a sum of maps."""
     mask, x = ad.mask(input), ad.deactivate(input)
     assert mask is not None
     kept, features = (op(part.expand(x.shape).float(), *args, **kwargs) for part in (mask.kept, mask.everywhere))
@@ -103,7 +103,7 @@ def fold(ad: Interpreter, op: Callable[..., Tensor], input: Tensor, *args: Any, 
 
 @register_rule("glu")
 def glu(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, dim: int = -1) -> Tensor:
-    """The product of one half of the channels and a function of the other."""
+    """The product of one half of the channels and a function of the other half: active where both are."""
     mask = ad.mask(x)
     assert mask is not None
     out = op(x, dim)
@@ -115,7 +115,7 @@ def glu(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, dim: int = -1) ->
 
 
 def _chosen(ad: Interpreter, condition: Tensor, x: Any, other: Any, run: Callable[[Any, Any], Tensor]) -> Tensor:
-    """`x` where the condition holds, `other` elsewhere."""
+    """Emit `x` where the condition holds and `other` elsewhere, as computed by `run`."""
     if not ad.is_data(condition):
         clean = all(ad.is_clean(part) for part in (x, other) if isinstance(part, Tensor))
         out = run(x, other)
@@ -136,6 +136,6 @@ def _chosen(ad: Interpreter, condition: Tensor, x: Any, other: Any, run: Callabl
 
 
 def _parts(ad: Interpreter, x: Any, out: Tensor) -> Sequence[Tensor]:
-    """Where an operand has kept features, and features at all; a number has none."""
+    """Where an operand has kept features, and where it has features; a number has none."""
     mask = written_mask(ad, x) if isinstance(x, Tensor) else constant_mask(out.new_empty(()))
     return mask.kept, mask.everywhere

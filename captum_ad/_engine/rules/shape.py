@@ -1,4 +1,4 @@
-"""Operations that move, select or add positions: the mask is moved, selected or added to alike."""
+"""Operations that move, select or add positions: the same is done to the mask."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from captum_ad._engine.rules.combination import written_mask
 from captum_ad._engine.tags import tensors_in
 
 
-# Always: where the samples are must be known of a map that is kept whole, too: it may meet one that is not.
+# always: the axes of a tensor without a mask must be known too, because it may be combined with one that has a mask.
 @register_rule("reshape", "view", "flatten", "ravel", "unflatten", "squeeze", "unsqueeze", always=True)
 def reshape(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    """The mask is reshaped alike."""
+    """The mask is reshaped like its tensor."""
     if op is Tensor.view and isinstance((*args, *kwargs.values())[0], torch.dtype):
         if ad.mask(x) is not None:
-            ad.refuse("reinterprets memory")
+            ad.refuse("reinterprets memory as another dtype")
         return ad.emit(op(x, *args, **kwargs), None)
     ad.only(x)
     mask, clean, old = ad.mask(x), ad.is_clean(x), x.shape  # before squeeze_() changes it
@@ -35,7 +35,7 @@ def reshape(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *args: Any, *
 
 @register_rule("reshape_as", "view_as", "expand_as", always=True)
 def in_the_shape_of(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, other: Tensor) -> Any:
-    """As :func:`reshape` and :func:`select`, the other's features do not matter: a constant stays one."""
+    """Like :func:`reshape` and :func:`select`: only the shape of `other` matters, so a constant stays a constant."""
     if not ad.is_data(x):
         return ad.constant(op(x, other))
     resized = getattr(Tensor, op.__name__.removesuffix("_as"))
@@ -45,7 +45,7 @@ def in_the_shape_of(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, other
 @register_rule(*PERMUTE, always=True)
 @takes_parts
 def permute(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    """The mask's dimensions change places alike."""
+    """The mask is permuted like its tensor."""
     mask, clean = ad.mask(x), ad.is_clean(x)
     order = permutation(op, x.dim(), *args, **kwargs)
     part = ad.permuted_part(x, order) if not is_in_place(op) else None
@@ -81,7 +81,7 @@ def move(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *args: Any, **kw
         ad.refuse("writes into out=")
     mask, clean = ad.mask(x), ad.is_clean(x)
     out = op(x, *args, **kwargs)
-    # flip and roll along given dimensions do nothing to one of size 1
+    # flip and roll along given dimensions do nothing where the mask has size 1: no need to expand it
     small = op.__name__.startswith("flip") or (op.__name__.startswith("roll") and (len(args) > 1 or "dims" in kwargs))
     return _moved(ad, out, mask, clean, lambda part: op(part if small else part.expand(x.shape), *args, **kwargs))
 
@@ -92,14 +92,14 @@ def move(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *args: Any, **kw
     always=True,
 )  # fmt: skip
 def of_the_same_shape(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    """Constants that only look at a tensor's shape, dtype and device."""
+    """Constants with the shape, dtype or device of a tensor."""
     ad.only(x)
     return ad.constant(op(x, *args, **kwargs))
 
 
 @register_rule("new", always=True)
 def new(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    """A constant of a tensor's dtype and device, unless it copies features."""
+    """A constant with a tensor's dtype and device; copying features is refused."""
     if any(map(ad.is_data, tensors_in(args, kwargs))):
         ad.refuse("copies features (use clone)")
     return of_the_same_shape(ad, op, x, *args, **kwargs)
@@ -107,14 +107,14 @@ def new(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *args: Any, **kwa
 
 @register_rule("zero_", "fill_")
 def overwriting(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *args: Any) -> Tensor:
-    """A tensor filled with a number holds no features any more."""
+    """A tensor filled with a number holds no features anymore."""
     ad.only(x)
     return ad.constant(op(x, *args))
 
 
 @register_rule("channel_shuffle", "native_channel_shuffle")
 def channel_shuffle(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, groups: int) -> Tensor:
-    """Masks of channels change places as the channels do."""
+    """The masks of channels are permuted like the channels."""
     mask, clean = ad.mask(x), ad.is_clean(x)
     assert mask is not None
 
@@ -171,7 +171,7 @@ def pad(
 
 @lru_cache(maxsize=256)
 def _inside(shape: tuple[int, ...], pad: tuple[int, ...], device: torch.device) -> PositionMask:
-    """The mask of a tensor of which all is kept, with constants around it; the same object whenever asked for."""
+    """The mask of a tensor that is kept whole, with constant padding around it; cached."""
     with torch.inference_mode(False):
         inside = F.pad(torch.ones(shape, dtype=torch.uint8, device=device), list(pad)).bool()
         return undeactivated(inside)
@@ -179,12 +179,12 @@ def _inside(shape: tuple[int, ...], pad: tuple[int, ...], device: torch.device) 
 
 @register_rule(Tensor.__setitem__, always=True)
 def assignment(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, index: Any, value: Any) -> None:
-    """x[index] = value: the mask of the value replaces that part of the mask."""
+    """``x[index] = value``: the mask of the value replaces the mask of ``x`` there."""
     if any(ad.mask(part) is not None for part in tensors_in(index)):
         if isinstance(index, Tensor) and index.shape == x.shape and not isinstance(value, Tensor):
             ad.follow(x.masked_fill_, index, value)
             return
-        ad.refuse("writes where values that are deactivated say")
+        ad.refuse("writes at an index that is computed from deactivated features")
     mask = written_mask(ad, x)
     if isinstance(value, Tensor):
         new = written_mask(ad, value)
@@ -209,7 +209,7 @@ def _moved(
     clean: bool,
     move: Callable[[Tensor], Any],
 ) -> Any:
-    """Emit one result, or several, whose masks are what `move` makes of the mask's parts."""
+    """Emit one result or several, whose masks are found by applying `move` to ``mask.kept`` and ``mask.feature``."""
     kept = None if mask is None else move(mask.kept)
     feature = None if mask is None or mask.feature is None else move(mask.feature)
     if isinstance(out, Tensor):

@@ -1,4 +1,4 @@
-"""Fourier transforms: every frequency is computed from all positions, or from all of a window; and complex numbers."""
+"""Fourier transforms, where each frequency is computed from all positions or from a window; and complex numbers."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def transform(
     *,
     s: Any = None,
 ) -> Tensor:
-    """Checkpoint before; Φ over what is transformed, for each frequency, which is a channel from now on."""
+    """Checkpoint before; Φ over all transformed positions, for each frequency. Frequencies are channels."""
     size = n if s is None else s
     dims = fourier_dims(op.__name__, input.dim(), size, dim)
     refuse_samples(ad, input, *dims)
@@ -50,7 +50,7 @@ def transform(
 
 
 def _read(name: str, sizes: Sequence[int | None]) -> Sequence[int | None]:
-    """How many positions are read along each dimension: half of those of a real result, and the one in the middle."""
+    """The number of positions that are read along each dimension; n // 2 + 1 in the last one if the result is real."""
     half = name.removeprefix("fft_").startswith(("irfft", "hfft"))
     if not half or sizes[-1] is None or sizes[-1] < 0:
         return sizes
@@ -63,7 +63,7 @@ def short_time_transform(
     win_length: int | None = None, window: Tensor | None = None, center: bool = True, pad_mode: str = "reflect",
     *settings: Any, **named: Any,
 ) -> Tensor:  # fmt: skip
-    """As a convolution with waves as its kernels: a frame is a position, its frequencies are channels."""
+    """Like a convolution whose kernels are waves: frames are positions, frequencies are channels."""
     ad.only(input)
     if named.get("align_to_window") or len(settings) > 3:
         ad.refuse("has frames that are aligned to the window")
@@ -76,7 +76,7 @@ def short_time_transform(
         ad.complete(x)
     read = ad.window_input(x, [width - 1])
     out = torch.stft(read, n_fft, hop, width, window, False, pad_mode, *settings, **named)
-    mask, parts = ad.mask(x), (None,) * (out.dim() - 3)  # of complex numbers
+    mask, parts = ad.mask(x), (None,) * (out.dim() - 3)  # one more dimension if the result is a pair of real numbers
     if mask is not None:
         line = Geometry(x.shape[-1], out.shape[2], width, hop, -((n_fft - width) // 2))
         mask = attribute_positions(mask, sliding_windows([line], x.device), ad.rule, ad.tau).mask
@@ -93,7 +93,7 @@ def inverse_short_time_transform(
     ad: Interpreter, op: Callable[..., Tensor], input: Tensor, n_fft: int, hop_length: int | None = None,
     win_length: int | None = None, window: Tensor | None = None, center: bool = True, *settings: Any, **named: Any,
 ) -> Tensor:  # fmt: skip
-    """The inverse transform of each frame, and a transposed convolution that adds up those that overlap."""
+    """Checkpoint before; invert each frame, then add overlapping frames like a transposed convolution."""
     ad.only(input)
     hop, width = hop_length or n_fft // 4, win_length or n_fft
     mask = reduced_mask(ad, input, [input.dim() - 2], False)[0].mask.map(lambda part: part.squeeze(-2))
@@ -105,7 +105,7 @@ def inverse_short_time_transform(
 
 @register_rule("view_as_real", always=True)
 def as_real(ad: Interpreter, op: Callable[..., Tensor], x: Tensor) -> Tensor:
-    """Both parts of a complex number are what it is."""
+    """Both parts of a complex number get its mask."""
     mask, clean = ad.mask(x), ad.is_clean(x)
     mask = mask and mask.map(lambda part: part.unsqueeze(-1))
     return ad.emit(op(x), mask, clean=clean)
@@ -113,7 +113,7 @@ def as_real(ad: Interpreter, op: Callable[..., Tensor], x: Tensor) -> Tensor:
 
 @register_rule("view_as_complex", always=True)
 def as_complex(ad: Interpreter, op: Callable[..., Tensor], x: Tensor) -> Tensor:
-    """A complex number is one feature, which both of its parts are, or neither."""
+    """A complex number is one feature, so its two parts must share a mask."""
     mask, clean = ad.mask(x), ad.is_clean(x)
     if mask is not None and mask.kept.shape[-1] > 1:
         ad.refuse("makes one number of two features (use torch.complex)")

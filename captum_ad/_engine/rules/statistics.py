@@ -23,7 +23,7 @@ _Dims = int | Sequence[int] | None
 def extreme(
     ad: Interpreter, op: Callable[..., Any], input: Tensor, dim: Any = None, keepdim: bool = False, other: Any = None
 ) -> Any:
-    """Of two maps, a sum of maps. Over a dimension, a checkpoint before; values and indices wear the reduced mask."""
+    """Of two maps: like their sum. Over a dimension: a checkpoint before; values and indices get the reduced mask."""
     if isinstance(dim, Tensor) or other is not None:
         return sum_of_maps(ad, op, input, dim if other is None else other)
     if dim is None:
@@ -39,13 +39,13 @@ def extreme(
 def place_of_extreme(
     ad: Interpreter, op: Callable[..., Tensor], input: Tensor, dim: int | None = None, keepdim: bool = False
 ) -> Tensor:
-    """The indices that :func:`extreme` gives."""
+    """The indices of :func:`extreme`."""
     return _reduced(ad, input, dim, keepdim, lambda x: op(x, dim, keepdim))
 
 
 @register_rule("logsumexp")
 def logsumexp(ad: Interpreter, op: Callable[..., Tensor], input: Tensor, dim: _Dims, keepdim: bool = False) -> Tensor:
-    """The logarithm of a sum to which a dead position contributes nothing."""
+    """The logarithm of a sum; dead positions are left out of it."""
     return _reduced(ad, input, dim, keepdim, lambda x: op(x, dim, keepdim), dead=-math.inf)
 
 
@@ -53,7 +53,7 @@ def logsumexp(ad: Interpreter, op: Callable[..., Tensor], input: Tensor, dim: _D
 def everywhere(
     ad: Interpreter, op: Callable[..., Tensor], input: Tensor, dim: _Dims = None, keepdim: bool = False
 ) -> Tensor:
-    """Whether all that is not deactivated is true."""
+    """Whether all elements that are not deactivated are true."""
     return _reduced(ad, input, dim, keepdim, lambda x: op(x) if dim is None else op(x, dim, keepdim), dead=True)
 
 
@@ -67,7 +67,7 @@ def product(
     *,
     dtype: torch.dtype | None = None,
 ) -> Tensor:
-    """Active where every factor is: a dead factor is zero."""
+    """Active where every factor is, because a dead factor is zero."""
     found, shaped = reduced_mask(ad, input, dims_of(input, dim), keepdim and dim is not None)
     over = () if dim is None else (dim, keepdim)
     mask = renewed(found.kept == found.features, found.features)
@@ -87,14 +87,14 @@ def norm(
     out: Tensor | None = None,
     **named: Any,
 ) -> Tensor:
-    """The norm of what is active: a dead position contributes nothing. Frobenius' is the one norm of matrices."""
+    """The norm of the active elements. Matrix norms other than Frobenius' are refused."""
     order = named.pop("p", named.pop("ord", order))
     if order == "default":
         order = {"norm": "fro", "linalg_vector_norm": 2}.get(op.__name__)
     of_matrices = op is torch.linalg.norm and order not in (None, "fro") and len(dims_of(input, dim)) > 1
     if order == "nuc" or of_matrices or named or out is not None:
         ad.refuse("is a norm of matrices" if out is None else "writes into out=")
-    absent = math.inf if isinstance(order, (int, float)) and order < 0 else None  # contributes nothing, as 0 to others
+    absent = math.inf if isinstance(order, (int, float)) and order < 0 else None  # adds nothing; for others, 0 does not
     return _reduced(ad, input, dim, keepdim, lambda x: op(x, order, dim, keepdim, dtype=dtype), absent)
 
 
@@ -109,7 +109,7 @@ def spread(
     *,
     correction: float | None = None,
 ) -> Any:
-    """Checkpoint before; of what is not deactivated only, if ``average="active"``; beside it what ``mean`` gives."""
+    """Checkpoint before; with ``average="active"``, over active elements only; a mean with it is like ``mean``."""
     dims, correction = _over(ad, input, dim, unbiased, correction)
     found, shaped = reduced_mask(ad, input, dims, keepdim)
     out = op(ad.deactivate(input), dims, correction=correction, keepdim=True)
@@ -124,7 +124,7 @@ def spread(
 def _reduced(
     ad: Interpreter, x: Tensor, dim: _Dims, keepdim: bool, run: Callable[[Tensor], Tensor], dead: float | None = None
 ) -> Tensor:
-    """`run` after a checkpoint, or with `dead` at deactivated positions."""
+    """Emit `run` after a checkpoint, or on `x` with `dead` at its deactivated positions."""
     found, shaped = reduced_mask(ad, x, dims_of(x, dim), keepdim)
     mask = ad.mask(x)
     assert mask is not None
@@ -133,7 +133,7 @@ def _reduced(
 
 
 def _over(ad: Interpreter, x: Tensor, dim: Any, unbiased: Any, correction: float | None) -> tuple[list[int], float]:
-    """The dimensions and the correction, in torch's several spellings."""
+    """The dimensions and the correction, from any of the forms in which torch accepts them."""
     if isinstance(dim, bool):  # x.var(False)
         dim, unbiased = None, dim
     if correction is None:
@@ -144,7 +144,7 @@ def _over(ad: Interpreter, x: Tensor, dim: Any, unbiased: Any, correction: float
 def _over_active(
     ad: Interpreter, op: Callable[..., Any], spread: Tensor, x: Tensor, dims: list[int], correction: float
 ) -> Tensor:
-    """A variance or deviation over everything turned into one over what is not deactivated."""
+    """Turn a variance or deviation over all elements into one over those that are not deactivated."""
     mask, x = ad.mask(x), ad.deactivate(x)
     assert mask is not None
     present = (~mask.dead).expand(x.shape)
@@ -154,6 +154,6 @@ def _over_active(
     squares = (wide - mean).masked_fill(~present, 0).square().sum(dims, keepdim=True)
     variance = squares / (count - correction).clamp(min=1)
     if "std" in op.__name__:
-        variance = variance.where(variance > 0, 1).sqrt().where(variance > 0, 0)  # the root has no slope at 0
+        variance = variance.where(variance > 0, 1).sqrt().where(variance > 0, 0)  # sqrt has an infinite slope at 0
     whole = count == math.prod(x.shape[d] for d in dims)
     return spread.where(whole, variance.to(spread.dtype))

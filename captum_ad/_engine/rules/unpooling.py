@@ -1,4 +1,4 @@
-"""Pools that say where their maxima were, and maps in which values are put back there."""
+"""Max pooling that returns indices, and max unpooling."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def max_pool_with_indices(
     ceil_mode: bool = False,
     return_indices: bool = True,
 ) -> tuple[Tensor, Tensor]:
-    """As a maximum pool; the indices wear the mask of the values."""
+    """Like ``max_pool`` in ``pooling.py``; the indices get the mask of the values."""
     mask, rank = ad.mask(input), int(op.__name__.removeprefix("max_pool")[0])
     assert mask is not None
     slide = sliding(rank, input, kernel_size, stride, padding, dilation, ceil_mode)
@@ -55,9 +55,9 @@ def max_unpool(
     padding: Setting = 0,
     output_size: Sequence[int] | None = None,
 ) -> Tensor:
-    """As a transposed convolution: Φ over the windows that may have had their maximum at a position.
+    """Like a transposed convolution: Φ over the windows that may have had their maximum at a position.
 
-    What is put there, and whether, is missing if the value is, or the index.
+    A value counts as dead if it or its index is dead.
     """
     rank = int(op.__name__.removeprefix("max_unpool")[0])
     masks = [written_mask(ad, x) for x in (input, indices) if ad.is_data(x)]
@@ -65,7 +65,7 @@ def max_unpool(
     values, places = ad.deactivate(input), ad.deactivate(indices)
     shape = op(values.detach(), places, kernel_size, stride, padding, output_size).shape
     size, first = shape[-rank:].numel(), input.dim() - rank
-    places = places.masked_fill(mask.dead, size).flatten(first)  # beyond the map, so that nothing is overwritten
+    places = places.masked_fill(mask.dead, size).flatten(first)  # past the map, so that dead values overwrite nothing
     out = values.new_zeros(*shape[:first], size + 1).scatter(-1, places, values.flatten(first))
     kernel = per_dim(kernel_size, rank)
     settings = kernel, per_dim(stride, rank) if stride else kernel, per_dim(padding, rank), [1] * rank

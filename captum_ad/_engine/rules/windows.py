@@ -1,4 +1,4 @@
-"""What operations on sliding windows share: their settings per dimension, their geometry."""
+"""Helpers for operations on sliding windows: settings per dimension, and geometry."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ Setting = int | Sequence[int]
 
 
 def per_dim(value: Setting, rank: int) -> list[int]:
-    """A setting written once for all dimensions, or for each."""
+    """A setting as a list with one value per dimension; it may be given once for all dimensions."""
     values = [value] if isinstance(value, int) else list(value)
     return values * rank if len(values) == 1 else values
 
 
 def geometry(inputs: Sequence[int], outputs: Sequence[int], *settings: Sequence[int]) -> list[Geometry]:
-    """The geometry along each windowed dimension, from sizes and settings per dimension."""
+    """The geometry along each windowed dimension; all arguments hold one value per dimension."""
     return [Geometry(*line) for line in zip(inputs, outputs, *settings)]

@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Parameters
     ----------
     argv : sequence of str, optional
-        Arguments without the program's name; default those of the process.
+        Arguments without the program's name; by default those of the process.
 
     Returns
     -------
@@ -64,7 +64,7 @@ def _report(given: argparse.Namespace) -> str:
     images: list[Tensor] = []
     to_confidence = "softmax"
     for source in sources:
-        (photograph,) = load_photographs([source])  # one at a time: many large ones do not fit into memory
+        (photograph,) = load_photographs([source])  # one at a time: many large ones may not fit into memory
         images.append(classifier.prepare(photograph.image))
         if len(images) == 1:
             to_confidence = probabilities(classifier, images[0], photograph)[1]
@@ -94,17 +94,17 @@ def _report(given: argparse.Namespace) -> str:
         )
     except (UnsupportedOperationError, ValueError, TypeError, ImportError, OSError, torch.OutOfMemoryError):
         raise
-    except Exception as error:  # of the user's own model
+    except Exception as error:  # raised by the user's model
         raise InputError(f"{classifier.name!r} failed: {type(error).__name__}: {error}") from error
     return f"{_header(given, classifier, collages, len(images))}\n\n{markdown(records, given.seed)}"
 
 
 def _labeled(given: argparse.Namespace) -> tuple[list[str], list[int] | None]:
-    """The photographs, each once, and their classes if they are known."""
+    """The photographs without duplicates, and their classes if they are known."""
     sources = list(dict.fromkeys(given.photographs))
     if given.labels is None:
         if not sources:
-            raise InputError(f"give photographs, or --labels, whose photographs are taken then (see {PROGRAM} --help)")
+            raise InputError(f"give photographs, or --labels to use those listed there (see {PROGRAM} --help)")
         return sources, None
     known = read_labels(given.labels, boxed=False)
     sources = sources or [str(given.labels.parent / label.file) for label in known]
@@ -131,24 +131,24 @@ def _header(given: argparse.Namespace, classifier: Classifier, collages: Collage
 def _parser() -> Parser:
     parser = Parser(
         prog=PROGRAM,
-        description="Which way of hiding makes attributions find what the network sees? Collages of photographs of "
-        "different classes are explained, and the share of the attribution that lies in the right cell is measured.",
+        description="Under which masking do attributions find what the network sees? Explains collages of photographs "
+        "of different classes, and measures the share of the attribution that lies in the right cell.",
     )
     add = parser.add_argument
-    add("photographs", nargs="*", metavar="PHOTOGRAPH", help="of different classes (default: those of --labels)")
+    add("photographs", nargs="*", metavar="PHOTOGRAPH", help="of different classes (default: those in --labels)")
     add("--labels", type=Path, metavar="FILE.csv", help="columns file and index (default: the network's own answers)")
-    add("--model", default="demo", help="as for captum-ad compare (default: demo)")
+    add("--model", default="demo", help="see captum-ad compare (default: demo)")
     add("--weights", type=Path, metavar="FILE", help="state dict of the model (default: the published weights)")
-    add("--maskings", nargs="+", default=all_maskings(), metavar="MASKING", help="two at least (default: all)")
-    add("--methods", nargs="+", default=["occlusion", "lime"], metavar="METHOD", help=f"of {', '.join(METHODS)}")
-    add("--collages", type=at_least(1), default=50, metavar="N", help="how many (default: 50)")
+    add("--maskings", nargs="+", default=all_maskings(), metavar="MASKING", help="at least two (default: all)")
+    add("--methods", nargs="+", default=["occlusion", "lime"], metavar="METHOD", help=f"among {', '.join(METHODS)}")
+    add("--collages", type=at_least(1), default=50, metavar="N", help="number of collages (default: 50)")
     add("--grid", type=at_least(1), nargs=2, default=(2, 2), metavar=("ROWS", "COLUMNS"), help="(default: 2 2)")
     add(
         "--min-confidence",
         type=float,
         default=0.5,
         metavar="SHARE",
-        help="in each photograph, and in the class that is explained, on the collage (default: .5)",
+        help="least confidence in each photograph, and in the explained class on the collage (default: .5)",
     )
     add(
         "--samples",
@@ -157,11 +157,11 @@ def _parser() -> Parser:
         metavar="N",
         help="perturbations of lime and kernel_shap (default: 150)",
     )
-    add("--segments", type=at_least(2), default=100, metavar="N", help="superpixels of a collage, about (default: 100)")
+    add("--segments", type=at_least(2), default=100, metavar="N", help="approximate superpixels (default: 100)")
     add("--window", type=at_least(1), default=32, metavar="PIXELS", help="side of Occlusion's window (default: 32)")
-    add("--seed", type=at_least(0), default=0, help="of collages, perturbations and bootstrap (default: 0)")
-    add("--threads", type=at_least(1), default=1, metavar="N", help="of the CPU (default: 1)")
+    add("--seed", type=at_least(0), default=0, help="seed of collages, perturbations and bootstrap (default: 0)")
+    add("--threads", type=at_least(1), default=1, metavar="N", help="CPU threads (default: 1)")
     add("--batch-size", type=at_least(1), metavar="N", help="inputs per forward (default: 4 on the CPU, else 32)")
     add("--device", default="cpu", help="cpu, cuda, cuda:1 … (default: cpu)")
-    add("--csv", type=Path, metavar="FILE", help="the records; a command that was interrupted continues from them")
+    add("--csv", type=Path, metavar="FILE", help="file for the records, from which an interrupted command continues")
     return parser

@@ -1,4 +1,4 @@
-"""The grid pointing game, played by every method under every masking."""
+"""The grid pointing game for every method under every masking."""
 
 from __future__ import annotations
 
@@ -51,35 +51,36 @@ def localize(
     model : nn.Module
         The plain model, in eval mode.
     collages : Collages
-        Of :func:`captum_ad.metrics.make_collages`.
+        As returned by :func:`captum_ad.metrics.make_collages`.
     methods : sequence of str
-        Of :data:`captum_ad._methods.METHODS`.
+        Names in :data:`captum_ad._methods.METHODS`.
     maskings : mapping
-        Names to maskings; a name that begins with "ad:" counts as Activation-Deactivation.
+        Maskings by name; a name that starts with "ad:" counts as Activation-Deactivation.
     samples, segments, window : int
-        The effort, as for :class:`captum_ad._methods.Task`; superpixels are of the whole collage.
+        The effort, see :class:`captum_ad._methods.Task`; superpixels are of the whole collage.
     seed : int
-        Of the perturbations; every masking gets the same ones.
+        Seed of the perturbations; every masking gets the same ones.
     to_confidence, batch_size
-        As for :func:`captum_ad.metrics.sufficient_explanation`.
+        See :func:`captum_ad.metrics.sufficient_explanation`.
     path : Path, optional
-        A file, .csv or .parquet, that the records are added to after every attribution; what it has already is not
-        computed again.
+        A .csv or .parquet file to which the records are added after every attribution. Records that it already has
+        are not computed again.
     show_progress : bool
         Show a progress bar.
 
     Returns
     -------
     pandas.DataFrame
-        One row per collage, method and masking: ``collage``, the explained ``cell``, which ``photograph`` that is and
-        its class, ``target`` (int); ``confidence``, the plain model's in it on the whole collage; ``method``,
-        ``masking`` (str); ``share``, the score; ``seconds`` of the attribution; ``run``, ``shown`` and ``input``,
-        digests of the settings and weights, of the collage and its cell, and of what is explained how.
+        One row per collage, method and masking. Columns: ``collage``, the explained ``cell``, the number of its
+        ``photograph`` and its class ``target`` (int); ``confidence``, the plain model's confidence in the target on
+        the whole collage; ``method``, ``masking`` (str); ``share``, the score, 0 to 1; ``seconds`` of the attribution;
+        ``run``, ``shown`` and ``input``, digests of the settings and weights, of the collage and its cell, and of the
+        target, method and masking.
 
     Raises
     ------
     ValueError, UnknownNameError, UnsupportedOperationError
-        If something given does not fit, or the file has records of other settings, collages or another model.
+        If an argument is invalid, or the file has records of other settings, collages or another model.
     """
     pandas = needed("pandas", "pandas", "metrics")
     for method in methods:
@@ -122,7 +123,7 @@ def localize(
 
 
 def _known(path: Path | None, run: str, shown: Sequence[str]) -> dict[tuple[str, str, str], dict[str, Any]]:
-    """The file's rows, if it is of these settings and collages; damaged ones are left out."""
+    """The rows of the file, without damaged ones, if it has these settings and collages."""
     if path is None:
         return {}
     if not path.parent.is_dir():
@@ -131,25 +132,25 @@ def _known(path: Path | None, run: str, shown: Sequence[str]) -> dict[tuple[str,
     if found is None:
         return {}
     if set(COLUMNS) - set(found.columns) or set(found["run"]) - {run}:
-        raise ValueError(f"{str(path)!r} has records of other settings or weights: choose another file, or delete it")
+        raise ValueError(f"{str(path)!r} has records of other settings or weights: use another file, or delete it")
     rows = [row for row in found[COLUMNS].to_dict("records") if _sound(row)]
     if any(row["collage"] < len(shown) and row["shown"] != shown[int(row["collage"])] for row in rows):
         raise ValueError(
-            f"{str(path)!r} has records of other collages, of other photographs or drawn otherwise: choose another "
-            "file, or delete it"
+            f"{str(path)!r} has records of other collages (other photographs or another draw): use another file, or "
+            "delete it"
         )
     return {(row["method"], row["masking"], row["input"]): row for row in cast("list[dict[str, Any]]", rows)}
 
 
 def _sound(row: Mapping[Any, Any]) -> bool:
-    """Whether there are numbers where they belong."""
+    """Whether all numbers of a row are finite, and its share is from 0 to 1."""
     numbers = [row[name] for name in ("collage", "cell", "photograph", "target", "confidence", "share", "seconds")]
     finite = all(isinstance(number, (int, float)) and math.isfinite(number) for number in numbers)
     return finite and 0 <= row["share"] <= 1
 
 
 def _try(model: nn.Module, x: Tensor, maskings: Mapping[str, Masking]) -> None:
-    """Hide half of an input in every way, so that what does not work says so at once, not after hours."""
+    """Hide half of an input under every masking, so that errors show up at once and not after hours."""
     half = torch.arange(x.shape[-1], device=x.device).expand(x.shape[2:]) < x.shape[-1] // 2
     with torch.no_grad():
         for masking in maskings.values():

@@ -17,23 +17,23 @@ _RESAMPLES = 9999
 
 
 def markdown(records: pd.DataFrame, seed: int = 0) -> str:
-    """A table of the mean shares, with 95 % bootstrap intervals over the photographs that are explained.
+    """A table of the mean shares, with 95 % bootstrap intervals over the explained photographs.
 
-    A photograph that is explained in several collages counts with all of them or not at all in a draw: its collages are
-    not independent of one another.
+    The bootstrap draws photographs: all collages in which a photograph is explained are drawn together, because they
+    are not independent.
 
     Parameters
     ----------
     records : DataFrame
-        Of :func:`localize`.
+        As returned by :func:`localize`.
     seed : int
-        Of the bootstrap.
+        Seed of the bootstrap.
 
     Returns
     -------
     str
-        A row per method and masking: the mean share; its difference from the best of the method's baselines, the one
-        with the highest mean on these very collages, paired by collage. One photograph gives no intervals.
+        One row per method and masking: the mean share, and its difference, paired by collage, from the method's best
+        baseline, which has the highest mean on these collages. With a single photograph there are no intervals.
     """
     lines = ["| method | masking | share in the cell | against the best paint |", "|---|---|---|---|"]
     photographs = records.drop_duplicates("collage").set_index("collage")["photograph"]
@@ -52,7 +52,7 @@ def markdown(records: pd.DataFrame, seed: int = 0) -> str:
 
 
 def _estimated(values: pd.Series[float], photographs: pd.Series[int], seed: int, *, signed: bool = False) -> str:
-    """The mean over collages, and its interval over their photographs if there are two at least."""
+    """The mean over collages, and its interval over their photographs if there are at least two."""
     of_each = values.groupby(photographs.loc[values.index])
     if len(of_each) < 2:
         return number(values.mean(), signed=signed)

@@ -1,9 +1,9 @@
-"""What the metrics and attributors of neighboring work say of AD and of paint: the tables of tutorials/neighbors.md.
+"""Metrics and attributors of neighboring work, under AD and under baselines: the tables of tutorials/neighbors.md.
 
     python -m captum_ad.benchmarks.neighbors STUDY PHOTOGRAPH ... [--labels FILE] [--model MODEL] [--csv FILE]
 
-Every study measures some numbers on each photograph, by method and masking; the table has their means with 95 %
-bootstrap intervals over photographs, and the paired difference from the best paint.
+Every study measures some quantities on each photograph, per method and masking. The table has their means with 95 %
+bootstrap intervals over photographs, and the paired difference from the best baseline.
 """
 
 from captum_ad.benchmarks.neighbors.command import main

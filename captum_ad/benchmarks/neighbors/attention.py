@@ -1,4 +1,4 @@
-"""Does attention say what hiding patches says, by AD and by paint? See :func:`attention_correlation`."""
+"""Does attention agree with attributions of patches under AD and under paint? See :func:`attention_correlation`."""
 
 from __future__ import annotations
 

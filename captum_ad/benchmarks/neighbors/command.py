@@ -35,13 +35,13 @@ STUDIES: Mapping[str, Study] = {
     "pathways": pathways.STUDY,
     "prototypes": prototypes.STUDY,
 }
-"""What can be measured, by name."""
+"""The studies by name."""
 
 DEMO = "demo"
-"""The model, unless another is asked for."""
+"""The default model."""
 
 OWN = 24
-"""Inputs of a study's own, unless another number is asked for."""
+"""The default number of a study's own inputs."""
 
 MASKINGS = ("ad:no-growth-mean", "ad:no-growth", "ad:paper", "avg", "blur", "linear")
 
@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Parameters
     ----------
     argv : sequence of str, optional
-        Arguments without the program's name; default those of the process.
+        Arguments without the program's name; by default those of the process.
 
     Returns
     -------
@@ -92,13 +92,13 @@ def _report(given: argparse.Namespace) -> str:
 def _known(
     given: argparse.Namespace, model: torch.nn.Module, prepare: Callable[[Any], Tensor]
 ) -> tuple[dict[str, Tensor], dict[str, int]]:
-    """Inputs and classes of the photographs that the network gets right, by name; of all, if nobody knows."""
+    """Inputs and classes, by name, of the photographs that the network gets right; without labels, of all."""
     sources = list(dict.fromkeys(given.photographs))
     known = None if given.labels is None else read_labels(given.labels, boxed=False)
     if known is not None:
         sources = sources or [str(given.labels.parent / label.file) for label in known]
     if not sources:
-        raise InputError(f"give photographs, or --labels, whose photographs are taken then (see {PROGRAM} --help)")
+        raise InputError(f"give photographs, or --labels to use those listed there (see {PROGRAM} --help)")
     labels = None if known is None else [label.index for label in labels_of(sources, known, given.labels)]
     images: dict[str, Tensor] = {}
     targets: dict[str, int] = {}
@@ -117,22 +117,22 @@ def _known(
 
 
 def _parser() -> Parser:
-    parser = Parser(prog=PROGRAM, description="What neighboring work's metrics and attributors say of AD and of paint.")
+    parser = Parser(prog=PROGRAM, description="Metrics and attributors of neighboring work, under AD and baselines.")
     add = parser.add_argument
     add("study", choices=STUDIES, metavar="STUDY", help=f"one of {', '.join(STUDIES)}")
     add(
         "photographs",
         nargs="*",
         metavar="PHOTOGRAPH",
-        help="of any size (default: those of --labels; attention has drawn scenes of its own)",
+        help="of any size (default: those in --labels; the study attention has its own drawn scenes)",
     )
     add("--labels", type=Path, metavar="FILE.csv", help="columns file and index (default: the network's own answers)")
-    add("--model", default=DEMO, help="as for captum-ad compare (default: demo)")
+    add("--model", default=DEMO, help="see captum-ad compare (default: demo)")
     add("--weights", type=Path, metavar="FILE", help="state dict of the model (default: the published weights)")
     add("--maskings", nargs="+", default=list(MASKINGS), metavar="MASKING", help=f"(default: {' '.join(MASKINGS)})")
-    add("--first", type=at_least(1), metavar="N", help="of those that the network gets right (default: all)")
-    add("--seed", type=at_least(0), default=0, help="of all that is random (default: 0)")
-    add("--threads", type=at_least(1), default=1, metavar="N", help="of the CPU (default: 1)")
+    add("--first", type=at_least(1), metavar="N", help="use the first N that the network gets right (default: all)")
+    add("--seed", type=at_least(0), default=0, help="seed of everything random (default: 0)")
+    add("--threads", type=at_least(1), default=1, metavar="N", help="CPU threads (default: 1)")
     add("--device", default="cpu", help="cpu, cuda, cuda:1 … (default: cpu)")
-    add("--csv", type=Path, metavar="FILE", help="the records; a command that was interrupted continues from them")
+    add("--csv", type=Path, metavar="FILE", help="file for the records, from which an interrupted command continues")
     return parser

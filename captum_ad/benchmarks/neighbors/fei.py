@@ -15,19 +15,19 @@ from captum_ad.benchmarks.neighbors.measuring import Case, Found, Study
 from captum_ad.metrics.insertion import deletion_curve, insertion_curve
 
 SIDE = 128
-"""Photographs are made that small, in pixels: masks under AD are learned by many gradients."""
+"""Photographs are resized to this many pixels, because learning a mask under AD takes many gradients."""
 
 NEUTRAL = "blur"
-"""A judge of whose own maps there are none."""
+"""A masking that judges all maps but makes none."""
 
 STEPS = 16
-"""Of the curves."""
+"""Steps of the curves."""
 
 LEARNING: dict[str, Any] = {"n_steps": 24, "quantiles_per_step": 2, "side": 8}
 
 
 def run(case: Case) -> Iterator[Found]:
-    """Every map under every judge, so that a judge is the same for all maps."""
+    """Judge every map under every masking, so that all maps have the same judges."""
     x = case.x
     if max(x.shape[2:]) > SIDE:
         x = functional.interpolate(x, size=(SIDE, SIDE), mode="bilinear", antialias=True, align_corners=False)

@@ -24,11 +24,11 @@ GROUPS = {
     "insects": range(300, 327),
     "primates": range(365, 385),
 }
-"""Classes of ImageNet that its order has side by side."""
+"""Groups of ImageNet classes that are adjacent in its order."""
 
 
 def run(case: Case) -> Iterator[Found]:
-    """Every question, answered by Occlusion's map of itself and of the class, under each masking."""
+    """For every question, Occlusion's map of the question against its map of the class, under each masking."""
     with torch.no_grad():
         logits = case.model(case.x)[0]
     for question in _questions(logits, case.target):
@@ -42,7 +42,7 @@ def run(case: Case) -> Iterator[Found]:
 
 
 def _questions(logits: Tensor, target: int) -> Iterator[Contrast | Group]:
-    """The class against the next one; and, of a class of ImageNet's groups, its group by itself and against others."""
+    """The class against the next one; if it is in one of the groups, also the group alone and against others."""
     order = [i for i in logits.argsort(descending=True).tolist() if i != target]
     yield Contrast(target, order[0])
     mine = next((name for name, group in GROUPS.items() if target in group), None)

@@ -12,7 +12,7 @@ from captum_ad.benchmarks.neighbors.measuring import Case, Found, Study
 from captum_ad.metrics.insertion import deletion_curve, insertion_curve
 
 STEPS = 25
-"""Of the paths, and of the curves."""
+"""Steps of the paths and of the curves."""
 
 
 def run(case: Case) -> Iterator[Found]:

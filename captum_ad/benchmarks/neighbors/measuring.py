@@ -1,4 +1,4 @@
-"""One study on one photograph after the other; what a file has already is not measured again."""
+"""Run a study on one photograph after the other; records that a file already has are not measured again."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Found = tuple[str, str, str, float]
-"""Method, masking, what was measured, and its value."""
+"""Method, masking, quantity, and its value."""
 
 COLUMNS = ("photograph", "target", "method", "masking", "quantity", "value", "run", "shown")
 """The columns of the records."""
@@ -31,30 +31,30 @@ COLUMNS = ("photograph", "target", "method", "masking", "quantity", "value", "ru
 
 @dataclass
 class Case:
-    """One photograph, and what a study may want of it.
+    """One photograph, with everything that a study may need.
 
     Attributes
     ----------
     model : nn.Module
         The plain model, in eval mode.
     x : Tensor
-        Shape (1, C, H, W).
+        The input, shape (1, C, H, W).
     target : int
-        The class that is explained.
+        The class to explain.
     maskings : mapping
-        Names to maskings.
+        Maskings by name.
     seed : int
-        Of whatever is random.
+        Seed of everything random.
     mean, std : float or sequence of float
         The normalization of `x`.
     images : mapping
-        All of the study's inputs by their names, this one among them.
+        All inputs of the study by name, including this one.
     shared : dict
-        What a study computes once for all of them.
+        For results that a study computes once for all inputs.
     window : int
         Side of Occlusion's window in pixels.
     samples, segments : int
-        Perturbations of LIME and KernelSHAP, and superpixels.
+        Number of perturbations of LIME and KernelSHAP, and of superpixels.
     """
 
     model: nn.Module
@@ -72,7 +72,7 @@ class Case:
     _attributions: dict[tuple[str, str], Tensor] = field(default_factory=dict, repr=False)
 
     def attribution(self, method: str, masking: str) -> Tensor:
-        """What a method of :data:`captum_ad._methods.METHODS` makes of it under a masking, shape (C, H, W)."""
+        """The attribution by a name in :data:`captum_ad._methods.METHODS` under a masking, shape (C, H, W); cached."""
         known = self._attributions.get((method, masking))
         if known is None:
             known = self._attributions[method, masking] = explain(
@@ -82,7 +82,7 @@ class Case:
 
     @property
     def task(self) -> Task:
-        """What attributors are asked."""
+        """The task for attributors."""
         labels = superpixels(self.x, n_segments=self.segments).to(self.x.device)
         size = batch_of(None, self.x.device)
         return Task(self.x, self.target, labels, self.samples, size, self.seed, self.window)
@@ -90,22 +90,22 @@ class Case:
 
 @dataclass(frozen=True)
 class Study:
-    """What is measured.
+    """A study: what it measures, and how its table shows that.
 
     Attributes
     ----------
     run : callable
-        Yields what it found on a case.
+        Yields the measurements of a case.
     title : str
-        What the table says above itself, a sentence.
+        A sentence above the table.
     compared : tuple of str
-        Quantities whose paired difference from the best paint the table shows.
+        Quantities for which the table shows the paired difference from the best baseline.
     lower_is_better : bool
-        Of these.
+        Whether lower values of these are better.
     product : tuple of str
-        Two quantities, and the name of the product of their means, which the table shows, too.
+        Two quantities, and the name of the product of their means, which the table shows too.
     own : callable, optional
-        What is measured where no photographs are given: from a number of inputs and a seed to :class:`Own`.
+        If no photographs are given: returns an :class:`Own` for a number of inputs and a seed.
     """
 
     run: Callable[[Case], Iterator[Found]]
@@ -118,16 +118,16 @@ class Study:
 
 @dataclass(frozen=True)
 class Own:
-    """A network and inputs of a study's own.
+    """A study's own network and inputs.
 
     Attributes
     ----------
     title : str
-        What the table calls them.
+        Their name in the table.
     model : nn.Module
-        In eval mode.
+        The network, in eval mode.
     images, targets : mapping
-        As of :func:`measure`.
+        See :func:`measure`.
     """
 
     title: str
@@ -155,26 +155,26 @@ def measure(
     Parameters
     ----------
     study, run
-        Its name, and what it does.
+        The study's name, and the function that measures a case.
     model : nn.Module
         The plain model, in eval mode.
     images, targets : mapping
-        Inputs (1, C, H, W) and classes by the photographs' names.
+        Inputs, shape (1, C, H, W), and classes, by the names of the photographs.
     maskings : mapping
-        Names to maskings.
+        Maskings by name.
     seed : int
-        Of whatever is random.
+        Seed of everything random.
     mean, std : float or sequence of float
         The normalization of the inputs.
     path : Path, optional
-        A file, .csv or .parquet, that the records are added to after every photograph.
+        A .csv or .parquet file to which the records are added after every photograph.
     show_progress : bool
         Show a progress bar.
 
     Returns
     -------
     pandas.DataFrame
-        A row per photograph, method, masking and quantity: :data:`COLUMNS`.
+        One row per photograph, method, masking and quantity, with :data:`COLUMNS`.
 
     Raises
     ------
@@ -204,7 +204,7 @@ def measure(
 
 
 def _try(model: nn.Module, x: Tensor, maskings: Mapping[str, Masking]) -> None:
-    """Hide half of an input in every way, so that what does not work says so at once, not after hours."""
+    """Hide half of an input under every masking, so that errors show up at once and not after hours."""
     half = torch.arange(x.shape[-1], device=x.device).expand(x.shape[2:]) < x.shape[-1] // 2
     with torch.no_grad():
         for masking in maskings.values():
@@ -212,7 +212,7 @@ def _try(model: nn.Module, x: Tensor, maskings: Mapping[str, Masking]) -> None:
 
 
 def evenly(model: nn.Module, kinds: Sequence[type[nn.Module]], n: int) -> list[str]:
-    """Paths of `n` modules of some kinds, evenly spaced from the first to the last."""
+    """Paths of `n` modules of these types, evenly spaced from the first to the last; all if there are fewer."""
     paths = [path for path, module in model.named_modules() if isinstance(module, tuple(kinds))]
     if len(paths) < n:
         return paths

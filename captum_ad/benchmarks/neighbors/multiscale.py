@@ -13,11 +13,11 @@ from captum_ad.benchmarks.neighbors.measuring import Case, Found, Study
 from captum_ad.metrics.insertion import deletion_curve, insertion_curve
 
 STEPS = 20
-"""Of the curves."""
+"""Steps of the curves."""
 
 
 def run(case: Case) -> Iterator[Found]:
-    """The areas of the pyramid's map, and what they gain on the middle scale's."""
+    """The areas of the pyramid's map, and how much larger they are than those of the middle scale's map."""
     levels = pyramid(case.x)
     with torch.no_grad():
         classes = case.model(case.x).shape[1]

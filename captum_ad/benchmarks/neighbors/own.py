@@ -1,4 +1,4 @@
-"""Networks and inputs that studies have without being given any: drawn scenes."""
+"""Drawn scenes, for studies that have their own network and inputs."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def scenes(count: int, seed: int, network: str = "attention") -> Own:
     Parameters
     ----------
     count : int
-        How many.
+        The number of scenes.
     seed : int
-        Of the scenes.
+        Seed of the scenes.
     network : str
         One of :data:`captum_ad.benchmarks.scenes.networks.NETWORKS`.
     """

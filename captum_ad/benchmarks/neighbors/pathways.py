@@ -1,4 +1,4 @@
-"""Does AD keep the network's own way better than paint, at equal size? See :func:`activation_deviation`."""
+"""Does AD preserve activations better than paint, at equal size? See :func:`activation_deviation`."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from captum_ad.metrics.pathways import activation_deviation
 from captum_ad.metrics.ranking import ranked
 
 SIZE = 0.3
-"""Of the parts that are compared, as share of the image."""
+"""Size of the parts that are compared, as a share of the image."""
 
 
 def run(case: Case) -> Iterator[Found]:
-    """The same part for every masking, its center; and each masking's own explanation of the same size."""
+    """Measure the image's center for every masking, and each masking's own explanation of the same size."""
     layers = evenly(case.model, (_ConvNd,), 8)
     center = present_masks(case.x, [SIZE], "center")[0]
     for method in ("the center", "Occlusion"):

@@ -1,4 +1,4 @@
-"""Are patches of purer channels worth more, and under which masking? See :class:`captum_ad.prototypes.Prototypes`."""
+"""Do patches of purer channels matter more, and under which masking? See :class:`captum_ad.prototypes.Prototypes`."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from captum_ad.metrics.masking_names import UNMASKED
 from captum_ad.prototypes import Prototype, Prototypes, patch_worth
 
 TURNED, STEPS = 256, 100
-"""How many channels are turned, those that respond most, and by how many steps."""
+"""The number of channels (those that respond most) that are disentangled, and the steps of that."""
 
 CHANNELS, CONTROLS = 3, 3
-"""Channels of each photograph, and random patches for each of theirs."""
+"""The number of channels per photograph, and of random patches per channel's patch."""
 
 
 def run(case: Case) -> Iterator[Found]:
-    """What hiding the patches of the class's strongest channels takes from it, and what random patches do."""
+    """How much the class loses when patches of its strongest channels are hidden, or random patches."""
     if not case.shared:
         case.shared.update(_both(case))
     generator = torch.Generator().manual_seed(case.seed)
@@ -45,7 +45,7 @@ def _both(case: Case) -> dict[str, Prototypes]:
 
 
 def last_map(model: nn.Module) -> str:
-    """The path of the last pooling over all positions; else of the module whose map it takes."""
+    """The path of the last adaptive average pooling; "features" if there is none."""
     paths = [path for path, module in model.named_modules() if isinstance(module, _AdaptiveAvgPoolNd)]
     return paths[-1] if paths else "features"
 

@@ -24,21 +24,21 @@ def markdown(
     product: tuple[str, str, str] | None = None,
     seed: int = 0,
 ) -> str:
-    """A row per method and masking, a column per quantity: means over photographs with 95 % bootstrap intervals.
+    """One row per method and masking, one column per quantity: means over photographs, 95 % bootstrap intervals.
 
     Parameters
     ----------
     records : DataFrame
-        Of :func:`measure`; NaN is not a value.
+        As returned by :func:`measure`; NaN counts as missing.
     compared : tuple of str
-        Quantities of which the mean paired difference from the best of the method's baselines is shown, too: the one
-        with the best mean on these very photographs, which favors it.
+        Quantities for which the mean paired difference from the method's best baseline is shown too. The best one is
+        chosen on the same photographs, which favors it.
     lower_is_better : bool
-        Of these.
+        Whether lower values of these are better.
     product : (str, str, str), optional
         Two quantities, and the name of the product of their means.
     seed : int
-        Of the bootstrap.
+        Seed of the bootstrap.
     """
     quantities = list(dict.fromkeys(records["quantity"]))
     heads = [head for one in quantities for head in ([one, "against the best paint"] if one in compared else [one])]
@@ -82,7 +82,7 @@ def _shown(values: pd.Series[float], seed: int, signed: bool = False) -> str:
 
 
 def _multiplied(rows: pd.DataFrame, product: tuple[str, str, str], seed: int) -> str:
-    """The product of two means over photographs, and its interval: photographs drawn with replacement."""
+    """The product of two means over photographs, and its bootstrap interval over photographs."""
     wide = rows.pivot(index="photograph", columns="quantity", values="value").reindex(columns=list(product[:2]))
     values = wide.to_numpy(dtype=np.float64)
     if not (~np.isnan(values)).any(0).all():

@@ -1,4 +1,4 @@
-"""Removal truth by drawing: scenes whose parts can really be left out, against maskings that hide them.
+"""Removal truth: drawn scenes whose parts can really be left out, compared with maskings that hide them.
 
 >>> trained = load_network("residual")
 >>> scenes = right_scenes(trained.model, 4, classes_seed=trained.seed)

@@ -15,23 +15,23 @@ from captum_ad._common.extras import needed
 from captum_ad.benchmarks.scenes.pieces import SIZE, Floats
 
 BACKGROUNDS = ("smooth", "textured")
-"""The backgrounds that have a name."""
+"""The names of backgrounds."""
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
-"""Of the files in a folder that count as photographs."""
+"""Suffixes of the files in a folder that are used as photographs."""
 
 
 @dataclass(frozen=True)
 class Background:
-    """What stands behind everything.
+    """The background of a scene.
 
     Attributes
     ----------
     kind : str
-        ``"smooth"``: one color fading into another. ``"textured"``: that, under gratings and cloudy noise.
-        Anything else is the path of a photograph, of which a square part is shown.
+        ``"smooth"``: one color fading into another. ``"textured"``: the same with gratings and cloudy noise on top.
+        Anything else is the path of a photograph, of which a square crop is shown.
     seed : int
-        Of the colors and noise, or of the part.
+        Seed of the colors and noise, or of the crop.
     """
 
     kind: str
@@ -48,7 +48,7 @@ class Background:
 
 @dataclass(frozen=True)
 class Backdrop:
-    """Where a scene's background is drawn from.
+    """The source of a scene's background.
 
     Parameters
     ----------
@@ -58,9 +58,9 @@ class Backdrop:
     Raises
     ------
     UnknownNameError
-        If there is no such background, nor a folder of that name.
+        If there is neither a background nor a folder of this name.
     ValueError
-        If the folder holds no photograph.
+        If the folder has no photographs.
     """
 
     source: str | Path
@@ -71,13 +71,13 @@ class Backdrop:
         folder = Path(self.source)
         if not folder.is_dir():
             if isinstance(self.source, Path):
-                raise ValueError(f"{str(folder)!r} is not a folder: give one that holds photographs")
+                raise ValueError(f"{str(folder)!r} is not a folder: give a folder of photographs")
             raise UnknownNameError("background", str(self.source), [*BACKGROUNDS, "a folder of photographs"])
         if not _photographs(str(folder)):
-            raise ValueError(f"the folder {str(folder)!r} holds no photograph: expected {', '.join(ENDINGS)} files")
+            raise ValueError(f"the folder {str(folder)!r} has no photographs: expected {', '.join(ENDINGS)} files")
 
     def drawn(self, generator: np.random.Generator) -> Background:
-        """One background."""
+        """Draw one background."""
         kind = str(self.source)
         if self.source not in BACKGROUNDS:
             files = _photographs(kind)
@@ -107,7 +107,7 @@ def _textured(smooth: Floats, generator: np.random.Generator) -> Floats:
 
 
 def _along(angle: float) -> Floats:
-    """How far each pixel is along a direction, from the middle, in pixels."""
+    """The coordinate of each pixel along a direction, from the center, in pixels."""
     place = np.arange(SIZE, dtype=np.float32) - np.float32((SIZE - 1) / 2)
     return np.float32(math.cos(angle)) * place + np.float32(math.sin(angle)) * place[:, None]
 
@@ -138,7 +138,7 @@ def _photograph(path: str) -> Any:
 
 
 def _crop(photograph: Any, generator: np.random.Generator) -> Floats:
-    """A square part of a photograph, drawn at random, scaled to a scene's size."""
+    """A random square crop of a photograph, scaled to a scene's size."""
     pillow = needed("PIL.Image", "pillow", "benchmarks")
     height, width = photograph.shape[:2]
     side = generator.uniform(0.4, 1.0) * min(height, width)

@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Parameters
     ----------
     argv : sequence of str, optional
-        Arguments without the program's name; default those of the process.
+        Arguments without the program's name; by default those of the process.
 
     Returns
     -------
@@ -80,7 +80,7 @@ def _evaluate(given: argparse.Namespace) -> None:
         given.grow = 2
     elif given.shape != "grown" and given.picture is None:
         raise InputError(
-            f"--grow {given.grow} is for --shape grown or --picture: with --shape {given.shape} leave it out"
+            f"--grow {given.grow} is only for --shape grown or --picture: leave it out with --shape {given.shape}"
         )
     maskings = named_maskings(given.maskings or _possible_maskings())
     backgrounds = [given.photographs] if given.photographs is not None else given.background
@@ -131,7 +131,7 @@ def markdown(found: pd.DataFrame) -> str:
     Returns
     -------
     str
-        Several lines.
+        The tables, on several lines.
     """
     groups = ["measure", *(["attributor"] if "attributor" in found.columns else [])]
     networks = list(dict.fromkeys(found["network"]))
@@ -179,12 +179,12 @@ def _train(given: argparse.Namespace) -> None:
 
 
 def _possible_maskings() -> list[str]:
-    """Every masking that has a name, but for inpaint where OpenCV is missing."""
+    """All named maskings; without OpenCV, all except inpaint."""
     return [name for name in all_maskings() if name != "inpaint" or importlib.util.find_spec("cv2") is not None]
 
 
 def _check_output(path: Path | None, ending: str) -> None:
-    """Refuse a file that cannot be written, before minutes of work rather than after."""
+    """Refuse a file that cannot be written, before the work and not after it."""
     if path is None:
         return
     if path.suffix != ending:
@@ -199,12 +199,16 @@ _DEFAULT = "(default: %(default)s)"
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog=PROGRAM,
-        description="Compare maskings with the truth: in drawn scenes a part of a figure is hidden, and really left "
-        f"out. Prints tables in Markdown. To train networks: {PROGRAM} train --help.",
+        description="Compare maskings with the truth: in drawn scenes, hiding a part of a figure is compared with "
+        f"really leaving it out. Prints tables in Markdown. To train networks: {PROGRAM} train --help.",
     )
     add = parser.add_argument
     add(
-        "--networks", nargs="+", default=list(NETWORKS), metavar="NAME", help=f"of {', '.join(NETWORKS)} (default: all)"
+        "--networks",
+        nargs="+",
+        default=list(NETWORKS),
+        metavar="NAME",
+        help=f"among {', '.join(NETWORKS)} (default: all)",
     )
     add("--weights", default="report", help=f"{' or '.join(SETS)}, or a folder with trained weights {_DEFAULT}")
     add(
@@ -212,7 +216,7 @@ def _parser() -> argparse.ArgumentParser:
         type=at_least(1),
         default=200,
         metavar="N",
-        help=f"that the network gets right when whole {_DEFAULT}",
+        help=f"number of scenes that the network gets right when whole {_DEFAULT}",
     )
     add(
         "--maskings",
@@ -220,23 +224,25 @@ def _parser() -> argparse.ArgumentParser:
         metavar="MASKING",
         help="ad:PRESET, ad:KNOB=VALUE,KNOB=VALUE, or a baseline (default: all that have a name)",
     )
-    add("--shape", default="exact", help=f"of what is hidden: {', '.join(MASK_SHAPES)} {_DEFAULT}")
+    add("--shape", default="exact", help=f"shape of the hidden pixels: {', '.join(MASK_SHAPES)} {_DEFAULT}")
     add("--grow", type=at_least(0), metavar="K", help="pixels by which --shape grown grows (default: 2)")
-    add("--background", nargs="+", default=list(BACKGROUNDS), help="one or several that take turns (default: both)")
-    add("--photographs", type=Path, metavar="FOLDER", help="crops of its photographs as backgrounds instead")
-    add("--seed", type=at_least(0), default=0, metavar="N", help=f"of the scenes {_DEFAULT}")
-    add("--csv", type=Path, metavar="FILE", help="write the numbers there as well")
+    add("--background", nargs="+", default=list(BACKGROUNDS), help="one or several, used in turn (default: both)")
+    add("--photographs", type=Path, metavar="FOLDER", help="use crops of its photographs as backgrounds instead")
+    add("--seed", type=at_least(0), default=0, metavar="N", help=f"seed of the scenes {_DEFAULT}")
+    add("--csv", type=Path, metavar="FILE", help="write the numbers to this file too")
     add("--picture", type=Path, metavar="FILE.png", help="draw a few scenes and masks")
-    add("--shapley", action="store_true", help="Shapley values of the parts instead, and Captum's attributors")
+    add("--shapley", action="store_true", help="compare Shapley values of the parts, with Captum's attributors")
     return parser
 
 
 def _training_parser() -> argparse.ArgumentParser:
-    parser = Parser(prog=f"{PROGRAM} train", description="Train the networks, a quarter of an hour on two cores.")
+    parser = Parser(
+        prog=f"{PROGRAM} train", description="Train the networks (takes about 15 minutes on two CPU cores)."
+    )
     add = parser.add_argument
-    add("--seed", type=at_least(0), required=True, metavar="S", help="of the classes, the scenes and the training")
+    add("--seed", type=at_least(0), required=True, metavar="S", help="seed of the classes, scenes and training")
     add("--out", type=Path, required=True, metavar="DIR", help="folder for the weights")
-    add("--networks", nargs="+", metavar="NAME", help=f"of {', '.join(NETWORKS)} (default: all)")
-    add("--photographs", type=Path, metavar="FOLDER", help="put a third of the scenes before crops of photographs")
-    add("--scenes", type=at_least(64), default=SCENES, metavar="N", help=f"to train on {_DEFAULT}")
+    add("--networks", nargs="+", metavar="NAME", help=f"among {', '.join(NETWORKS)} (default: all)")
+    add("--photographs", type=Path, metavar="FOLDER", help="use crops of photographs as background of a third")
+    add("--scenes", type=at_least(64), default=SCENES, metavar="N", help=f"number of training scenes {_DEFAULT}")
     return parser

@@ -1,4 +1,4 @@
-"""What a network has to be trained on to know the scenes of its classes: a few of them, small, written as text."""
+"""A fingerprint of the scenes that a network was trained on: a few small drawings of its classes, as text."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from captum_ad.benchmarks.scenes.behind import BACKGROUNDS
 from captum_ad.benchmarks.scenes.drawing import draw, scene
 from captum_ad.benchmarks.scenes.looks import CLASSES
 
-_DEFINING = 4  # what scenes are for is a part of their seed, see the training
+_DEFINING = 4  # the purpose of scenes is part of their seed, see training.py
 _ACROSS, _LEVELS = 4, 0xFFF
-_ROUNDING = 2  # levels by which processors may differ
+_ROUNDING = 2  # levels by which results of different processors may differ
 
 
 @cache
 def definition(seed: int) -> str:
-    """A drawing of each class, shrunk to 4 × 4 pixels: with the shapes, colors, places and backgrounds it changes.
+    """A drawing of each class, shrunk to 4 × 4 pixels, so that it changes if shapes, colors, places or backgrounds do.
 
     Parameters
     ----------
     seed : int
-        Of the classes.
+        Seed of the classes.
 
     Returns
     -------
@@ -40,7 +40,7 @@ def definition(seed: int) -> str:
 
 
 def same_scenes(one: str, other: str) -> bool:
-    """Whether two definitions are of the same drawings, but for the last digits of floating-point numbers.
+    """Whether two definitions are of the same drawings, up to rounding errors.
 
     Examples
     --------

@@ -1,7 +1,7 @@
 """Scenes: a figure of five parts, each of which can really be left out of the drawing.
 
-After FunnyBirds (Hesse, Schaub-Meyer and Roth 2023, ICCV): where a part can be removed from the scene itself, what a
-masking says about a missing part can be compared with the truth.
+The idea is that of FunnyBirds (Hesse, Schaub-Meyer and Roth 2023, ICCV): if a part can be removed from the scene
+itself, the effect of masking it can be compared with the truth.
 """
 
 from __future__ import annotations
@@ -22,28 +22,28 @@ from captum_ad.benchmarks.scenes.pieces import SIZE, Floats, Layer, Look, Piece,
 from captum_ad.metrics.given import checked_seed
 
 MEAN, STD = 0.5, 0.25
-"""The normalization of the networks' input, as of :func:`normalized`."""
+"""The normalization of the networks' input, see :func:`normalized`."""
 
 _ALL = (True,) * len(PARTS)
 
 Present = Sequence[bool] | Tensor
-"""Which parts are there, the rearmost first: bool, shape (5,), or (N, 5) for several drawings."""
+"""Which parts are present, from back to front: bool, shape (5,), or (N, 5) for several drawings."""
 
 
 @dataclass(frozen=True)
 class Scene:
-    """All that is to be drawn.
+    """The description of a scene.
 
     Attributes
     ----------
     label : int
         The class of the figure.
     background : Background
-        What stands behind everything.
+        The background.
     strays : tuple of Piece
-        Shapes that belong to no figure and lie about behind it, the rearmost first.
+        Shapes behind the figure that do not belong to it, from back to front.
     parts : tuple of Piece
-        The figure's, in the order of :data:`~captum_ad.benchmarks.scenes.looks.PARTS`, the rearmost first.
+        The parts of the figure, in the order of :data:`~captum_ad.benchmarks.scenes.looks.PARTS`, from back to front.
     """
 
     label: int
@@ -55,28 +55,28 @@ class Scene:
 def scene(
     seed: int | tuple[int, ...], *, classes_seed: int = 0, background: str | Path = "smooth", label: int | None = None
 ) -> Scene:
-    """A scene drawn at random.
+    """A random scene.
 
     Parameters
     ----------
     seed : int or tuple of int
-        Of the class, the figure's pose, the background and what lies about.
+        Seed of the class, the figure's pose, the background and the strays.
     classes_seed : int
-        Which classes there are, see :func:`~captum_ad.benchmarks.scenes.looks.classes`.
+        Seed of the classes, see :func:`~captum_ad.benchmarks.scenes.looks.classes`.
     background : str or Path
         ``"smooth"``, ``"textured"``, or a folder of photographs, of which crops are shown.
     label : int, optional
-        The class; drawn as well unless given.
+        The class; by default random.
 
     Returns
     -------
     Scene
-        The same for the same arguments.
+        The same scene for the same arguments.
 
     Raises
     ------
     ValueError
-        If there is no such class or background, a seed is none, or the folder holds no photograph.
+        If there is no such class or background, a seed is invalid, or the folder has no photographs.
 
     Examples
     --------
@@ -98,14 +98,14 @@ def scene(
 
 
 def draw(scene: Scene, present: Present = _ALL) -> Tensor:
-    """A scene's image, with the parts that are there; where one is left out, what is behind it shows.
+    """Draw a scene with the parts that are present; where a part is left out, what is behind it is visible.
 
     Parameters
     ----------
     scene : Scene
-        What to draw.
+        The scene.
     present : sequence of bool or Tensor
-        Which parts are there, shape (5,), or (N, 5) for N images at once.
+        Which parts are present, shape (5,), or (N, 5) for N images at once.
 
     Returns
     -------
@@ -133,16 +133,16 @@ def draw(scene: Scene, present: Present = _ALL) -> Tensor:
 
 
 def visible(scene: Scene, part: int, present: Present = _ALL) -> Tensor:
-    """The pixels that change hands when a part is left out: it covers some of them, and nothing in front covers all.
+    """The pixels where a part is visible: it covers them at least partly, and no part in front covers them fully.
 
     Parameters
     ----------
     scene : Scene
-        What is drawn.
+        The scene.
     part : int
-        Which part, the rearmost is 0.
+        The index of the part, 0 is the rearmost.
     present : sequence of bool or Tensor
-        Which parts are there, shape (5,); `part` counts as there.
+        Which parts are present, shape (5,); `part` itself counts as present.
 
     Returns
     -------
@@ -169,7 +169,7 @@ def visible(scene: Scene, part: int, present: Present = _ALL) -> Tensor:
 
 
 def normalized(images: Tensor) -> Tensor:
-    """Images as the networks take them: 0 is a middle gray."""
+    """Images as input of the networks: 0 is medium gray."""
     return (images - MEAN) / STD
 
 
@@ -186,7 +186,7 @@ def _flags(present: Present) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
     flags = np.asarray(present, dtype=bool)
     if flags.ndim not in (1, 2) or flags.shape[-1] != len(PARTS):
         raise ValueError(
-            f"present must say of each of the {len(PARTS)} parts whether it is there, shape ({len(PARTS)},) or "
+            f"present must say for each of the {len(PARTS)} parts whether it is present, shape ({len(PARTS)},) or "
             f"(N, {len(PARTS)}), got {flags.shape}"
         )
     return flags

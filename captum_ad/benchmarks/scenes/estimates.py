@@ -1,4 +1,4 @@
-"""Measures over scenes with their bootstrap intervals, and paired differences of them."""
+"""Measures over scenes and their paired differences, with bootstrap intervals."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Estimate:
     Attributes
     ----------
     value : float
-        Over all scenes; NaN where there is nothing to measure it by.
+        The measure over all scenes; NaN if it is not defined.
     low, high : float
-        The percentile bootstrap interval, scenes drawn with replacement; NaN for a single scene.
+        The percentile bootstrap interval over scenes; NaN for a single scene.
     """
 
     value: float
@@ -40,14 +40,14 @@ class Estimate:
 
 @dataclass(frozen=True)
 class PerScene:
-    """What each scene adds to a measure, which is a ratio of sums, or the root of one.
+    """The contributions of scenes to a measure that is a ratio of sums over scenes, or the root of one.
 
     Attributes
     ----------
     numerator, denominator : array
         float64, shape (scenes,).
     root : bool
-        Whether the square root of the ratio is taken.
+        Whether the measure is the square root of the ratio.
     """
 
     numerator: Floats
@@ -55,7 +55,7 @@ class PerScene:
     root: bool = False
 
     def over(self, counts: Floats) -> Floats:
-        """The measure with each scene counted that often; counts (draws, scenes), result (draws,)."""
+        """The measure with each scene counted `counts` times; shapes (draws, scenes) to (draws,)."""
         below = counts @ self.denominator
         ratio = np.divide(counts @ self.numerator, below, out=np.full(len(counts), np.nan), where=below > 0)
         measure: Floats = np.sqrt(ratio) if self.root else ratio
@@ -75,20 +75,20 @@ def estimate(
     Parameters
     ----------
     measured : PerScene
-        What each scene adds.
+        The contributions of scenes to the measure.
     minus : PerScene, optional
-        The measure to subtract; both are measured on the same draws of scenes, so pairs stay together.
+        The measure to subtract. Both are measured on the same draws of scenes, so they are paired.
     seed : int
-        Of the draws.
+        Seed of the draws.
     n_resamples : int
-        How many draws, at least 1.
+        Number of draws, at least 1.
     confidence_level : float
-        Of the interval, between 0 and 1.
+        Confidence level of the interval, between 0 and 1.
 
     Raises
     ------
     ValueError
-        If an option is out of range, or the two measures are of different numbers of scenes.
+        If an option is out of range, or the two measures have different numbers of scenes.
 
     Examples
     --------
@@ -101,7 +101,7 @@ def estimate(
         raise ValueError(f"cannot pair {scenes} scenes with {len(minus.numerator)}: measure both on the same scenes")
     if n_resamples < 1 or not 0 < confidence_level < 1:
         raise ValueError(
-            f"expected n_resamples from 1 and a confidence_level between 0 and 1, got {n_resamples} and "
+            f"expected n_resamples of at least 1 and a confidence_level between 0 and 1, got {n_resamples} and "
             f"{confidence_level}"
         )
     if scenes == 1:
@@ -119,17 +119,18 @@ def estimate(
 
 
 def rank_correlations(found: Floats, truth: Floats) -> Floats:
-    """Spearman's correlation of each row with the other table's row; 0 where a row of `found` is constant.
+    """Spearman's correlation of each row of `found` with that row of `truth`.
 
     Parameters
     ----------
     found, truth : array
-        float64, shape (rows, n), n from 2.
+        float64, shape (rows, n), n at least 2.
 
     Returns
     -------
     array
-        float64, shape (rows,). NaN where a row of `truth` is constant: there is no order to find.
+        float64, shape (rows,). 0 where a row of `found` is constant; NaN where a row of `truth` is, because it has
+        no order.
     """
     stats = needed("scipy.stats", "scipy", "metrics")
     ranks = [stats.rankdata(values, axis=1) for values in (found, truth)]
@@ -140,12 +141,12 @@ def rank_correlations(found: Floats, truth: Floats) -> Floats:
 
 
 def mean_of(values: Floats) -> PerScene:
-    """The mean of values, one a scene; NaN ones count for nothing."""
+    """The mean of values, one per scene; NaN are left out."""
     known = ~np.isnan(values)
     return PerScene(np.where(known, values, 0.0), known.astype(np.float64))
 
 
 def relative(differences: Floats, truth: Floats) -> PerScene:
-    """The root of the sum of squares of differences over that of the truth; both (scenes, ...)."""
+    """The norm of the differences relative to that of the truth; both have shape (scenes, ...)."""
     squares = [(values.reshape(len(values), -1) ** 2).sum(1) for values in (differences, truth)]
     return PerScene(squares[0], squares[1], root=True)

@@ -1,4 +1,4 @@
-"""The figure that scenes show: its five parts, the four looks of each, and the classes that combine them."""
+"""The figure in scenes: its five parts, four looks of each part, and classes as combinations of looks."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import numpy as np
 from captum_ad.benchmarks.scenes.pieces import RGB, Look
 
 VERSION = 1
-"""Of the choice of classes, a part of its seed."""
+"""Version of the choice of classes; it is part of its seed."""
 
 CLASSES = 12
-"""How many classes there are."""
+"""The number of classes."""
 
 PARTS = ("tail", "legs", "body", "wing", "head")
-"""The parts of the figure, the rearmost first."""
+"""The parts of the figure, from back to front."""
 
 PLACES = ((-15.0, 3.0), (0.0, 15.0), (0.0, 1.0), (-3.0, 0.0), (11.0, -12.0))
-"""Where each part's middle is, from the figure's, in pixels to the right and down."""
+"""The center of each part relative to the figure's center, in pixels to the right and down."""
 
 _RED: RGB = (0.85, 0.18, 0.2)
 _ORANGE: RGB = (0.95, 0.55, 0.1)
@@ -31,7 +31,7 @@ _WHITE: RGB = (0.93, 0.93, 0.9)
 _BLACK: RGB = (0.12, 0.12, 0.15)
 
 COLORS = (_RED, _ORANGE, _YELLOW, _GREEN, _CYAN, _BLUE, _PURPLE, _WHITE, _BLACK)
-"""The colors of the parts and of what lies about, so that no color stands for a part."""
+"""The colors of parts and of stray shapes alike, so that no color gives away a part."""
 
 LOOKS: tuple[tuple[Look, ...], ...] = (
     (  # tail
@@ -65,25 +65,25 @@ LOOKS: tuple[tuple[Look, ...], ...] = (
         Look("hexagon", 9, 7, "dots", (_BLUE, _YELLOW), eye=True),
     ),
 )
-"""What each part can look like."""
+"""The possible looks of each part."""
 
 STRAY = ("ring", "cross", "lens")
-"""The shapes of what lies about; no part has one of them."""
+"""The shapes of strays, which no part has."""
 
 
 @cache
 def classes(seed: int) -> tuple[tuple[int, ...], ...]:
-    """The looks of each class's parts; any two classes differ in two parts at least.
+    """The looks of each class's parts; any two classes differ in at least two parts.
 
     Parameters
     ----------
     seed : int
-        Of the choice, at least 0.
+        Seed of the choice, at least 0.
 
     Returns
     -------
     tuple of tuple of int
-        For each of the :data:`CLASSES` classes the index of each part's look.
+        For each of the :data:`CLASSES` classes, the index of each part's look.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""What is hidden for a part, and by which maskings."""
+"""The pixels that are hidden for a part, and the maskings that hide them."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from captum_ad.metrics.masking_names import all_maskings, masking_name, named_ma
 from captum_ad.segmentation import superpixels
 
 MASK_SHAPES = ("exact", "grown", "box", "superpixels")
-"""How the hidden pixels follow from those that a part shows on, see :func:`hidden_pixels`."""
+"""How hidden pixels are chosen around the visible pixels of a part; see :func:`hidden_pixels`."""
 
 SEGMENTS = 100
-"""About how many superpixels a scene is cut into."""
+"""The approximate number of superpixels of a scene."""
 
 
 def hidden_pixels(scene: Scene, shape: str = "exact", *, grow: int = 2) -> Tensor:
@@ -29,31 +29,31 @@ def hidden_pixels(scene: Scene, shape: str = "exact", *, grow: int = 2) -> Tenso
     Parameters
     ----------
     scene : Scene
-        With all its parts.
+        A scene with all its parts.
     shape : {"exact", "grown", "box", "superpixels"}
-        ``"exact"``: the pixels that change when the part is left out. ``"grown"``: all within `grow` rows
-        and columns of those. ``"box"``: their bounding box. ``"superpixels"``: the SLIC superpixels of the
-        whole scene of which more than half is the part's, and the one that holds most of the part, so
-        that it is one at least.
+        ``"exact"``: the pixels that change when the part is left out. ``"grown"``: all pixels within `grow`
+        rows and columns of those. ``"box"``: their bounding box. ``"superpixels"``: the SLIC superpixels of
+        the whole scene of which the part covers more than half, and in any case the one that holds most of
+        the part.
     grow : int
         How far ``"grown"`` reaches, in pixels, at least 0.
 
     Returns
     -------
     Tensor
-        bool, True = hide, shape (5, 64, 64). Nothing is hidden for a part that does not show.
+        bool, True = hide, shape (5, 64, 64). Nothing is hidden for a part that is not visible.
 
     Raises
     ------
     UnknownNameError
         If there is no such shape.
     ValueError
-        If `grow` is not a whole number from 0.
+        If `grow` is not a non-negative integer.
     """
     if shape not in MASK_SHAPES:
         raise UnknownNameError("mask shape", shape, MASK_SHAPES)
     if isinstance(grow, bool) or not isinstance(grow, int) or grow < 0:
-        raise ValueError(f"grow must be a number of pixels from 0, got {grow!r}")
+        raise ValueError(f"grow must be a non-negative number of pixels, got {grow!r}")
     exact = torch.stack([visible(scene, part) for part in range(len(PARTS))])
     if shape == "grown":
         return functional.max_pool2d(exact[:, None].float(), 2 * grow + 1, 1, grow)[:, 0] > 0
@@ -84,16 +84,15 @@ def named_maskings(maskings: Sequence[Masking] | Mapping[str, Masking]) -> dict[
     Parameters
     ----------
     maskings : sequence of maskings, or mapping from names to maskings
-        Without names of your own, words are their names, rules are called
-        ``"ad:PRESET"`` or ``"ad:KNOB=VALUE,KNOB=VALUE"`` (words of the second kind are rules), and functions as they
-        are called in Python.
+        In a sequence, a string names itself, a rule is named ``"ad:PRESET"`` or ``"ad:KNOB=VALUE,KNOB=VALUE"``
+        (which may also be given as strings), and a function has its ``__name__``.
 
     Raises
     ------
     UnknownNameError
-        If a word stands for no masking.
+        If a string is not the name of a masking.
     ValueError
-        If there is none, or two have one name.
+        If there are no maskings, or two have the same name.
 
     Examples
     --------
@@ -101,7 +100,7 @@ def named_maskings(maskings: Sequence[Masking] | Mapping[str, Masking]) -> dict[
     {'ad:no-growth': MaskRule(growth='none', ...), 'avg': 'avg'}
     """
     if isinstance(maskings, str):
-        raise ValueError(f"expected a list of maskings, got the word {maskings!r}: write [{maskings!r}]")
+        raise ValueError(f"expected a list of maskings, got the string {maskings!r}: write [{maskings!r}]")
     pairs = maskings.items() if isinstance(maskings, Mapping) else ((None, given) for given in maskings)
     named: dict[str, Masking] = {}
     for own, given in pairs:
@@ -110,7 +109,7 @@ def named_maskings(maskings: Sequence[Masking] | Mapping[str, Masking]) -> dict[
             raise UnknownNameError("masking", masking, all_maskings())
         name = own or _called(masking)
         if name in named:
-            raise ValueError(f"two maskings are called {name!r}: give a mapping from names of your own to maskings")
+            raise ValueError(f"two maskings have the name {name!r}: give a mapping from your own names to maskings")
         named[name] = masking
     if not named:
         raise ValueError("maskings is empty: give at least one")

@@ -39,7 +39,7 @@ def network(name: str) -> nn.Module:
 
 
 def _plain() -> nn.Module:
-    """Convolutions, ReLU and max pooling, without any norm, and two linear layers, as VGG."""
+    """Convolutions, ReLU and max pooling without normalization, and two linear layers, as in VGG."""
     layers: list[nn.Module] = []
     widths = (3, 16, 32, 64, 96)
     for before, after in pairwise(widths):
@@ -49,7 +49,7 @@ def _plain() -> nn.Module:
 
 
 class _Residual(nn.Module):
-    """Two convolutions with batch norms, and a way around them, as in ResNet."""
+    """Two convolutions with batch norms and a skip connection, as in ResNet."""
 
     def __init__(self, before: int, after: int, stride: int) -> None:
         super().__init__()
@@ -82,7 +82,7 @@ def _residual() -> nn.Module:
 
 
 class _Gate(nn.Module):
-    """Squeeze and excitation: channels are weighted by what their averages say."""
+    """Squeeze and excitation: a gate for each channel, computed from the averages of all channels."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -95,7 +95,7 @@ class _Gate(nn.Module):
 
 
 class _Inverted(nn.Module):
-    """Expand, convolve each channel by itself, gate, and project, as in MobileNetV3."""
+    """Expansion, depthwise convolution, gate, and projection, as in MobileNetV3."""
 
     def __init__(self, before: int, after: int, stride: int) -> None:
         super().__init__()
@@ -133,14 +133,14 @@ def _mobile() -> nn.Module:
 
 
 class _ChannelNorm(nn.LayerNorm):
-    """A layer norm over the channels of a map, position by position."""
+    """A layer norm over the channels of a map, at each position."""
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
 class _Next(nn.Module):
-    """A 7×7 convolution of each channel by itself, a layer norm and two linear layers, as in ConvNeXt."""
+    """A 7×7 depthwise convolution, a layer norm and two linear layers, as in ConvNeXt."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -215,4 +215,4 @@ def _pooled(width: int) -> tuple[nn.Module, ...]:
 NETWORKS: Mapping[str, Callable[[], nn.Module]] = MappingProxyType(
     {"plain": _plain, "residual": _residual, "mobile": _mobile, "convnext": _convnext, "attention": _Attention}
 )
-"""The kinds of network: what makes an untrained one."""
+"""Functions that make an untrained network, by kind."""

@@ -1,4 +1,4 @@
-"""A picture of scenes: each without one of its parts, and what a masking has to hide for that."""
+"""A figure of scenes: each without one of its parts, and the pixels that a masking hides instead."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ _PANEL = 1.7  # inches
 
 
 def plot_scenes(scenes: Sequence[Scene], *, grow: int = 2) -> Figure:
-    """Scenes, one a row: whole, without a part, and the pixels that are hidden for it in each shape.
+    """Plot scenes, one per row: whole, without a part, and the pixels that are hidden for it with each mask shape.
 
     Parameters
     ----------
     scenes : sequence of Scene
         The first one lacks its tail, the next one its legs, and so on.
     grow : int
-        As for :func:`~captum_ad.benchmarks.scenes.masks.hidden_pixels`.
+        See :func:`~captum_ad.benchmarks.scenes.masks.hidden_pixels`.
 
     Returns
     -------
     Figure
-        Made without pyplot.
+        A figure that does not belong to pyplot.
 
     Raises
     ------

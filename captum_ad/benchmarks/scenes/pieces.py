@@ -1,4 +1,4 @@
-"""What scenes are drawn of: shapes with textures, given by formulas and drawn with antialiased edges."""
+"""The pieces of scenes: shapes with textures, defined by formulas and drawn with antialiased edges."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SIZE = 64
 
 @dataclass(frozen=True)
 class Look:
-    """What a piece looks like, wherever it stands.
+    """The look of a piece, independent of its place.
 
     Attributes
     ----------
@@ -33,11 +33,11 @@ class Look:
     texture : str
         One of :data:`TEXTURES`.
     colors : tuple of RGB
-        The ground's and the texture's color, in [0, 1].
+        The colors of the ground and of the texture, in [0, 1].
     turn : float
-        By how much the shape is turned, in degrees, clockwise.
+        Rotation of the shape in degrees, clockwise.
     pair : float
-        Two mirrored copies, that many pixels to the left and right of the middle; 0 for a single one.
+        Distance in pixels of two mirrored copies to the left and right of the center; 0 for a single one.
     eye : bool
         Whether an eye is painted on it.
     """
@@ -60,20 +60,20 @@ class Look:
 
 @dataclass(frozen=True)
 class Piece:
-    """A look at a place.
+    """A look at a place in a scene.
 
     Attributes
     ----------
     look : Look
-        What it looks like.
+        Its look.
     x, y : float
-        Its middle, in pixels from the upper left corner.
+        Its center, in pixels from the upper left corner.
     angle : float
-        In radians, clockwise.
+        Rotation in radians, clockwise.
     scale : float
-        Of its size; negative mirrors it from left to right.
+        Scale of its size; a negative one mirrors it from left to right.
     tint : float
-        Added to all its colors.
+        A value that is added to all its colors.
     """
 
     look: Look
@@ -86,16 +86,16 @@ class Piece:
 
 @dataclass(frozen=True)
 class Layer:
-    """A piece as pixels, within the window outside of which it covers nothing.
+    """The pixels of a piece, in a window that contains all of them.
 
     Attributes
     ----------
     window : tuple of slice
         Rows and columns of the scene.
     coverage : array
-        Which share of each pixel it covers, float32 in [0, 1], shape (h, w).
+        The share of each pixel that the piece covers, float32 in [0, 1], shape (h, w).
     color : array
-        float32 in [0, 1], shape (3, h, w).
+        Its colors, float32 in [0, 1], shape (3, h, w).
     """
 
     window: tuple[slice, slice]
@@ -103,9 +103,9 @@ class Layer:
     color: Floats
 
     def over(self, image: Floats) -> None:
-        """Lay this over an image of shape (..., 3, SIZE, SIZE), in place.
+        """Draw this over an image of shape (..., 3, SIZE, SIZE), in place.
 
-        Where the coverage is 0 the image stays what it was, and where it is 1 nothing of it is left, to the bit.
+        Where the coverage is 0 the image does not change, and where it is 1 the image is replaced, both bit for bit.
         """
         below = image[..., self.window[0], self.window[1]]
         below *= 1 - self.coverage
@@ -118,12 +118,12 @@ def rendered(piece: Piece) -> Layer:
     Parameters
     ----------
     piece : Piece
-        It may reach over the scene's edge.
+        The piece; it may extend beyond the scene.
 
     Returns
     -------
     Layer
-        Its window is empty if it lies outside of the scene.
+        Its window is empty if the piece is outside the scene.
     """
     look, size = piece.look, abs(piece.scale)
     reach = size * (math.hypot(look.width, look.height) + look.pair) + 2
@@ -155,12 +155,12 @@ def _span(middle: float, reach: float) -> slice:
 
 
 def _turned(x: Floats, y: Floats, angle: float, scale: float) -> tuple[Floats, Floats]:
-    """The coordinates in a frame that is turned by an angle and larger by a scale."""
+    """The coordinates in a frame that is rotated by an angle and scaled by a factor."""
     cosine, sine = np.float32(math.cos(angle) / scale), np.float32(math.sin(angle) / scale)
     return cosine * x + sine * y, cosine * y - sine * x
 
 
-# Shapes: about the signed distance of (u, v) from the outline, in pixels, negative inside; w and h are half extents.
+# Shapes: approximate signed distance of (u, v) from the outline, in pixels, negative inside; w, h are half extents.
 
 
 def _ellipse(u: Floats, v: Floats, w: float, h: float) -> Floats:
@@ -229,7 +229,7 @@ SHAPES: Mapping[str, Callable[[Floats, Floats, float, float], Floats]] = Mapping
 )
 """Shapes by name."""
 
-# Textures: how much of the second color there is at (u, v), from 0 to 1. One wave is five pixels long.
+# Textures: the share of the second color at (u, v), from 0 to 1. One wave is five pixels long.
 
 _WAVE = np.float32(2 * math.pi / 5)
 

@@ -1,4 +1,4 @@
-"""Shapley values of the five parts: under true removal, under maskings, and as Captum's attributors find them."""
+"""Shapley values of the five parts: under true removal, under maskings, and estimated by Captum's attributors."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ if TYPE_CHECKING:
     import pandas as pd
 
 ATTRIBUTORS = ("exact", "shapley_values", "kernel_shap", "lime", "occlusion")
-"""What attributes the class's logit to the parts: exact Shapley values, and stock attributors of Captum."""
+"""Ways to attribute the class's logit to the parts: exact Shapley values, and attributors of Captum."""
 
 SHAPLEY = ("exact", "shapley_values", "kernel_shap")
-"""Those whose values are on the scale of Shapley values, and have an error therefore."""
+"""Those that estimate Shapley values, so that their error can be measured."""
 
 _WINDOW = 8
 
 
 class PresenceForward(nn.Module):
-    """A masked forward as a function of which parts are there: five players for any attributor.
+    """A masked forward as a function of which parts are present, so that any attributor can perturb the parts.
 
     Parameters
     ----------
@@ -52,19 +52,19 @@ class PresenceForward(nn.Module):
 
     def __init__(self, forward: MaskedForward, x: Tensor, hidden: Tensor) -> None:
         super().__init__()
-        self._run = forward.__call__  # no submodule: Captum masks an ADForward's input, here it perturbs the players
+        self._run = forward.__call__  # not a submodule: with an ADForward inside, attributors would want to mask
         self.x = x
         self.hidden = hidden
-        self._outputs: dict[int, Tensor] = {}  # there are 32 inputs only: none runs twice
+        self._outputs: dict[int, Tensor] = {}  # there are only 32 inputs: run each once
         self.eval()
 
     def forward(self, presence: Tensor) -> Tensor:
-        """The output with the parts that are there.
+        """The output with the parts that are present.
 
         Parameters
         ----------
         presence : Tensor
-            1 = there, 0 = missing, shape (N, 5).
+            1 = present, 0 = missing, shape (N, 5).
 
         Returns
         -------
@@ -77,7 +77,7 @@ class PresenceForward(nn.Module):
             If a presence is neither 0 nor 1.
         """
         if not bool(((presence == 0) | (presence == 1)).all()):
-            raise ValueError(f"a part is there (1) or missing (0), got {presence.unique().tolist()}")
+            raise ValueError(f"expected 1 (present) or 0 (missing) for each part, got {presence.unique().tolist()}")
         codes = _codes(presence != 0)
         new = [code for code in dict.fromkeys(codes) if code not in self._outputs]
         if new:
@@ -95,12 +95,12 @@ def subsets() -> Tensor:
 
 
 def exact_shapley(values: Tensor) -> Tensor:
-    """Shapley values of a game of five players, of which every coalition's value is known.
+    """Shapley values of a game of five players, from the values of all coalitions.
 
     Parameters
     ----------
     values : Tensor
-        Of each of the :func:`subsets`, shape (..., 32).
+        The value of each of the :func:`subsets`, shape (..., 32).
 
     Returns
     -------
@@ -127,24 +127,24 @@ class ShapleyTruth:
     Attributes
     ----------
     true : Tensor
-        Exact Shapley values of drawings that lack parts, float64, shape (scenes, 5).
+        Exact Shapley values from drawings without parts, float64, shape (scenes, 5).
     found : mapping of (str, str) to Tensor
-        What each attributor and masking gives, shaped like `true`.
+        The attributions of each (attributor, masking), same shape as `true`.
     """
 
     true: Tensor
     found: Mapping[tuple[str, str], Tensor]
 
     def per_scene(self, measure: str, attributor: str, masking: str) -> PerScene:
-        """What each scene adds to a measure.
+        """The contribution of each scene to a measure.
 
         Parameters
         ----------
         measure : {"correlation", "error"}
-            ``"correlation"``: Spearman's with the truth, the mean over scenes. ``"error"``:
-            ‖found − true‖ / ‖true‖ over all scenes, for the attributors in :data:`SHAPLEY` only.
+            ``"correlation"``: Spearman's correlation with the truth, mean over scenes. ``"error"``:
+            ‖found − true‖ / ‖true‖ over all scenes, only for the attributors in :data:`SHAPLEY`.
         attributor, masking : str
-            One of those measured.
+            One of those that were measured.
 
         Raises
         ------
@@ -162,7 +162,7 @@ class ShapleyTruth:
     def estimate(
         self, measure: str, attributor: str, masking: str, *, minus: str | None = None, seed: int = 0
     ) -> Estimate:
-        """A measure, or its difference from that of another masking, paired by scene, with its bootstrap interval."""
+        """A measure with its bootstrap interval; with `minus`, its paired difference from that masking's measure."""
         other = None if minus is None else self.per_scene(measure, attributor, minus)
         return estimate(self.per_scene(measure, attributor, masking), other, seed=seed)
 
@@ -195,19 +195,19 @@ def shapley_truth(
     Parameters
     ----------
     model : nn.Module
-        A plain network in eval mode, as for :func:`~captum_ad.benchmarks.scenes.truth.removal_truth`.
+        A plain network in eval mode, see :func:`~captum_ad.benchmarks.scenes.truth.removal_truth`.
     scenes : sequence of Scene
-        With all their parts.
+        Scenes with all their parts.
     maskings, shape, grow
-        As for :func:`~captum_ad.benchmarks.scenes.truth.removal_truth`.
+        See :func:`~captum_ad.benchmarks.scenes.truth.removal_truth`.
     attributors : sequence of str
-        Of :data:`ATTRIBUTORS`. Captum's get the parts as players (a missing one is 0), but for
-        Occlusion, which runs on the image, with windows of 8 pixels, and is summed over the pixels that each part
-        shows on. Lime fits a ridge regression with alpha 1, as LIME's own image explainer does.
+        Names in :data:`ATTRIBUTORS`. Captum's perturb the parts (a missing part is 0), except Occlusion, which runs
+        on the image with windows of 8 pixels and is summed over the pixels where each part is visible. Lime fits a
+        ridge regression with alpha 1, like LIME's own image explainer.
     n_samples : int
-        Perturbations that KernelShap and Lime draw.
+        Number of perturbations of KernelShap and Lime.
     seed : int
-        Of those.
+        Seed of the perturbations.
     show_progress : bool
         Show a progress bar on stderr.
 
@@ -223,7 +223,7 @@ def shapley_truth(
     """
     in_eval_mode(model)
     if len(scenes) == 0:
-        raise ValueError("scenes is empty: give at least one, e.g. of right_scenes")
+        raise ValueError("scenes is empty: give at least one, e.g. from right_scenes")
     for attributor in attributors:
         if attributor not in ATTRIBUTORS:
             raise UnknownNameError("attributor", attributor, ATTRIBUTORS)
@@ -254,7 +254,7 @@ def _exact(presence: PresenceForward, label: int, n_samples: int) -> Tensor:
 
 
 def _captum(make: Callable[[nn.Module], Any], **options: Any) -> Callable[[PresenceForward, int, int], Tensor]:
-    """An attributor of Captum over the parts; it draws `n_samples` unless it tries all orders."""
+    """An attributor of Captum over the parts; it draws `n_samples` perturbations unless `options` are given."""
 
     def attributed(presence: PresenceForward, label: int, n_samples: int) -> Tensor:
         more = options or {"n_samples": n_samples}

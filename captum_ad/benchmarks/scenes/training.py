@@ -1,4 +1,4 @@
-"""Training of the networks: on scenes of which half lack parts, so that a missing part is nothing new to them."""
+"""Training of the networks. Half of the scenes lack parts, so that missing parts are in the training distribution."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from captum_ad.benchmarks.scenes.networks import NETWORKS, network
 from captum_ad.benchmarks.scenes.weights import Trained, rounded, save_network
 
 SCENES, BATCH = 16000, 64
-"""Scenes to train on, and how many at a time."""
+"""The number of training scenes, and the batch size."""
 
 EPOCHS = {"plain": 8, "residual": 4, "mobile": 6, "convnext": 5, "attention": 10}
-"""How often each network sees every scene."""
+"""The number of epochs of each network."""
 
 RATES = {"plain": 1e-3, "residual": 4e-3, "mobile": 4e-3, "convnext": 2e-3, "attention": 1e-3}
 """The highest learning rates."""
 
-_TRAINING, _TESTING = 1, 2  # what scenes are for is a part of their seed
+_TRAINING, _TESTING = 1, 2  # the purpose of scenes is part of their seed, so that these sets are disjoint
 
 
 def train(
@@ -45,22 +45,22 @@ def train(
     Parameters
     ----------
     seed : int
-        Of the classes, the scenes and the training.
+        Seed of the classes, the scenes and the training.
     out : str or Path
-        The folder for the weights; made if it does not exist.
+        The folder for the weights; created if it does not exist.
     networks : sequence of str, optional
-        Of :data:`~captum_ad.benchmarks.scenes.networks.NETWORKS`; default all.
+        Names in :data:`~captum_ad.benchmarks.scenes.networks.NETWORKS`; by default all.
     photographs : str or Path, optional
-        A folder of photographs, before which a third of the scenes then stand.
+        A folder of photographs; crops of them are then the backgrounds of a third of the scenes.
     scenes : int
-        How many different scenes to train on.
+        The number of training scenes.
     show_progress : bool
         Show progress bars on stderr.
 
     Returns
     -------
     list of Trained
-        In the order of `networks`.
+        The networks, in the order of `networks`.
 
     Raises
     ------
@@ -90,7 +90,7 @@ def train(
 def drawn(
     seed: int, count: int, backgrounds: Sequence[str | Path] = BACKGROUNDS, *, show_progress: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """Scenes to train on; of every other one each part is left out at even odds.
+    """Training scenes; in every other scene, each part is left out with probability 1/2.
 
     Returns
     -------
@@ -111,7 +111,7 @@ def drawn(
 
 
 def whole(seed: int, count: int) -> tuple[Tensor, Tensor]:
-    """Whole scenes that no training sees, on named backgrounds in turn: normalized images, and labels."""
+    """Whole scenes that are not used for training, on the named backgrounds in turn: normalized images, and labels."""
     scenes = [
         scene((_TESTING, seed, i), classes_seed=seed, background=BACKGROUNDS[i % len(BACKGROUNDS)])
         for i in range(count)
@@ -120,14 +120,14 @@ def whole(seed: int, count: int) -> tuple[Tensor, Tensor]:
 
 
 def accuracy(model: nn.Module, x: Tensor, labels: Tensor) -> float:
-    """The share of inputs that a model calls by their label."""
+    """The share of inputs that a model classifies as their label."""
     with torch.inference_mode():
         right = [(model(part).argmax(1) == label).float() for part, label in zip(x.split(BATCH), labels.split(BATCH))]
     return float(torch.cat(right).mean())
 
 
 def _fitted(name: str, images: Tensor, labels: Tensor, seed: int, *, show_progress: bool) -> nn.Module:
-    """A network after its training, in eval mode."""
+    """Train a network, and return it in eval mode."""
     steps = EPOCHS[name] * (len(images) // BATCH or 1)
     with seeded(seed, images.device):
         model = network(name).train().to(memory_format=torch.channels_last)  # twice as fast on CPUs
@@ -152,7 +152,7 @@ def _fitted(name: str, images: Tensor, labels: Tensor, seed: int, *, show_progre
 
 
 def _batches(count: int, steps: int) -> Iterable[Tensor]:
-    """Indices of that many batches, each scene once before any comes again."""
+    """Indices of `steps` batches, epoch by epoch."""
     left: list[Tensor] = []
     for _ in range(steps):
         if not left:

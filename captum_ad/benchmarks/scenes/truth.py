@@ -1,4 +1,4 @@
-"""Removal truth: how a network's output changes when a part is hidden, against when it is really left out."""
+"""Removal truth: a network's change of output when a part is hidden, compared with really leaving it out."""
 
 from __future__ import annotations
 
@@ -26,31 +26,31 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MEASURES = ("error", "correlation", "sign", "leakage")
-"""What :class:`RemovalTruth` measures."""
+"""The measures of :class:`RemovalTruth`."""
 
-_EVALUATION = 3  # what scenes are for is a part of their seed, see the training
+_EVALUATION = 3  # the purpose of scenes is part of their seed, see training.py
 _BATCH = 50
-_PATIENCE = 20  # scenes looked at for each that is wanted
+_PATIENCE = 20  # number of scenes to try per scene that is wanted
 
 
 @dataclass(frozen=True)
 class RemovalTruth:
-    """What a network says of missing parts, under maskings and in truth.
+    """The changes of a network's logits for missing parts, under maskings and in truth.
 
     Attributes
     ----------
     labels : Tensor
         The scenes' classes, int64, shape (scenes,).
     true : Tensor
-        By how much the logits change when a part is left out of the drawing, float32, shape (scenes, 5, classes).
+        The change of the logits when a part is left out of the drawing, float32, shape (scenes, 5, classes).
     claimed : mapping of str to Tensor
-        By how much they change when the part's pixels are hidden, for each masking; shaped like `true`.
+        The change of the logits when the part's pixels are hidden, by masking; same shape as `true`.
     leaked : mapping of str to Tensor
-        By how much they change when the same pixels are hidden in a drawing that lacks the part
-        already. Nothing goes missing: all that changes comes from the mask's own shape. Where the mask covers
-        all that the part shows on (every shape but ``"superpixels"``) and the masking reads nothing of
-        what it hides (AD, ``"zero"``, inpainting), the masked network sees the same either way, so that
-        leaked is claimed − true to the last digits, and the whole error is the mask's shape.
+        The change of the logits when the same pixels are hidden in a drawing that already lacks the part. Nothing
+        goes missing, so any change comes from the shape of the mask. If the mask covers all visible pixels of the
+        part (every shape except ``"superpixels"``), and the masking does not read what it hides (AD, ``"zero"``,
+        inpainting), the masked network sees the same in both cases. Then leaked equals claimed − true up to rounding
+        errors, and the whole error is due to the shape of the mask.
     """
 
     labels: Tensor
@@ -59,17 +59,18 @@ class RemovalTruth:
     leaked: Mapping[str, Tensor]
 
     def per_scene(self, measure: str, masking: str) -> PerScene:
-        """What each scene adds to a measure.
+        """The contribution of each scene to a measure.
 
         Parameters
         ----------
         measure : {"error", "correlation", "sign", "leakage"}
-            ``"error"``: ‖claimed − true‖ / ‖true‖ over all logits, parts and scenes; 0 is perfect, and 1
-            is what a masking gets that changes nothing. ``"correlation"``: Spearman's, of the class's
-            logit's five changes in a scene, the mean over scenes. ``"sign"``: for how many parts the
-            class's logit changes in the true direction. ``"leakage"``: ‖leaked‖ / ‖true‖; 0 is perfect.
+            ``"error"``: ‖claimed − true‖ / ‖true‖ over all logits, parts and scenes; 0 is perfect, and a
+            masking that changes nothing gets 1. ``"correlation"``: Spearman's correlation of the five
+            changes of the class's logit in a scene, mean over scenes. ``"sign"``: the share of parts for
+            which the class's logit changes in the true direction. ``"leakage"``: ‖leaked‖ / ‖true‖; 0 is
+            perfect.
         masking : str
-            One of those measured.
+            One of those that were measured.
 
         Raises
         ------
@@ -94,16 +95,16 @@ class RemovalTruth:
         return PerScene(right.sum(1).astype(np.float64), counts.sum(1).astype(np.float64))
 
     def estimate(self, measure: str, masking: str, *, minus: str | None = None, seed: int = 0) -> Estimate:
-        """A measure of a masking, or its difference from that of another one, with the bootstrap interval.
+        """A measure of a masking, or its difference from another masking's, with its bootstrap interval.
 
         Parameters
         ----------
         measure, masking : str
-            As for :meth:`per_scene`.
+            See :meth:`per_scene`.
         minus : str, optional
             The masking to subtract, paired by scene.
         seed : int
-            Of the bootstrap.
+            Seed of the bootstrap.
         """
         other = None if minus is None else self.per_scene(measure, minus)
         return estimate(self.per_scene(measure, masking), other, seed=seed)
@@ -140,13 +141,13 @@ def removal_truth(
     Parameters
     ----------
     model : nn.Module
-        A plain network in eval mode, from normalized scenes (N, 3, 64, 64) to logits (N, classes), on the CPU.
+        A plain network in eval mode, on the CPU, from normalized scenes (N, 3, 64, 64) to logits (N, classes).
     scenes : sequence of Scene
-        With all their parts; see :func:`right_scenes`.
+        Scenes with all their parts; see :func:`right_scenes`.
     maskings : sequence of maskings, or mapping from names to maskings
-        As :func:`captum_ad._forwards.baseline_forward.masked_forward` takes them. A function paints normalized pixels.
+        See :func:`captum_ad._forwards.baseline_forward.masked_forward`. A function paints normalized pixels.
     shape, grow
-        What is hidden, as for :func:`~captum_ad.benchmarks.scenes.masks.hidden_pixels`.
+        The hidden pixels, see :func:`~captum_ad.benchmarks.scenes.masks.hidden_pixels`.
     batch_size : int
         Inputs per forward.
     show_progress : bool
@@ -155,7 +156,7 @@ def removal_truth(
     Returns
     -------
     RemovalTruth
-        The changes of each scene, and what is measured by them.
+        The changes of each scene, with their measures.
 
     Raises
     ------
@@ -165,7 +166,7 @@ def removal_truth(
     in_eval_mode(model)
     batch_size = batch_of(batch_size, torch.device("cpu"))
     if len(scenes) == 0:
-        raise ValueError("scenes is empty: give at least one, e.g. of right_scenes")
+        raise ValueError("scenes is empty: give at least one, e.g. from right_scenes")
     forwards = {name: masked_forward(model, masking) for name, masking in named_maskings(maskings).items()}
     present = torch.cat([torch.ones(1, len(PARTS), dtype=torch.bool), ~torch.eye(len(PARTS), dtype=torch.bool)])
     drawings = normalized(torch.stack([draw(one, present) for one in scenes]))  # the whole one first
@@ -195,25 +196,25 @@ def right_scenes(
     background: str | Path | Sequence[str | Path] = ("smooth", "textured"),
     seed: int = 0,
 ) -> list[Scene]:
-    """Scenes that a network gets right when whole, and that its training has not seen.
+    """Draw scenes that a network gets right when whole, and that are not in its training set.
 
     Parameters
     ----------
     model : nn.Module
-        The network, as for :func:`removal_truth`.
+        The network, see :func:`removal_truth`.
     count : int
-        How many, at least 1.
+        The number of scenes, at least 1.
     classes_seed : int
-        Which classes there are: the seed that the network was trained with.
+        The seed of the classes, with which the network was trained.
     background : str, Path, or sequence of those
-        As for :func:`~captum_ad.benchmarks.scenes.drawing.scene`; several take turns.
+        See :func:`~captum_ad.benchmarks.scenes.drawing.scene`; several are used in turn.
     seed : int
-        Of the scenes. Networks get the same ones but for those that one of them gets wrong.
+        Seed of the scenes. All networks get the same scenes, except those that one of them gets wrong.
 
     Raises
     ------
     ValueError
-        If `count` is not positive, there is no background, the seed is none, or the network gets too few right.
+        If `count` is not positive, there is no background, a seed is invalid, or the network gets too few right.
     """
     if isinstance(count, bool) or not isinstance(count, int) or count < 1:
         raise ValueError(f"count must be a positive number of scenes, got {count!r}")
@@ -237,8 +238,8 @@ def right_scenes(
         if len(right) >= count:
             return right[:count]
     raise ValueError(
-        f"the network gets {len(right)} of {_PATIENCE * count} whole scenes right, {count} are needed: is it trained "
-        f"on the classes of seed {classes_seed}, and does it take normalized scenes?"
+        f"the network gets {len(right)} of {_PATIENCE * count} whole scenes right, but {count} are needed: was it "
+        f"trained on the classes of seed {classes_seed}, and does it take normalized scenes?"
     )
 
 

@@ -1,4 +1,4 @@
-"""Weights of the networks in files: what they were trained on is written with them, and others are refused."""
+"""Files of the networks' weights, with a fingerprint of the training scenes; those of other scenes are refused."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from captum_ad.benchmarks.scenes.networks import network
 from captum_ad.metrics.given import checked_seed
 
 FORMAT = "2"
-"""Of the files."""
+"""Version of the file format."""
 
 SETS: Mapping[str, int] = {"tuning": 0, "report": 1}
-"""The shipped sets of weights and their seeds: choose on the first, report on the second."""
+"""The shipped sets of weights and their seeds: make choices with the first, report results with the second."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +36,11 @@ class Trained:
     name : str
         Its kind, one of :data:`~captum_ad.benchmarks.scenes.networks.NETWORKS`.
     model : nn.Module
-        In eval mode, float32; its input is normalized scenes, (N, 3, 64, 64), its output logits, (N, 12).
+        The network, in eval mode, float32; from normalized scenes (N, 3, 64, 64) to logits (N, 12).
     seed : int
-        Of the training, and of the classes of its scenes.
+        Seed of the training, and of the classes of its scenes.
     accuracy : float
-        On whole scenes that it was not trained on, on named backgrounds, when it was trained.
+        Its accuracy on whole scenes that it was not trained on, with named backgrounds, measured after training.
     """
 
     name: str
@@ -57,8 +57,8 @@ def load_network(name: str, weights: str | Path = "report") -> Trained:
     name : str
         One of :data:`~captum_ad.benchmarks.scenes.networks.NETWORKS`.
     weights : str or Path
-        ``"tuning"`` or ``"report"``, sets of different seeds that come with captum_ad, or a folder that the
-        training has written.
+        ``"tuning"`` or ``"report"``, which come with captum_ad and have different seeds, or a folder written by
+        :func:`~captum_ad.benchmarks.scenes.training.train`.
 
     Returns
     -------
@@ -70,11 +70,11 @@ def load_network(name: str, weights: str | Path = "report") -> Trained:
     UnknownNameError
         If there is no such network or set.
     ValueError
-        If the file is of another format, was trained on other scenes, or does not fit the network.
+        If the file has another format, was trained on other scenes, or does not fit the network.
     ImportError
         If safetensors is missing.
     """
-    with seeded(0, torch.device("cpu")):  # its first values are replaced: nobody's random state is to change
+    with seeded(0, torch.device("cpu")):  # the initial values are replaced: do not change the global random state
         model = network(name)
     path = _file(name, weights)
     safetensors = needed("safetensors", "safetensors", "benchmarks")
@@ -97,14 +97,14 @@ def load_network(name: str, weights: str | Path = "report") -> Trained:
 
 
 def save_network(trained: Trained, folder: Path) -> Path:
-    """Write a network's weights as float16, whole or not at all.
+    """Write a network's weights as float16, completely or not at all.
 
     Parameters
     ----------
     trained : Trained
         The network.
     folder : Path
-        It exists; the file in it is called after the network, and replaced.
+        An existing folder. The file in it has the network's name; an existing one is replaced.
 
     Returns
     -------
@@ -136,7 +136,7 @@ def save_network(trained: Trained, folder: Path) -> Path:
 
 
 def rounded(model: nn.Module) -> None:
-    """Round a model's weights, in place, as the file will."""
+    """Round a model's weights in place to the precision of the file, float16."""
     with torch.no_grad():
         for value in model.state_dict().values():
             if value.is_floating_point():
@@ -146,37 +146,37 @@ def rounded(model: nn.Module) -> None:
 def _file(name: str, weights: str | Path) -> Path:
     folder = Path(__file__).parent / "weights" / str(weights) if str(weights) in SETS else Path(weights)
     if str(weights) not in SETS and not folder.is_dir():
-        raise UnknownNameError("set of weights", str(weights), [*SETS, "a folder that the training has written"])
+        raise UnknownNameError("set of weights", str(weights), [*SETS, "a folder written by the training"])
     path = folder / f"{name}.safetensors"
     if not path.is_file():
         raise ValueError(
-            f"no weights of {name!r} in {str(folder)!r}: train them, "
+            f"no weights of {name!r} in {str(folder)!r}: train the network, "
             "python -m captum_ad.benchmarks.scenes train --seed S --out DIR"
         )
     return path
 
 
 def _checked(path: Path, name: str, about: Mapping[str, str]) -> tuple[int, float]:
-    """The seed and the accuracy, if the file is of this network and of these scenes."""
+    """The seed and the accuracy, after a check that the file is for this network and these scenes."""
     if about.get("format") != FORMAT:
         raise ValueError(
             f"the weights {str(path)!r} have format {about.get('format')!r}, expected {FORMAT!r}: train them again"
         )
     missing = [key for key in ("network", "seed", "scenes", "accuracy") if key not in about]
     if missing:
-        raise ValueError(f"the weights {str(path)!r} do not say their {', '.join(missing)}: train them again")
+        raise ValueError(f"the weights {str(path)!r} have no {', '.join(missing)} in them: train them again")
     if about["network"] != name:
-        raise ValueError(f"the weights {str(path)!r} are those of {about['network']!r}, expected {name!r}")
+        raise ValueError(f"the weights {str(path)!r} belong to the network {about['network']!r}, expected {name!r}")
     try:
         seed, accuracy = checked_seed(int(about["seed"])), share(float(about["accuracy"]), "accuracy")
     except ValueError:
         given = f"seed {about['seed']!r} and accuracy {about['accuracy']!r}"
         raise ValueError(
-            f"the weights {str(path)!r} say {given}, expected a whole number and a share: train them again"
+            f"the weights {str(path)!r} have {given}, expected a whole number and a share: train them again"
         ) from None
     if not same_scenes(about["scenes"], definition(seed)):
         raise ValueError(
-            f"the weights {str(path)!r} were trained on other scenes than this version of captum_ad draws: train them "
-            "again, python -m captum_ad.benchmarks.scenes train"
+            f"the weights {str(path)!r} were trained on scenes that this version of captum_ad draws differently: train "
+            "them again, python -m captum_ad.benchmarks.scenes train"
         )
     return seed, accuracy

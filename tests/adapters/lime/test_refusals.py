@@ -62,7 +62,7 @@ def test_outputs_that_are_no_probabilities_are_refused(photograph, output, messa
         ({"batch_size": 0}, "batch_size must be a positive integer, got 0"),
         ({"batch_size": 2.5}, r"batch_size must be a positive integer, got 2\.5"),
         ({"num_samples": 0}, "num_samples must be a positive integer, got 0"),
-        ({"segmentation_fn": lambda image: CELLS.T}, r"shape \(32, 24\) and the image has \(24, 32\)"),
+        ({"segmentation_fn": lambda image: CELLS.T}, r"shape \(32, 24\) but the image has \(24, 32\)"),
         ({"segmentation_fn": lambda image: CELLS * 0}, r"1 segment.*superpixels"),
         ({"segmentation_fn": lambda image: CELLS / 2}, "float64, expected integer labels"),
         ({"segmentation_fn": lambda image: np.zeros((0, 0), dtype=int)}, r"shape \(0, 0\)"),

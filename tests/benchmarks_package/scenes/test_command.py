@@ -58,7 +58,7 @@ def test_training(tmp_path, capsys):
         (["--networks", "vgg"], "unknown network 'vgg'"),
         (["--weights", "nowhere"], "unknown set of weights 'nowhere'"),
         (["--scenes", "0"], "must be at least 1, got 0"),
-        (["--grow", "3"], "--grow 3 is for --shape grown or --picture: with --shape exact leave it out"),
+        (["--grow", "3"], "--grow 3 is only for --shape grown or --picture: leave it out with --shape exact"),
         (["--csv", "numbers.txt"], "expected a file that ends in .csv"),
         (["--csv", "nowhere/numbers.csv"], "'nowhere' is not a folder"),
         (["train", "--seed", "0"], "the following arguments are required: --out"),
@@ -75,4 +75,4 @@ def test_bad_input_is_one_line(words, message, capsys):
 
 def test_a_folder_without_images(tmp_path, capsys):
     assert main(["--photographs", str(tmp_path), "--networks", "plain"]) == 2
-    assert "holds no photograph" in capsys.readouterr().err
+    assert "has no photographs" in capsys.readouterr().err

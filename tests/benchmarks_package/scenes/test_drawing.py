@@ -51,7 +51,7 @@ class TestDraw:
 
     @pytest.mark.parametrize("present", [[True] * 4, torch.ones(2, 2, 5), [[True] * 6]])
     def test_flags_of_another_shape_are_refused(self, present):
-        with pytest.raises(ValueError, match=r"present must say of each of the 5 parts"):
+        with pytest.raises(ValueError, match=r"present must say for each of the 5 parts"):
             draw(scene(0), present)
 
 
@@ -110,7 +110,7 @@ class TestBackgrounds:
 
     def test_a_folder_without_photographs(self, tmp_path):
         (tmp_path / "notes.txt").write_text("none")
-        with pytest.raises(ValueError, match=r"holds no photograph: expected \.jpg"):
+        with pytest.raises(ValueError, match=r"has no photographs: expected \.jpg"):
             scene(0, background=tmp_path)
 
     def test_no_folder(self, tmp_path):

@@ -78,5 +78,5 @@ def test_nothing_to_measure_by():
 def test_bad_input():
     with pytest.raises(ValueError, match="cannot pair 3 scenes with 4"):
         estimate(mean_of(np.ones(3)), mean_of(np.ones(4)))
-    with pytest.raises(ValueError, match="n_resamples from 1"):
+    with pytest.raises(ValueError, match="n_resamples of at least 1"):
         estimate(mean_of(np.ones(3)), n_resamples=0)

@@ -47,7 +47,7 @@ def test_nothing_is_hidden_for_what_does_not_show(shape):
 def test_bad_input():
     with pytest.raises(ValueError, match="unknown mask shape 'boxes': did you mean 'box'"):
         hidden_pixels(BOXED, "boxes")
-    with pytest.raises(ValueError, match="grow must be a number of pixels from 0, got -1"):
+    with pytest.raises(ValueError, match="grow must be a non-negative number of pixels, got -1"):
         hidden_pixels(BOXED, "grown", grow=-1)
 
 
@@ -65,7 +65,7 @@ class TestNames:
         [
             (["agv"], "unknown masking 'agv': did you mean 'avg'"),
             (["ad:papper"], "unknown rule 'papper': did you mean 'paper'"),
-            (["ad:paper", MaskRule()], "two maskings are called 'ad:paper'"),
+            (["ad:paper", MaskRule()], "two maskings have the name 'ad:paper'"),
             ([], "maskings is empty"),
             ("avg", "expected a list of maskings"),
         ],

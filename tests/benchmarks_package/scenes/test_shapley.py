@@ -105,7 +105,7 @@ class TestPresenceForward:
         presence = PresenceForward(
             masked_forward(reader_of(one, 0), "zero"), normalized(draw(one))[None], hidden_pixels(one)
         )
-        with pytest.raises(ValueError, match="a part is there"):
+        with pytest.raises(ValueError, match=r"expected 1 \(present\) or 0"):
             presence(torch.full((1, 5), 0.5))
 
 

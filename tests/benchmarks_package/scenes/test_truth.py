@@ -164,7 +164,7 @@ class TestRightScenes:
     def test_a_network_that_gets_none_right(self, monkeypatch):
         monkeypatch.setattr(module, "scene", lambda *seed, **more: scene(0, label=1))
         always_zero = Reader(torch.zeros(12, 3, 64, 64))
-        with pytest.raises(ValueError, match="the network gets 0 of 20 whole scenes right, 1 are needed"):
+        with pytest.raises(ValueError, match="the network gets 0 of 20 whole scenes right, but 1 are needed"):
             right_scenes(always_zero, 1, classes_seed=0)
 
     def test_bad_backgrounds_and_seeds(self):

@@ -143,7 +143,7 @@ def test_inputs_by_name(x: Tensor) -> None:
     both = ad(2, x, x, mask=(None, half(), half()))
     assert torch.equal(ad(scale=2, x=x, y=x, mask={"x": half(), "y": half()}), both)
     assert torch.equal(ad(scale=2, x=x, y=x), ad.model(2, x, x))
-    with pytest.raises(ValueError, match="mask of 'z', and no input of that name"):
+    with pytest.raises(ValueError, match="mask for 'z', but no input of that name"):
         ad(scale=2, x=x, y=x, mask={"z": half()})
     with pytest.raises(ValueError, match="or by its name"):
         ad(scale=2, mask=half())

@@ -170,8 +170,8 @@ def test_repr_shows_the_baseline():
 @pytest.mark.parametrize(
     ("model", "given_", "error", "message"),
     [
-        (BaselineForward(Seen(), 0), 0, TypeError, "BaselineForward already: wrap its .model"),
-        (ADForward(Seen().eval()), 0, TypeError, "ADForward already: wrap its .model"),
+        (BaselineForward(Seen(), 0), 0, TypeError, "is already a BaselineForward: wrap its .model"),
+        (ADForward(Seen().eval()), 0, TypeError, "is already an ADForward: wrap its .model"),
         (lambda x: x, 0, TypeError, r"torch\.nn\.Module, got function; wrap"),
         (Seen(), None, TypeError, "a name, a value, a tensor or a function, got NoneType"),
         (Seen(), [0.0], TypeError, "got list"),

@@ -191,7 +191,7 @@ def test_questions_that_are_no_class(explain, here, model, target):
         ("Contrast(4, 99)", "target 99 is out of range"),
         ("Contrast('dog', 'cat')", "names="),
         ("Reconstruction()", "give it a threshold="),
-        ("Region(1)", "expected maps of classes"),
+        ("Region(1)", "expected class maps"),
         ("exec('1')", "unknown target 'exec'"),
     ],
 )

@@ -69,7 +69,7 @@ class TestRefusals:
             ({"target": -1}, (TypeError, ValueError), "target.* -1"),
             ({"target": 1.0}, TypeError, "class index, .*got 1.0"),
             ({"target": True}, TypeError, "class index, .*got True"),
-            ({"target": "1"}, TypeError, "'1' is a name: say names="),
+            ({"target": "1"}, TypeError, "'1' is a name: also give names="),
             ({"step": 0}, ValueError, "step must be a positive integer, got 0"),
             ({"feature_mask": torch.ones(2, 2)}, ValueError, "float32, expected integer labels"),
             ({"feature_mask": torch.ones(3, 3).long()}, ValueError, r"\(3, 3\), expected \(2, 2\)"),
@@ -91,7 +91,7 @@ class TestRefusals:
         [
             (lambda x: x.new_full((len(x), 2), torch.nan), ValueError, "NaN or Inf"),
             (lambda x: x.new_full((len(x), 2), torch.inf), ValueError, "NaN or Inf"),
-            (lambda x: x.flatten(1)[:, :1], ValueError, r"\(1, 1\), expected \(N, classes\), two at least"),
+            (lambda x: x.flatten(1)[:, :1], ValueError, r"\(1, 1\), expected \(N, classes\) with at least two"),
             (lambda x: x[:, :, 0, 0].squeeze(1), ValueError, r"\(1,\), expected \(N, classes\)"),
             (lambda x: x, ValueError, r"\(1, 1, 2, 2\), expected \(N, classes\)"),
             (lambda x: {"maps": x, "more": x}, TypeError, "returned dict with maps, more, .*select="),

@@ -207,7 +207,7 @@ class TestRefusals:
             ({"inputs": torch.ones(1, 1, 4, 4).numpy()}, TypeError, "must be a Tensor, got ndarray"),
             ({"inputs": 3 * torch.ones(1, 1, 4, 4)}, ValueError, "give SolidColors the mean and std"),
             ({"target": 2}, ValueError, "target 2 is out of range: the model has classes 0 to 1"),
-            ({"target": "cat"}, TypeError, "'cat' is a name: say names="),
+            ({"target": "cat"}, TypeError, "'cat' is a name: also give names="),
             ({"to_confidence": "relu"}, ValueError, "got 'relu'"),
             ({"batch_size": -1}, ValueError, "batch_size must be a positive integer, got -1"),
             (

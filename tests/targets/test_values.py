@@ -53,7 +53,7 @@ def test_regression_knows_the_value_of_each_input() -> None:
     assert target is not None
     assert target.kept(ad.model(x)).all()
     assert not target.kept(ad.model(x) + 1.5).any()
-    with pytest.raises(ValueError, match="use bound"):
+    with pytest.raises(ValueError, match="call bound"):
         Regression(tolerance=1.0).kept(ad.model(x))
     with pytest.raises(ValueError, match="tolerance must be"):
         Regression(tolerance=0)
@@ -71,7 +71,7 @@ def test_similarity_finds_what_both_images_have() -> None:
         a = FeatureAblation(ad).attribute(image, feature_mask=LABELS)
         assert int(a.flatten().argmax()) == 4  # the first pixel of quarter 1
         torch.testing.assert_close(a[0, 0, 0, 4], torch.tensor(0.5))  # without it nothing is alike
-    with pytest.raises(ValueError, match="is the reference one image's"):
+    with pytest.raises(ValueError, match="must be the same model's embedding"):
         Similarity(torch.ones(3)).score(torch.ones(1, 4))
     with pytest.raises(ValueError, match="is zero"):
         Similarity(torch.zeros(3))

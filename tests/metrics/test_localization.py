@@ -195,7 +195,7 @@ class TestRefused:
 
     @pytest.mark.parametrize("cell", [-1, 4])
     def test_cells(self, cell):
-        with pytest.raises(ValueError, match=rf"cell {cell} is out of range: a grid 2 × 2 has cells 0 to 3"):
+        with pytest.raises(ValueError, match=rf"cell {cell} is out of range: a 2 × 2 grid has cells 0 to 3"):
             grid_pointing_game(torch.ones(4, 8), cell)
         with pytest.raises(TypeError, match="whole number"):
             grid_pointing_game(torch.ones(4, 8), 0.5)

@@ -263,7 +263,7 @@ def test_backgrounds_are_judged_as_the_explanation_is_and_by_the_selected_output
             )
     found = rho_robustness(ADForward(Labels().eval(), select=0), x, nothing, 0, OtherClassImages(images))
     assert (found.rho, found.n) == (0, 2)
-    with pytest.raises(TypeError, match="label of item 0 of the data set is not a class index"):
+    with pytest.raises(TypeError, match="label of item 0 of the data set must be a class index"):
         rho_robustness(
             ADForward(Labels().eval(), select=0), x, nothing, 0, OtherClassImages([(images[0][0], torch.ones(2))])
         )

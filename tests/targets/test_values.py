@@ -73,7 +73,7 @@ def test_similarity_finds_what_both_images_have() -> None:
         torch.testing.assert_close(a[0, 0, 0, 4], torch.tensor(0.5))  # without it nothing is alike
     with pytest.raises(ValueError, match="must be the same model's embedding"):
         Similarity(torch.ones(3)).score(torch.ones(1, 4))
-    with pytest.raises(ValueError, match="is zero"):
+    with pytest.raises(ValueError, match="all zeros"):
         Similarity(torch.zeros(3))
     assert Similarity(torch.ones(2), threshold=0.9).kept(torch.tensor([[1.0, 1.0], [1.0, -1.0]])).tolist() == [
         True,
@@ -208,7 +208,7 @@ def test_responsibility_too(target) -> None:
     model = (
         Blind().eval() if isinstance(target, Reconstruction) else nn.Sequential(nn.AvgPool2d(4), nn.Flatten()).eval()
     )
-    with pytest.raises(ValueError, match=r"nobody says when .* is kept"):
+    with pytest.raises(ValueError, match=r"does not define when the answer is kept"):
         CausalResponsibility(ADForward(model, target=target)).attribute(torch.ones(1, 1, 8, 8))
 
 

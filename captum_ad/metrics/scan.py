@@ -99,8 +99,8 @@ class Scan:
         if not bool(self.whole_kept):
             raise ValueError(
                 f"{self.judge.asked} is not the model's answer for this input (its confidence is "
-                f"{float(self.original):.3g}), so no part of the input can keep it: {self.judge.asked.instead}, or pass "
-                "allow_other_target=True"
+                f"{float(self.original):.3g}), so no part of the input can keep it: {self.judge.asked.instead}, or "
+                "pass allow_other_target=True"
             )
 
     def _remedy(self) -> str:

@@ -173,7 +173,9 @@ class TestMakeCollages:
             match=r"4 of 4 images, in 3 classes, .* at least 0\.5.*4 different.*lower min",
         ):
             make_collages(by_color(), plain(0, 0, 1, 2), n=1)
-        with pytest.raises(ValueError, match=r"none of 7 images with a confidence of at least 0\.999: are the targets"):
+        with pytest.raises(
+            ValueError, match=r"none of 7 images with a confidence of at least 0\.999: check that targets"
+        ):
             make_collages(by_color(scale=0.5), self.IMAGES, n=1, min_confidence=0.999)
 
     def test_too_few_images(self):

@@ -64,7 +64,7 @@ class TestFile:
     def test_a_table_of_something_else_is_left_alone(self, suffix, tmp_path):
         path = tmp_path / f"mine{suffix}"
         write_records(pd.DataFrame({"file": ["cat.jpg"], "index": [281]}), path)
-        with pytest.raises(ValueError, match=r"holds no records of a recommendation.*got file, index\. Choose another"):
+        with pytest.raises(ValueError, match=r"has no records of a recommendation.*got file, index\. choose another"):
             recommend_rule(brightness(), BRIGHT, path=path, maskings=["ad:paper", "zero"])
         assert list(read_records(path)["file"]) == ["cat.jpg"]
 
@@ -136,7 +136,7 @@ class TestRefusals:
             ({"maskings": ["zero"]}, "at least two maskings"),
             ({"maskings": ["zero", "zero"]}, "at least two maskings"),
             ({"maskings": {"none": "zero", "b": "avg"}}, "cannot have the name 'none'"),
-            ({"shares": ()}, "different shares above 0 and below 1"),
+            ({"shares": ()}, "different fractions above 0 and below 1"),
             ({"shares": (0.5, 0.5)}, "different shares"),
             ({"shares": (1.0,)}, "different shares"),
             ({"shares": (1 / 3, 0.33333334)}, "are both '33.3333 % there' when written"),

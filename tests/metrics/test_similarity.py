@@ -110,7 +110,7 @@ class TestOthers:
 
     @pytest.mark.parametrize("name", sorted(set(SIMILARITIES) - {"rbo"}))
     def test_shapes_and_nan(self, name):
-        with pytest.raises(ValueError, match=r"one shape, got \(8, 8\) and \(7, 8\)"):
+        with pytest.raises(ValueError, match=r"equal shape, got \(8, 8\) and \(7, 8\)"):
             SIMILARITIES[name](torch.rand(8, 8), torch.rand(7, 8), None)
         with pytest.raises(ValueError, match="NaN or Inf"):
             SIMILARITIES[name](torch.full((8, 8), math.nan), torch.rand(8, 8), None)

@@ -58,7 +58,7 @@ class TestFunction:
         assert not torch.equal(turned[-1].weight, model[-1].weight)
 
     def test_would_change_where_a_relu_follows_and_that_is_refused(self):
-        with pytest.raises(ValueError, match="turning the map of '3' changes what the network computes"):
+        with pytest.raises(ValueError, match="rotating the map of '3' changes the network's output"):
             Prototypes(network(), inputs(), "3").disentangled(steps=20).network()
 
     def test_is_compared_on_more_than_an_image_that_sets_off_nothing(self):
@@ -66,7 +66,7 @@ class TestFunction:
         for conv in (model[0], model[3]):
             conv.bias.data.zero_()
         found = Prototypes(model, {"black": torch.zeros(1, 2, 8, 12), **inputs()}, "3").disentangled(steps=20)
-        with pytest.raises(ValueError, match="changes what the network computes"):
+        with pytest.raises(ValueError, match="changes the network's output"):
             found.network()
 
     @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
@@ -262,7 +262,7 @@ class TestBadInput:
         """MobileNetV3's, say: the linear layer behind the pooling has hidden units."""
         model = nn.Sequential(*network()[:7], nn.Linear(6, 9), nn.Hardswish(), nn.Linear(9, 3)).eval()
         found = Prototypes(model, inputs(), "4")
-        with pytest.raises(ValueError, match="does not answer with the linear layer"):
+        with pytest.raises(ValueError, match="network's output is not that of the linear layer"):
             found.strongest(inputs(1)["image 0"], 8)
         found.disentangled(steps=3).network()  # computes what it did all the same
 
@@ -283,7 +283,7 @@ class TestBadInput:
             found.purity(0)
         with pytest.raises(ValueError, match="cells must be an odd number"):
             found.of(0, cells=2)
-        with pytest.raises(ValueError, match="two different ones at least"):
+        with pytest.raises(ValueError, match="at least two different channels"):
             found.disentangled([1, 1])
         with pytest.raises(ValueError, match="target must be a class, 0 to 2"):
             found.strongest(inputs(1)["image 0"], 3)

@@ -202,7 +202,7 @@ def test_one_logit_everywhere(x: Tensor) -> None:
         show_progress=False,
     )
     assert set(records["target"]) == {"Binary(positive=1, threshold=0.5)"}
-    with pytest.raises(ValueError, match="one number, and nobody says what keeps it"):
+    with pytest.raises(ValueError, match="one number, and it is undefined when the answer is kept"):
         sufficient_explanation(ADForward(model), x, a, 0, to_confidence="none")
 
 

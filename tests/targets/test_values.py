@@ -193,7 +193,7 @@ def test_robustness_needs_to_know_when_the_answer_is_the_same(target) -> None:
         Blind().eval() if isinstance(target, Reconstruction) else nn.Sequential(nn.AvgPool2d(4), nn.Flatten()).eval()
     )
     x = torch.ones(1, 1, 8, 8)
-    with pytest.raises(ValueError, match="nobody says when it does: give target= a threshold"):
+    with pytest.raises(ValueError, match="does not define when it is kept: give it a threshold"):
         rho_robustness(model, x, torch.ones(8, 8, dtype=torch.bool), target, SolidColors(n=2, mean=(0.5,), std=(1.0,)))
 
 

@@ -234,8 +234,8 @@ class TestBadInput:
             ("paire", UnknownNameError, "unknown layer 'paire': did you mean 'pair'"),
             ("", UnknownNameError, "unknown layer ''"),
             ("unused", ValueError, "'unused' did not run"),
-            ("pair", ValueError, "'pair' gives tuple, expected a map"),
-            ("head", ValueError, r"'head' gives \(1, 3\), expected a map"),
+            ("pair", ValueError, "'pair' returned tuple, expected a map"),
+            ("head", ValueError, r"'head' returned \(1, 3\), expected a map"),
         ],
     )
     def test_layers(self, layer, error, match):
@@ -243,7 +243,7 @@ class TestBadInput:
             Prototypes(Odd().eval(), spots(), layer, batch_size=1)
 
     def test_images(self):
-        with pytest.raises(ValueError, match="there are no images"):
+        with pytest.raises(ValueError, match="got no images"):
             Prototypes(network(), {}, "4")
         with pytest.raises(ValueError, match=r"'a' has shape \(2, 8, 8\)"):
             Prototypes(network(), {"a": torch.rand(2, 8, 8)}, "4")
@@ -251,11 +251,11 @@ class TestBadInput:
             Prototypes(network(), {**inputs(1), "a": torch.rand(1, 2, 8, 8)}, "4")
         with pytest.raises(ValueError, match="train mode"):
             Prototypes(network().train(), inputs(), "4")
-        with pytest.raises(ValueError, match=r"expected an image of shape \(1, C, 8, 12\)"):
+        with pytest.raises(ValueError, match=r"the image must have shape \(1, C, 8, 12\)"):
             Prototypes(network(), inputs(), "4").within(torch.rand(1, 2, 8, 8), 0)
 
     def test_images_whose_map_holds_nan(self):
-        with pytest.raises(ValueError, match="image 'bad' gives NaN"):
+        with pytest.raises(ValueError, match="NaN or Inf for image 'bad'"):
             Prototypes(network(), {**inputs(), "bad": torch.full((1, 2, 8, 12), math.nan)}, "4")
 
     def test_classes_that_the_linear_layer_does_not_give(self):
@@ -285,10 +285,10 @@ class TestBadInput:
             found.of(0, cells=2)
         with pytest.raises(ValueError, match="at least two different channels"):
             found.disentangled([1, 1])
-        with pytest.raises(ValueError, match="target must be a class, 0 to 2"):
+        with pytest.raises(ValueError, match="target must be a class index, 0 to 2"):
             found.strongest(inputs(1)["image 0"], 3)
 
     def test_a_map_that_no_linear_layer_reads(self):
         found = Prototypes(network(), inputs(), "1")
-        with pytest.raises(ValueError, match="no linear layer takes the 4 channels of '1'"):
+        with pytest.raises(ValueError, match="no linear layer takes the 4 averaged channels of '1'"):
             found.network()

@@ -108,7 +108,7 @@ class TestPictures:
 
     def test_errors(self):
         trace = traced(samples=2)
-        with pytest.raises(ValueError, match="one of the batch, 0 to 1, got 2"):
+        with pytest.raises(ValueError, match="an index in the batch, 0 to 1, got 2"):
             plot_trace(trace, sample=2, use_pyplot=False)
         for n in (0, 1.5, True):
             with pytest.raises(ValueError, match="n must be an integer of at least 1"):

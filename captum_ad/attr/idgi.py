@@ -194,9 +194,8 @@ def _integrated(points: Iterator[Inputs], score: _Score, chunk: int) -> tuple[In
 
 def _shared(change: Tensor, slopes: Tensor) -> Tensor:
     """Distribute changes of the score, shape (steps,), over features by squared slopes, shape (steps, features)."""
-    slopes = slopes / slopes.abs().amax(1, keepdim=True).clamp(
-        min=torch.finfo(slopes.dtype).tiny
-    )  # squares may underflow
+    # scale first, because squares may underflow
+    slopes = slopes / slopes.abs().amax(1, keepdim=True).clamp(min=torch.finfo(slopes.dtype).tiny)
     squares = slopes**2
     squares = squares.masked_fill(squares.sum(1, keepdim=True) == 0, 1)
     return (squares * (change[:, None] / squares.sum(1, keepdim=True))).sum(0)

@@ -167,9 +167,7 @@ def _places(mask: Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
     """The translations (down, right) within the image after which a mask does not overlap itself, shape (N, 2)."""
     height, width = mask.shape
     spectrum = torch.fft.rfft2(mask.double().cpu(), s=(2 * height, 2 * width))
-    overlap = torch.fft.irfft2(
-        spectrum * spectrum.conj(), s=(2 * height, 2 * width)
-    ).round()  # overlap for each translation
+    overlap = torch.fft.irfft2(spectrum * spectrum.conj(), s=(2 * height, 2 * width)).round()  # for each translation
     rows, columns = (mask.any(axis).nonzero()[:, 0].tolist() for axis in (1, 0))
     down, right = torch.arange(-rows[0], height - rows[-1]), torch.arange(-columns[0], width - columns[-1])
     free = overlap[down][:, right] == 0

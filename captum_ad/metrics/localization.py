@@ -89,9 +89,8 @@ def energy_pointing_game(attribution: Tensor, inside: Tensor | Box) -> float:
     values = of_pixels(attribution)
     mask = object_mask(inside, values)
     positive = values.clamp(min=0)
-    positive = positive / positive.max().clamp(
-        min=torch.finfo(positive.dtype).tiny
-    )  # avoid overflow in sums of large values
+    # scale first, because sums of large values may overflow
+    positive = positive / positive.max().clamp(min=torch.finfo(positive.dtype).tiny)
     on, off = (float(positive[pixels].sum()) for pixels in (mask, ~mask))
     return on / (on + off) if on else 0.0
 

@@ -189,7 +189,7 @@ def matrix(readout: Tensor, who: str, least: int = 1) -> Tensor:
         raise TypeError(f"the model returned {type(readout).__name__}, expected a tensor: wrap it, or use select=")
     shaped = readout[:, None] if readout.dim() == 1 else readout
     if shaped.dim() != 2 or shaped.shape[1] < least:
-        expected = f"with at least {'two' if least == 2 else 'one'}"
+        expected = "with at least two classes" if least == 2 else "with at least one class"
         hint = ""
         if shaped.dim() > 2:
             hint = ": for class maps, use captum_ad.targets.Region(class)"

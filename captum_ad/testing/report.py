@@ -94,9 +94,8 @@ class Report:
         lines = [f"{self.model}, {self.setting}: {verdict}"]
         for check in self.checks:
             head = f"  {_SIGNS[check.passed]} {check.name.ljust(width)}  "
-            told = (
-                check.place.partition(",")[0] in check.detail
-            )  # already named in the error message; also true if there is no place
+            # whether the error message names the place already; also true if there is none
+            told = check.place.partition(",")[0] in check.detail
             words = check.detail if told else f"{check.place}: {check.detail}"
             text = words or "not checked"
             wrapped = textwrap.wrap(

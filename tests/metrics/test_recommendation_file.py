@@ -64,7 +64,7 @@ class TestFile:
     def test_a_table_of_something_else_is_left_alone(self, suffix, tmp_path):
         path = tmp_path / f"mine{suffix}"
         write_records(pd.DataFrame({"file": ["cat.jpg"], "index": [281]}), path)
-        with pytest.raises(ValueError, match=r"has no records of a recommendation.*got file, index\. choose another"):
+        with pytest.raises(ValueError, match=r"has no records of a recommendation.*got file, index: choose another"):
             recommend_rule(brightness(), BRIGHT, path=path, maskings=["ad:paper", "zero"])
         assert list(read_records(path)["file"]) == ["cat.jpg"]
 
@@ -139,7 +139,7 @@ class TestRefusals:
             ({"shares": ()}, "different fractions above 0 and below 1"),
             ({"shares": (0.5, 0.5)}, "different fractions"),
             ({"shares": (1.0,)}, "different fractions"),
-            ({"shares": (1 / 3, 0.33333334)}, "are both '33.3333 % there' when written"),
+            ({"shares": (1 / 3, 0.33333334)}, "have the same label '33.3333 % there'"),
             ({"seed": -1}, "seed must be an integer"),
             ({"seed": 1.5}, "seed must be an integer"),
         ],

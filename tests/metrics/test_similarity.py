@@ -73,7 +73,7 @@ class TestSegments:
         assert math.isnan(rbo_similarity(torch.ones(2, 2), torch.eye(2), segments))
 
     def test_segments_are_needed_and_fit(self):
-        with pytest.raises(ValueError, match="give them"):
+        with pytest.raises(ValueError, match="needs segments"):
             rbo_similarity(torch.eye(2), torch.eye(2), None)
         with pytest.raises(ValueError, match="feature mask has shape"):
             rbo_similarity(torch.eye(2), torch.eye(2), torch.zeros(3, 3, dtype=torch.int64))

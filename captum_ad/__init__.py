@@ -2,12 +2,12 @@
 
 attr = Occlusion(ADForward(model)).attribute(x, target=t, sliding_window_shapes=(3, 32, 32))
 
-- :class:`ADForward` wraps a model; :class:`MaskRule` says how masks pass through it; a :class:`BaselineForward` paints.
-- :mod:`captum_ad.testing`: ``check_model`` says whether AD works on a network; :func:`register_rule` helps if not.
+- :class:`ADForward` wraps a model; :class:`MaskRule` sets how masks propagate; :class:`BaselineForward` paints instead.
+- :mod:`captum_ad.testing`: ``check_model`` tests whether AD works on a network; :func:`register_rule` adds operations.
 - :mod:`captum_ad.segmentation` makes a ``feature_mask``; :mod:`captum_ad.attr` has attributors that Captum lacks.
-- :mod:`captum_ad.metrics`: what an explanation is worth.
-- :mod:`captum_ad.trace.plots`: masks layer by layer, of ``ADForward.trace``.
-- :mod:`captum_ad.adapters`: lime, shap, ReX, Quantus, grad-cam, and shapiq, with AD in place of their paint.
+- :mod:`captum_ad.metrics` measures how good an explanation is.
+- :mod:`captum_ad.trace.plots` draws the masks that ``ADForward.trace`` records, layer by layer.
+- :mod:`captum_ad.adapters`: lime, shap, ReX, Quantus, grad-cam, and shapiq with AD instead of a baseline.
 """
 
 from captum_ad._captum.registration import register_captum, unregister_captum

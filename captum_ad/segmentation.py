@@ -24,44 +24,44 @@ Labels = npt.NDArray[np.int64]
 def superpixels(
     image: Any, method: str = "slic", n_segments: int = 50, *, spatial_dims: int | None = None, **options: Any
 ) -> Tensor:
-    """Labels that group an image's pixels, for the ``feature_mask=`` of Captum's attributors.
+    """Group an image's pixels into superpixels, for the ``feature_mask=`` of Captum's attributors.
 
-    Give it the model's input, whose size the feature mask must have; or a photograph, if the model takes it in its
-    own size. Volumes get supervoxels, series equal pieces.
+    Pass the model's input, because the feature mask must have its size. Pass a photograph only if the model takes it
+    unresized. Volumes are split into supervoxels, series into equal pieces.
 
     Parameters
     ----------
     image : PIL.Image.Image, array or Tensor
-        An image: PIL of any mode, an array of shape (H, W) or (H, W, 1|3|4), a tensor of shape (H, W) or (1|3|4, H, W).
-        A batch of the model's inputs: a tensor (N, C, H, W), (N, C, D, H, W), or with `spatial_dims` any other. The
-        fourth channel of an image is transparency and left out; other numbers of channels are averaged.
-        Integers go from 0 to 255, or to 1023, 4095, 16383 or 65535 if there are larger ones; floats from 0 to 1. Floats
-        outside of that (a normalized input), and integers of which some are negative, are rescaled to it.
+        One image: PIL of any mode, an array of shape (H, W) or (H, W, 1|3|4), or a tensor of shape (H, W) or
+        (1|3|4, H, W). Or a batch of model inputs: a tensor of shape (N, C, H, W) or (N, C, D, H, W), or any other shape
+        with `spatial_dims`. A fourth channel is transparency and is dropped; other numbers of channels are averaged.
+        Integers range from 0 to 255, or to 1023, 4095, 16383 or 65535 if some are larger; floats from 0 to 1. Floats
+        outside that range (a normalized input) and integers with negative values are rescaled to it.
     method : {"slic", "quickshift", "felzenszwalb", "grid"}
-        The segmentation of that name in ``skimage.segmentation``, or a grid of rectangles. Volumes know slic and grid.
+        The function of that name in ``skimage.segmentation``, or a grid of rectangles. Volumes take slic or grid.
     n_segments : int
-        About how many superpixels. ``"quickshift"`` and ``"felzenszwalb"`` find their number
-        themselves, through `options`.
+        Approximate number of superpixels. ``"quickshift"`` and ``"felzenszwalb"`` ignore it; `options` control
+        their number.
     spatial_dims : int, optional
-        How many of a tensor's last dimensions are positions, where its shape does not say: 1 for series, (N, C, T) or
-        waveforms (N, T); 3 for a volume (C, D, H, W).
+        How many of a tensor's last dimensions are spatial, if its shape is ambiguous: 1 for series (N, C, T) or
+        waveforms (N, T), 3 for a volume (C, D, H, W).
     **options
         Passed to scikit-image's function, e.g. ``compactness=20`` for slic.
 
     Returns
     -------
     Tensor
-        int64 labels 0 to n-1 of each sample, every one in use, shape (N, 1, *spatial), or (N, T) of waveforms, on the
-        CPU.
+        int64 labels on the CPU, shape (N, 1, *spatial), or (N, T) for waveforms. Each sample uses all labels from 0 to
+        n-1.
 
     Raises
     ------
     UnknownNameError
-        If there is no such method.
+        If `method` is unknown.
     ValueError
         If the image has another shape or holds NaN or Inf, or `n_segments` is not a positive integer.
     ImportError
-        If scikit-image is missing; ``"grid"`` and series do without.
+        If scikit-image is missing. ``"grid"`` and series do not need it.
 
     Examples
     --------
@@ -86,7 +86,9 @@ def _labels(pixels: Pixels, method: str, n_segments: int, options: dict[str, Any
     """Labels of one sample, shape (*spatial); its pixels have their channels last."""
     spatial = pixels.ndim - 1
     if spatial != 2 and method not in ("slic", "grid"):
-        raise ValueError(f"superpixel method {method!r} is for images, got {spatial} spatial dimension(s): use 'slic'")
+        raise ValueError(
+            f"superpixel method {method!r} only takes images, got {spatial} spatial dimension(s): use 'slic'"
+        )
     chosen = _grid if spatial == 1 else _METHODS[method]
     found = chosen(pixels, n_segments, options)
     labels = np.unique(found, return_inverse=True)[1].reshape(found.shape)
@@ -94,13 +96,15 @@ def _labels(pixels: Pixels, method: str, n_segments: int, options: dict[str, Any
 
 
 def _samples(image: Any, spatial_dims: int | None) -> list[Pixels]:
-    """Every sample of whatever was given, in [0, 1], shape (*spatial, 3)."""
+    """The samples of any supported input, values in [0, 1], shape (*spatial, 3) each."""
     if isinstance(image, (str, os.PathLike)):
-        raise ValueError(f"expected an image, got the path {str(image)!r}: open it, with PIL.Image.open(path)")
+        raise ValueError(f"expected an image, got the path {str(image)!r}: open it with PIL.Image.open(path)")
     if isinstance(image, Tensor):
         return [_unit(np.moveaxis(one, 0, -1)) for one in _channels_first(image, spatial_dims)]
     if spatial_dims not in (None, 2):
-        raise ValueError(f"spatial_dims={spatial_dims} is for tensors, got {type(image).__name__}: torch.as_tensor(it)")
+        raise ValueError(
+            f"spatial_dims={spatial_dims} needs a tensor, got {type(image).__name__}: convert it with torch.as_tensor"
+        )
     if hasattr(image, "convert") and not deep(image):
         image = image.convert("RGB")
     array = np.asarray(image)
@@ -119,18 +123,18 @@ def _channels_first(image: Tensor, spatial_dims: int | None) -> Sequence[npt.NDA
     if image.numel() == 0 or (spatial_dims is None and not plain):
         raise ValueError(
             f"expected a tensor (H, W), an image (1|3|4, H, W), or a batch (N, C, H, W) or (N, C, D, H, W), got "
-            f"{shape}: say spatial_dims=1 for series (N, C, T)"
+            f"{shape}: pass spatial_dims=1 for series (N, C, T)"
         )
     spatial = spatial_dims or (3 if dims == 5 else 2)
-    leading = shape[: dims - spatial]  # nothing, (C), or (N, C); of waveforms (N)
+    leading = shape[: dims - spatial]  # (), (C), or (N, C); (N) for waveforms
     if dims < spatial or len(leading) > 2:
-        raise ValueError(f"expected (N, C) and {spatial} spatial dimensions, got {shape}: is spatial_dims right?")
+        raise ValueError(f"expected (N, C) and {spatial} spatial dimension(s), got shape {shape}: check spatial_dims")
     batch = image[:, None] if (spatial, dims) == (1, 2) else image.reshape((1,) * (2 - len(leading)) + shape)
     return list((batch.double() if batch.is_floating_point() else batch).detach().cpu().numpy())
 
 
 def _unit(array: npt.NDArray[Any]) -> Pixels:
-    """Values in [0, 1] with three channels, the last dimension."""
+    """Values rescaled to [0, 1], with three channels in the last dimension."""
     if array.dtype == np.bool_ or not np.issubdtype(array.dtype, np.number) or np.iscomplexobj(array):
         raise ValueError(f"expected an image of integers or floats, got {array.dtype}")
     if array.shape[-1] == 4 and array.ndim == 3:
@@ -180,7 +184,7 @@ def _segmentation() -> Any:
     try:
         return needed("skimage", "scikit-image", "superpixels").segmentation
     except ImportError as error:
-        raise ImportError(f'{error}; the method "grid" does without') from error.__cause__
+        raise ImportError(f'{error}; the method "grid" does not need it') from error.__cause__
 
 
 _METHODS: Mapping[str, Callable[[Pixels, int, dict[str, Any]], Labels]] = MappingProxyType(

@@ -151,7 +151,7 @@ def test_volumes_get_supervoxels_that_are_connected_in_depth():
         assert set(labels[:4].unique().tolist()).isdisjoint(labels[4:].unique().tolist())
     assert torch.equal(superpixels(volume[None], n_segments=8), superpixels(volume, n_segments=8, spatial_dims=3))
     assert superpixels(volume[None], "grid", 8)[0, 0].unique(return_counts=True)[1].tolist() == [64] * 8
-    with pytest.raises(ValueError, match="for images, got 3 spatial"):
+    with pytest.raises(ValueError, match="only takes images, got 3 spatial"):
         superpixels(volume[None], "quickshift")
 
 
@@ -177,7 +177,7 @@ def test_integers_below_zero_are_segmented_as_the_same_floats():
 
 def test_an_image_of_many_channels_is_no_volume():
     assert superpixels(torch.rand(1, 5, 16, 16), n_segments=4).shape == (1, 1, 16, 16)
-    with pytest.raises(ValueError, match="is spatial_dims right"):
+    with pytest.raises(ValueError, match="check spatial_dims"):
         superpixels(torch.rand(2, 3, 16, 16), spatial_dims=1)
 
 

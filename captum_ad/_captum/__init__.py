@@ -1,1 +1,1 @@
-"""The seam to Captum: its attributors perturb masks, and leave the image as it is."""
+"""Integration with Captum: its attributors perturb masks, and the image stays as it is."""

@@ -1,4 +1,4 @@
-"""The forward function that a perturbing attributor gets in place of an ADForward, and what it is told once."""
+"""The forward function that a perturbing attributor gets instead of an ADForward, and warnings about misuse."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ from captum_ad._forwards.guard import refuse_positions
 
 @dataclass(frozen=True)
 class Image:
-    """One image, shape (1, C, *spatial), of which Captum makes no copies, as it does of tensors."""
+    """One image, shape (1, C, *spatial), wrapped because Captum would copy a tensor for every mask."""
 
     values: Tensor
 
     def for_mask(self, kept: Tensor) -> Tensor:
-        """It once per sample of a mask; copies where all is kept: the model may write into what it then gets."""
+        """The image repeated for each mask. Copied only if everything is kept: the model may then write into it."""
         copies = len(kept), *(1,) * (self.values.dim() - 1)
         return self.values.repeat(copies) if all_true(kept) else self.values.expand(len(kept), *self.values.shape[1:])
 
 
 class MaskForward:
-    """The forward function that Captum gets: (painted ones, images, masks of a partial call, more) → output.
+    """The forward function that Captum gets: (perturbed ones, images, masks of a partial call, more) → output.
 
     Parameters
     ----------
     forward : callable
         Takes the images, more arguments and ``mask=``.
     count : int
-        How many images there are.
+        The number of images.
     own : bool
-        Whether masks of a partial call travel along, one for each image.
+        Whether masks of a partial call are passed too, one per image.
     target : Any
-        What Captum was told to explain.
+        The target that Captum was given.
     future : bool
         Whether to return a ``torch.futures.Future``, as Captum's ``attribute_future`` wants it.
     """
@@ -52,20 +52,20 @@ class MaskForward:
         self.forward, self.count, self.own, self.target, self.future = forward, count, own, target, future
 
     def __call__(self, *args: Any) -> Any:
-        """The output for what Captum has made of the ones, beside the images as they are."""
+        """The output for the unchanged images, with the perturbed ones as their masks."""
         painted, rest = args[: self.count], args[self.count :]
         if len(rest) < self.count * (1 + self.own):
             raise ValueError(
-                "the attributor called its forward function without additional_forward_args, in which an ADForward's "
-                "image travels: pass them on, or call the ADForward yourself with mask="
+                "the attributor called its forward function without additional_forward_args, which hold the image for "
+                "an ADForward: pass them on, or call the ADForward yourself with mask="
             )
         masks = []
         for values in painted:
             kept = values.bool()
             if not torch.equal(kept, values == 1):
                 raise ValueError(
-                    "with an ADForward or BaselineForward, perturbing functions get a mask of ones in place of the "
-                    "input and may only set features of it to 0 (deactivate); they wrote other values"
+                    "with an ADForward or BaselineForward, a perturbation function gets a mask of ones instead of the "
+                    "input and may only set features to 0 (deactivate), but it wrote other values"
                 )
             masks.append(kept)
         images = [x.for_mask(kept) if isinstance(x, Image) else x for x, kept in zip(rest, masks)]
@@ -83,12 +83,12 @@ class MaskForward:
 
 
 def without_mask(forward: Any, images: Sequence[Tensor]) -> tuple[Any, tuple[Tensor, ...] | None]:
-    """A forward without the mask that a partial call gives it, and that mask for each image, if there is one.
+    """Split a partial call into the forward without its mask, and the mask for each image, if there is one.
 
     Parameters
     ----------
     forward : callable
-        ``functools.partial(ad, mask=m)``, or any other.
+        ``functools.partial(ad, mask=m)``, or any other forward.
     images : sequence of Tensor
         Its inputs, shape (N, C, *spatial).
 
@@ -119,21 +119,21 @@ def without_mask(forward: Any, images: Sequence[Tensor]) -> tuple[Any, tuple[Ten
 
 
 def without_partial(forward: Any) -> Any:
-    """The module, or function, behind partial calls and bound methods."""
+    """The module or function behind partial calls and bound methods."""
     while isinstance(forward, functools.partial):
         forward = forward.func
     return getattr(forward, "__self__", forward)
 
 
 def warn_of_lone_values(who: str, forward: Any, images: Sequence[Tensor], call: Mapping[str, Any]) -> None:
-    """Say so if an attributor's features are values of one channel, at which no position is ever missing.
+    """Warn if an attributor's features are single values, so that no position is ever fully missing.
 
     Parameters
     ----------
     who : str
-        The attributor.
+        Name of the attributor.
     forward : callable
-        Its forward function. Inputs (N, T) of a network that convolves or recurs have positions.
+        Its forward function. Inputs (N, T) have positions if the network is convolutional or recurrent.
     images : sequence of Tensor
         Its inputs, shape (N, C, *spatial).
     call : mapping
@@ -142,16 +142,16 @@ def warn_of_lone_values(who: str, forward: Any, images: Sequence[Tensor], call: 
     Warns
     -----
     UserWarning
-        If no ``feature_mask`` is given where inputs have channels, or a window spans only some of them; or if no input
-        has positions at all.
+        If inputs have several channels and there is no ``feature_mask``, if a window covers only some of the channels,
+        or if no input has positions.
     """
     if all(x.dim() < 3 for x in images):
         owner = without_partial(forward)
         if isinstance(owner, nn.Module) and any(isinstance(one, (_ConvNd, nn.RNNBase)) for one in owner.modules()):
-            return  # of series
+            return  # positions of a series
         warnings.warn(
-            f"{who}: inputs of shape {', '.join(str(tuple(x.shape)) for x in images)} have no positions (N, C, "
-            "*spatial), so there is nothing that AD could do beyond painting zeros",
+            f"{who}: inputs of shape {', '.join(str(tuple(x.shape)) for x in images)} have no positions, as in (N, C, "
+            "*spatial), so AD can do no more than paint zeros",
             stacklevel=3,
         )
         return
@@ -172,8 +172,8 @@ def warn_of_lone_values(who: str, forward: Any, images: Sequence[Tensor], call: 
                 "captum_ad.segmentation.superpixels(x)"
             )
         warnings.warn(
-            f"{who} hides values of single channels of an input {tuple(x.shape)}, (N, C, *spatial): no position is "
-            f"ever missing, and AD does little more than paint zeros. Was this meant: {meant}?",
+            f"{who} hides single channels of an input {tuple(x.shape)}, (N, C, *spatial), so no position is ever "
+            f"missing, and AD does little more than paint zeros. Did you mean {meant}?",
             stacklevel=3,
         )
         return

@@ -1,8 +1,8 @@
 """Captum's attributors on an ADForward or BaselineForward: they perturb a mask, and the image stays as it is.
 
-Captum paints: it replaces features of its input by baselines and calls the forward function. Here
-it is handed a tensor of ones to paint zeros into, which is the mask, exactly; the image travels
-along as an additional argument. Only `attribute` is wrapped, and nothing private is relied on.
+Captum replaces features of its input by baselines and calls the forward function. Here it gets a tensor
+of ones as its input and paints zeros into it, which makes exactly the mask. The image is passed as an
+additional argument. Only `attribute` is wrapped, and no private API is used.
 """
 
 from __future__ import annotations
@@ -55,26 +55,26 @@ NOT_MASKING = (
     NeuronFeatureAblation,
     DataLoaderAttribution,
 )
-"""Attributors that perturb otherwise; on an ADForward they would silently run the plain model."""
+"""Attributors that perturb differently. On an ADForward they would silently run the plain model."""
 
 _own: list[type] = []
 
 
 def register_captum(*kinds: type[PerturbationAttribution]) -> None:
-    """Let Captum's attributors mask an ADForward. Done by ``import captum_ad``; doing it twice is harmless.
+    """Let Captum's attributors mask an ADForward. ``import captum_ad`` does it; calling it again is harmless.
 
     Parameters
     ----------
     *kinds : type
-        Attributors of your own as well. Each must have Captum's arguments ``inputs`` and ``additional_forward_args``,
-        write 0 into the features that it hides where no ``baselines`` are given, and look at no values of its inputs:
-        it gets a tensor of ones in their place. One that hands everything on to an attributor that is known
-        here needs no registration; an attributor that is neither raises an error on an ADForward.
+        Your own attributors. Each must have Captum's arguments ``inputs`` and ``additional_forward_args``,
+        write 0 into hidden features if no ``baselines`` are given, and not use the values of its inputs,
+        because it gets a tensor of ones instead. An attributor that only calls registered ones
+        needs no registration; any other raises an error on an ADForward.
 
     Raises
     ------
     TypeError
-        If one is not a perturbation attributor with these arguments.
+        If a class is not a perturbation attributor with these arguments.
     """
     for kind in kinds:
         if not isinstance(kind, type) or not issubclass(kind, PerturbationAttribution):
@@ -82,8 +82,8 @@ def register_captum(*kinds: type[PerturbationAttribution]) -> None:
         absent = {"inputs", "additional_forward_args"} - set(inspect.signature(kind.attribute).parameters)
         if "attribute" in vars(kind) and absent:
             raise TypeError(
-                f"{kind.__name__}.attribute has no {' and no '.join(sorted(absent))}, by which images reach an "
-                "ADForward: give it Captum's arguments, or call the ADForward with mask= in it"
+                f"{kind.__name__}.attribute has no {' and no '.join(sorted(absent))}, which an ADForward needs to get "
+                "the images: give it Captum's arguments, or let it call the ADForward with mask="
             )
     _own.extend(kind for kind in kinds if kind not in _own)
     for kind in (*MASKING, *_own):
@@ -96,7 +96,7 @@ def register_captum(*kinds: type[PerturbationAttribution]) -> None:
 
 
 def unregister_captum() -> None:
-    """Give Captum's classes back their own methods."""
+    """Undo :func:`register_captum`: restore the original methods of Captum's classes."""
     for (kind, name), original in originals.items():
         setattr(kind, name, original)
     originals.clear()
@@ -108,7 +108,7 @@ def _replace(kind: type, name: str, wrap: Callable[[Callable[..., Any]], Callabl
         return
     originals[kind, name] = original
     method = functools.wraps(original)(wrap(original))
-    # Captum calls super().attribute.__wrapped__, past its usage log: that way must be wrapped too.
+    # Captum also calls super().attribute.__wrapped__, to bypass its usage log, so wrap that too.
     quiet = wrap(getattr(original, "__wrapped__", original))
     quiet.__signature__ = inspect.signature(original)  # type: ignore[attr-defined,unused-ignore]
     method.__wrapped__ = quiet
@@ -125,8 +125,8 @@ def _masked(original: Callable[..., Any], *, future: bool = False) -> Callable[.
         who = type(self).__name__
         if call.pop("baselines", None) is not None:
             raise ValueError(
-                f"{who} got baselines together with {kind}, which needs none: AD switches activations "
-                "off and paints nothing, a BaselineForward has its own. Leave baselines out, or pass the plain model."
+                f"{who} got baselines together with {kind}, which needs none: an ADForward paints nothing, and a "
+                "BaselineForward has its own baseline. Leave baselines out, or pass the plain model."
             )
         inputs = call.pop("inputs")
         images = inputs if isinstance(inputs, tuple) else (inputs,)
@@ -141,7 +141,7 @@ def _masked(original: Callable[..., Any], *, future: bool = False) -> Callable[.
         call.pop("self")
         if isinstance(call.get("target"), Target):
             raise TypeError(
-                f"{who} takes class indices as its target: give {call['target']!r} to the forward, "
+                f"{who} takes only class indices as its target: pass {call['target']!r} to the forward, "
                 "ADForward(model, target=...)"
             )
         forward, own = without_mask(self.forward_func, images)
@@ -149,16 +149,16 @@ def _masked(original: Callable[..., Any], *, future: bool = False) -> Callable[.
         alone = all(image.shape[:1] == (1,) for image in images)
         if isinstance(forward, MASKED_FORWARDS) and forward.target is not None:
             if forward.target.score_needs_whole:
-                refuse_unbound(forward.target)  # under NoiseTunnel these images are not the whole one
+                refuse_unbound(forward.target)  # NoiseTunnel's images are not the whole input
             if alone or not forward.target.needs_whole:
-                forward = forward.bound(*images, *more)  # once, not in each of its forwards
+                forward = forward.bound(*images, *more)  # once, not in every forward
         masking = copy.copy(self)
         masking.forward_func = MaskForward(
             forward, len(images), own=own is not None, target=call.get("target"), future=future
         )
         carried = (*images, *(own or ()))
         device = images[0].device
-        # Captum 0.9 makes windows of several inputs on the CPU and stacks them with those on the inputs' device.
+        # With several inputs, Captum 0.9 stacks windows on the CPU with ones on the inputs' device.
         elsewhere = isinstance(self, Occlusion) and len(images) > 1 and device.type != "cpu"
         with device if elsewhere else nullcontext(), keeping_runs():
             return original(
@@ -172,13 +172,13 @@ def _masked(original: Callable[..., Any], *, future: bool = False) -> Callable[.
 
 
 def _refuse_misfit(feature_mask: Any, images: tuple[Tensor, ...], who: str) -> None:
-    """Captum never hides inputs for which a tuple of feature masks has no entry, and says nothing."""
+    """Check feature masks: Captum silently never hides an input that has no entry in their tuple."""
     if feature_mask is None:
         return
     given = feature_mask if isinstance(feature_mask, tuple) else (feature_mask,)
     if len(given) != len(images):
         raise ValueError(
-            f"{who} got {len(given)} feature mask(s) for {len(images)} inputs: give a tuple with one for each"
+            f"{who} got {len(given)} feature mask(s) for {len(images)} input(s): give a tuple with one per input"
         )
     for x, labels in zip(images, given):
         spatial = tuple(x.shape[2:])
@@ -186,8 +186,8 @@ def _refuse_misfit(feature_mask: Any, images: tuple[Tensor, ...], who: str) -> N
         misfit = any(n not in (1, m) for n, m in zip(reversed(shape), reversed(spatial)))
         if len(shape) > x.dim() or (spatial and misfit):
             raise ValueError(
-                f"{who}: the feature mask has shape {shape} and the input {tuple(x.shape)}. It has to be of the "
-                "model's own input, captum_ad.segmentation.superpixels(x), not of the photograph in its own size"
+                f"{who}: the feature mask has shape {shape} but the input {tuple(x.shape)}: make the mask from the "
+                "model's input, captum_ad.segmentation.superpixels(x), not from the original photograph"
             )
 
 
@@ -197,8 +197,8 @@ def _refused(original: Callable[..., Any]) -> Callable[..., Any]:
         if kind is not None:
             names = ", ".join(kind.__name__ for kind in MASKING)
             raise ValueError(
-                f"{type(self).__name__}.{original.__name__} cannot mask features, so it would run {kind} as the "
-                f"plain model. Pass the plain model, or use attribute() of one of {names}."
+                f"{type(self).__name__}.{original.__name__} cannot mask features, so it would run {kind} like the "
+                f"plain model: pass the plain model, or use attribute() of one of {names}"
             )
         return original(self, *args, **kwargs)
 
@@ -206,7 +206,7 @@ def _refused(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _painting(original: Callable[..., Any], self: Attribution, *args: Any, **kwargs: Any) -> Any:
-    """Captum's own way; but nobody said what to paint, so that an ADForward in a function around it is a mistake."""
+    """Captum's own method. Without baselines, a function that wraps an ADForward is a mistake and raises an error."""
     call = inspect.signature(original).bind_partial(self, *args, **kwargs)
     call.apply_defaults()
     if call.arguments.get("baselines", 0) is not None:
@@ -219,12 +219,12 @@ def _painting(original: Callable[..., Any], self: Attribution, *args: Any, **kwa
 
 
 def masked_forward_name(forward: Any) -> str | None:
-    """What a forward function is, in words, if it takes masks: itself, a bound method, a partial call, parallel copies.
+    """Describe a forward that takes masks, e.g. "an ADForward", also inside a method, partial call, or DataParallel.
 
     Raises
     ------
     ValueError
-        If it is a module with such a forward buried inside, which passes no masks on to it.
+        If it is a module that contains such a forward but does not pass masks to it.
     """
     while isinstance(forward, functools.partial):
         forward = forward.func
@@ -237,7 +237,7 @@ def masked_forward_name(forward: Any) -> str | None:
     buried = next((module for module in modules if isinstance(module, MASKED_FORWARDS)), None)
     if buried is not None:
         raise ValueError(
-            f"{type(owner).__name__} has {with_article(buried)} inside, which gets no mask there: it would be painted "
-            f"like any model. Put it outermost, e.g. {type(buried).__name__}(nn.Sequential(model, nn.Softmax(1)))."
+            f"{type(owner).__name__} contains {with_article(buried)}, which would get no mask and be painted "
+            f"like any model: put it outermost, e.g. {type(buried).__name__}(nn.Sequential(model, nn.Softmax(1)))"
         )
     return None

@@ -34,13 +34,13 @@ from captum_ad.trace.records import Trace
 
 
 class ADForward(Answering):
-    """Activation-Deactivation around a trained model: ``ad(x, mask=m)`` runs it without the masked features.
+    """A trained model with Activation-Deactivation: ``ad(x, mask=m)`` runs it without the masked features.
 
-    Nothing is painted over a missing feature. The activations that come from it are switched off,
+    Missing features are not painted over. Instead, the activations that depend on them are switched off,
     layer by layer (ConvAD: Definitions 3 to 5 and Algorithm 1 of *Activation-Deactivation: A General
-    Framework for Robust Post-hoc Explainable AI*, arXiv 2510.01038). Without a mask the output is
-    the model's, bit for bit (Theorem 1). The model does not change: no hook, parameter, buffer, or
-    train/eval flag differs afterwards. Gradients flow through. Your own hooks see meaningless values
+    Framework for Robust Post-hoc Explainable AI*, arXiv 2510.01038). Without a mask, the output equals
+    the model's, bit for bit (Theorem 1). The model is not modified: its hooks, parameters, buffers, and
+    train/eval flag stay as they were. Gradients flow through. Your own hooks see meaningless values
     at deactivated positions of inner maps; :meth:`trace` says which positions those are.
 
     Parameters
@@ -48,27 +48,27 @@ class ADForward(Answering):
     model : nn.Module
         A trained network in eval mode, with any Python ``forward``, on any device.
     rule : str or MaskRule
-        A preset of :data:`captum_ad.PRESETS`, or knobs of your own, which you can also write as
+        The name of a preset in :data:`captum_ad.PRESETS`, a :class:`MaskRule`, or its settings as a string like
         ``"growth=none,border=mean"``. ``"paper"`` is the paper's rule to the letter; the default disturbs networks
         less when parts are missing.
     tau : float
-        Threshold τ in [0, 1). A position stays active if more than this share of the features that
-        it is computed from is kept (Definition 4). The paper always uses 0.
+        Threshold τ in [0, 1). A position stays active if more than this fraction of the features it is
+        computed from is kept (Definition 4). The paper always uses 0.
     select : str, int or callable, optional
-        The part of the model's output to use: its name, its number, or a function that picks it. Needed if the
+        The part of the model's output to use: its name, its index, or a function that picks it. Needed if the
         output is neither a tensor nor an object with ``logits`` or ``out``.
     target : Target, optional
         What to explain, one of :mod:`captum_ad.targets`. The forward then returns one score per sample.
     skip_dead : bool
-        Skip work when no gradients are asked for: what lies outside the box that holds everything active and,
-        under Captum's attributors with a single image, what a mask leaves as it was in the run of the whole image
-        (:func:`keeping_runs` does that elsewhere). Results differ by rounding only (2e-5 for outputs of about 60 in
-        float32). False computes everything.
+        Skip work when no gradients are needed: positions outside the bounding box of everything active and, in
+        Captum's attributors with a single image, activations that a mask leaves as they are for the whole image
+        (elsewhere, use :func:`keeping_runs` for that). Results differ only by rounding (2e-5 for outputs of about 60
+        in float32). False computes everything.
 
     Raises
     ------
     TypeError
-        If `model` is not a module, or an ADForward or BaselineForward already.
+        If `model` is not a module, or is already an ADForward or BaselineForward.
     ValueError
         If `tau` is not in [0, 1) or `rule` is unknown.
 
@@ -103,15 +103,15 @@ class ADForward(Answering):
             raise ValueError(f"tau must be a number with 0 <= tau < 1, got {tau!r}")
         if not isinstance(rule, (str, MaskRule)):
             raise TypeError(f"rule must be a preset's name or a MaskRule, got {type(rule).__name__}")
-        if "torchvision.models.detection" in sys.modules:  # no detector exists otherwise
+        if "torchvision.models.detection" in sys.modules:  # otherwise `model` cannot be one of its detectors
             importlib.import_module("captum_ad.adapters.detectors").register(model)
         self.rule = MaskRule.named(rule) if isinstance(rule, str) else rule
         self.tau = float(tau)
         self.skip_dead = bool(skip_dead)
         self._asks(select, target)
-        self.training = getattr(model, "training", False)  # a frozen ScriptModule has none
+        self.training = getattr(model, "training", False)  # a frozen ScriptModule has no such attribute
         self._warned = False
-        self._follow_memory = False  # once a model was seen to need it
+        self._follow_memory = False  # turned on once the model turns out to need it
         self._programs = ambient_programs()
 
     def forward(self, *inputs: Any, mask: Masks = None, **kwargs: Any) -> Tensor:
@@ -120,47 +120,47 @@ class ADForward(Answering):
         Parameters
         ----------
         *inputs
-            The model's inputs, batch first. Tensors that have a mask hold features, shape (N, C, *spatial) with any
-            number of spatial dimensions; all others are constants. Integers become floats if some are masked.
+            The model's inputs, batch first. Tensors with a mask are features, shape (N, C, *spatial) with any number of
+            spatial dimensions; all others are constants. Integer inputs become floats if some of them are masked.
         mask : Tensor, tuple of (Tensor or None) or dict, optional
             True (or 1) = keep, False (or 0) = deactivate; boolean, or any dtype with only 0 and 1.
-            Shape (*spatial), (1|N, *spatial) or (1|N, 1|C, *spatial). A tensor belongs to the first
-            input, or else to the first tensor given by name. A tuple has one entry per input; a dict has
-            masks by the names of inputs. A position with only some channels off loses those channels and stays active.
+            Shape (*spatial), (1|N, *spatial) or (1|N, 1|C, *spatial). A single tensor masks the first positional
+            input, or the first tensor passed by name if there is none. A tuple has one entry per input; a dict
+            maps input names to masks. A position with only some channels off loses those channels and stays active.
             Features that are NaN are deactivated too.
         **kwargs
-            Passed to the model; tensors among them are constants.
+            Passed to the model. Tensors among them are constants unless they are masked.
 
         Returns
         -------
         Tensor
-            The target's score of each sample, shape (N,). Without a target: the output, or what `select` picks from it,
-            which is zero at deactivated positions, whatever stands behind the mask.
+            The target's score of each sample, shape (N,). Without a target: the output, or what `select` picks from it.
+            It is zero at deactivated positions and does not depend on the masked values.
 
         Raises
         ------
         ValueError, TypeError
-            If a mask does not fit its input, or the model returns no tensor.
+            If a mask does not fit its input, or the model does not return a tensor.
         UnsupportedOperationError
-            If the model does something through which a mask cannot be followed.
+            If the model uses an operation that masks cannot be propagated through.
         """
-        if torch.compiler.is_compiling():  # into an ADForward no compiler can look: its model may be compiled
+        if torch.compiler.is_compiling():  # torch.compile must not trace into this: the model may itself be compiled
             out: Tensor = torch.compiler.disable(self._forward)(*inputs, mask=mask, **kwargs)
             return out
         return self._forward(*inputs, mask=mask, **kwargs)
 
     def outputs(self, *inputs: Any, mask: Masks = None, **kwargs: Any) -> Any:
-        """What the target reads of the model's output; without a target the output, as of :meth:`forward`.
+        """The part of the model's output that the target reads; without a target, the output of :meth:`forward`.
 
         Parameters
         ----------
         *inputs, mask, **kwargs
-            As of :meth:`forward`.
+            As for :meth:`forward`.
 
         Returns
         -------
         Any
-            A tensor of logits, mostly.
+            Usually a tensor of logits.
         """
         refuse_transforms()
         refuse_paint(mask, "ADForward")
@@ -168,23 +168,23 @@ class ADForward(Answering):
         return self._run(Interpreter, arranged, self._masks(arranged))
 
     def trace(self, *inputs: Any, mask: Masks = None, **kwargs: Any) -> Trace:
-        """What the masks do in the network: run it once as ``ad(x, mask=mask)`` does, and write down every mask.
+        """Show what the masks do in the network: run ``ad(x, mask=mask)`` once and record every mask.
 
         Parameters
         ----------
         *inputs, mask, **kwargs
-            As of :meth:`forward`.
+            As for :meth:`forward`.
 
         Returns
         -------
         Trace
-            The mask at each place where it is renewed, where it has filled up, and the output, which
-            is that of ``ad(x, mask=mask)`` bit for bit. With nothing masked: that all is active.
+            The mask after each operation that changes it, the first operation where everything is active again, and
+            the output, which equals ``ad(x, mask=mask)`` bit for bit. With nothing masked, everything is active.
 
         Raises
         ------
         ValueError, TypeError, UnsupportedOperationError
-            As by :meth:`forward`.
+            As in :meth:`forward`.
 
         Examples
         --------
@@ -209,16 +209,16 @@ class ADForward(Answering):
         return Trace(record.operations, output, self.rule, self.tau)
 
     def compile(self, **options: Any) -> None:
-        """Let torch.compile make one program of the masked forward, for each shape and the same for all masks.
+        """Compile the masked forward with torch.compile: one program per input shape, shared by all masks.
 
-        Nothing that is dead is skipped, and no value of a mask is looked at within the program. Without a mask, or with
-        one that keeps everything, the compiled model runs. Operations whose rule needs the values of masks make
-        the masked forward run as if it were not compiled; a warning names the first.
+        The program does not depend on mask values and skips no dead positions. Without a mask, or with
+        one that keeps everything, the compiled model runs. If an operation's rule needs the values of masks,
+        the masked forward runs uncompiled; a warning names the first such operation.
 
         Parameters
         ----------
         **options
-            As of ``torch.compile``: ``mode``, ``backend``, ``options``, ….
+            As for ``torch.compile``: ``mode``, ``backend``, ``options``, ….
 
         Examples
         --------
@@ -229,7 +229,7 @@ class ADForward(Answering):
         >>> ad(torch.rand(1, 3, 8, 8), mask=torch.arange(8).expand(8, 8) < 4).shape
         torch.Size([1, 144])
         """
-        torch.compile(nn.Identity(), **options)  # which says what is wrong with them
+        torch.compile(nn.Identity(), **options)  # raises now if the options are invalid
         self._programs = Programs(options)
 
     def extra_repr(self) -> str:
@@ -247,17 +247,19 @@ class ADForward(Answering):
         *,
         always: bool = False,
     ) -> Any:
-        """What the target reads, under an engine if something is masked, or `always`; else as usual."""
+        """What the target reads: run by `engine` if something is masked or `always` is set, else by the plain model."""
         if getattr(getattr(self.model, "_orig_mod", self.model), "training", False) and not self._warned:
             self._warned = True
             warnings.warn(
                 f"{type(self.model).__name__} is in train mode: BatchNorm and Dropout then mix samples, change the "
-                "model and break Theorem 1. Call model.eval() first.",
-                stacklevel=6,  # past torch's own calls
+                "model, and break Theorem 1. Call model.eval() first.",
+                stacklevel=6,  # the frames in between are torch's own
             )
         for name, value in given.more.items():
             if isinstance(value, Tensor) and holds_nan(value):
-                raise ValueError(f"{name} holds NaN, which masks a feature; pass features by position, not by name")
+                raise ValueError(
+                    f"{name} contains NaN, which marks a feature as masked: pass features by position, not by name"
+                )
         if not always and all(m is None or m.is_full() for m in masks):
             model = self.model if self._programs is None else self._programs.plain(self.model)
             return self._read(self._selected(given.call(model, given.inputs)), given.inputs)
@@ -291,5 +293,5 @@ class ADForward(Answering):
         return self._read(found, inputs, [None if m is None else m.kept for m in masks])
 
     def _masks(self, given: Arranged) -> list[PositionMask | None]:
-        """One mask per input: the one given, less the features that are NaN."""
+        """One mask per input: the given mask, with NaN features removed."""
         return [feature_mask(x, m, i) for i, (x, m) in enumerate(zip(given.inputs, given.masks))]

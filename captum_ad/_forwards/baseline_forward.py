@@ -26,27 +26,27 @@ Baseline = str | float | Tensor | Callable[[Tensor, Tensor], Tensor]
 class BaselineForward(Answering):
     """A model with a baseline: ``forward(x, mask=m)`` paints the masked features and runs the model on the result.
 
-    This is what occlusion has always done, with the interface of an :class:`~captum_ad.ADForward`. Captum's masking
-    attributors, the metrics, lime, and shap take either. For a baseline that Captum itself can take, results are
-    those of the plain model with ``baselines=``. The exception is Lime with its default kernel, which compares painted
-    images there, and masks here.
+    This is ordinary occlusion with the interface of an :class:`~captum_ad.ADForward`. Captum's masking attributors, the
+    metrics, lime, and shap take either. If Captum itself supports the baseline, results equal those of the plain model
+    with ``baselines=``. The exception is Lime with its default kernel, which compares painted images for the plain
+    model and masks here.
 
     Parameters
     ----------
     model : nn.Module
-        The network. Its input is one tensor of shape (N, C, *spatial); other arguments are passed on.
+        The network. Its input is a tensor of shape (N, C, *spatial); other arguments are passed on.
     baseline : str, float, Tensor or callable
         ``"zero"``, ``"min"``, ``"max"``, ``"avg"``, ``"blur"``, ``"inpaint"``, ``"linear"`` or ``"boundary-normal"``,
-        computed for each sample; a value; a tensor that broadcasts to the input; or a function of (x, mask), mask bool
-        (N, 1|C, *spatial) with True = keep, that returns the painted input. Kept features are the input's whatever it
-        returns.
+        computed for each sample; a value; a tensor that broadcasts to the input; or a function of (x, mask) that
+        returns the painted input, where mask is bool, shape (N, 1|C, *spatial), True = keep. What the function returns
+        at kept features is ignored.
     select, target
-        As of :class:`~captum_ad.ADForward`.
+        As for :class:`~captum_ad.ADForward`.
 
     Raises
     ------
     TypeError, UnknownNameError
-        If `model` is not a plain module, or there is no such baseline.
+        If `model` is not a plain module, or the baseline is unknown.
 
     Examples
     --------
@@ -66,7 +66,7 @@ class BaselineForward(Answering):
             if baseline not in NAMED:
                 raise UnknownNameError("baseline", baseline, NAMED)
         elif not isinstance(baseline, (int, float, Tensor)) and not callable(baseline):
-            raise TypeError(f"expected a name, a value, a tensor or a function, got {type(baseline).__name__}")
+            raise TypeError(f"baseline must be a name, a value, a tensor or a function, got {type(baseline).__name__}")
         self.baseline = baseline
         self._asks(select, target)
         self.training = model.training
@@ -77,30 +77,32 @@ class BaselineForward(Answering):
         Parameters
         ----------
         *inputs, **kwargs
-            As of :meth:`ADForward.forward`.
+            As for :meth:`ADForward.forward`.
         mask : Tensor, tuple of (Tensor or None) or dict, optional
-            True (or 1) = keep, as :meth:`ADForward.forward` takes it. A baseline that is a tensor or a function is the
-            first input's: where others are masked too, give a name or a value.
+            True (or 1) = keep, as for :meth:`ADForward.forward`. If more than one input is masked, the baseline must be
+            a name or a value.
 
         Returns
         -------
         Tensor
-            The target's score of each sample, shape (N,); without a target the model's output, or what `select` picks.
+            The target's score of each sample, shape (N,). Without a target: the output, or what `select` picks from it.
 
         Raises
         ------
         ValueError, TypeError
-            If the mask does not fit, or the baseline is not a tensor of the input's shape.
+            If the mask does not fit, or the baseline is not a tensor that broadcasts to the input.
         """
         return self._score(self.outputs(*inputs, mask=mask, **kwargs), inputs, kwargs)
 
     def outputs(self, *inputs: Any, mask: Masks = None, **kwargs: Any) -> Any:
-        """What the target reads of the model's output, as :meth:`ADForward.outputs`."""
+        """The part of the model's output that the target reads, as in :meth:`ADForward.outputs`."""
         refuse_paint(mask, "BaselineForward")
         given = arrange(inputs, mask, kwargs)
         masked = sum(m is not None for m in given.masks)
         if masked > 1 and not isinstance(self.baseline, (str, int, float)):
-            raise ValueError("this baseline is the first input's only: give a name or a value for several inputs")
+            raise ValueError(
+                "a baseline that is a tensor or a function paints one input: to mask several, give a name or a value"
+            )
         painted = tuple(x if m is None else self.painted(x, m) for x, m in zip(given.inputs, given.masks))
         kept = [None if m is None else kept_features(x, m, "mask") for x, m in zip(given.inputs, given.masks)]
         return self._read(self._selected(given.call(self.model, painted)), given.inputs, kept)
@@ -129,7 +131,7 @@ class BaselineForward(Answering):
 
     def _paint(self, x: Tensor, kept: Tensor) -> Tensor:
         given = self.baseline
-        if isinstance(given, str) and given not in IMPUTATIONS:  # whatever is masked
+        if isinstance(given, str) and given not in IMPUTATIONS:  # independent of the mask
             one_image = x.shape[0] > 1 and x.stride(0) == 0  # repeated by expand: paint it once
             seen = x[:1] if one_image else x
             return SAMPLED[given](seen, kept) if given in SAMPLED else baseline(given, seen)
@@ -149,38 +151,38 @@ class BaselineForward(Answering):
 
 
 MaskedForward = ADForward | BaselineForward
-"""A forward that takes ``mask=``: what features are missing is said, not painted by the caller."""
+"""A forward that takes ``mask=``: the caller says which features are missing instead of painting them."""
 
 MASKING_VALUES = (*BASELINES, *IMPUTATIONS)
-"""The baselines that are compared unless others are asked for."""
+"""The baselines that are compared by default."""
 
 NAMED = (*MASKING_VALUES, *SAMPLED)
-"""All that have a name."""
+"""All named baselines."""
 
 Masking = str | MaskRule | float | Tensor | Callable[[Tensor, Tensor], Tensor]
-"""A way of hiding features: ``"ad:PRESET"`` or a :class:`MaskRule`, else a baseline."""
+"""A way to hide features: ``"ad:PRESET"``, a :class:`MaskRule`, or a baseline."""
 
 
 def masked_forward(model: nn.Module, masking: Masking) -> MaskedForward:
-    """The model, made to hide features in the way that is asked for.
+    """Wrap a model so that it hides features in the given way.
 
     Parameters
     ----------
     model : nn.Module
         The plain model.
     masking : str, MaskRule, float, Tensor or callable
-        ``"ad:RULE"`` (as :meth:`captum_ad.MaskRule.named` takes it) or a rule gives an ADForward, anything else is
+        ``"ad:RULE"``, with RULE as for :meth:`captum_ad.MaskRule.named`, or a rule gives an ADForward. Anything else is
         a baseline and gives a :class:`BaselineForward`.
 
     Returns
     -------
     ADForward or BaselineForward
-        Around the same model, which is not changed.
+        A forward around the same model, which is not modified.
 
     Raises
     ------
     UnknownNameError
-        If there is no such preset or baseline.
+        If the preset or baseline is unknown.
 
     Examples
     --------
@@ -188,7 +190,7 @@ def masked_forward(model: nn.Module, masking: Masking) -> MaskedForward:
     True
     """
     if isinstance(model, MaskedForward):
-        raise TypeError(f"the model is {with_article(model)} already, with a masking of its own: give its .model")
+        raise TypeError(f"the model is already {with_article(model)} with its own masking: pass its .model")
     if isinstance(masking, MaskRule):
         return ADForward(model, masking)
     if isinstance(masking, str) and masking.startswith("ad:"):

@@ -1,4 +1,4 @@
-"""Activation-Deactivation for other packages: a module for each, and torchvision's detectors.
+"""Activation-Deactivation for other packages, one module each, and for torchvision's detectors.
 
-Each module needs the package it is named after, and none imports another's.
+Each module needs only the package it is named after.
 """

@@ -1,4 +1,4 @@
-"""MaskedClassifier: a forward that takes masks, as the function of photographs that lime and shap call."""
+"""MaskedClassifier: wraps a forward that takes masks as the function of photographs that lime and shap call."""
 
 from __future__ import annotations
 
@@ -19,30 +19,31 @@ from captum_ad._scoring import TO_CONFIDENCE, ToConfidence
 
 
 class MaskedClassifier:
-    """``classifier(images, masks)``: what a model says of photographs of which parts are missing.
+    """``classifier(images, masks)`` returns a model's confidences for photographs with missing parts.
 
-    The photograph goes through its transform unchanged, the mask through the same geometry
+    The transform is applied to the unchanged photograph, and its geometry to the mask
     (:func:`captum_ad._common.geometry.source_positions`); both once per photograph, not once per mask.
 
     Parameters
     ----------
     forward : ADForward, BaselineForward or callable
         Takes the model's input (n, C, h, w) and ``mask=``, bool (n, h, w), True = keep; returns
-        (n, classes). The input is moved to where its first parameter is.
+        (n, classes). The input is moved to the device of its first parameter.
     transform : callable
-        From the photograph to the model's input (C, h, w). It gets a PIL image of an array of
-        uint8, (H, W, 3) or (H, W, 1), and any other array as it is.
+        Converts the photograph to the model's input (C, h, w). A uint8 array of shape (H, W, 3) or (H, W, 1)
+        is passed as a PIL image, any other array as it is.
     to_confidence : str or callable
-        ``"softmax"``, ``"sigmoid"`` or ``"none"`` (a model that ends in one, or returns other numbers), or a function
-        of (n, classes). Not used if `forward` has a target: there is one column then, the confidence in it.
+        ``"softmax"``, ``"sigmoid"``, ``"none"`` (for a model that ends in one of these, or returns other numbers), or a
+        function of (n, classes). If `forward` has a target, it is not used, and the only column is the confidence in
+        the target.
     mask_transform : callable, optional
-        For transforms that are not torchvision's: from an int64 label map (H, W) to that of the
-        model's input (h, w), nearest neighbor, with 0 for padding.
+        For transforms that are not from torchvision: converts an int64 label map (H, W) to one for the
+        model's input (h, w), by nearest neighbor, with 0 for padding.
 
     Raises
     ------
     TypeError, ValueError
-        If `forward` takes no masks, the transform is none, or there is no `to_confidence` of that name.
+        If `forward` takes no masks, the transform is not a function, or `to_confidence` is unknown.
 
     Examples
     --------
@@ -87,24 +88,24 @@ class MaskedClassifier:
         Parameters
         ----------
         images : array
-            Shape (n, H, W, C); they are transformed anew only where they differ.
+            Shape (n, H, W, C). Equal ones are transformed once.
         masks : array
-            bool, shape (n, H, W), True = keep. They have to be given: None is what a masker that paints leaves out.
+            bool, shape (n, H, W), True = keep. Required: None would mean that a masker has already painted the images.
 
         Returns
         -------
         array
-            Shape (n, classes), finite, float32 at least.
+            Shape (n, classes), finite, float32 or wider.
 
         Raises
         ------
         TypeError, ValueError
-            If the shapes do not fit, the transform or the model returns something else, or the
+            If shapes do not fit, the transform or the model returns something invalid, or the
             model is in train mode.
         """
         if masks is None:
             raise TypeError(
-                "MaskedClassifier got images without masks, so something has painted already. With shap, give its "
+                "MaskedClassifier got images without masks, so they have been painted already. With shap, give its "
                 "Explainer captum_ad.adapters.shap.ImageMasker(image.shape); with lime, use "
                 "captum_ad.adapters.lime.LimeImageExplainer"
             )
@@ -116,7 +117,7 @@ class MaskedClassifier:
             )
         model = getattr(self.forward, "model", self.forward)
         if getattr(model, "training", False):
-            raise ValueError(f"{describe(model)} is in train mode, so that samples mix: call model.eval() first")
+            raise ValueError(f"{describe(model)} is in train mode, which mixes samples: call model.eval() first")
         x, sources = self._inputs(pictures)
         mask = carry_masks(torch.tensor(kept), sources).to(x.device)
         with torch.no_grad():
@@ -125,7 +126,7 @@ class MaskedClassifier:
             return self._confidences(self.forward(x, mask=mask), len(kept))
 
     def _inputs(self, pictures: npt.NDArray[Any]) -> tuple[Tensor, Tensor]:
-        """The model's input (n, C, h, w) on its device, and the source positions, which all share."""
+        """The model's input (n, C, h, w) on its device, and the source positions, which all samples share."""
         parameters = self.forward.parameters() if isinstance(self.forward, nn.Module) else iter(())
         device = next((parameter.device for parameter in parameters), None)
         if pictures.strides[0] == 0 or bool((pictures[1:] == pictures[:1]).all()):
@@ -135,7 +136,7 @@ class MaskedClassifier:
         return torch.stack([x for x, _ in prepared]).to(device), prepared[0][1]
 
     def _prepared(self, picture: npt.NDArray[Any]) -> tuple[Tensor, Tensor]:
-        """The model's input (C, h, w), and which position of the picture each of its positions shows."""
+        """The model's input (C, h, w), and for each of its positions the source position in the picture."""
         if self._last is None or self._last[0].dtype != picture.dtype or not np.array_equal(self._last[0], picture):
             sources = source_positions((picture.shape[0], picture.shape[1]), self.transform, self.mask_transform)
             self._last = (picture.copy(), self._transformed(picture, tuple(sources.shape)), sources)
@@ -152,16 +153,16 @@ class MaskedClassifier:
             x = self.transform(image)
         except (TypeError, AttributeError) as error:
             raise TypeError(
-                f"the transform fails on {got} (arrays of uint8 come as PIL images, others as they are): {error}"
+                f"the transform fails on {got} (uint8 arrays are passed as PIL images, others as they are): {error}"
             ) from error
         if not isinstance(x, Tensor) or x.dim() not in (3, 4) or (x.dim() == 4 and x.shape[0] != 1):
             what = f"shape {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
-            raise TypeError(f"the transform made {what} of {got}, expected the model's input, a tensor (C, h, w)")
+            raise TypeError(f"the transform returned {what} for {got}, expected the model's input, a tensor (C, h, w)")
         x = x[0] if x.dim() == 4 else x
         if x.shape[1:] != shape:
             raise ValueError(
-                f"the transform makes {tuple(x.shape)} of the photograph, and {shape} of its mask, which does not fit: "
-                "pass a mask_transform= that does what the transform does"
+                f"the transform turns the photograph into shape {tuple(x.shape)} but its mask into {shape}: "
+                "pass a mask_transform= with the same geometry as the transform"
             )
         return x
 
@@ -177,12 +178,12 @@ class MaskedClassifier:
 
     def _confidences(self, output: Any, count: int) -> npt.NDArray[Any]:
         if isinstance(output, Tensor) and output.shape == (count,):
-            output = output[:, None]  # a number per image, as of a regression
+            output = output[:, None]  # one number per image, as in a regression
         if not isinstance(output, Tensor) or output.dim() != 2 or output.shape[0] != count:
             what = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
             raise ValueError(f"the model returned {what} for {count} inputs, expected (n, classes)")
         if self.to_confidence == "softmax" and output.shape[1] == 1:
-            raise ValueError("the softmax of one output is 1 whatever it is: pass to_confidence='sigmoid'")
+            raise ValueError("the softmax of a single output is always 1: pass to_confidence='sigmoid'")
         output = output.float() if output.dtype in (torch.float16, torch.bfloat16) else output
         to_confidence = TO_CONFIDENCE[self.to_confidence] if isinstance(self.to_confidence, str) else self.to_confidence
         confidences: npt.NDArray[Any] = to_confidence(output).cpu().numpy()
@@ -197,29 +198,29 @@ def takes_mask(forward: Any) -> bool:
         forward = forward.module
     try:
         return "mask" in inspect.signature(forward.forward if isinstance(forward, nn.Module) else forward).parameters
-    except (TypeError, ValueError):  # no function, or one that does not say what it takes
+    except (TypeError, ValueError):  # not a function, or one without a signature
         return False
 
 
 def describe(thing: Any) -> str:
-    """What a user gave, in a word: the function's name, or the kind of object."""
+    """Describe an argument: the name of a function, or the type of an object."""
     return getattr(thing, "__qualname__", None) or type(thing).__name__
 
 
 def check_classifier(function: Any, name: str) -> None:
-    """Refuse what takes no masks, or no photographs.
+    """Check that a classifier takes photographs and masks.
 
     Raises
     ------
     TypeError
-        That says what to give in its place.
+        If it does not; the message says what to pass instead.
     """
     if isinstance(function, MaskedClassifier):
         return
     if takes_mask(function) and hasattr(function, "forward"):
         raise TypeError(
-            f"{name} is {describe(function)}, which takes the model's input and no photograph: say how one "
-            "becomes the other, MaskedClassifier(forward, transform)"
+            f"{name} is {describe(function)}, which takes the model's input, not a photograph: give it a transform, "
+            "MaskedClassifier(forward, transform)"
         )
     if not callable(function) or not _takes_two(function):
         raise TypeError(
@@ -229,10 +230,10 @@ def check_classifier(function: Any, name: str) -> None:
 
 
 def _takes_two(function: Callable[..., Any]) -> bool:
-    """Whether a function has a second argument that can be meant for masks: one called so, or without a default."""
+    """Whether a function has a second argument for masks: one with that name, or without a default."""
     try:
         parameters = list(inspect.signature(function).parameters.values())
-    except ValueError:  # no signature to be had
+    except ValueError:  # no signature available
         return True
     if any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters):
         return not hasattr(function, "forward")  # a plain nn.Module shows *args

@@ -1,8 +1,8 @@
-"""torchvision's detectors under AD: what is missing is missing from the backbone's features.
+"""torchvision's detectors under AD: features are missing from the backbone's output.
 
-The mask is carried through resizing and backbone. What comes after (proposals, heads, top k, suppression of overlaps,
-pooling of regions) chooses among what is there, so it runs as it is on those features, zero where they are
-deactivated. Registered for torchvision's own types; a detector of yours with another ``forward`` takes a rule of yours.
+Masks propagate through resizing and the backbone. The later parts (proposals, heads, top k, non-maximum suppression,
+ROI pooling) select among the backbone's features, so they run unchanged, with zeros where features are deactivated.
+The rules apply to torchvision's own types. Your own detector with another ``forward`` needs its own rule.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ KINDS = (GeneralizedRCNN, detection.RetinaNet, detection.FCOS, detection.ssd.SSD
 
 
 def register(model: nn.Module) -> None:
-    """Rules for those of torchvision's detectors that a model has, where nobody has registered others."""
+    """Register rules for torchvision's detectors in a model, unless others are registered."""
     for kind in KINDS:
         if any(isinstance(module, kind) for module in model.modules()) and not has_rule_for(kind):
             register_rule(kind)(detector)
 
 
 def detector(ad: Interpreter, op: Any, images: Any, targets: Any = None) -> Any:
-    """A detector whose transform and backbone carry the mask, and whose other parts know nothing of it."""
+    """Run a detector with masks in its transform and backbone, and unchanged in its other parts."""
     model = copy.copy(op.__self__)
     model._modules = dict(model._modules)
     post = model.transform.postprocess
@@ -43,7 +43,7 @@ def detector(ad: Interpreter, op: Any, images: Any, targets: Any = None) -> Any:
 
 
 class _Transform(nn.Module):
-    """A transform through which the mask is carried."""
+    """A detector's transform that propagates the mask."""
 
     def __init__(self, ad: Interpreter, transform: nn.Module) -> None:
         super().__init__()

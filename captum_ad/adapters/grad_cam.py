@@ -1,6 +1,7 @@
-"""The metrics of the package ``grad-cam`` on an ADForward: what they remove is missing, not imputed.
+"""The metrics of the package ``grad-cam`` on an ADForward: removed pixels are missing, not imputed.
 
-They remove by a function of an image and a mask, and NaN is missing to an :class:`~captum_ad.ADForward`::
+The metrics remove pixels by a function of an image and a mask, and an :class:`~captum_ad.ADForward` treats NaN as
+missing::
 
     from pytorch_grad_cam.metrics.perturbation_confidence import PerturbationConfidenceMetric
     from pytorch_grad_cam.metrics.road import RemoveMostRelevantFirst
@@ -8,7 +9,7 @@ They remove by a function of an image and a mask, and NaN is missing to an :clas
     metric = PerturbationConfidenceMetric(RemoveMostRelevantFirst(75, missing))
     metric(x, cams, targets, ADForward(model))
 
-Its CAMs go into the metrics of this package that want a function from an input and a class to an attribution::
+Its CAMs also work with this package's metrics that take a function from an input and a class to an attribution::
 
     noise_responses(model, x, cam_attribute(GradCAM(model, [model.layer4])))
 """
@@ -23,7 +24,7 @@ from torch import Tensor
 
 
 def missing(image: Tensor, mask: Tensor) -> Tensor:
-    """Remove positions from an image, where grad-cam has its imputer.
+    """Remove positions from an image, in place of grad-cam's imputer.
 
     Parameters
     ----------
@@ -35,7 +36,7 @@ def missing(image: Tensor, mask: Tensor) -> Tensor:
     Returns
     -------
     Tensor
-        The image, NaN at what is removed.
+        The image, NaN at removed positions.
 
     Examples
     --------
@@ -46,7 +47,7 @@ def missing(image: Tensor, mask: Tensor) -> Tensor:
 
 
 def cam_attribute(cam: Any) -> Callable[[Tensor, int], Tensor]:
-    """A CAM of the package ``grad-cam`` as a function from an input and a class to its map.
+    """Turn a CAM of the package ``grad-cam`` into a function from an input and a class to a map.
 
     Parameters
     ----------
@@ -56,11 +57,11 @@ def cam_attribute(cam: Any) -> Callable[[Tensor, int], Tensor]:
     Returns
     -------
     callable
-        From an input (1, C, H, W) and a class to a tensor (1, H, W).
+        Takes an input (1, C, H, W) and a class, and returns a tensor (1, H, W).
 
     Examples
     --------
-    >>> def cam(input_tensor, targets):  # what GradCAM(...) is called like
+    >>> def cam(input_tensor, targets):  # has the signature of GradCAM(...)
     ...     return torch.stack([target(input_tensor[0]) * input_tensor[0, 0] for target in targets]).numpy()
     >>> cam_attribute(cam)(torch.ones(1, 1, 1, 2), 0)
     tensor([[[1., 1.]]])

@@ -1,7 +1,7 @@
 """LIME as the package ``lime`` computes it, with superpixels switched off instead of painted.
 
-``captum_ad.adapters.lime.LimeImageExplainer`` stands in for ``lime.lime_image.LimeImageExplainer``. Only the
-samples are made otherwise: they are masks, and the classifier gets them beside the image. Sampling,
+``captum_ad.adapters.lime.LimeImageExplainer`` replaces ``lime.lime_image.LimeImageExplainer``. Only the
+samples differ: they are masks, which the classifier gets together with the image. Sampling,
 distances, regression and the explanation are lime's own.
 """
 
@@ -29,7 +29,7 @@ Array = npt.NDArray[Any]
 class LimeImageExplainer(_Explainer):  # type: ignore[misc]
     """``lime.lime_image.LimeImageExplainer`` without a `hide_color`: hidden superpixels are missing.
 
-    Takes what lime's explainer takes. With the same ``random_state`` it draws the same samples.
+    It takes the arguments of lime's explainer. With the same ``random_state`` it draws the same samples.
 
     Examples
     --------
@@ -71,46 +71,46 @@ class LimeImageExplainer(_Explainer):  # type: ignore[misc]
         random_seed: int | None = None,
         progress_bar: bool = True,
     ) -> Any:
-        """Explain a prediction, as lime does.
+        """Explain a prediction like lime.
 
         Parameters
         ----------
         image : array
-            The photograph, shape (H, W, 3), or (H, W), which becomes that.
+            The photograph, shape (H, W, 3), or (H, W), which is converted to (H, W, 3).
         classifier_fn : MaskedClassifier or callable
-            From images (n, H, W, 3), n times the unchanged photograph, and masks (n, H, W), bool,
-            True = keep, to probabilities (n, classes); or, of a regression, to any numbers (n, 1) or (n).
+            Takes images (n, H, W, 3), n copies of the unchanged photograph, and masks (n, H, W), bool,
+            True = keep; returns probabilities (n, classes) or, for a regression, any numbers (n, 1) or (n,).
         hide_color : None
-            There is none.
+            Must be None.
         segmentation_fn : callable, optional
-            From the image to integer labels, any labels, array or tensor of shape (H, W) or
-            (1, 1, H, W), e.g. :func:`captum_ad.segmentation.superpixels`. The default is lime's.
+            Takes the image, and returns any integer labels, an array or tensor of shape (H, W) or
+            (1, 1, H, W), e.g. :func:`captum_ad.segmentation.superpixels`. Default: lime's.
         labels, top_labels, num_features, num_samples, distance_metric, model_regressor, random_seed
-            As lime's.
+            As in lime.
         batch_size : int
             Samples per call of `classifier_fn`.
         progress_bar : bool
-            Whether to show one.
+            Whether to show a progress bar.
 
         Returns
         -------
         lime.lime_image.ImageExplanation
-            Its ``segments`` are numbered 0 to n-1, in the order of the labels that `segmentation_fn` gave.
+            Its ``segments`` are numbered 0 to n-1, in the order of the labels from `segmentation_fn`.
 
         Raises
         ------
         TypeError, ValueError
-            If a `hide_color` is given, the classifier takes no masks or returns no probabilities,
-            or there are not two segments of the image's shape.
+            If `hide_color` is given, the classifier takes no masks or does not return probabilities,
+            or the segments are fewer than two or do not have the image's shape.
         """
         if hide_color is not None:
             raise ValueError(
-                f"hide_color={hide_color!r} was given, but nothing is painted here: hidden superpixels are missing. "
-                "Leave it out, or give MaskedClassifier a BaselineForward, which paints"
+                f"got hide_color={hide_color!r}, but hidden superpixels are missing here, not painted: "
+                "leave it out, or give MaskedClassifier a BaselineForward, which paints"
             )
         if not isinstance(image, np.ndarray) or image.ndim not in (2, 3) or image.size == 0:
             what = f"shape {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
-            raise TypeError(f"the image must be an array (H, W, 3) or (H, W), got {what}: try np.asarray(image)")
+            raise TypeError(f"the image must be an array (H, W, 3) or (H, W), got {what}: use np.asarray(image)")
         check_classifier(classifier_fn, "classifier_fn")
         segment = segmentation_fn
         self._progress_bar = progress_bar
@@ -120,7 +120,7 @@ class LimeImageExplainer(_Explainer):  # type: ignore[misc]
             image,
             classifier_fn,
             labels=labels,
-            hide_color=0,  # lime would average every segment's colors, for nothing
+            hide_color=0,  # otherwise lime would compute unused mean colors of all segments
             top_labels=top_labels,
             num_features=num_features,
             num_samples=num_samples,
@@ -143,7 +143,7 @@ class LimeImageExplainer(_Explainer):  # type: ignore[misc]
         batch_size: int = 10,
         progress_bar: bool = True,
     ) -> tuple[Array, Array]:
-        """Samples of superpixels, the first with all of them, and what the classifier says of each.
+        """Samples of superpixels, the first with all of them, and the classifier's probabilities for each.
 
         Parameters
         ----------
@@ -159,7 +159,7 @@ class LimeImageExplainer(_Explainer):  # type: ignore[misc]
         Returns
         -------
         data : array
-            0 or 1, shape (num_samples, segments), lime's own for the same state of ``random_state``.
+            0 or 1, shape (num_samples, segments), as drawn by lime with the same ``random_state``.
         labels : array
             Probabilities, shape (num_samples, classes).
         """
@@ -179,25 +179,25 @@ class LimeImageExplainer(_Explainer):  # type: ignore[misc]
                 probabilities.append(_checked(output, len(masks), numbers=_says_numbers(classifier_fn)))
                 if any(label >= probabilities[0].shape[1] for label in self._wanted):
                     raise ValueError(
-                        f"labels={self._wanted} and the classifier returned {probabilities[0].shape[1]} columns: pass "
-                        "labels of these, counted from 0, or top_labels=1"
+                        f"labels={self._wanted}, but the classifier returned {probabilities[0].shape[1]} columns: pass "
+                        "labels of these columns, counted from 0, or top_labels=1"
                     )
                 progress.update(len(masks))
         return data, np.concatenate(probabilities)
 
 
 def _says_numbers(function: Any) -> bool:
-    """Whether a classifier was told that its model returns no probabilities, but numbers of another kind."""
+    """Whether a classifier's settings say that its model returns numbers that are not probabilities."""
     if not isinstance(function, MaskedClassifier):
         return False
     return getattr(function.forward, "target", None) is not None or function.to_confidence == "none"
 
 
 def _checked(output: Any, count: int, *, numbers: bool) -> Array:
-    """What a classifier returned for a batch, if it is something lime can explain."""
+    """Check that lime can explain what a classifier returned for a batch."""
     given = output.detach().cpu().numpy() if isinstance(output, Tensor) else np.asarray(output)
-    given = given.copy()  # it may be a view of a buffer that the classifier fills anew in each call
-    given = given[:, None] if given.ndim == 1 else given  # a number per image, as of a regression
+    given = given.copy()  # it may be a view of a buffer that the classifier reuses in each call
+    given = given[:, None] if given.ndim == 1 else given  # one number per image, as in a regression
     if given.ndim != 2 or len(given) != count:
         raise ValueError(
             f"the classifier returned shape {given.shape} for {count} samples, expected ({count}, classes)"
@@ -207,6 +207,6 @@ def _checked(output: Any, count: int, *, numbers: bool) -> Array:
     if given.shape[1] > 1 and not numbers and not -1e-6 <= given.min() <= given.max() <= 1 + 1e-6:
         raise ValueError(
             f"the classifier returned values from {given.min():.3g} to {given.max():.3g}, expected probabilities: "
-            "apply a softmax, or to_confidence='softmax' of MaskedClassifier"
+            "apply a softmax, or use MaskedClassifier(..., to_confidence='softmax')"
         )
     return given

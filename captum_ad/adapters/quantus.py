@@ -1,18 +1,18 @@
-"""Quantus on an ADForward: what its metrics remove is missing, not painted.
+"""Quantus on an ADForward: features that its metrics remove are missing, not painted.
 
-Quantus removes by writing a value, and NaN is missing to an :class:`~captum_ad.ADForward`. Where a metric has the
-argument ``perturb_baseline``, nothing else is needed::
+Quantus removes features by writing a value, and an :class:`~captum_ad.ADForward` treats NaN as missing. If a metric has
+the argument ``perturb_baseline``, nothing else is needed::
 
     quantus.PixelFlipping(perturb_baseline=float("nan"), features_in_step=224)(ADForward(model), x, y, a, device="cpu")
 
-So it is with ``FaithfulnessCorrelation``, ``FaithfulnessEstimate``, ``MonotonicityCorrelation``,
+The same works for ``FaithfulnessCorrelation``, ``FaithfulnessEstimate``, ``MonotonicityCorrelation``,
 ``RegionPerturbation``, ``Selectivity`` and ``SensitivityN``. ``ROAD`` takes :func:`missing` as its ``perturb_func``.
-Metrics that only look at an attribution, as those of localization do, need nothing. ``Infidelity`` multiplies by what
-it removed: use a value there. Where something is removed, give attributions of the input's shape, equal in all
-channels (``a.repeat(3, axis=1)``): Quantus then removes whole pixels; a pixel of which one channel is NaN is there
-still, without that channel. Metrics of localization want as many channels as their masks have, which is one.
+Metrics that only use an attribution, such as localization, need no change. ``Infidelity`` multiplies by what
+it removed, so use a value there. For metrics that remove features, give attributions of the input's shape, equal in all
+channels (``a.repeat(3, axis=1)``), so that Quantus removes whole pixels; a pixel with NaN in one channel stays, without
+that channel. Localization metrics need as many channels as their masks have, which is one.
 
-A plain model makes NaN of NaN, and Quantus's scores are then 0 or NaN without a word: give it an ADForward.
+A plain model returns NaN for NaN, and Quantus's scores are then silently 0 or NaN: give it an ADForward.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ def missing(arr: npt.NDArray[Any], indices: npt.NDArray[np.integer[Any]], **unus
     arr : array
         One image of floats, shape (C, H, W).
     indices : array of int
-        Into its features in row-major order, as ROAD ranks them. A position goes in all its channels.
+        Indices into its features in row-major order, as ROAD ranks them. A position is removed in all channels.
     **unused
-        What Quantus passes to other functions, as ``noise``.
+        Arguments that Quantus passes to other functions, such as ``noise``.
 
     Returns
     -------
@@ -43,7 +43,7 @@ def missing(arr: npt.NDArray[Any], indices: npt.NDArray[np.integer[Any]], **unus
     Raises
     ------
     ValueError
-        If the image has another shape or no floats.
+        If the image has another shape, or is not floating point.
 
     Examples
     --------
@@ -52,7 +52,7 @@ def missing(arr: npt.NDArray[Any], indices: npt.NDArray[np.integer[Any]], **unus
            [[ 1., nan,  1.]]])
     """
     if arr.ndim != 3 or not np.issubdtype(arr.dtype, np.floating):
-        raise ValueError(f"expected an image of floats, shape (C, H, W), got {arr.dtype} of shape {arr.shape}")
+        raise ValueError(f"expected a floating-point image of shape (C, H, W), got {arr.dtype} of shape {arr.shape}")
     removed = arr.copy().reshape(len(arr), -1)
     removed[:, np.asarray(indices).ravel() % removed.shape[1]] = np.nan
     return removed.reshape(arr.shape)

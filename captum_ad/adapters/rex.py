@@ -1,4 +1,4 @@
-"""ReX (rex-xai, arXiv 2411.08875) with Activation-Deactivation: what it hides is missing, not painted.
+"""ReX (rex-xai, arXiv 2411.08875) with Activation-Deactivation: hidden pixels are missing, not painted.
 
 A script for its command line, ``ReX photo.jpg --script script.py --config rex.toml --output explanation.png``::
 
@@ -9,8 +9,8 @@ A script for its command line, ``ReX photo.jpg --script script.py --config rex.t
     model, transform = efficientnet_lite0()
     preprocess, prediction_function, model_shape = script(ADForward(model), transform)
 
-``rex.toml`` has to say ``mask_value = "none"`` under ``[rex]``: hidden pixels are then NaN, which an
-:class:`~captum_ad.ADForward` takes for missing. From Python the same object is ReX's ``args.script``.
+``rex.toml`` must contain ``mask_value = "none"`` under ``[rex]``: hidden pixels are then NaN, which an
+:class:`~captum_ad.ADForward` treats as missing. From Python, pass the same object as ReX's ``args.script``.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Transform = Callable[[Image.Image], Tensor]
 
 
 class Script(NamedTuple):
-    """What ReX looks for in a script file, or in ``args.script``."""
+    """The names that ReX looks for in a script file or in ``args.script``."""
 
     preprocess: Callable[..., Any]
     prediction_function: Callable[..., Any]
@@ -44,7 +44,7 @@ class Script(NamedTuple):
 def script(
     forward: nn.Module, transform: Transform, *, to_confidence: ToConfidence = "softmax", batch_size: int | None = None
 ) -> Script:
-    """Everything that ReX needs, to be unpacked in a script file; see the two functions for parameters and errors."""
+    """Everything that ReX needs, to unpack in a script file; see the other two functions for parameters and errors."""
     load = preprocess(forward, transform)
     predict = prediction_function(forward, to_confidence=to_confidence, batch_size=batch_size)
     return Script(load, predict, ["N", len(_transformed(transform, Image.new("RGB", (256, 256)))), "H", "W"])
@@ -53,28 +53,28 @@ def script(
 def prediction_function(
     forward: nn.Module, *, to_confidence: ToConfidence = "softmax", batch_size: int | None = None
 ) -> Callable[..., Any]:
-    """The function that ReX asks what a model sees in a batch of mutants.
+    """The function that ReX calls to classify a batch of mutants.
 
     Parameters
     ----------
     forward : ADForward or BaselineForward
-        The model in eval mode. To an ADForward a pixel that is NaN is missing; a BaselineForward paints it.
+        The model, in eval mode. Pixels that are NaN are missing to an ADForward; a BaselineForward paints them.
     to_confidence : str or callable
-        From the model's output (N, classes) to confidences: ``"softmax"``, ``"sigmoid"``, ``"none"`` for a
-        model that ends in one, or a function.
+        How to turn outputs (N, classes) into confidences: ``"softmax"``, ``"sigmoid"``, ``"none"`` for a
+        model that ends in one of these, or a function.
     batch_size : int, optional
-        Mutants per forward, of the 14 and more that ReX passes at once. Default: 4 on the CPU, else 32.
+        Mutants per forward; ReX passes 14 or more at once. Default: 4 on the CPU, else 32.
 
     Returns
     -------
     callable
-        Of (mutants, target=None, raw=False), mutants float, shape (N, C, *spatial), target a
-        ``Prediction`` of ReX's. It returns N of those; if `raw`, the confidences, shape (N, classes).
+        A function of (mutants, target=None, raw=False): mutants are floats of shape (N, C, *spatial), and target
+        is a ``Prediction`` of ReX. It returns N predictions or, if `raw`, the confidences, shape (N, classes).
 
     Raises
     ------
     TypeError, ValueError
-        If `forward` takes no masks or is in train mode. When called: if its output is NaN or not (N, classes).
+        If `forward` takes no masks or is in train mode; when called, if its output is NaN or not (N, classes).
     ImportError
         If rex-xai is missing.
     """
@@ -91,14 +91,15 @@ def prediction_function(
             confidences = torch.cat([to_confidence(_output(forward, part)) for part in parts])
         if confidences.dim() != 2 or len(confidences) != len(x) or confidences.shape[1] < 2:
             raise ValueError(
-                f"the model gives {tuple(confidences.shape)}, expected ({len(x)}, classes), at least two classes"
+                f"the model returned shape {tuple(confidences.shape)}, expected ({len(x)}, classes) with at least two "
+                "classes"
             )
-        if raw:  # for its insertion curves, with rows that ReX neither wrote nor reads
+        if raw:  # for insertion curves, with rows that ReX neither wrote nor reads
             return confidences
         if bool(confidences.isnan().any()):
             raise ValueError(
-                "the model gives NaN for a mutant, which ReX would take for some class (of a baseline that is computed "
-                "from the whole image: let captum_ad.adapters.rex.preprocess make the data)"
+                "the model returned NaN for a mutant, which ReX would take for some class: check the model; with a "
+                "baseline that is computed from the whole image, load data by captum_ad.adapters.rex.preprocess"
             )
         best, classes = confidences.max(1)
         of_target = [None] * len(x) if target is None else confidences[:, target.classification].tolist()
@@ -114,21 +115,21 @@ def preprocess(forward: nn.Module, transform: Transform) -> Callable[..., Any]:
     Parameters
     ----------
     forward : ADForward or BaselineForward
-        Decides what hidden pixels become: NaN, or its baseline, computed from the whole image.
+        Determines what hidden pixels become: NaN, or its baseline, computed from the whole image.
     transform : callable
-        From an RGB PIL image to the model's input, shape (1|3, H, W), without chance.
+        Converts an RGB PIL image to the model's input, shape (1|3, H, W). It must be deterministic.
 
     Returns
     -------
     callable
-        Of an image, as a path or a PIL image; what else ReX passes is ignored. It returns ReX's ``Data``,
-        on the model's device whatever ``gpu`` says, with the model's view of the image as ``input``, to
-        draw on. Its ``set_mask_value`` takes ``"none"`` only.
+        A function of an image, a path or a PIL image; ReX's other arguments are ignored. It returns ReX's ``Data``
+        on the model's device, whatever ``gpu`` is. Its ``input`` is the image as the model sees it, for plots.
+        Its ``set_mask_value`` only accepts ``"none"``.
 
     Raises
     ------
     TypeError, ValueError, ImportError
-        As for :func:`prediction_function`. When called: ValueError if the transform gives another shape.
+        As in :func:`prediction_function`; when called, ValueError if the transform returns another shape.
     """
     _takes_masks(forward)
     data_class = needed("rex_xai.input.input_data", "rex-xai", "rex").Data
@@ -152,23 +153,23 @@ def preprocess(forward: nn.Module, transform: Transform) -> Callable[..., Any]:
 def _takes_masks(forward: nn.Module) -> None:
     if not isinstance(forward, MaskedForward):
         raise TypeError(
-            f"expected an ADForward or a BaselineForward, got {type(forward).__name__}, which cannot be told what ReX "
-            "hides: wrap the model, ADForward(model)"
+            f"expected an ADForward or a BaselineForward, got {type(forward).__name__}, which does not take masks: "
+            "wrap the model, ADForward(model)"
         )
     in_eval_mode(forward.model)
 
 
 def _only_none(given: object) -> None:
-    """In place of ``Data.set_mask_value``, which would have ReX paint; how to hide pixels is set already."""
+    """Replaces ``Data.set_mask_value``, which would make ReX paint; how to hide pixels is already set."""
     if given != "none":
         raise ValueError(
-            f"mask_value is {given!r}: ReX would paint what it hides, and the model would not know that it is missing. "
-            'Write mask_value = "none" under [rex] in rex.toml, in Python args.mask_value = "none"'
+            f"mask_value is {given!r}, with which ReX would paint hidden pixels, and they would not be missing: "
+            'set mask_value = "none" under [rex] in rex.toml, or args.mask_value = "none" in Python'
         )
 
 
 def _painted(forward: BaselineForward, mask: Tensor, x: Tensor) -> Tensor:
-    masks = mask.reshape(-1, *x.shape[1:])  # one, (C, H, W), or a batch of them, for the one image
+    masks = mask.reshape(-1, *x.shape[1:])  # one mask (C, H, W), or a batch of them, for a single image
     return forward.painted(x.expand(len(masks), *x.shape[1:]), masks)
 
 
@@ -190,12 +191,12 @@ def _transformed(transform: Transform, image: Image.Image) -> Tensor:
     x = transform(image)
     if not isinstance(x, Tensor) or x.dim() != 3 or x.shape[0] not in (1, 3):
         what = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
-        raise ValueError(f"the transform gives {what} for an RGB image, expected a tensor of shape (1|3, H, W)")
+        raise ValueError(f"the transform returned {what} for an RGB image, expected a tensor of shape (1|3, H, W)")
     return x
 
 
 def _view(image: Image.Image, x: Tensor, transform: Transform) -> Image.Image:
-    """What the transform leaves of an image, its normalization undone by what it makes of black and white."""
+    """The transformed image, with normalization undone by comparison with transformed black and white images."""
     low, high = (transform(Image.new("RGB", image.size, color)) for color in ("black", "white"))
     low, high = low.amin((1, 2), keepdim=True), high.amax((1, 2), keepdim=True)
     pixels = (255 * (x - low) / (high - low)).nan_to_num().round().clamp(0, 255).to(torch.uint8)

@@ -1,7 +1,7 @@
 """An image masker for shap that hides positions without painting them.
 
-shap's ``Image`` masker writes blur, inpainting or a value into the image. This one hands image and
-mask on as they are, and :class:`captum_ad.adapters.classifier.MaskedClassifier` gives both to an ADForward.
+shap's ``Image`` masker writes a blur, inpainting or a value into the image. This one passes on image and
+mask unchanged, and :class:`captum_ad.adapters.classifier.MaskedClassifier` gives both to an ADForward.
 """
 
 from __future__ import annotations
@@ -28,24 +28,24 @@ Array = npt.NDArray[Any]
 
 
 class ImageMasker(_Masker):  # type: ignore[misc]
-    """A masker of images for ``shap.Explainer``: its features are positions, all channels together.
+    """An image masker for ``shap.Explainer``, whose features are positions with all their channels.
 
-    With a :class:`MaskedClassifier` as the model. Values have shape (n, H, W, 1) and the outputs';
-    ``shap.image_plot`` shows them. shap's Partition explainer goes down a tree of halves of the
-    image, cut across its longer side as in shap's own masker, or of groups of segments.
+    Use it with a :class:`MaskedClassifier` as the model. SHAP values have shape (n, H, W, 1, *outputs), for
+    ``shap.image_plot``. shap's Partition explainer descends a tree of halves of the image, cut across its
+    longer side as in shap's own masker, or of groups of segments.
 
     Parameters
     ----------
     shape : sequence of int
-        Of the images: (H, W, C).
+        Shape of the images, (H, W, C).
     segments : array or Tensor, optional
-        Integer labels of shape (H, W) or (1, 1, H, W), e.g. superpixels of the one image to
-        explain: its positions are hidden together and share their value evenly.
+        Integer labels of shape (H, W) or (1, 1, H, W), e.g. superpixels of the single image to
+        explain. Positions of a segment are hidden together and share its value evenly.
 
     Raises
     ------
     ValueError
-        If the shape is no such shape, or the segments are not two or more of that shape.
+        If the shape is not (H, W, C), or the segments are fewer than two or have another shape.
 
     Examples
     --------
@@ -57,22 +57,22 @@ class ImageMasker(_Masker):  # type: ignore[misc]
 
     def __init__(self, shape: Sequence[int], segments: Array | Tensor | None = None) -> None:
         if len(shape) != 3 or min(shape) < 1 or shape[0] * shape[1] < 2:
-            raise ValueError(f"expected the shape of an image (H, W, C), at least two positions, got {tuple(shape)}")
+            raise ValueError(f"shape must be (H, W, C) with at least two positions, got {tuple(shape)}")
         height, width, channels = (int(n) for n in shape)
         self.input_shape = (height, width, channels)
         self.segments = None if segments is None else segment_labels(segments, (height, width))
-        # What shap asks a masker for:
+        # The attributes that shap expects of a masker:
         self.shape = (1, height * width)  # samples per mask, features
         if self.segments is None:
             self.clustering = _maskers.Image(0, (height, width, 1)).clustering
         else:
             self.clustering = segment_tree(self.segments)
-        self.image_data = True  # with the clustering, what makes shap.Explainer choose Partition
+        self.image_data = True  # with a clustering, this makes shap.Explainer choose Partition
         self.immutable_outputs = True
         self.fixed_background = False
 
     def __call__(self, mask: Array | bool | None, x: Any) -> tuple[Array, Array]:
-        """The image as it is, and the mask in its shape.
+        """The unchanged image, and the mask in its shape.
 
         Parameters
         ----------
@@ -91,9 +91,9 @@ class ImageMasker(_Masker):  # type: ignore[misc]
         Raises
         ------
         ValueError, TypeError
-            If either has another shape, or the explainer's model takes no masks.
+            If the image or the mask has another shape, or the explainer's model takes no masks.
         """
-        asking = sys._getframe(1).f_locals.get("self")  # shap's MaskedModel, which hands the result to its model
+        asking = sys._getframe(1).f_locals.get("self")  # shap's MaskedModel, which passes the result to its model
         model = getattr(getattr(asking, "model", None), "inner_model", None)
         if model is not None:
             check_classifier(model, "the model of shap.Explainer")
@@ -101,15 +101,15 @@ class ImageMasker(_Masker):  # type: ignore[misc]
         kept = np.asarray(self._standardize_mask(False if mask is None else mask, x))
         if image.shape != self.input_shape:
             raise ValueError(
-                f"the image has shape {image.shape}, and this ImageMasker was made for {self.input_shape}: make one of "
-                "the images' shape, channels last, and explain a batch of them, (n, H, W, C)"
+                f"the image has shape {image.shape}, but this ImageMasker was made for {self.input_shape}: make one "
+                "for the images' shape, channels last, and explain a batch of them, (n, H, W, C)"
             )
         if kept.shape != self.shape[1:]:
-            raise ValueError(f"the mask has shape {kept.shape}, expected one value for each position, {self.shape[1:]}")
+            raise ValueError(f"the mask has shape {kept.shape}, expected one value per position, {self.shape[1:]}")
         return image[None], kept.astype(bool).reshape(1, *self.input_shape[:2])
 
     def mask_shapes(self, x: Any) -> list[tuple[int, ...]]:
-        """The shape that the values of one image get: (H, W, 1), a channel that stands for all."""
+        """The shape of one image's SHAP values: (H, W, 1), with one channel for all."""
         return [(*self.input_shape[:2], 1)]
 
     def save(self, out_file: Any) -> None:
@@ -126,10 +126,10 @@ class ImageMasker(_Masker):  # type: ignore[misc]
 
 
 def segment_tree(segments: Array) -> Array:
-    """A hierarchy of the positions of an image that keeps segments together, for shap's Partition explainer.
+    """A hierarchy of an image's positions that keeps segments together, for shap's Partition explainer.
 
-    Segments are halved by their centers, across the longer side of the area that the centers span.
-    The positions of a segment are joined at distance -1, below which shap does not divide.
+    Segments are split in halves by their centers, across the longer side of the centers' bounding box.
+    The positions of a segment are joined at distance -1, which shap does not split.
 
     Parameters
     ----------
@@ -139,8 +139,8 @@ def segment_tree(segments: Array) -> Array:
     Returns
     -------
     array
-        float64, shape (H * W - 1, 4): as of ``scipy.cluster.hierarchy``, for each join the two
-        clusters, their distance (0 or -1) and how many positions they have together.
+        float64, shape (H * W - 1, 4), as in ``scipy.cluster.hierarchy``: for each join, the two
+        clusters, their distance (0 or -1), and their total number of positions.
 
     Examples
     --------
@@ -170,7 +170,7 @@ def segment_tree(segments: Array) -> Array:
         low, high = centers[labels].min(0), centers[labels].max(0)
         axis = int((high - low)[1] > (high - low)[0])
         first = centers[labels, axis] < (low + high)[axis] / 2
-        if not first.any():  # all centers in one place
+        if not first.any():  # all centers coincide
             first = np.arange(len(labels)) < len(labels) // 2
         return join(halved(labels[first]), halved(labels[~first]), 0)
 

@@ -1,10 +1,10 @@
-"""shapiq on an ADForward: a game whose players are superpixels, and those that do not play are missing.
+"""shapiq on an ADForward: a game whose players are superpixels; superpixels outside a coalition are missing.
 
 shapiq computes Shapley values and interactions of any function of coalitions::
 
     game = SuperpixelGame(ADForward(model), x, superpixels(photograph, n_segments=10), target)
     values = shapiq.KernelSHAPIQ(game.n_players, max_order=2, random_state=0).approximate(512, game)
-    values.dict_values  # of each superpixel and of each pair: what they do together that neither does alone
+    values.dict_values  # of each superpixel, and of the interaction in each pair
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from captum_ad._scoring import Asked, ToConfidence, asking, batch_of, masked, on
 
 
 class SuperpixelGame:
-    """A function from coalitions of superpixels to the confidence in a class with them alone.
+    """A function from coalitions of superpixels to the confidence in a class if only these are kept.
 
     Parameters
     ----------
     forward : ADForward, BaselineForward or nn.Module
-        In eval mode; a plain model needs a `baseline`.
+        The model, in eval mode. A plain model needs a `baseline`.
     x : Tensor
         One input, shape (1, C, H, W).
     superpixels : Tensor or array
-        Integer labels, any labels, shape (H, W) or (1, 1, H, W); the players are numbered in the labels' order.
+        Any integer labels, shape (H, W) or (1, 1, H, W). Players are numbered in the order of labels.
     target : int or Target, optional
-        The class, or another target; None if the forward has one.
+        The class index, or one of :mod:`captum_ad.targets`; None if the forward has a target.
     baseline : str, float, Tensor or callable, optional
-        What a plain model's missing superpixels are painted with.
+        The baseline for a plain model's missing superpixels.
     to_confidence : str or callable
         As for :func:`~captum_ad.metrics.sufficient_explanation`.
     batch_size : int, optional
@@ -44,12 +44,12 @@ class SuperpixelGame:
     Attributes
     ----------
     n_players : int
-        How many superpixels there are.
+        Number of superpixels.
 
     Raises
     ------
     TypeError, ValueError
-        If a shape does not fit, there are not two superpixels, or a model, baseline or target is of no use.
+        If a shape does not fit, there are fewer than two superpixels, or the model, baseline or target is invalid.
 
     Examples
     --------
@@ -82,12 +82,12 @@ class SuperpixelGame:
         self.batch_size = batch_of(batch_size, x.device)
 
     def __call__(self, coalitions: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-        """The confidences.
+        """The confidences for coalitions.
 
         Parameters
         ----------
         coalitions : array
-            bool, shape (n, n_players) or (n_players,), True = takes part.
+            bool, shape (n, n_players) or (n_players,), True = in the coalition.
 
         Returns
         -------

@@ -1,4 +1,4 @@
-"""Attributors that Captum does not have, on Captum's own interface."""
+"""Attributors that Captum does not have, with Captum's interface."""
 
 from captum_ad.attr.fei import FEI
 from captum_ad.attr.idgi import IDGI

@@ -1,4 +1,4 @@
-"""FEI (Zhang and McMillan 2025): a mask learned on insertion and deletion over an ensemble of quantiles."""
+"""FEI (Zhang and McMillan 2025): a mask optimized for insertion and deletion over an ensemble of quantiles."""
 
 from __future__ import annotations
 
@@ -20,26 +20,27 @@ from captum_ad.attr.runner import Asked, Baselines, judge_of, positive, targets_
 from captum_ad.attr.soft import GRADIENTS, Clipped, SoftForward
 
 QUANTILES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
-"""Of the mask: with the 0.9 quantile as its threshold a tenth of the image is there."""
+"""Quantiles of the mask: with the 0.9 quantile as the threshold, a tenth of the image is kept."""
 
 
 class FEI(PerturbationAttribution):  # type: ignore[misc]
-    """Faithfulness-guided Ensemble Interpretation: a mask m that inserts and deletes well at every size at once.
+    """Faithfulness-guided Ensemble Interpretation: one mask m that does well on insertion and deletion at every size.
 
     From *Beyond Output Faithfulness: Learning Attributions that Preserve Computational Pathways* (Zhang and McMillan
     2025, arXiv 2509.04588): ensemble quantile optimization of insertion and deletion curves, and selective gradient
-    clipping. For every quantile q, ``keep = sigmoid((m − quantile_q(m)) / T)`` is what of the image is there; with p
-    the target's confidence, ``−log p(keep there) − log(1 − p(keep hidden))``, averaged over q, is what m is to make
-    small. Where an activation exceeds that of the whole image, by more than rounding, its gradient is zero: nothing is
-    gained by detectors that did not answer to the image. Our reading, since of the source we know the abstract and the
-    outline: the two logarithms; m is coarse, of `side` cells, and enlarged bilinearly; some quantiles are drawn at each
-    step, each once before any is drawn again; Adam; and which layers are clipped.
+    clipping. For every quantile q, ``keep = sigmoid((m − quantile_q(m)) / T)`` is the kept part of the image. With p
+    the target's confidence, the loss is ``−log p(keep shown) − log(1 − p(keep hidden))``, averaged over q. Where an
+    activation exceeds that for the whole image by more than rounding, its gradient is set to zero, so that the mask
+    does not exploit features that the image does not activate. We know only the source's abstract and outline. Our
+    reading: the two logarithms; m is coarse, with `side` cells per dimension, and upsampled bilinearly; each step draws
+    some quantiles without replacement until all have been used; Adam; and which layers are clipped.
 
-    On an ADForward what is hidden is deactivated, which is all or nothing: keep is rounded, and the gradient is that
-    of a soft mask which the rounded one stands for. With ``gradient="straight-through"`` the soft mask multiplies the
-    input; with ``"masked"`` also the activations of every layer of `layers`, at their size. What is deactivated has no
-    gradient; but what one quantile, or the insertion, hides, another one, or the deletion, shows. On a BaselineForward,
-    and on a plain model with `baselines`, soft masks blend the input with the paint, as in the source.
+    On an ADForward, hidden features are deactivated, which is all or nothing: keep is rounded, and the gradient is that
+    of a soft mask in its place. With ``gradient="straight-through"`` the soft mask multiplies the input; with
+    ``"masked"`` it also multiplies the activations of every layer in `layers`, resized to them. Deactivated positions
+    have no gradient, but what one quantile or the insertion hides, another quantile or the deletion shows. On a
+    BaselineForward, and on a plain model with `baselines`, soft masks blend the input with the baseline, as in the
+    source.
 
     Parameters
     ----------
@@ -76,56 +77,56 @@ class FEI(PerturbationAttribution):  # type: ignore[misc]
         seed: int = 0,
         show_progress: bool = False,
     ) -> Tensor:
-        """Attributions of a batch, one image after the other.
+        """Compute attributions for a batch, one image after the other.
 
         Parameters
         ----------
         inputs : Tensor
             Shape (N, C, H, W).
         baselines : Tensor, int or float, optional
-            What a plain model's hidden features are painted with, broadcast to the input; 0 if not given. None with an
-            ADForward or a BaselineForward.
+            The baseline for a plain model's hidden features, broadcast to the input; 0 if not given. Must be None with
+            an ADForward or a BaselineForward.
         target : int or Target, or one per sample, optional
-            The class, or one of :mod:`captum_ad.targets` whose confidence is a probability; of a model that ends in a
-            softmax, ``Class(index, to_confidence="none")``. None if the forward has a target.
+            The class, or one of :mod:`captum_ad.targets` whose confidence is a probability. For a model that ends in a
+            softmax, use ``Class(index, to_confidence="none")``. None if the forward has a target.
         additional_forward_args : Any
             Passed to the forward function.
         n_steps : int
-            Of Adam.
+            Steps of Adam.
         side : int
-            Cells of the mask along each dimension, two at least.
+            Cells of the mask along each dimension, at least 2.
         quantiles : sequence of float
             Between 0 and 1.
         quantiles_per_step : int
-            How many are drawn at each step; each is one forward for insertion and one for deletion.
+            How many quantiles each step draws. Each needs one forward for insertion and one for deletion.
         temperature : float
-            T, in units of m, which begins as normal noise of standard deviation 0.1.
+            T, in units of m, which is initialized with normal noise of standard deviation 0.1.
         learning_rate : float
-            Of Adam.
+            Learning rate of Adam.
         layers : sequence of str, optional
-            Paths of the modules whose gradients are clipped, and masked, as ``model.named_modules()`` spells them; by
-            default all ReLUs and their kin.
+            Paths of the modules whose gradients are clipped, and masked, as in ``model.named_modules()``. By default,
+            all modules of type ReLU and similar.
         clip : bool
-            Whether gradients are clipped.
+            Whether to clip gradients.
         gradient : {"straight-through", "masked"}
-            What stands for the gradient of an ADForward's mask. Paint has a gradient of its own, and only the first.
+            Surrogate gradient for an ADForward's mask. ``"masked"`` needs an ADForward.
         seed : int
-            Of the beginning and of the draws.
+            Random seed of the initial mask and of the quantiles drawn.
         show_progress : bool
             Show a progress bar.
 
         Returns
         -------
         Tensor
-            m, enlarged, in units of its own: a ranking. Shape of the input, the same in every channel.
+            m, upsampled to the input's shape and equal in every channel. Its values have no unit; they rank positions.
 
         Raises
         ------
         UnknownNameError
-            If there is no layer, or gradient, of that name; the message lists near ones.
+            If the name of a layer or gradient is unknown; the message lists similar ones.
         ValueError, TypeError
-            If an argument does not fit, a layer did not run or returns no tensor, or the target's confidence is no
-            probability, or has no gradient.
+            If an argument is invalid, a layer did not run or does not return a tensor, or the target's confidence is
+            not a probability or has no gradient.
         """
         if not isinstance(inputs, Tensor) or inputs.dim() != 4:
             shape = tuple(inputs.shape) if isinstance(inputs, Tensor) else type(inputs).__name__
@@ -134,21 +135,21 @@ class FEI(PerturbationAttribution):  # type: ignore[misc]
         positive(side, "side", 2)
         positive(quantiles_per_step, "quantiles_per_step")
         if len(quantiles) == 0 or not all(0 < q < 1 for q in quantiles):
-            raise ValueError(f"quantiles must lie between 0 and 1, one at least, got {quantiles!r}")
+            raise ValueError(f"quantiles must be one or more numbers between 0 and 1, got {quantiles!r}")
         for name, value in (("temperature", temperature), ("learning_rate", learning_rate)):
             if not value > 0 or not math.isfinite(value):
                 raise ValueError(f"{name} must be a positive number, got {value!r}")
         if gradient not in GRADIENTS:
             raise UnknownNameError("gradient", gradient, GRADIENTS)
         if len(inputs) == 0:
-            raise ValueError("FEI got an empty batch: give one image at least")
+            raise ValueError("FEI got an empty batch: give at least one image")
         if not bool(inputs.isfinite().all()):
-            raise ValueError("the image holds NaN or Inf, of which no mask can be learned: mend the input")
+            raise ValueError("the image contains NaN or Inf, so no mask can be learned for it: fix the input")
         own = self.forward_func.target if isinstance(self.forward_func, Answering) else None
         refuse_both(own, target, "FEI")
         asked = targets_of(own if target is None else target, inputs, "FEI")
         found = []
-        with torch.inference_mode(False):  # of whose tensors there is no backward
+        with torch.inference_mode(False):  # inference tensors have no backward, so they are cloned
             x = as_features(inputs).detach().clone()
             more = tuple(one.clone() if isinstance(one, Tensor) else one for one in as_tuple(additional_forward_args))
             paint = baselines.clone() if isinstance(baselines, Tensor) else baselines
@@ -183,7 +184,7 @@ class _Learning:
         self.left: list[float] = []
 
     def run(self, steps: Any, per_step: int, learning_rate: float) -> Tensor:
-        """Learn it; shape (1, 1, H, W)."""
+        """Optimize the mask and return it at the input's size, shape (1, 1, H, W)."""
         with torch.enable_grad(), self.clipped:
             self.mask.requires_grad_()
             optimizer = torch.optim.Adam([self.mask], lr=learning_rate)
@@ -193,7 +194,7 @@ class _Learning:
         return self.enlarged().detach()
 
     def drawn(self) -> float:
-        """A quantile: each once before any comes again."""
+        """Draw a quantile; every quantile is drawn once before any is drawn again."""
         if not self.left:
             order = torch.randperm(len(self.quantiles), generator=self.generator).tolist()
             self.left = [self.quantiles[i] for i in order]
@@ -204,22 +205,21 @@ class _Learning:
         return F.interpolate(self.mask[None, None], self.soft.x.shape[2:], mode="bilinear", align_corners=False)
 
     def confidence(self, keep: Tensor) -> Tensor:
-        """Under soft masks, as far from 0 and 1 as logarithms and their slopes need it."""
+        """The confidence under soft masks, clamped so that its logarithms and their gradients are finite."""
         found: Tensor = self.judge.asked.confidence(self.soft(keep))
         if not bool(((found >= 0) & (found <= 1 + 1e-3)).all()):
             raise ValueError(
-                f"FEI learns on logarithms of a probability, and {self.judge.asked!r} gives "
-                f"{found.min():.3g} to {found.max():.3g}: choose a target whose confidence is one, Class, MultiLabel, "
-                "Binary, Group or Contrast"
+                f"FEI needs a target whose confidence is a probability, but {self.judge.asked!r} returned values from "
+                f"{found.min():.3g} to {found.max():.3g}: use Class, MultiLabel, Binary, Group or Contrast"
             )
         if not found.requires_grad:
-            raise ValueError("the target's confidence has no gradient: is there a no_grad() or detach() in the model?")
+            raise ValueError("the target's confidence has no gradient: check the model for no_grad() or detach()")
         least = max(1e-30, 8 * torch.finfo(found.dtype).tiny)
         wide = found.to(self.mask.dtype)
         return wide.clamp(least, 1 - torch.finfo(wide.dtype).eps)
 
     def gradient(self, quantiles: Sequence[float]) -> Tensor:
-        """Of the mean over quantiles of what insertion and deletion lose."""
+        """The gradient of the insertion and deletion loss, averaged over quantiles."""
         self.clipped.begin()
         keep = kept(self.enlarged(), quantiles, self.temperature)
         both = torch.cat([keep, 1 - keep])
@@ -233,7 +233,7 @@ class _Learning:
 
 
 def kept(mask: Tensor, quantiles: Sequence[float], temperature: float) -> Tensor:
-    """``sigmoid((m − quantile_q(m)) / T)`` for every q.
+    """The kept part, ``sigmoid((m − quantile_q(m)) / T)``, for every quantile q.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""IDGI (Yang, Wang and Bilgic 2023): Integrated Gradients along the gradient's own direction."""
+"""IDGI (Yang, Wang and Bilgic 2023): Integrated Gradients along the direction of the gradient."""
 
 from __future__ import annotations
 
@@ -22,24 +22,25 @@ class IDGI(GradientAttribution):  # type: ignore[misc]
     """Important Direction Gradient Integration.
 
     *IDGI: A Framework to Eliminate Explanation Noise from Integrated Gradients* (CVPR 2023, arXiv 2303.14242). Between
-    two points x_j and x_{j+1} of a path only the part along the gradient changes the output; so a feature's attribution
-    is ``Σ_j g_j² (f(x_{j+1}) − f(x_j)) / Σ g_j²`` with g_j the gradient at x_j, squared feature by feature, and summed
-    below over all features. It adds up to f(x) − f(baseline) whatever the number of steps.
+    two points x_j and x_{j+1} of a path, only the step's component along the gradient changes the output. A feature's
+    attribution is therefore ``Σ_j g_j² (f(x_{j+1}) − f(x_j)) / Σ g_j²``, where g_j is the gradient at x_j, the
+    numerator takes its square at that feature, and the denominator sums the squares over all features. Attributions add
+    up to f(x) − f(baseline) for any number of steps.
 
-    Our reading: where a gradient is zero all over, and the output changes nevertheless, all features share the change
-    equally, so that the sum stays.
+    Our reading: if the gradient is zero everywhere but the output changes, all features share the change equally, so
+    that the sum is preserved.
 
     Parameters
     ----------
     forward_func : callable
-        A model, any forward function as of Captum's attributors, or an ADForward, which runs as its model;
-        ``functools.partial(ad, mask=m)`` explains what is there under a mask.
+        A model, any forward function that Captum's attributors take, or an ADForward, which runs like its model.
+        ``functools.partial(ad, mask=m)`` explains the output under a mask.
 
     Examples
     --------
     >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(2, 1, bias=False))
     >>> _ = model[1].weight.data.copy_(torch.tensor([[3.0, 1.0]]))
-    >>> IDGI(model).attribute(torch.tensor([[[1.0, 2.0]]]), target=0)  # 5 in all, by squared gradients: 9 to 1
+    >>> IDGI(model).attribute(torch.tensor([[[1.0, 2.0]]]), target=0)  # 5 in total, shared by squared gradients, 9 to 1
     tensor([[[4.5000, 0.5000]]])
     """
 
@@ -57,38 +58,37 @@ class IDGI(GradientAttribution):  # type: ignore[misc]
         internal_batch_size: int = 4,
         return_convergence_delta: bool = False,
     ) -> Any:
-        """Attributions of a batch.
+        """Compute attributions for a batch.
 
         Parameters
         ----------
         inputs : Tensor or tuple of Tensor
             Batch first.
         baselines : Tensor, int, float or tuple of these, optional
-            Where the path begins; 0 if not given. None with ``path="blur"``, which begins with a blur.
+            Where the path starts; 0 if not given. Must be None with ``path="blur"``, which starts from a blur.
         target : int or Target, or one per sample, optional
-            The output of that number, or one of :mod:`captum_ad.targets`. None if the forward has a target, or one
-            output only.
+            An output index, or one of :mod:`captum_ad.targets`. None if the forward has a target or a single output.
         additional_forward_args : Any
             Passed to the forward function.
         n_steps : int
-            Of the path.
+            Steps of the path.
         path : {"straight", "blur", "guided"} or callable
-            That of Integrated Gradients, of Blur IG or of Guided IG, see :mod:`captum_ad.attr.paths`; or a function as
-            :data:`captum_ad.attr.paths.Path` says.
+            The path of Integrated Gradients, Blur IG or Guided IG, see :mod:`captum_ad.attr.paths`; or a function with
+            the signature :data:`captum_ad.attr.paths.Path`.
         internal_batch_size : int
-            Points of a path per forward; guided paths go one by one.
+            Points of the path per forward. Guided and custom paths run point by point.
         return_convergence_delta : bool
-            Also return what the attributions' sum lacks of f(x) − f(beginning), shape (N,): rounding.
+            Also return the attributions' sum minus f(x) − f(start), shape (N,), which is only rounding.
 
         Returns
         -------
         Tensor or tuple of Tensor
-            Shape of the inputs; with `return_convergence_delta` a pair.
+            Attributions of the inputs' shape. With `return_convergence_delta`, a pair of attributions and deltas.
 
         Raises
         ------
         ValueError, TypeError, UnknownNameError
-            If an argument does not fit, or the output is not finite.
+            If an argument is invalid, or the output is not finite.
         """
         who = "IDGI"
         if isinstance(path, str) and path not in PATHS:
@@ -96,9 +96,9 @@ class IDGI(GradientAttribution):  # type: ignore[misc]
         points = PATHS[path] if isinstance(path, str) else path
         given = inputs if isinstance(inputs, tuple) else (inputs,)
         if not given or not all(isinstance(x, Tensor) and x.dim() > 1 and len(x) == len(given[0]) for x in given):
-            raise TypeError(f"{who}: expected a tensor, batch first, or a tuple of them with equally many samples")
+            raise TypeError(f"{who}: expected a tensor (N, ...), or a tuple of tensors with equal batch sizes")
         if baselines is not None and path in WITHOUT_BASELINE:
-            raise ValueError(f"{who} got baselines with path={path!r}, which begins with a blur: leave them out")
+            raise ValueError(f"{who} got baselines with path={path!r}, which starts from a blur: leave them out")
         positive(n_steps, "n_steps")
         chunk = 1 if path in SEQUENTIAL or callable(path) else positive(internal_batch_size, "internal_batch_size")
         features = tuple(as_features(x).detach() for x in given)
@@ -119,17 +119,17 @@ class IDGI(GradientAttribution):  # type: ignore[misc]
         return (result, torch.stack(deltas)) if return_convergence_delta else result
 
     def has_convergence_delta(self) -> bool:
-        """It adds up."""
+        """True: attributions add up to the change of the score."""
         return True
 
     @property
     def multiplies_by_inputs(self) -> bool:
-        """It is in the output's units."""
+        """True: attributions are in units of the output."""
         return True
 
 
 class _Score:
-    """One sample's score, and its gradient, at points of a path."""
+    """The score of one sample and its gradient, at points of a path."""
 
     def __init__(
         self, forward: Callable[..., Any], target: int | Target, more: tuple[Any, ...], row: int, count: int, x: Inputs
@@ -141,10 +141,10 @@ class _Score:
                 self.judge.bind(self._readout(x))
 
     def __call__(self, points: Inputs) -> Tensor:
-        """Shape (points,)."""
+        """Scores, shape (points,)."""
         score: Tensor = self.judge.asked.score(self._readout(points))
         if not bool(score.isfinite().all()):
-            raise ValueError("the model returned NaN or Inf on the path: choose another baseline, or look at the model")
+            raise ValueError("the model returned NaN or Inf on the path: use another baseline, or check the model")
         return score
 
     def slope(self, points: Inputs) -> tuple[Tensor, Inputs]:
@@ -173,7 +173,7 @@ class _Score:
 
 
 def _integrated(points: Iterator[Inputs], score: _Score, chunk: int) -> tuple[Inputs, Tensor]:
-    """The attribution of one sample, and how much the score changes along the path."""
+    """The attributions of one sample, and the total change of its score along the path."""
     first = latest = slope = total = shapes = None
     while batch := list(islice(points, chunk)):
         values, gradients = score.slope(tuple(torch.cat(parts) for parts in zip(*batch)))
@@ -187,14 +187,15 @@ def _integrated(points: Iterator[Inputs], score: _Score, chunk: int) -> tuple[In
         total = added if total is None else total + added
         latest, slope = values[-1:], slopes[-1:]
     if total is None or shapes is None or first is None or latest is None:
-        raise ValueError("the path has no points: a function of its own has to yield the beginning, …, the input")
+        raise ValueError("the path has no points: a path function must yield points from the start to the input")
     parts = total.split([shape.numel() for shape in shapes])
     return tuple(part.reshape(1, *shape) for part, shape in zip(parts, shapes)), (latest - first)[0]
 
 
 def _shared(change: Tensor, slopes: Tensor) -> Tensor:
-    """Changes of the score, shape (steps,), shared by the squares of slopes, shape (steps, features)."""
-    slopes = slopes / slopes.abs().amax(1, keepdim=True).clamp(min=torch.finfo(slopes.dtype).tiny)  # squares underflow
+    """Distribute changes of the score, shape (steps,), over features by squared slopes, shape (steps, features)."""
+    # scale first, because squares may underflow
+    slopes = slopes / slopes.abs().amax(1, keepdim=True).clamp(min=torch.finfo(slopes.dtype).tiny)
     squares = slopes**2
     squares = squares.masked_fill(squares.sum(1, keepdim=True) == 0, 1)
     return (squares * (change[:, None] / squares.sum(1, keepdim=True))).sum(0)

@@ -1,4 +1,4 @@
-"""One map of several scales: an attributor over a pyramid of feature masks (Seo, Oh and Oh 2018)."""
+"""Multi-scale maps: an attributor averaged over a pyramid of feature masks (Seo, Oh and Oh 2018)."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from captum_ad.segmentation import superpixels
 from captum_ad.targets.groups import Contrast, Group
 
 SCALES = (25, 50, 100)
-"""Superpixels of a pyramid's levels, about."""
+"""Approximate number of superpixels at each level of a pyramid."""
 
 
 class MultiScale:
     """The mean of an attributor's maps over several feature masks.
 
     From *Regional Multi-scale Approach for Visually Pleasing Explanations of Deep Neural Networks* (Seo, Oh, Oh 2018,
-    arXiv 1807.11720): an image is segmented on several scales, each region's effect is the drop of the log-odds without
-    it, and the maps are averaged. That is this class around ``FeatureAblation`` of a forward with the target
-    :func:`log_odds`; exclusion is by AD, or, as in the source, by the baseline ``"boundary-normal"``. Our reading: the
-    scales, and the natural logarithm.
+    arXiv 1807.11720): an image is segmented at several scales, a region's effect is how much the log-odds drop without
+    it, and the maps are averaged. To reproduce it, use ``FeatureAblation`` on a forward with the target
+    :func:`log_odds`. Regions are hidden by AD or, as in the source, by the baseline ``"boundary-normal"``. Our reading:
+    the scales, and the natural logarithm.
 
     Parameters
     ----------
     attributor : Attribution
-        One of Captum's that takes a ``feature_mask``: ``FeatureAblation``, ``KernelShap``, ``Lime``,
-        ``ShapleyValueSampling``, …, of an ADForward, a BaselineForward or a plain model.
+        Any of Captum's attributors that takes a ``feature_mask`` (``FeatureAblation``, ``KernelShap``, ``Lime``,
+        ``ShapleyValueSampling``, …), on an ADForward, a BaselineForward or a plain model.
 
     Raises
     ------
     TypeError
-        If it takes none.
+        If the attributor takes no ``feature_mask``.
 
     Examples
     --------
@@ -64,32 +64,33 @@ class MultiScale:
         feature_masks: Sequence[Tensor | tuple[Tensor, ...]] | None = None,
         **kwargs: Any,
     ) -> Any:
-        """Attributions of a batch.
+        """Compute attributions for a batch.
 
         Parameters
         ----------
         inputs : Tensor or tuple of Tensor
-            As of the attributor.
+            As for the attributor.
         feature_masks : sequence of Tensor, or of tuples of Tensor
-            One feature mask per scale, as the attributor takes them. By default :func:`pyramid` of the input, images.
+            One feature mask per scale, as the attributor takes it. By default :func:`pyramid` of the input, which must
+            then be images.
         **kwargs
-            The attributor's other arguments, the same on every scale.
+            The attributor's other arguments, the same at every scale.
 
         Returns
         -------
         Tensor or tuple of Tensor
-            Shape of the inputs: the mean over scales.
+            The mean over scales, of the inputs' shape.
 
         Raises
         ------
         ValueError, TypeError
-            If there is no feature mask, or a single one is given as if it were several; and as the attributor.
+            If `feature_masks` is empty or a single tensor, or if the attributor raises it.
         """
         if "feature_mask" in kwargs:
-            raise TypeError("MultiScale takes feature_masks=, a list of them: feature_mask= is the attributor's")
+            raise TypeError("MultiScale got feature_mask=: give feature_masks=, a list with one mask per scale")
         if feature_masks is None:
             if not isinstance(inputs, Tensor):
-                raise ValueError("for several inputs give feature_masks=, a list of tuples, a tuple per scale")
+                raise ValueError("for several inputs give feature_masks=, a list with one tuple of masks per scale")
             feature_masks = pyramid(inputs)
         if isinstance(feature_masks, Tensor) or len(feature_masks) == 0:
             what = "a single tensor" if isinstance(feature_masks, Tensor) else "none"
@@ -101,26 +102,26 @@ class MultiScale:
 
 
 def pyramid(x: Tensor, scales: Sequence[int] = SCALES, method: str = "slic") -> list[Tensor]:
-    """Superpixels of several scales.
+    """Superpixels at several scales.
 
     Parameters
     ----------
     x : Tensor
         The model's input, shape (N, C, H, W).
     scales : sequence of int
-        About how many superpixels each level has.
+        Approximate number of superpixels at each level.
     method : str
-        As of :func:`captum_ad.segmentation.superpixels`.
+        As for :func:`captum_ad.segmentation.superpixels`.
 
     Returns
     -------
     list of Tensor
-        int64, shape (N, 1, H, W) each, on the device of `x`.
+        Labels, int64, shape (N, 1, H, W) each, on the device of `x`.
 
     Raises
     ------
     ValueError
-        If there are no scales, or as :func:`captum_ad.segmentation.superpixels`.
+        If `scales` is empty, or as in :func:`captum_ad.segmentation.superpixels`.
 
     Examples
     --------
@@ -133,14 +134,14 @@ def pyramid(x: Tensor, scales: Sequence[int] = SCALES, method: str = "slic") -> 
 
 
 def log_odds(index: int, classes: int) -> Contrast:
-    """The log-odds of a class against all others, as a target: what a region takes away is its weight of evidence.
+    """A target for the log-odds of a class against all others, whose drop is a region's weight of evidence.
 
     Parameters
     ----------
     index : int
-        The class.
+        The class index.
     classes : int
-        How many the model has.
+        The number of classes of the model, at least 2.
 
     Examples
     --------
@@ -148,5 +149,7 @@ def log_odds(index: int, classes: int) -> Contrast:
     tensor([1.3069])
     """
     if isinstance(classes, bool) or not isinstance(classes, int) or not 0 <= index < classes or classes < 2:
-        raise ValueError(f"expected one of at least two classes, 0 to classes − 1, got {index!r} of {classes!r}")
+        raise ValueError(
+            f"expected at least 2 classes, and an index from 0 to classes − 1, got classes={classes!r}, index={index!r}"
+        )
     return Contrast(index, Group([i for i in range(classes) if i != index]))

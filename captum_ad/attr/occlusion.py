@@ -18,10 +18,10 @@ from captum_ad.attr.runner import Asked, Baselines, MaskRunner, positive
 
 
 class RegionOcclusion(PerturbationAttribution):  # type: ignore[misc]
-    """Occlusion whose windows stay in a region: what there matters, in fewer forwards.
+    """Occlusion restricted to a region of interest, which needs fewer forwards.
 
-    Captum's ``Occlusion`` with a region of interest, as MONAI's ``OcclusionSensitivity`` has it: only windows that meet
-    the region run, and they hide nothing outside of it. Over the whole input it is Captum's, value by value.
+    Like MONAI's ``OcclusionSensitivity`` with a region: only windows that overlap the region run, and they hide nothing
+    outside of it. If the region is the whole input, values equal those of Captum's ``Occlusion``.
 
     Parameters
     ----------
@@ -54,45 +54,45 @@ class RegionOcclusion(PerturbationAttribution):  # type: ignore[misc]
         perturbations_per_eval: int = 1,
         show_progress: bool = False,
     ) -> Tensor:
-        """Attributions of a batch.
+        """Compute attributions for a batch.
 
         Parameters
         ----------
         inputs : Tensor
-            Shape (N, C, *spatial), or (N, T), whose values are positions.
+            Shape (N, C, *spatial), or (N, T), where each value is a position.
         roi : Tensor
-            The region, bool, True = inside; shape (*spatial), or with leading dimensions of 1 or N.
+            The region, bool, True = inside; shape (*spatial), (1|N, *spatial) or (1|N, 1|C, *spatial).
         sliding_window_shapes : sequence of int
-            As in Captum: (C, *sides), all channels; (side,) of an input (N, T).
+            Window shape as in Captum: (C, *sides) with all channels; (side,) for inputs (N, T).
         strides : int or sequence of int, optional
-            As in Captum: one for all, or one for each number of the window. 1 by default.
+            As in Captum: one stride for all dimensions, or one per dimension of the window. 1 by default.
         baselines, target, additional_forward_args, show_progress
-            As of :class:`~captum_ad.attr.Rise`.
+            As for :class:`~captum_ad.attr.Rise`.
         perturbations_per_eval : int
             Windows per forward.
 
         Returns
         -------
         Tensor
-            Shape of the input: how much the score drops, a mean over the windows that cover a position; 0 outside of
+            Shape of the input: how much the score drops, averaged over the windows that cover a position; 0 outside
             the region.
 
         Raises
         ------
         ValueError, TypeError
-            If an argument does not fit, or the region is empty.
+            If an argument is invalid, or the region is empty.
         """
         who = "RegionOcclusion"
         runner = MaskRunner(self.forward_func, inputs, baselines, additional_forward_args, target, None, who)
         if len(runner.inputs) > 1:
-            raise ValueError(f"{who} explains one input, got {len(inputs)}: give others as additional_forward_args")
+            raise ValueError(f"{who} explains one input, got {len(inputs)}: pass the others as additional_forward_args")
         x, spatial = runner.inputs[0], runner.spatial[0]
         batch = positive(perturbations_per_eval, "perturbations_per_eval")
         window, steps = _windows(x, spatial, sliding_window_shapes, strides)
         inside = kept_features(x, roi, "roi")
         region = (inside.any(1) if x.dim() > 2 else inside).expand(len(x), *spatial)
         if not bool(region.flatten(1).any(1).all()):
-            raise ValueError("roi is empty: no window would run. True = inside")
+            raise ValueError("roi is empty, so no window would run: set it to True inside the region")
         drops, covering = (torch.zeros(region.shape, dtype=torch.float64, device=x.device) for _ in range(2))
         for i, judge in enumerate(runner.judges):
             whole = judge.asked.score(runner(i, runner.filled(True))).double()
@@ -113,17 +113,17 @@ class RegionOcclusion(PerturbationAttribution):  # type: ignore[misc]
 def _windows(
     x: Tensor, spatial: tuple[int, ...], shape: Sequence[int], strides: int | Sequence[int] | None
 ) -> tuple[list[int], list[int]]:
-    """The window's sides and steps in each dimension of the positions."""
+    """The window's sides and strides in each spatial dimension."""
     channels = [x.shape[1]] if x.dim() > 2 else []
     expected = f"({', '.join([*map(str, channels), *['side'] * len(spatial)])})"
     given = tuple(shape)
     if len(given) != len(channels) + len(spatial) or any(a < b for a, b in zip(given, channels)):
         raise ValueError(
-            f"sliding_window_shapes is {given}, expected {expected}: all channels, a side for each dimension"
+            f"sliding_window_shapes is {given}, expected {expected}: all channels, and one side per spatial dimension"
         )
     steps = (1,) * len(given) if strides is None else (strides,) * len(given) if isinstance(strides, int) else strides
     if len(steps) != len(given):
-        raise ValueError(f"strides is {tuple(steps)}, expected one number, or one for each of {given}")
+        raise ValueError(f"strides is {tuple(steps)}, expected one number, or one per dimension of the window {given}")
     skip = len(channels)
     sides = [positive(side, "sliding_window_shapes") for side in given[skip:]]
     if any(side > length for side, length in zip(sides, spatial)):
@@ -132,7 +132,7 @@ def _windows(
 
 
 def _places(spatial: tuple[int, ...], window: list[int], steps: list[int]) -> Iterator[tuple[slice, ...]]:
-    """Where the window stands, in Captum's order: the last one may reach beyond the end."""
+    """The positions of the window, in Captum's order. The last window may extend beyond the input."""
     starts = [
         [step * k for k in range(math.ceil((size - side) / step) + 1)]
         for size, side, step in zip(spatial, window, steps)

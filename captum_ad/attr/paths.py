@@ -1,4 +1,4 @@
-"""Paths from a baseline to an input, along which gradients are followed."""
+"""Paths from a baseline to an input, along which gradients are integrated."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ Inputs = tuple[Tensor, ...]
 
 Gradient = Callable[[Inputs], Inputs]
 Path = Callable[[Inputs, Inputs, int, Gradient], Iterator[Inputs]]
-"""From the input, the baseline, a number of steps and the gradient's function to the points, steps + 1 of them; the
-last one is the input."""
+"""Takes the input, the baseline, the number of steps, and a function that returns the gradient at a point; yields
+steps + 1 points, the last of which is the input."""
 
 MAX_SIGMA = 50 / 224
-"""The blur that blur paths begin with, as share of the shortest side: 50 pixels of 224, as in the source's code."""
+"""σ where blur paths start, as a fraction of the shortest side: 50 pixels of 224, as in the source's code."""
 
 FRACTION, MAX_DISTANCE = 0.25, 0.02
-"""Of guided paths: the share of features that move at a time, and how far they may be from the straight line."""
+"""For guided paths: the fraction of features that move at a time, and how far they may be from the straight line."""
 
 
 def straight(x: Inputs, baseline: Inputs, steps: int, gradient: Gradient) -> Iterator[Inputs]:
@@ -40,10 +40,10 @@ def blurred(x: Inputs, baseline: Inputs, steps: int, gradient: Gradient) -> Iter
 
 
 def guided(x: Inputs, baseline: Inputs, steps: int, gradient: Gradient) -> Iterator[Inputs]:
-    """Features of small gradients move first (Kapishnikov et al. 2021, *Guided Integrated Gradients*, CVPR).
+    """Features with small gradients move first (Kapishnikov et al. 2021, *Guided Integrated Gradients*, CVPR).
 
-    Of each step all features together come closer to the input by the same L1 distance; the quarter with the smallest
-    gradients goes first, no feature farther than .02 of the path from the straight line.
+    Every step brings the point closer to the input by the same L1 distance. The quarter of the features with the
+    smallest gradients moves first, but no feature is farther than 0.02 of the path from the straight line.
     """
     shapes = [one.shape for one in x]
     end, start = (torch.cat([one.flatten() for one in many]) for many in (x, baseline))
@@ -76,10 +76,10 @@ PATHS: Mapping[str, Path] = MappingProxyType({"straight": straight, "blur": blur
 """Paths by name."""
 
 WITHOUT_BASELINE = ("blur",)
-"""Those that bring their own beginning."""
+"""Paths that have their own start and take no baseline."""
 
 SEQUENTIAL = ("guided",)
-"""Those whose next point depends on the gradient at this one."""
+"""Paths whose next point depends on the gradient at the current one."""
 
 
 def _apart(values: Tensor, shapes: list[torch.Size]) -> Inputs:
@@ -92,12 +92,12 @@ def _shortest(x: Tensor) -> int:
 
 
 def _gaussian(x: Tensor, sigma: float) -> Tensor:
-    """A sample behind a Gaussian along its spatial dimensions."""
+    """A sample blurred by a Gaussian along its spatial dimensions."""
     reach = max(1, math.ceil(3 * sigma))
     steps = torch.arange(-reach, reach + 1, device=x.device, dtype=x.dtype)
     weights = (-0.5 * (steps / max(sigma, 1e-6)) ** 2).exp()
     kernel = (weights / weights.sum())[None, None]
-    for dim in range(min(2, x.dim() - 1), x.dim()):  # a Gaussian is one along each dimension
+    for dim in range(min(2, x.dim() - 1), x.dim()):  # a Gaussian is separable
         last = x.movedim(dim, -1)
         rows = F.pad(last.reshape(-1, 1, last.shape[-1]), (reach, reach), mode="replicate")
         x = F.conv1d(rows, kernel).reshape(last.shape).movedim(-1, dim)

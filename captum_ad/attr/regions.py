@@ -1,4 +1,4 @@
-"""Regions of an input, cut at random into four: what causal responsibility is searched through."""
+"""Regions of an input, cut at random into four parts: the search space of causal responsibility."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from torch import Tensor
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 Path = tuple[int, ...]
-"""Where a region is in the tree of cuts: the number of the part taken at each level."""
+"""The place of a region in the tree of cuts: the number of the part taken at each level."""
 
 
 @dataclass(frozen=True)
 class Units:
-    """The smallest pieces that a region is made of.
+    """The smallest units that regions consist of.
 
     Attributes
     ----------
     labels : Ints
         The unit of each position, shape (positions).
     sizes : Ints
-        Positions of each unit.
+        Number of positions in each unit.
     centers : Floats
         Mean coordinates of each unit, shape (units, dimensions).
     superpixels : Ints
-        The superpixel of each unit, or 0 for all.
+        The superpixel of each unit; all 0 if there are none.
     superpixel_centers : Floats
-        Shape (superpixels, dimensions).
+        Mean coordinates of each superpixel, shape (superpixels, dimensions).
     """
 
     labels: Ints
@@ -51,12 +51,12 @@ def units_of(spatial: Sequence[int], feature_mask: Tensor | None, superpixels: T
     spatial : sequence of int
         Shape of the input's positions.
     feature_mask, superpixels : Tensor, optional
-        Integer labels that broadcast to that shape: the finest units, and the regions to start from.
+        Integer labels that broadcast to that shape: the smallest units, and the regions to start from.
 
     Raises
     ------
     ValueError
-        If labels do not fit.
+        If labels are not integers or have another shape.
     """
     grid = np.stack(np.meshgrid(*(np.arange(n) for n in spatial), indexing="ij"), -1)
     coordinates: Floats = grid.reshape(-1, len(spatial)).astype(np.float64)
@@ -73,7 +73,7 @@ def _labels(given: Tensor, spatial: Sequence[int], what: str) -> Ints:
     if given.is_floating_point() or given.dtype == torch.bool:
         raise ValueError(f"{what} is {given.dtype}, expected integer labels")
     if shape[len(shape) - len(spatial) :] != tuple(spatial) or given.numel() != int(np.prod(spatial)):
-        raise ValueError(f"{what} has shape {shape}, expected {tuple(spatial)} or that with leading dimensions of 1")
+        raise ValueError(f"{what} has shape {shape}, expected {tuple(spatial)}, or leading dimensions of 1 before it")
     return np.unique(given.cpu().numpy().reshape(-1), return_inverse=True)[1].reshape(-1).astype(np.int64)
 
 
@@ -84,18 +84,18 @@ def _centers(labels: Ints, coordinates: Floats) -> tuple[Ints, Floats]:
 
 
 class RegionTree:
-    """The regions of one iteration: each is cut once, at a place that depends on the seed and its path alone.
+    """The regions of one iteration. Each is cut once, at a place that depends only on the seed and its path.
 
     Parameters
     ----------
     units : Units
-        What regions are made of.
+        The units that regions consist of.
     min_region : int
-        Regions of at most that many positions are not cut.
+        Regions of at most this many positions are not cut.
     seed : tuple of int
-        Of the cuts.
+        Random seed of the cuts.
     first : tuple of float, optional
-        Where the whole is cut along its two axes, from 0 to 1; by default that is random too.
+        Where the whole input is cut along its two axes, from 0 to 1; random by default.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class RegionTree:
         self.parts = functools.cache(self._parts)
 
     def area(self, path: Path) -> int:
-        """Positions of a region."""
+        """Number of positions in a region."""
         return int(self.units.sizes[self.members[path]].sum())
 
     def positions(self, path: Path) -> npt.NDArray[np.bool_]:
@@ -117,12 +117,12 @@ class RegionTree:
         return covered
 
     def _parts(self, path: Path) -> tuple[Path, ...]:
-        """The two to four parts of a region, in order; none if it is not cut."""
+        """The two to four parts of a region, in order; empty if it cannot be cut."""
         members = self.members[path]
         if self.area(path) <= self.min_region or len(members) < 2:
             return ()
         whole = _present(self.units.superpixels[members])
-        if len(whole) > 1:  # several superpixels: they stay whole
+        if len(whole) > 1:  # several superpixels: cut between them
             part_of_superpixel = np.zeros(whole.max() + 1, np.int64)
             part_of_superpixel[whole] = self._cut(self.units.superpixel_centers[whole], path)
             part = part_of_superpixel[self.units.superpixels[members]]
@@ -136,13 +136,13 @@ class RegionTree:
         return tuple(found) if len(found) > 1 else ()
 
     def _cut(self, centers: Floats, path: Path) -> Ints:
-        """The part, 0 to 3, of each point: two halves along each of two axes, or quarters along the only one."""
+        """The part, 0 to 3, of each point: halves along each of two axes, or quarters along the only one."""
         generator = np.random.default_rng((*self.seed, len(path), *path))
         extents = centers.max(0) - centers.min(0)
         axes = np.sort(np.argsort(-extents, kind="stable")[:2])
         if centers.shape[1] == 1 or not extents[axes].all():
             values = centers[:, int(np.argmax(extents))]
-            places = np.unique(values)[1:]  # with values on both sides
+            places = np.unique(values)[1:]  # values on both sides of the cut
             chosen = generator.choice(places, min(3, len(places)), replace=False)
             return np.searchsorted(np.sort(chosen), values, "right")
         part = np.zeros(len(centers), np.int64)
@@ -153,14 +153,14 @@ class RegionTree:
 
 
 def _present(labels: Ints) -> Ints:
-    """The labels that occur, in order: np.unique, which sorts them all, is slow."""
+    """The labels that occur, in order. np.unique would sort all of them, which is slow."""
     return np.flatnonzero(np.bincount(labels))
 
 
 def spread(count: int, seed: int) -> list[tuple[float, float]]:
-    """Random points of the unit square that fill it and both its axes evenly, however many are taken of them.
+    """Random points that cover the unit square, and each of its axes, evenly, however many of them are used.
 
-    Multiples of the golden and the silver ratio, shifted at random: each point is uniform.
+    Multiples of the golden and the silver ratio modulo 1, shifted at random, so that each point is uniform.
     """
     steps = np.arange(count)[:, None] * ((math.sqrt(5) - 1) / 2, math.sqrt(2) - 1)
     points = (np.random.default_rng(seed).random(2) + steps) % 1

@@ -28,33 +28,33 @@ class CausalResponsibility(PerturbationAttribution):  # type: ignore[misc]
     """Approximate degree of causal responsibility of each position (arXiv 2411.08875; arXiv 2510.01038, Appendix B).
 
     One iteration starts from the whole input and repeats: take the smallest set of regions known to
-    pass, cut its largest region at a random place into four parts, and try combinations of the
-    parts with the rest of the set left as it is and all else off. A combination *passes* if the network
-    still gives the target class. It is *minimal* if it passes and no part of it alone does (the
-    minimality of an actual cause): each part in it has responsibility 1/k, k being the number of parts
-    of the smallest minimal combination that it belongs to; parts in none have 0. Minimal combinations
+    pass, cut its largest region at a random place into four parts, and try combinations of these
+    parts, keeping the rest of the set and hiding everything else. A combination *passes* if the network
+    still predicts the target class. It is *minimal* if it passes and no proper subset of it does (the
+    minimality of an actual cause). A part has responsibility 1/k, where k is the number of parts in
+    the smallest minimal combination that contains it, or 0 if there is none. Minimal combinations
     are searched further. Responsibilities of nested regions add up on the positions that they cover, so
-    that finer evidence adds to coarser; iterations are averaged.
+    finer evidence adds to coarser evidence. Iterations are averaged.
 
-    What the source leaves open is decided thus: the first cuts of the iterations are random, but spread
-    evenly; the smallest set comes first, the first found of equal ones; a region is cut at the same
-    place whenever it comes up in an iteration, and what it gets in several sets counts once, by its
-    maximum; if the rest of a set passes without the region altogether, none of its parts is responsible
-    and the rest is searched further. Combinations are tried by size, and none that holds a minimal one,
-    which saves forwards and changes nothing.
+    Where the source leaves choices open, we decided as follows. The first cuts of the iterations are random but
+    evenly spread. The smallest set is searched first; among equal ones, the one found first. A region is cut at the
+    same place whenever it comes up in an iteration; if it gets a responsibility in several sets, the maximum counts. If
+    the rest of a set passes without the region, none of the region's parts is responsible, and the rest is searched
+    further. Combinations are tried by size, and those that contain a minimal one are skipped, which saves forwards and
+    does not change the result.
 
     Parameters
     ----------
     forward_func : callable
-        An ADForward, or any forward function together with ``baselines``; it returns (N, classes).
+        An ADForward, or any forward function together with ``baselines``. It returns shape (N, classes).
     to_confidence : str or callable
-        From outputs to confidences, as for :func:`captum_ad.metrics.sufficient_explanation`.
+        How to turn outputs into confidences, as for :func:`captum_ad.metrics.sufficient_explanation`.
 
     Examples
     --------
     >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 2)).eval()
     >>> _ = torch.nn.init.zeros_(model[1].weight), torch.nn.init.constant_(model[1].bias, 0.5)
-    >>> _ = model[1].weight.data[1, 0] = 1.0  # class 1 if the first of 8 × 8 pixels is bright
+    >>> _ = model[1].weight.data[1, 0] = 1.0  # predicts class 1 if the first of 8 × 8 pixels is bright
     >>> x = torch.ones(1, 1, 8, 8)
     >>> found = CausalResponsibility(model).attribute(x, target=1, min_region=1, max_forwards=2000)
     >>> int(found.flatten().argmax())
@@ -83,59 +83,60 @@ class CausalResponsibility(PerturbationAttribution):  # type: ignore[misc]
         seed: int = 0,
         show_progress: bool = False,
     ) -> Tensor | tuple[Tensor, ...]:
-        """Responsibilities of a batch.
+        """Compute responsibilities for a batch.
 
         Parameters
         ----------
         inputs : Tensor or tuple of Tensor
-            Shape (N, C, *spatial), or (N, T), whose values are positions. Of several inputs each is searched in turn,
-            while the others are whole.
+            Shape (N, C, *spatial), or (N, T), where each value is a position. Several inputs are searched one after
+            the other, while the others stay whole.
         baselines : Tensor, int, float or tuple of these, optional
-            What features that are off are painted with; 0 if not given. None with an ADForward.
+            The baseline for hidden features; 0 if not given. Must be None with an ADForward.
         target : int or Target, or one per sample, optional
-            The class, or what else is explained; None if the forward has a target. For
-            several classes of one input repeat the input.
+            The class index, or one of :mod:`captum_ad.targets`; None if the forward has a target. To explain
+            several classes of one input, repeat the input.
         additional_forward_args : Any
             Passed to the forward function.
         feature_mask : Tensor or tuple of (Tensor or None), optional
-            Integer labels, shape (*spatial): groups are the finest units, never cut. Of several inputs a tuple.
+            Integer labels, shape (*spatial). Groups of positions with one label are never cut. A tuple for several
+            inputs.
         superpixels : Tensor or tuple of (Tensor or None), optional
-            Integer labels, shape (*spatial): regions stay unions of these until a region is one, which
-            is then cut into positions (or groups). Of several inputs a tuple.
+            Integer labels, shape (*spatial). Regions are unions of superpixels until a region is a single one, which
+            is then cut into positions (or groups). A tuple for several inputs.
         n_iterations : int
-            Random starts, as far as the budget goes.
+            Number of random starts, if the budget allows.
         min_region : int, optional
-            Regions of at most that many positions are not cut. Default: 64, or a 16th of a small input.
+            Regions of at most this many positions are not cut. Default: 64, or a 16th of a small input.
         max_forwards : int
-            Budget of masked inputs per sample and input. All iterations make their first partition, then all
-            their second, and so on.
+            Budget of masked inputs, per sample and input. All iterations make their first partition, then all
+            make their second, and so on.
         gamma : float
-            A combination also has to keep that share of the original confidence, 0 to 1.
+            A combination also has to keep this fraction of the original confidence, 0 to 1.
         allow_other_target : bool
-            Accept a target that the network does not give to the whole input.
+            Accept a target that the network does not predict for the whole input.
         perturbations_per_eval : int
-            Masks per forward; those of all iterations fill a batch together.
+            Masks per forward. A batch may mix masks of several iterations.
         seed : int
-            The same seed gives the same map, whatever `perturbations_per_eval`.
+            Random seed. The map does not depend on `perturbations_per_eval`.
         show_progress : bool
-            Show a progress bar, in masked inputs.
+            Show a progress bar that counts masked inputs.
 
         Returns
         -------
         Tensor or tuple of Tensor
-            Shape of the inputs, the same in every channel, at least 0.
+            Shape of the inputs, nonnegative, equal in every channel.
 
         Raises
         ------
         ValueError, TypeError
-            If an argument does not fit, the network does not give the target to the whole input, or the
-            budget does not pay for a partition.
+            If an argument is invalid, the network does not predict the target for the whole input, or the
+            budget is too small for one partition.
 
         Warns
         -----
         UserWarning
-            If no combination of the first partitions passes, or the network gives the target to nothing:
-            the map is zero then.
+            If no combination of the first partitions passes, or the network predicts the target even if
+            everything is hidden. The map is then zero.
         """
         who = "CausalResponsibility"
         runner = MaskRunner(
@@ -144,7 +145,7 @@ class CausalResponsibility(PerturbationAttribution):  # type: ignore[misc]
         batch = positive(perturbations_per_eval, "perturbations_per_eval")
         iterations, budget = positive(n_iterations, "n_iterations"), positive(max_forwards, "max_forwards")
         if budget < MUTANTS:
-            raise ValueError(f"max_forwards={max_forwards} does not pay for one partition: make it {MUTANTS} at least")
+            raise ValueError(f"max_forwards={max_forwards} is too small for one partition: use at least {MUTANTS}")
         if isinstance(gamma, bool) or not 0 <= gamma <= 1:
             raise ValueError(f"gamma must be a number from 0 to 1, got {gamma!r}")
         smallest = [_smallest(math.prod(spatial), min_region) for spatial in runner.spatial]
@@ -157,13 +158,13 @@ class CausalResponsibility(PerturbationAttribution):  # type: ignore[misc]
                 test = _Test(runner, place, sample, judge, gamma, batch)
                 if not judge.asked.decides:
                     raise ValueError(
-                        f"a part is responsible if it keeps the answer, and nobody says when {judge.asked} is kept: "
-                        "give target= a class, or one of captum_ad.targets that has a threshold or a tolerance"
+                        f"{judge.asked} does not define when the answer is kept, which responsibility needs: set "
+                        "target= to a class, or to one of captum_ad.targets with a threshold or a tolerance"
                     )
                 if not test.whole_passes and not allow_other_target:
                     raise ValueError(
-                        f"{judge.asked} is not the network's answer for sample {sample}, so nothing in it can be "
-                        f"responsible for that: {judge.asked.instead}, or pass allow_other_target=True"
+                        f"{judge.asked} is not the network's answer for sample {sample}, so nothing in the sample can "
+                        f"be responsible for it: {judge.asked.instead}, or pass allow_other_target=True"
                     )
                 with tqdm(total=budget, desc=who, disable=not show_progress) as bar:
                     of_input.append(_map(test, units[place], iterations, smallest[place], budget, seed, bar))
@@ -176,24 +177,26 @@ def _smallest(positions: int, given: int | None) -> int:
         return min(64, max(1, positions // 16))
     smallest = positive(given, "min_region")
     if positions <= smallest:
-        raise ValueError(f"the input has {positions} positions, no more than min_region={given}")
+        raise ValueError(f"min_region={given} must be smaller than the number of positions, {positions}")
     return smallest
 
 
 def _for_each(labels: Labels, count: int, who: str) -> tuple[Tensor | None, ...]:
-    """Labels of each input, from those of the only one or a tuple."""
+    """One entry of labels per input, from a single tensor or a tuple."""
     each = labels if isinstance(labels, tuple) else (labels,) * (count if labels is None else 1)
     if len(each) != count:
-        raise ValueError(f"{who} got labels of {len(each)} inputs for {count}: give a tuple, None where there are none")
+        raise ValueError(
+            f"{who} got labels for {len(each)} of {count} inputs: give a tuple, with None for inputs without labels"
+        )
     return each
 
 
 MUTANTS = 15
-"""What a partition asks at most: combinations of four parts, but for all of them, which are known to pass."""
+"""Most forwards of one partition: all combinations of four parts but the full one, which is known to pass."""
 
 
 class _Test:
-    """Whether one sample under masks of one input still gets its class."""
+    """Whether the network still gives the answer for one sample if one of its inputs is masked."""
 
     def __init__(self, runner: MaskRunner, place: int, sample: int, judge: Judge, gamma: float, batch: int) -> None:
         self.runner, self.place, self.sample = runner, place, sample
@@ -204,7 +207,7 @@ class _Test:
         self.nothing_passes = bool(self._passes(runner.filled(False)[place])[0])
 
     def __call__(self, masks: list[Bools]) -> list[bool]:
-        """One answer per mask, shape (positions) each; in full batches."""
+        """One answer per mask, shape (positions) each, computed in batches."""
         answers: list[Tensor] = []
         for start in range(0, len(masks), self.batch):
             some = torch.from_numpy(np.stack(masks[start : start + self.batch])).to(self.runner.inputs[0].device)
@@ -224,7 +227,11 @@ def _map(
 ) -> npt.NDArray[np.float64]:
     """The mean of the iterations' maps."""
     if test.nothing_passes:
-        warnings.warn(f"the network gives {test.judge.asked} to nothing at all: no part is responsible", stacklevel=4)
+        warnings.warn(
+            f"the network predicts {test.judge.asked} even if everything is hidden, so no part is responsible: "
+            "the map is zero",
+            stacklevel=4,
+        )
         return np.zeros(len(units.labels))
     trees = [RegionTree(units, min_region, (seed, i), first) for i, first in enumerate(spread(iterations, seed))]
     searches = [Search(tree, test.whole_passes) for tree in trees]
@@ -233,14 +240,14 @@ def _map(
     mean: npt.NDArray[np.float64] = np.mean([search.responsibility() for search in begun], 0)
     if not mean.any():
         warnings.warn(
-            f"no combination of parts gets {test.judge.asked} in {len(begun)} iterations: the map is zero",
+            f"no combination of parts keeps {test.judge.asked} in {len(begun)} iterations: the map is zero",
             stacklevel=4,
         )
     return mean
 
 
 def _run(test: _Test, searches: list[Search], budget: int, bar: Any) -> None:
-    """Partition by partition in turn, while the budget surely pays for one; what all ask at a time runs together."""
+    """Run one partition of each search in turn while the budget surely covers it, batching their masks together."""
     waiting, running = deque(search for search in searches if search.choose()), list[Search]()
     while True:
         while waiting and sum(search.most() for search in (*running, waiting[0])) <= budget:

@@ -1,4 +1,4 @@
-"""RISE (Petsiuk, Das and Saenko 2018), for deactivated features as well as for painted ones."""
+"""RISE (Petsiuk, Das and Saenko 2018), with features deactivated or painted."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from captum_ad.attr.runner import Asked, Baselines, MaskRunner, positive
 class Rise(PerturbationAttribution):  # type: ignore[misc]
     """RISE: *Randomized Input Sampling for Explanation of Black-box Models* (BMVC 2018, arXiv 1806.07421).
 
-    Random grids decide what is kept; a position's attribution is the mean output over the masks
-    that keep it: Σ output · mask / (n · p), the source's equation 6.
+    Random grids determine which positions are kept. A position's attribution is the mean output over the
+    masks that keep it: Σ output · mask / (n · p), equation 6 of the paper.
 
     Parameters
     ----------
     forward_func : callable
-        An ADForward: the masks are hard, and what they hide is deactivated. Or any forward function,
-        as of Captum's attributors, with ``baselines``. The source explains probabilities: let the
-        model end in a softmax for that.
+        An ADForward: masks are hard, and hidden features are deactivated. Or any forward function that
+        Captum's attributors take, with ``baselines``. The paper explains probabilities: for that, let the
+        model end in a softmax.
 
     Examples
     --------
@@ -54,45 +54,45 @@ class Rise(PerturbationAttribution):  # type: ignore[misc]
         seed: int = 0,
         show_progress: bool = False,
     ) -> Tensor | tuple[Tensor, ...]:
-        """Attributions of a batch.
+        """Compute attributions for a batch.
 
         Parameters
         ----------
         inputs : Tensor or tuple of Tensor
-            Shape (N, C, *spatial), one, two or three spatial dimensions, or (N, T), whose values are positions. Several
-            inputs are masked together, each by grids of its own.
+            Shape (N, C, *spatial) with one to three spatial dimensions, or (N, T), where each value is a position.
+            Several inputs are masked at the same time, each with its own grids.
         baselines : Tensor, int, float or tuple of these, optional
-            What hidden features are painted with; 0 if not given, as in the source. None with an ADForward.
+            The baseline for hidden features; 0 if not given, as in the paper. Must be None with an ADForward.
         target : int or Target, or one per sample, optional
-            The output of that number, as it is; or the confidence in a target of :mod:`captum_ad.targets`, for a class
-            its probability. None if the forward has a target, or one output only.
+            An output index, for the raw output; or one of :mod:`captum_ad.targets`, for its confidence (for a class,
+            its probability). None if the forward has a target or a single output.
         additional_forward_args : Any
             Passed to the forward function.
         n_samples : int
-            Masks, the same ones for every sample of the batch.
+            Number of masks, which all samples of the batch share.
         grid : int
-            Cells of the coarse grid along each spatial dimension.
+            Number of cells of the coarse grid along each spatial dimension.
         probability : float
             p, the probability that a cell is kept, in (0, 1).
         soft : bool, optional
-            Bilinear masks as in the source, or hard ones (nearest neighbor). Default: soft where
-            features are painted, hard where they are deactivated; soft is refused there.
+            Bilinear masks as in the paper, or hard ones (nearest neighbor). Default: soft if features are
+            painted, hard if they are deactivated, where soft masks raise ValueError.
         perturbations_per_eval : int
             Masks per forward.
         seed : int
-            The same seed gives the same masks, whatever `perturbations_per_eval`.
+            Random seed. Masks do not depend on `perturbations_per_eval`.
         show_progress : bool
             Show a progress bar.
 
         Returns
         -------
         Tensor or tuple of Tensor
-            Shape of the inputs, the same in every channel.
+            Shape of the inputs, equal in every channel.
 
         Raises
         ------
         ValueError, TypeError
-            If an argument does not fit.
+            If an argument is invalid.
         """
         runner = MaskRunner(self.forward_func, inputs, baselines, additional_forward_args, target, None, "Rise")
         positive(n_samples, "n_samples")
@@ -104,7 +104,7 @@ class Rise(PerturbationAttribution):  # type: ignore[misc]
             raise ValueError(f"probability must be between 0 and 1, got {probability!r}")
         soft = not runner.takes_masks if soft is None else soft
         if soft and runner.takes_masks:
-            raise ValueError("soft masks cannot be deactivated by halves: leave soft out, or explain the plain model")
+            raise ValueError("features cannot be partly deactivated by soft masks: use soft=False, or the plain model")
 
         sums = [
             torch.zeros(len(x), *spatial, dtype=torch.float64, device=x.device)
@@ -129,7 +129,7 @@ class Rise(PerturbationAttribution):  # type: ignore[misc]
 def _mask(
     generator: np.random.Generator, grid: int, probability: float, spatial: tuple[int, ...], soft: bool
 ) -> Tensor:
-    """One random grid, enlarged to a cell more than the input and cut at a random place; float32, shape (*spatial)."""
+    """A random grid, upsampled to one cell more than the input and cropped at random; float32, shape (*spatial)."""
     coarse = torch.from_numpy((generator.random((grid,) * len(spatial)) < probability).astype(np.float32))
     cells = [-(-side // grid) for side in spatial]
     shift = [int(generator.integers(cell)) for cell in cells]

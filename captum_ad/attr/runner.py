@@ -1,4 +1,4 @@
-"""One input under many masks: what the attributors of this package run."""
+"""Run one input under many masks, for the attributors of this package."""
 
 from __future__ import annotations
 
@@ -18,33 +18,33 @@ from captum_ad.targets.base import Given, Target
 
 Baselines = Tensor | int | float | tuple[Tensor | int | float, ...] | None
 Asked = int | Tensor | Target | Sequence[int | Target] | None
-"""A class index or a target, or one for each sample; None for the forward's own, or its only output."""
+"""A class index or a target, or one per sample; None for the forward's own target or its only output."""
 
 
 class MaskRunner:
-    """Runs the samples of a batch under masks, by a forward that takes masks or by painting a baseline.
+    """Run the samples of a batch under masks, with a forward that takes masks or by painting a baseline.
 
     Parameters
     ----------
     forward_func : callable
         An ADForward or BaselineForward, or any other forward function.
     inputs : Tensor or tuple of Tensor
-        Shape (N, C, *spatial), or (N, T), whose values are positions. Integers become floats.
+        Shape (N, C, *spatial), or (N, T), where each value is a position. Integers become floats.
     baselines : Tensor, int, float or tuple of these, optional
-        What another forward function's missing features are painted with; 0 if not given.
+        The baseline for the missing features of any other forward function; 0 if not given.
     additional_forward_args : Any
-        As of Captum: passed to the forward; of tensors as long as the batch each sample gets its own row.
-    target : int, Target, or one for each sample, optional
+        Passed to the forward, as in Captum. Of a tensor as long as the batch, each sample gets its own row.
+    target : int, Target, or one per sample, optional
         What is explained.
     to_confidence : str or callable, optional
-        What a class index means, as of :class:`captum_ad._scoring.Judge`. None: the output of that number, as it is.
+        How to score a class index, as for :class:`captum_ad._scoring.Judge`. None: by the raw output.
     who : str
-        The attributor, for messages.
+        Name of the attributor, for error messages.
 
     Raises
     ------
     TypeError, ValueError
-        If the input is something else, or baselines come with a forward that takes masks.
+        If an input is invalid, or baselines are given with a forward that takes masks.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class MaskRunner:
     ) -> None:
         self.inputs = tuple(_checked(x, who) for x in (inputs if isinstance(inputs, tuple) else (inputs,)))
         if not self.inputs or any(len(x) != len(self.inputs[0]) for x in self.inputs):
-            raise ValueError(f"{who}: expected inputs of equally many samples, got {[tuple(x.shape) for x in inputs]}")
+            raise ValueError(f"{who}: expected inputs with equal batch sizes, got {[tuple(x.shape) for x in inputs]}")
         kind = masked_forward_name(forward_func)
         if kind is not None and baselines is not None:
             raise ValueError(f"{who} got baselines together with {kind}, which needs none: leave them out")
@@ -80,33 +80,33 @@ class MaskRunner:
 
     @property
     def spatial(self) -> list[tuple[int, ...]]:
-        """The shape of each input's positions."""
+        """The spatial shape of each input."""
         return [tuple(x.shape[min(2, x.dim() - 1) :]) for x in self.inputs]
 
     def filled(self, value: bool) -> tuple[Tensor, ...]:
-        """One mask of each input that keeps everything, or nothing, shape (1, *spatial)."""
+        """For each input, one mask that keeps everything or nothing, shape (1, *spatial)."""
         return tuple(torch.full((1, *shape), value, device=x.device) for x, shape in zip(self.inputs, self.spatial))
 
     def shown(self, values: Sequence[Tensor], inputs: Any) -> Tensor | tuple[Tensor, ...]:
-        """Values of positions, shape (N, *spatial) each, as attributions of what was given as the inputs."""
+        """Turn values of positions, shape (N, *spatial) each, into attributions of the inputs' shape and type."""
         found = tuple(self._with_channel(one, x).to(x).expand_as(x).contiguous() for one, x in zip(values, self.inputs))
         return found if isinstance(inputs, tuple) else found[0]
 
     def __call__(self, sample: int, masks: Sequence[Tensor]) -> Any:
-        """What the sample's judge reads of the forward's output under masks.
+        """What the sample's judge reads from the forward's output under masks.
 
         Parameters
         ----------
         sample : int
             Its index in the batch.
         masks : sequence of Tensor
-            Of each input, bool (True = keep), or for painting also weights in [0, 1] of the input's dtype, shape
-            (B, *spatial).
+            For each input, B masks, shape (B, *spatial): bool (True = keep) or, if a baseline is painted, also weights
+            in [0, 1] of the input's dtype.
 
         Returns
         -------
         Any
-            Of a batch of B.
+            The readout of B samples.
         """
         target = self.judges[sample].asked
         count = len(masks[0])
@@ -116,7 +116,7 @@ class MaskRunner:
         if self.own_masks is not None:
             kept = [mask & given[sample : sample + 1] for mask, given in zip(kept, self.own_masks)]
         if self.takes_masks:
-            # Registration wraps Captum's attributors only: here the mask is passed on by hand.
+            # Registration wraps Captum's own attributors only, so pass the mask explicitly.
             mask = (*kept, *(None for _ in more))
             forward = without_partial(self.forward_func)
             if isinstance(forward, Answering):
@@ -140,19 +140,19 @@ class MaskRunner:
 
 
 def _renewed(call: Any, function: Callable[..., Any]) -> Callable[..., Any]:
-    """Another function with the arguments of partial calls."""
+    """Replace the function inside partial calls, keeping their arguments."""
     if not isinstance(call, functools.partial):
         return function
     return functools.partial(_renewed(call.func, function), *call.args, **call.keywords)
 
 
 def _checked(x: Any, who: str) -> Tensor:
-    """An input, floating point.
+    """An input as a floating-point tensor.
 
     Raises
     ------
     TypeError, ValueError
-        If it is none.
+        If it is not a tensor of numbers, or has an unsupported shape.
     """
     if not isinstance(x, Tensor) or x.dtype == torch.bool or x.is_complex():
         raise TypeError(
@@ -164,7 +164,7 @@ def _checked(x: Any, who: str) -> Tensor:
 
 
 class _Only(Output):
-    """The only output of a forward of which nobody said what to explain."""
+    """The only output of a forward, if no target was given."""
 
     def __repr__(self) -> str:
         return "the only output"
@@ -176,19 +176,19 @@ class _Only(Output):
         """The output."""
         if isinstance(readout, Tensor) and readout.dim() == 2 and readout.shape[1] > 1:
             raise TypeError(
-                f"the forward returns {readout.shape[1]} numbers for each sample: target must be a class index or "
-                "one for each sample, or one of captum_ad.targets"
+                f"the forward returns {readout.shape[1]} numbers per sample: give target=, a class index or one of "
+                "captum_ad.targets, or a list of them, one per sample"
             )
         return super().score(readout)
 
 
 def targets_of(target: Asked, x: Tensor, who: str) -> list[int | Target]:
-    """One class index or target per sample, from one or one for each.
+    """One class index or target per sample, from a single one or a sequence.
 
     Raises
     ------
     TypeError, ValueError
-        If it is something else, or not one per sample.
+        If it has another type, or their number does not equal that of samples.
     """
     if target is None:
         return [_Only()] * len(x)
@@ -197,7 +197,7 @@ def targets_of(target: Asked, x: Tensor, who: str) -> list[int | Target]:
     if isinstance(target, Target) or (isinstance(target, int) and not isinstance(target, bool)):
         return [target] * len(x)
     if not isinstance(target, (list, tuple)) or not all(isinstance(one, (int, Target)) for one in target):
-        raise TypeError(f"{who}: target must be a class index or one for each sample, got {target!r}")
+        raise TypeError(f"{who}: target must be a class index or target, or a list of one per sample, got {target!r}")
     if len(target) == 1:
         return [target[0]] * len(x)
     if len(target) != len(x):
@@ -206,19 +206,19 @@ def targets_of(target: Asked, x: Tensor, who: str) -> list[int | Target]:
 
 
 def judge_of(target: int | Target, to_confidence: ToConfidence | None) -> Judge:
-    """The judge of one sample: of a class its confidence, or without one what the model returns for it."""
+    """The judge of one sample. It reads a class's confidence or, without `to_confidence`, its raw output."""
     if isinstance(target, Target):
         return Judge(target)
     return Judge(Output(target)) if to_confidence is None else Judge(target, to_confidence)
 
 
 def positive(value: Any, name: str, least: int = 1) -> int:
-    """An integer setting, if it is one of at least that size.
+    """Check that a setting is an integer of at least `least`, and return it.
 
     Raises
     ------
     ValueError
-        If not.
+        If it is not.
     """
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")

@@ -1,4 +1,4 @@
-"""The search of one iteration of causal responsibility through the regions of a tree."""
+"""One iteration of causal responsibility: the search through a tree of regions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from captum_ad.attr.regions import Path, RegionTree
 
 Bools = npt.NDArray[np.bool_]
 State = tuple[Path, ...]
-"""Regions that stay; everything else is off."""
+"""Regions that are kept; everything else is hidden."""
 
 
 class Search:
@@ -30,7 +30,7 @@ class Search:
         self._push(((),))
 
     def choose(self) -> bool:
-        """Take the next set and the region of it to cut; False when nothing is left to do."""
+        """Choose the next set, and which of its regions to cut. False if none is left."""
         while self.queue:
             self.state = heapq.heappop(self.queue)[2]
             cuttable = [region for region in self.state if self.tree.parts(region)]
@@ -45,20 +45,20 @@ class Search:
         return False
 
     def most(self) -> int:
-        """Answers that the partition may still need."""
+        """Upper bound on the answers that the partition still needs."""
         return sum(self._key(c) not in self.known for n in range(self.size, len(self.parts)) for c in self._open(n))
 
     def masks(self) -> list[Bools]:
-        """Of the combinations whose answers are wanted."""
+        """The masks of the combinations whose answers are needed next."""
         return [self._mask((*self.rest, *combination)) for combination in self.unknown]
 
     def learn(self, answers: Iterable[bool]) -> None:
-        """Take the answers, and see what has to be asked next."""
+        """Store the answers, and determine which ones are needed next."""
         self.known.update(zip(map(self._key, self.unknown), answers))
         self._decide()
 
     def conclude(self) -> None:
-        """Responsibilities of the parts, and the sets to search further."""
+        """Update the responsibilities of the parts, and queue the sets to search further."""
         for part in self.parts:
             sizes = [len(combination) for combination in self.minimal if part in combination]
             found = 1 / min(sizes) if sizes else 0.0
@@ -67,7 +67,7 @@ class Search:
             self._push((*self.rest, *combination))
 
     def _decide(self) -> None:
-        """Go through the combinations by size, up to one with unknown answers."""
+        """Go through the combinations by size until one has unknown answers."""
         while self.size <= len(self.parts):
             self.unknown = [c for c in self._open(self.size) if self._key(c) not in self.known]
             if self.unknown:
@@ -76,11 +76,11 @@ class Search:
             self.size += 1
 
     def _open(self, size: int) -> list[State]:
-        """The combinations of a size that hold no minimal one, and so may be minimal."""
+        """The combinations of a size that contain no minimal one, and so may be minimal themselves."""
         return [c for c in itertools.combinations(self.parts, size) if not any(set(m) <= set(c) for m in self.minimal)]
 
     def responsibility(self) -> npt.NDArray[np.float64]:
-        """The map, shape (positions)."""
+        """The map of responsibilities, shape (positions)."""
         total = np.zeros(len(self.tree.units.labels))
         for region, value in self.responsible.items():
             if value:
@@ -93,7 +93,7 @@ class Search:
             heapq.heappush(self.queue, (sum(map(self.tree.area, state)), next(self.order), state))
 
     def _key(self, combination: State) -> frozenset[Path]:
-        """The regions that stay; parts that make up a region count as that one."""
+        """The kept regions as a canonical key: parts that make up a whole region are replaced by it."""
         regions = {*self.rest, *combination}
         for depth in range(max(map(len, regions), default=0), 0, -1):
             for parent in {region[:-1] for region in regions if len(region) == depth}:

@@ -1,4 +1,4 @@
-"""Soft masks that gradients flow through: blended with paint, or rounded for AD; and gradients that are clipped."""
+"""Differentiable soft masks, blended with a baseline or rounded for AD; and gradient clipping."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from captum_ad.baselines import IMPUTATIONS
 from captum_ad.targets.base import Given
 
 GRADIENTS = ("straight-through", "masked")
-"""What stands for the gradient of a mask that is all or nothing."""
+"""Surrogate gradients of a mask that is all or nothing."""
 
 RECTIFIERS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.GELU, nn.SiLU, nn.Hardswish, nn.Mish, nn.ELU)
-"""The modules whose activations are compared with the whole image's unless layers are given."""
+"""Modules whose activations are compared with those for the whole image, by default."""
 
 
 class SoftForward:
-    """One image under soft masks, as the readout of its target.
+    """Run one image under soft masks, and return the target's readout.
 
     Parameters
     ----------
@@ -39,18 +39,21 @@ class SoftForward:
     x : Tensor
         Shape (1, C, H, W).
     baselines : Tensor, int or float, optional
-        A plain model's paint.
+        The baseline of a plain model.
     more : tuple
-        Further arguments of the forward; of tensors as long as the batch, paint's too, row `row` of `count` counts.
+        Further arguments of the forward. Of tensors as long as the batch, baselines too, only one row is used.
+    row, count : int
+        The row to use, and the batch size.
     judge : Judge
-        Knows the target.
+        Holds the target.
     gradient : {"straight-through", "masked"}
-        With an ADForward.
+        Surrogate gradient for an ADForward.
 
     Raises
     ------
     ValueError, TypeError
-        If baselines come with a forward that takes masks, ``"masked"`` with paint, or the model is in train mode.
+        If baselines are given with a forward that takes masks, ``"masked"`` without an ADForward, or the model is in
+        train mode.
     """
 
     def __init__(
@@ -70,7 +73,7 @@ class SoftForward:
         if isinstance(forward, Answering) and baselines is not None:
             raise ValueError(f"FEI got baselines together with {type(forward).__name__}, which needs none")
         if gradient == "masked" and not isinstance(forward, ADForward):
-            raise ValueError('gradient="masked" is of an ADForward: paint has a gradient of its own, leave it out')
+            raise ValueError('gradient="masked" needs an ADForward: leave it out, since baselines are differentiable')
         self.x, self.judge, self.masks_layers = x, judge, gradient == "masked"
         self.model = forward.model if isinstance(forward, Answering) else forward
         self.more = [_row(one, row, count) for one in more]
@@ -84,7 +87,7 @@ class SoftForward:
                 judge.bind(self.whole())
 
     def whole(self) -> Any:
-        """The readout of the image as it is."""
+        """The readout of the whole image."""
         return self._readout(self.x.clone(), None)
 
     def __call__(self, keep: Tensor) -> Any:
@@ -108,13 +111,13 @@ class SoftForward:
         if isinstance(self.forward, Answering):
             asked = self.forward.with_target(self.judge.asked)
             masks = None if mask is None else (mask, *(None for _ in more))
-            with on_purpose():  # masks are passed on, or painted, by hand
+            with on_purpose():  # masks are passed explicitly, or painted already
                 return asked.outputs(x, *more, mask=masks)
         return self.judge.asked.readout(self.forward(x, *more), Given((x, *more)))
 
 
 def _standing_for(soft: Tensor, hard: Tensor) -> Tensor:
-    """One in the forward run where the hard mask is, and the soft mask's gradient: straight-through."""
+    """Straight-through: the hard mask's value in the forward pass, the soft mask's gradient in the backward pass."""
     return hard.to(soft) + soft - soft.detach()
 
 
@@ -123,26 +126,26 @@ def _row(arg: Any, row: int, count: int) -> Any:
 
 
 class Clipped:
-    """While it is entered, gradients are zero where a layer's activation exceeds that of the whole image.
+    """Context manager that zeroes gradients where a layer's activation exceeds that for the whole image.
 
-    By more than rounding, that is: by a thousandth of the layer's largest activation.
+    It must exceed it by more than rounding: by more than a thousandth of the layer's largest activation.
 
     Parameters
     ----------
     soft : SoftForward
-        Whose model it is.
+        Its model is clipped.
     layers : sequence of str, optional
         Paths of modules; by default all :data:`RECTIFIERS`.
     clip : bool
-        Whether to clip; if not, and the forward masks no layers, nothing is done.
+        Whether to clip. If False and the forward masks no layers, nothing is done.
 
     Raises
     ------
     UnknownNameError
-        If there is no layer of that name; the message lists near ones.
+        If a layer is unknown; the message lists similar names.
     ValueError
-        If a layer that was given does not run, or returns no tensor, or no layer is there to be clipped, or, with
-        ``"masked"``, none returns a map.
+        If a given layer does not run or does not return a tensor, if there is no layer to clip, or, with ``"masked"``,
+        if no layer returns a map.
     """
 
     def __init__(self, soft: SoftForward, layers: Sequence[str] | None, clip: bool) -> None:
@@ -166,8 +169,8 @@ class Clipped:
             raise ValueError(f"layer {silent[0]!r} did not run: choose a module that the model's forward calls")
         if soft.masks_layers and all(self._channels(one) is None for seen in self.originals.values() for one in seen):
             raise ValueError(
-                'gradient="masked" needs layers that return maps, (N, C, h, w), and none does: give others by layers=, '
-                'or gradient="straight-through"'
+                'gradient="masked" needs layers that return maps (N, C, h, w), but none does: give other layers=, '
+                'or use gradient="straight-through"'
             )
 
     def _chosen(self, layers: Sequence[str] | None) -> dict[str, nn.Module]:
@@ -178,7 +181,7 @@ class Clipped:
         }
         if not found:
             raise ValueError(
-                "the network has no ReLU module, or one like it, whose gradients could be clipped: give "
+                "the network has no module of type ReLU or similar, whose gradients could be clipped: give "
                 "layers=, or clip=False"
             )
         return found
@@ -207,17 +210,17 @@ class Clipped:
             self.handles.pop().remove()
 
     def begin(self) -> None:
-        """Forget the last run."""
+        """Reset before a new run."""
         self.slopes = []
 
     def _start(self, *_: Any) -> None:
-        """Count from the model's beginning: an ADForward may begin again."""
+        """Restart counting when the model starts: an ADForward may restart it."""
         self.runs = dict.fromkeys(self.modules, 0)
 
     def masked(self, keep: Tensor) -> Tensor:
-        """A term whose gradient with respect to `keep` is that of the masked layers; its value does not matter.
+        """A term whose gradient with respect to `keep` is that of the masked layers; its value is not used.
 
-        A layer's activations a, multiplied by a mask s of its size that is one, have the gradient Σ_c a · ∂L/∂a.
+        If a layer's activations a are multiplied by a mask s that is 1, the gradient for s is Σ_c a · ∂L/∂a.
         """
         total = keep.new_zeros(())
         for slope in self.slopes:
@@ -230,24 +233,24 @@ class Clipped:
         self.runs[name] += 1
         if not out.requires_grad:
             return
-        with torch._C.DisableTorchFunction():  # this is no part of the model
+        with torch._C.DisableTorchFunction():  # this is not part of the model
             channels = self._channels(out)
             values = out.detach().clone()
-            if original.shape[1:] == out.shape[1:]:  # windows are part of the batch
+            if original.shape[1:] == out.shape[1:]:  # windowed layers fold windows into the batch
                 original = original.repeat(len(out) // len(original), *(1 for _ in out.shape[1:]))
             exceeds = values - original > _rounding(original) if self.clip else None
 
-        def rein(gradient: Tensor) -> Tensor:  # may not hold `out`: a tensor whose hook holds it is never freed
+        def rein(gradient: Tensor) -> Tensor:  # must not refer to `out`, or the cycle is never freed
             clipped = gradient if exceeds is None else gradient.masked_fill(exceeds, 0)
             if self.soft.masks_layers and channels is not None:
-                slope = torch.where(clipped == 0, 0, clipped * values)  # dead positions hold anything
+                slope = torch.where(clipped == 0, 0, clipped * values)  # dead positions hold arbitrary values
                 self.slopes.append(slope.sum(channels).unsqueeze(1))
             return clipped
 
         out.register_hook(rein)
 
     def _channels(self, out: Tensor) -> int | None:
-        """The dimension of the channels: 3 if the sides then have the input's proportions, else 1. None of no map."""
+        """The channel dimension: 3 if the other sides then have the input's aspect ratio, else 1. None if not a map."""
         if out.dim() != 4:
             return None
         height, width = self.soft.x.shape[2:]
@@ -261,6 +264,6 @@ class Clipped:
 
 
 def _rounding(original: Tensor) -> Tensor:
-    """What an activation may exceed its original by and still be the same: batches of other sizes round otherwise."""
+    """By how much an activation may exceed its original due to rounding, which differs between batch sizes."""
     share = max(1e-3, 8 * torch.finfo(original.dtype).eps)  # TF32 has ten bits
     return share * original.nan_to_num(0, 0, 0).abs().amax()

@@ -1,4 +1,4 @@
-"""Named baselines: what hidden features are painted with where there is no Activation-Deactivation."""
+"""Named baselines: what hidden features are painted with when Activation-Deactivation is not used."""
 
 from captum_ad.baselines.boundary import SAMPLED, boundary_normal
 from captum_ad.baselines.named import BASELINES, IMPUTATIONS, baseline, inpaint, linear

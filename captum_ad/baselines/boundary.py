@@ -1,4 +1,4 @@
-"""The baseline ``"boundary-normal"``: hidden pixels are drawn from a normal fitted to the image's border."""
+"""The baseline ``"boundary-normal"``: hidden pixels are drawn from a normal distribution fitted to the image border."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from torch import Tensor
 from captum_ad.segmentation import superpixels
 
 SEGMENTS = 100
-"""Superpixels of an image, about."""
+"""Approximate number of superpixels per image."""
 
 
 def boundary_normal(x: Tensor, mask: Tensor | None = None, *, seed: int = 0, n_segments: int = SEGMENTS) -> Tensor:
-    """Images drawn, pixel by pixel, from a normal fitted to the superpixels along the border.
+    """Images drawn pixel by pixel from a normal distribution fitted to the superpixels along the border.
 
-    The exclusion of Seo, Oh, Oh 2018, *Regional Multi-scale Approach for Visually Pleasing Explanations of Deep Neural
-    Networks* (arXiv 1807.11720): what lies along an image's border is mostly background (the boundary prior). Our
-    reading: one draw for each pixel, independent of its neighbors, with the mean and covariance of the channels over
-    all pixels of SLIC superpixels that touch the border.
+    This is how Seo, Oh, Oh 2018, *Regional Multi-scale Approach for Visually Pleasing Explanations of Deep Neural
+    Networks* (arXiv 1807.11720) exclude regions: the border of an image is mostly background (the boundary prior). Our
+    reading: each pixel is drawn independently, with the mean and covariance of the channels over all pixels of SLIC
+    superpixels that touch the border.
 
     Parameters
     ----------
     x : Tensor
         Shape (N, C, H, W), floating point.
     mask : Tensor, optional
-        Not used: what is drawn does not depend on what is hidden, and a baseline is called with it.
+        Not used: baselines are called with it, but the draws do not depend on it.
     seed : int
-        Of the draws; every sample and mask gets the same ones.
+        Random seed. Every sample and mask gets the same draws.
     n_segments : int
-        Superpixels of an image, about.
+        Approximate number of superpixels per image.
 
     Returns
     -------
@@ -62,10 +62,10 @@ def boundary_normal(x: Tensor, mask: Tensor | None = None, *, seed: int = 0, n_s
         mean = pixels.mean(1)
         apart = pixels - mean[:, None]
         values, vectors = torch.linalg.eigh(apart @ apart.T / pixels.shape[1])
-        root = vectors * values.clamp(min=0).sqrt()  # of a covariance that may be singular, as of gray images
+        root = vectors * values.clamp(min=0).sqrt()  # not Cholesky: the covariance may be singular, e.g. of gray images
         painted.append(mean[:, None, None] + torch.einsum("ij,jhw->ihw", root, drawn))
     return torch.stack(painted).to(x)
 
 
 SAMPLED: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = MappingProxyType({"boundary-normal": boundary_normal})
-"""Baselines by name that are drawn; no comparison has them unless they are asked for."""
+"""Random baselines by name. Comparisons leave them out by default."""

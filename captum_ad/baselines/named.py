@@ -1,4 +1,4 @@
-"""Named baselines: what an occluded feature is painted with where there is no Activation-Deactivation."""
+"""Named baselines: what hidden features are painted with when Activation-Deactivation is not used."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from captum_ad._common.extras import needed
 
 
 def baseline(name: str, x: Tensor) -> Tensor:
-    """The baseline of that name for a batch of images, ready for Captum's ``baselines=``.
+    """A named baseline for a batch of images, ready for Captum's ``baselines=``.
 
     Parameters
     ----------
     name : {"zero", "min", "max", "avg", "blur"}
         ``"zero"``, ``"min"``, ``"max"``, ``"avg"``: 0, or the smallest, largest or mean value of
-        each sample, over its channels and positions alike (the four masking values of the paper,
+        each sample over all channels and positions (the four masking values of the paper,
         arXiv 2510.01038, taken from the normalized input as the ReX tool does). ``"blur"``: the
-        sample itself behind a Gaussian whose σ is a twentieth of its shortest side. The two other names,
-        ``"inpaint"`` and ``"linear"``, stand for functions of the mask too, which no ``baselines=`` takes.
+        sample under a Gaussian blur whose σ is a twentieth of its shortest side. ``"inpaint"`` and ``"linear"``
+        depend on the mask, so ``baselines=`` cannot take them.
     x : Tensor
         The model's input, shape (N, C, *spatial) or (N, T), floating point.
 
@@ -39,7 +39,7 @@ def baseline(name: str, x: Tensor) -> Tensor:
     Raises
     ------
     UnknownNameError
-        If there is no baseline of that name; :data:`BASELINES` lists them.
+        If the name is unknown; :data:`BASELINES` lists the names.
     ValueError
         If `x` has another shape or dtype, or the baseline is :func:`inpaint` or :func:`linear`.
 
@@ -51,8 +51,8 @@ def baseline(name: str, x: Tensor) -> Tensor:
     """
     if name in IMPUTATIONS:
         raise ValueError(
-            f"the baseline {name!r} depends on what is masked: give the attributor BaselineForward(model, {name!r}) "
-            "in place of the model, and no baselines"
+            f"the baseline {name!r} depends on the mask: give the attributor BaselineForward(model, {name!r}) "
+            "instead of the model, and leave out baselines="
         )
     if name not in BASELINES:
         raise UnknownNameError("baseline", name, BASELINES)
@@ -65,7 +65,7 @@ def baseline(name: str, x: Tensor) -> Tensor:
 
 
 def _solid(value: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    """Each sample filled with one number of its own."""
+    """A function that fills each sample with one value computed from it."""
 
     def fill(x: Tensor) -> Tensor:
         return value(x.flatten(1)).reshape(-1, *(1,) * (x.dim() - 1)).expand_as(x).contiguous()
@@ -74,14 +74,14 @@ def _solid(value: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
 
 
 def _blurred(x: Tensor) -> Tensor:
-    spatial = range(min(2, x.dim() - 1), x.dim())  # of series (N, T) the last dimension
+    spatial = range(min(2, x.dim() - 1), x.dim())  # for series (N, T), the last dimension
     sigma = min(x.shape[d] for d in spatial) / 20
     reach = max(1, math.ceil(3 * sigma))
     steps = torch.arange(-reach, reach + 1, device=x.device, dtype=torch.float64)
     weights = (-0.5 * (steps / max(sigma, 1e-6)) ** 2).exp()
-    exact = x if x.dtype == torch.float64 else x.float()  # half precision would round every tap
+    exact = x if x.dtype == torch.float64 else x.float()  # half precision would round at every kernel tap
     kernel = (weights / weights.sum()).to(exact.dtype)[None, None]
-    for dim in spatial:  # a Gaussian is one along each dimension
+    for dim in spatial:  # a Gaussian is separable
         last = exact.movedim(dim, -1)
         rows = F.pad(last.reshape(-1, 1, last.shape[-1]), (reach, reach), mode="replicate")
         exact = F.conv1d(rows, kernel).reshape(last.shape).movedim(-1, dim)
@@ -97,11 +97,11 @@ BASELINES: Mapping[str, Callable[[Tensor], Tensor]] = MappingProxyType(
         "blur": _blurred,
     }
 )
-"""The named baselines: each a function of the input batch."""
+"""Named baselines, each a function of the input batch."""
 
 
 def inpaint(x: Tensor, mask: Tensor) -> Tensor:
-    """Images whose masked part continues what is around it (Navier-Stokes inpainting of OpenCV, per channel).
+    """Images whose masked part is inpainted from its surroundings (OpenCV's Navier-Stokes inpainting, per channel).
 
     Parameters
     ----------
@@ -113,8 +113,8 @@ def inpaint(x: Tensor, mask: Tensor) -> Tensor:
     Returns
     -------
     Tensor
-        Same shape, dtype and device as `x`, the same where `mask` is True. What stands behind the
-        mask has no influence; a channel of which nothing is kept is 0.
+        Same shape, dtype and device as `x`, and equal to it where `mask` is True. Masked values have no
+        influence. A channel with no kept pixel is 0.
 
     Raises
     ------
@@ -126,7 +126,7 @@ def inpaint(x: Tensor, mask: Tensor) -> Tensor:
     _checked("inpaint", x, mask)
     cv2 = needed("cv2", "opencv-python-headless", "inpaint")
     kept = mask.expand_as(x).cpu().numpy()
-    # where() keeps the order of channels-last images, of which reshape() would give copies
+    # make it contiguous: where() keeps a channels-last layout, and then reshape() below would return a copy
     pixels = np.ascontiguousarray(np.where(kept, x.detach().float().cpu().numpy(), np.float32(0)))
     for channel, seen in zip(pixels.reshape(-1, *x.shape[2:]), kept.reshape(-1, *x.shape[2:])):
         if seen.any() and not seen.all():
@@ -137,11 +137,11 @@ def inpaint(x: Tensor, mask: Tensor) -> Tensor:
 def linear(x: Tensor, mask: Tensor, *, noise: float = 0.0, seed: int = 0) -> Tensor:
     """Images whose masked pixels are weighted means of their neighbors: ROAD's noisy linear imputation.
 
-    Every missing pixel is the mean of its eight neighbors, direct ones with weight 1/6 and diagonal ones with 1/12
-    (at the image's border the weights that are left, made to add up to 1), the missing ones among them included: a
-    sparse linear system for each channel, solved once for all that share a mask. From Rong et al. 2022, *A Consistent
-    and Efficient Evaluation Strategy for Attribution Methods* (ICML), which adds noise so that a network cannot tell
-    from the smoothness what was missing.
+    Every missing pixel is the weighted mean of its eight neighbors, missing or not: direct ones have weight 1/6 and
+    diagonal ones 1/12, and at the image border the remaining weights are rescaled to add up to 1. This gives a sparse
+    linear system per channel, solved once for all channels that share a mask. From Rong et al. 2022, *A Consistent and
+    Efficient Evaluation Strategy for Attribution Methods* (ICML), which adds noise so that a network cannot recognize
+    missing pixels by their smoothness.
 
     Parameters
     ----------
@@ -150,25 +150,24 @@ def linear(x: Tensor, mask: Tensor, *, noise: float = 0.0, seed: int = 0) -> Ten
     mask : Tensor
         bool, True = keep, shape (N, 1|C, H, W).
     noise : float
-        Standard deviation of the Gaussian noise on missing pixels, in units of `x`. The authors' code has .01 by
-        default (``NoisyLinearImputer`` in ``road/imputations.py`` of https://github.com/tleemann/road_evaluation); here
-        and in the baseline ``"linear"`` there is none.
+        Standard deviation of the Gaussian noise on missing pixels, in units of `x`. The authors' code uses 0.01 by
+        default (``NoisyLinearImputer`` in ``road/imputations.py`` of https://github.com/tleemann/road_evaluation). The
+        baseline ``"linear"`` adds no noise.
     seed : int
-        Of the noise, of which each sample gets the same.
+        Random seed of the noise. Every sample gets the same noise.
 
     Returns
     -------
     Tensor
-        Same shape, dtype and device as `x`, the same where `mask` is True. What stands behind the
-        mask has no influence; a channel of which nothing is kept is 0, before the noise.
+        Same shape, dtype and device as `x`, and equal to it where `mask` is True. Masked values have no
+        influence. A channel with no kept pixel is 0 before the noise is added.
 
     Raises
     ------
     ImportError
         If scipy is missing.
     ValueError, TypeError
-        If `x` is not a batch of images, `mask` is not boolean or does not fit, or `noise` is not a finite number of at
-        least 0.
+        If `x` is not a batch of images, `mask` is not boolean or does not fit, or `noise` is negative or not finite.
 
     Examples
     --------
@@ -180,7 +179,7 @@ def linear(x: Tensor, mask: Tensor, *, noise: float = 0.0, seed: int = 0) -> Ten
     """
     _checked("linear", x, mask)
     if isinstance(noise, bool) or not isinstance(noise, numbers.Real) or not 0 <= noise < math.inf:
-        raise ValueError(f"noise must be a standard deviation, a finite number of at least 0, got {noise!r}")
+        raise ValueError(f"noise must be a standard deviation, a finite number >= 0, got {noise!r}")
     kept = mask.expand_as(x).cpu().numpy().reshape(-1, *x.shape[2:])
     pixels = np.where(kept, x.detach().double().cpu().numpy().reshape(kept.shape), 0.0)
     sharing: dict[bytes, list[int]] = {}
@@ -199,14 +198,14 @@ def linear(x: Tensor, mask: Tensor, *, noise: float = 0.0, seed: int = 0) -> Ten
 
 
 _HALF_OF_NEIGHBORS = ((0, 1, 1 / 6), (1, 0, 1 / 6), (1, 1, 1 / 12), (1, -1, 1 / 12))
-"""Steps down and to the right, and weights; the other half are the same steps back."""
+"""(rows down, columns right, weight) of four of the eight neighbors; the other four are opposite."""
 
 
 def _interpolated(pixels: np.ndarray[Any, Any], missing: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """The missing pixels' values, shape (missing pixels, K), of K channels (H, W, K) that are 0 there.
+    """Values of the missing pixels, shape (missing pixels, K), for K channels (H, W, K) that are 0 at missing pixels.
 
-    Multiplied by the sum of its weights, each pixel's equation is a row of a weighted graph Laplacian: symmetric and
-    positive definite, since every missing pixel is connected to a kept one.
+    Each pixel's equation is multiplied by the sum of its weights, so the matrix is part of a weighted graph Laplacian.
+    It is symmetric, and positive definite because every missing pixel is connected to a kept one.
     """
     sparse, solvers = (needed(name, "scipy", "metrics") for name in ("scipy.sparse", "scipy.sparse.linalg"))
     count = int(missing.sum())
@@ -227,21 +226,21 @@ def _interpolated(pixels: np.ndarray[Any, Any], missing: np.ndarray[Any, Any]) -
     diagonal = np.arange(count, dtype=np.int32)
     where = np.concatenate([*rows, diagonal]), np.concatenate([*columns, diagonal])
     matrix = sparse.csc_matrix((entries, where), shape=(count, count))
-    # symmetric, so that pivots stay on the diagonal: about three times faster than scipy's defaults
+    # the matrix is symmetric, so pivots can stay on the diagonal: about three times faster than scipy's defaults
     factors = solvers.splu(matrix, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0, options={"SymmetricMode": True})
     solution: np.ndarray[Any, Any] = factors.solve(known[missing])
     return solution
 
 
 def _overlap(down: int, right: int) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-    """Where pixels lie that have a neighbor so far away, and where these lie."""
+    """Slices of all pixels that have a neighbor at this offset, and of those neighbors."""
     here = slice(None, -down or None), slice(max(0, -right), -right if right > 0 else None)
     there = slice(down, None), slice(max(0, right), right if right < 0 else None)
     return here, there
 
 
 IMPUTATIONS: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = MappingProxyType({"inpaint": inpaint, "linear": linear})
-"""The named baselines that depend on what is masked: each a function of the input batch and its mask."""
+"""Named baselines that depend on the mask, each a function of the input batch and the mask."""
 
 
 def _checked(name: str, x: Tensor, mask: Tensor) -> None:
@@ -249,7 +248,7 @@ def _checked(name: str, x: Tensor, mask: Tensor) -> None:
         raise ValueError(f"{name}: expected a floating-point batch of images (N, C, H, W), got {tuple(x.shape)}")
     if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
         what = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
-        raise TypeError(f"{name}: the mask is {what}, expected booleans, True = keep: mask > 0.5 makes them")
+        raise TypeError(f"{name}: the mask is {what}, expected booleans, True = keep: use mask > 0.5")
     if mask.dim() != 4 or any(one not in (1, all_) for one, all_ in zip(mask.shape, x.shape)):
         raise ValueError(
             f"{name}: expected a mask (N, 1 or C, H, W) for images {tuple(x.shape)}, got {tuple(mask.shape)}"

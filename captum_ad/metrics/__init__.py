@@ -1,7 +1,7 @@
 """Metrics of explanations: sufficiency, ρ-robustness, insertion and deletion, missingness, localization, pathways.
 
-Functions of one input; most have a class of torchmetrics' kind over many. :func:`compare` runs a
-whole study; :func:`summarize` and :func:`significance` say what came out of it, the plots show it.
+Functions measure one input; most have a torchmetrics class that averages over many. :func:`compare` runs a
+whole study; :func:`summarize` and :func:`significance` evaluate its results, and plots show them.
 """
 
 from __future__ import annotations
@@ -147,12 +147,12 @@ __all__ = [
 
 
 _CLASSES = set(__all__) - set(globals())
-if find_spec("torchmetrics") is None:  # so that "import *" and help() work without
+if find_spec("torchmetrics") is None:  # so that "import *" and help() work without it
     __all__ = [name for name in __all__ if name not in _CLASSES]
 
 
 def __getattr__(name: str) -> Any:
-    """The classes, which need torchmetrics, when they are asked for."""
+    """Import the classes, which need torchmetrics, on first access."""
     if name not in _CLASSES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from captum_ad.metrics import modular

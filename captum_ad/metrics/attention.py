@@ -1,4 +1,4 @@
-"""Attention maps: what every attention of a transformer attends to, seen where it is computed."""
+"""Attention maps: the weights of every attention layer in a transformer, recorded where they are computed."""
 
 from __future__ import annotations
 
@@ -20,31 +20,31 @@ from captum_ad._scoring import in_eval_mode
 def attention_maps(
     model: nn.Module, *inputs: Any, layers: Sequence[str] | None = None, **kwargs: Any
 ) -> dict[str, Tensor]:
-    """What every attention of a network attends to: Hugging Face's, torchvision's, timm's or one of your own.
+    """The attention weights of every attention layer in a network from Hugging Face, torchvision, timm, or your own.
 
-    The network is run once. Attention is seen where it is computed, in ``scaled_dot_product_attention``, in
-    ``nn.MultiheadAttention``, or as a softmax over the last of four dimensions, or of three, samples and heads being
-    one then; so that no switch of the model has to be set. Nothing of the model changes.
+    The network runs once. Attention is recorded where it is computed: in ``scaled_dot_product_attention``, in
+    ``nn.MultiheadAttention``, or in a softmax over the last of four dimensions, or of three if samples and heads are
+    merged. So you need not set any option of the model. The model is not modified.
 
     Parameters
     ----------
     model : nn.Module
-        In eval mode; of an ADForward or BaselineForward, its model.
+        The model, in eval mode. An ADForward or BaselineForward is unwrapped.
     *inputs, **kwargs
-        What the model takes.
+        Arguments of the model.
     layers : sequence of str, optional
-        Paths of the modules that compute the attention, as ``model.named_modules()`` spells them; default all.
+        Paths of the modules that compute attention, as in ``model.named_modules()``. Default: all.
 
     Returns
     -------
     dict of str to Tensor
-        Weights by path, in the order in which they ran, shape (N, heads, queries, keys), rows adding up to 1. Of a
-        module that runs several times the last run counts.
+        Weights by path, in the order of execution, shape (N, heads, queries, keys); rows add up to 1. If a module runs
+        several times, the last run counts.
 
     Raises
     ------
     UnknownNameError
-        If no module of that name computes attention; the message lists near ones that do.
+        If no module of that name computes attention; the message lists similar ones that do.
     ValueError, TypeError
         If the network has no attention, or is in train mode.
 
@@ -64,7 +64,7 @@ def attention_maps(
         plain(*inputs, **kwargs)
     if not watcher.seen:
         raise ValueError(
-            f"no attention was seen in {type(plain).__name__}: it has no layer that takes a softmax over keys. Give a "
+            f"no attention found in {type(plain).__name__}, since no layer takes a softmax over keys: pass a "
             "transformer"
         )
     for name in layers or ():
@@ -74,7 +74,7 @@ def attention_maps(
 
 
 class _Watcher(TorchFunctionMode):
-    """Notes attention weights by the path of the module that computes them."""
+    """Record attention weights by the path of the module that computes them."""
 
     def __init__(self, samples: int) -> None:
         super().__init__()
@@ -84,7 +84,7 @@ class _Watcher(TorchFunctionMode):
 
     @contextmanager
     def following(self, model: nn.Module) -> Iterator[None]:
-        """Know which module of the model is running while the block runs."""
+        """Track which module of the model is running, inside a with block."""
         handles = []
         for path, module in model.named_modules():
             handles.append(module.register_forward_pre_hook(lambda *_, path=path: self._inside.append(path)))
@@ -96,7 +96,7 @@ class _Watcher(TorchFunctionMode):
                 handle.remove()
 
     def _left(self, *_: Any) -> None:
-        """A module is done; what it returned stays."""
+        """Hook for the end of a module. It leaves the output unchanged."""
         self._inside.pop()
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -141,7 +141,7 @@ def _weights(
     scale: float | None = None,
     enable_gqa: bool = False,
 ) -> Tensor:
-    """What ``scaled_dot_product_attention`` multiplies the values by."""
+    """The weights that ``scaled_dot_product_attention`` multiplies the values by."""
     if enable_gqa:
         key = key.repeat_interleave(query.shape[-3] // key.shape[-3], -3)
     scores = query @ key.transpose(-2, -1) * (query.shape[-1] ** -0.5 if scale is None else scale)

@@ -1,4 +1,4 @@
-"""Backgrounds: what an explanation is planted on (K1 and K2 of the paper)."""
+"""Backgrounds that explanations are planted on (K1 and K2 of the paper)."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class DrawnBackgrounds:
     Attributes
     ----------
     batch : callable
-        Those from one index up to another, shape (b, C, *spatial), made when asked for.
+        Returns the backgrounds from a start index up to a stop index, shape (b, C, *spatial), created on demand.
     n : int
-        How many there are.
+        Number of backgrounds.
     excluded : int
-        Candidates that were passed over because the model calls them the target already.
+        Number of candidates left out because the model already predicts the target for them.
     """
 
     batch: Callable[[int, int], Tensor]
@@ -37,33 +37,33 @@ class DrawnBackgrounds:
 
 
 class Backgrounds(Protocol):
-    """Where backgrounds come from. Anything with this method will do."""
+    """A source of backgrounds: any object with this method."""
 
     def draw(
         self, model: nn.Module, x: Tensor, target: int | Target, *, batch_size: int | None = None
     ) -> DrawnBackgrounds:
-        """The backgrounds for an input, the same ones whenever they are drawn."""
+        """The backgrounds for an input. Repeated calls return the same ones."""
 
 
 @dataclass(frozen=True)
 class SolidColors:
-    """K1: images of one random color each, uniform in the range of valid pixels.
+    """K1: images of one random color each, uniformly distributed over the valid pixel range.
 
     Parameters
     ----------
     n : int
-        How many. The first ones are the same whatever `n` is.
+        Number of images. A larger `n` starts with the same ones.
     seed : int
-        Of the colors.
+        Random seed of the colors.
     mean, std : float or sequence of float
-        The normalization of the model's input, per channel: a pixel value v enters it as (v − mean) / std.
+        Normalization of the model's input, per channel: a pixel value v becomes (v − mean) / std.
     low, high : float
-        Range of the pixels before that.
+        Pixel range before normalization.
 
     Raises
     ------
     ValueError
-        If `n` is not positive or a number is out of place.
+        If `n` or `std` is not positive, or `low` is not less than `high`.
 
     Examples
     --------
@@ -95,40 +95,40 @@ class SolidColors:
         Parameters
         ----------
         model : nn.Module
-            Not needed: a color stays in, whatever the model calls it.
+            Not used: colors are kept whatever the model predicts for them.
         x : Tensor
             The input, shape (1, C, *spatial), normalized with `mean` and `std`.
         target : int
-            Not needed.
+            Not used.
         batch_size : int, optional
-            Not needed.
+            Not used.
 
         Raises
         ------
         ValueError
-            If `x` holds values outside of the valid pixels' range: it is normalized otherwise, and the
-            colors would be none that the model knows.
+            If `x` has values outside the valid pixel range. Its normalization is then different, and the
+            model would not know such colors.
 
         Warns
         -----
         UserWarning
-            If the pixels take less than a fiftieth of the range, as 0 to 1 does of 0 to 255.
+            If the pixels span less than a fiftieth of the range, e.g. 0 to 1 instead of 0 to 255.
         """
         one_input(x)
         channels = x.shape[1]
         mean, std = (_per_channel(value, x) for value in (self.mean, self.std))
         pixels = x.detach().double() * std.to(x.device) + mean.to(x.device)
-        slack = 0.02 * (self.high - self.low)  # half precision, resampling beyond the range
+        slack = 0.02 * (self.high - self.low)  # half precision and resampling may exceed the range
         lowest, highest = float(pixels.min()), float(pixels.max())
         if not self.low - slack <= lowest <= highest <= self.high + slack:
             raise ValueError(
-                f"the input's pixels are {lowest:.3g} to {highest:.3g} once mean and std are undone, outside of "
+                f"without normalization, the input's pixels range from {lowest:.3g} to {highest:.3g}, outside of "
                 f"{self.low:g} to {self.high:g}: give SolidColors the mean and std that the input was normalized with"
             )
         if lowest < highest and highest - lowest < 0.02 * (self.high - self.low):
             warnings.warn(
-                f"the pixels are {lowest:.3g} to {highest:.3g} where {self.low:g} to {self.high:g} are possible: is "
-                "one in units of 0 to 1 and the other of 0 to 255? The colors would be none that the model knows",
+                f"the pixels range only from {lowest:.3g} to {highest:.3g}, not {self.low:g} to {self.high:g}, so the "
+                "model may not know such colors: check whether pixels are in units of 0 to 1 or of 0 to 255",
                 stacklevel=2,
             )
         drawn = torch.from_numpy(np.random.default_rng(self.seed).random((self.n, channels)))
@@ -139,16 +139,16 @@ class SolidColors:
 
 @dataclass(frozen=True)
 class OtherClassImages:
-    """K2: images of other classes of a data set, drawn without replacement.
+    """K2: images of other classes in a data set, drawn without replacement.
 
     Parameters
     ----------
     dataset : sized, indexable
-        Of (input, label): inputs as the model takes them, shape (C, *spatial), labels class indices.
+        Items are (input, label): a model input, shape (C, *spatial), and a class index.
     n : int
-        How many; fewer where the data set has no more.
+        Number of images; fewer if the data set has no more.
     seed : int
-        Of the draw.
+        Random seed of the draw.
     to_confidence : str or callable
         As for :func:`~captum_ad.metrics.sufficient_explanation`.
 
@@ -171,28 +171,28 @@ class OtherClassImages:
     def draw(
         self, model: nn.Module, x: Tensor, target: int | Target, *, batch_size: int | None = None
     ) -> DrawnBackgrounds:
-        """Images whose label is not `target`, and that the model does not call that either.
+        """Images whose label is not `target` and for which the model does not predict it either.
 
         Parameters
         ----------
         model : nn.Module
             The plain model.
         x : Tensor
-            The input, for its shape, dtype and device.
+            The input; only its shape, dtype and device matter.
         target : int or Target
-            The class that no background may have; of another target, what the model must not see in one.
+            The class that no background may have, or a target that the model must not predict for it.
         batch_size : int, optional
             Candidates per forward.
 
         Returns
         -------
         DrawnBackgrounds
-            Loaded from the data set batch by batch; `excluded` counts what the model calls the target.
+            Loaded from the data set in batches. `excluded` counts images for which the model predicts the target.
 
         Raises
         ------
         ValueError
-            If none is left, or an image of the data set has another shape than `x`.
+            If no image is left, or an image of the data set has another shape than `x`.
         """
         one_input(x)
         size = batch_of(batch_size, x.device)
@@ -210,8 +210,8 @@ class OtherClassImages:
             chosen += [index for index, called in zip(some, judged) if not called]
         if not chosen:
             raise ValueError(
-                f"no background is left: all {len(self.dataset)} images of the data set are of class {target}, or the "
-                "model calls them that"
+                f"no background is left: all {len(self.dataset)} images of the data set have class {target}, by label "
+                "or by the model's prediction. Use a data set with other classes"
             )
         return DrawnBackgrounds(lambda start, stop: self._load(chosen[start:stop], x), len(chosen), excluded)
 
@@ -234,7 +234,7 @@ class OtherClassImages:
         Raises
         ------
         TypeError
-            If there is something else in its place.
+            If the item is not a pair.
         """
         item = self.dataset[index]
         if not isinstance(item, (tuple, list)) or len(item) < 2:
@@ -247,8 +247,8 @@ def _one_class(label: Any, index: int) -> int:
         return int(label)
     except (TypeError, ValueError, RuntimeError) as error:
         raise TypeError(
-            f"the label of item {index} of the data set is not a class index, but {type(label).__name__}: for labels "
-            "of another kind explain one of captum_ad.targets, e.g. MultiLabel(0), which needs none"
+            f"the label of item {index} of the data set must be a class index, got {type(label).__name__}: for other "
+            "labels, explain one of captum_ad.targets, e.g. MultiLabel(0), which does not use them"
         ) from error
 
 
@@ -261,7 +261,7 @@ def _stacked(images: Mapping[int, Any], x: Tensor) -> Tensor:
     for index, image in images.items():
         if not isinstance(image, Tensor) or image.shape != x.shape[1:]:
             what = tuple(image.shape) if isinstance(image, Tensor) else type(image).__name__
-            raise ValueError(f"item {index} of the data set is {what}, the input has shape {tuple(x.shape[1:])}")
+            raise ValueError(f"item {index} of the data set is {what}, expected the input's shape {tuple(x.shape[1:])}")
     return torch.stack(list(images.values())).to(x)
 
 
@@ -269,7 +269,9 @@ def _per_channel(value: float | Sequence[float], x: Tensor) -> Tensor:
     """One number, or one per channel, ready to broadcast to `x`, on the CPU."""
     tensor = torch.as_tensor(value, dtype=torch.float64).flatten()
     if len(tensor) not in (1, x.shape[1]):
-        raise ValueError(f"mean and std need one value, or one for each of {x.shape[1]} channels, got {len(tensor)}")
+        raise ValueError(
+            f"mean and std need one value, or one for each of the {x.shape[1]} channels, got {len(tensor)}"
+        )
     return tensor.reshape(-1, *(1,) * (x.dim() - 2))
 
 

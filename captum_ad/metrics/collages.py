@@ -1,4 +1,4 @@
-"""Collages of images of different classes: what the grid pointing game is played on."""
+"""Collages of images of different classes, for the grid pointing game."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from captum_ad.metrics.turns import Turns, sets_of
 
 @dataclass(frozen=True)
 class Collages:
-    """Images in the cells of a grid, the classes of one collage all different.
+    """Images in the cells of a grid, with different classes within a collage.
 
     Attributes
     ----------
     x : Tensor
-        The model's inputs, shape (N, C, H, W): the size of the images that they are made of.
+        Model inputs, shape (N, C, H, W), of the same size as the original images.
     targets : Tensor
         The class in each cell, int64, shape (N, cells).
     images : Tensor
-        Which of the given images that is, int64, shape (N, cells).
+        The index of the image in each cell, int64, shape (N, cells).
     explained : Tensor
-        The cell to explain: the one whose class is the model's answer for the collage, int64, shape (N,).
+        The cell to explain, whose class the model predicts for the collage, int64, shape (N,).
     confidence : Tensor
-        The model's in that class, shape (N,).
+        The model's confidence in that class, shape (N,).
     grid : (rows, columns)
-        The cells, counted in reading order.
+        Shape of the grid. Cells are numbered in reading order.
     """
 
     x: Tensor
@@ -49,32 +49,32 @@ class Collages:
 
     @property
     def masks(self) -> Tensor:
-        """The cells, bool, shape (cells, H, W)."""
+        """The masks of the cells, bool, True = inside, shape (cells, H, W)."""
         return cell_masks(self.x.shape[2], self.x.shape[3], self.grid).to(self.x.device)
 
 
 def collage(images: Tensor, grid: Grid = (2, 2)) -> Tensor:
-    """One image that shows others in the cells of a grid.
+    """Arrange images in the cells of a grid, as one image.
 
-    Every image is resized to its cell (bilinear, antialiased), so that the collage has the size of each of them: many
-    networks want just that. In a grid with more columns than rows images get narrower.
+    Every image is resized to its cell (bilinear, antialiased), so the collage has the size of one image, as many
+    networks require. In a grid with more columns than rows, images get narrower.
 
     Parameters
     ----------
     images : Tensor
-        One per cell, in reading order, floating point, shape (rows · columns, C, H, W).
+        One image per cell, in reading order, floating point, shape (rows · columns, C, H, W).
     grid : (rows, columns)
-        The cells.
+        Shape of the grid.
 
     Returns
     -------
     Tensor
-        Shape (1, C, H, W), of the dtype and on the device of `images`.
+        Shape (1, C, H, W), same dtype and device as `images`.
 
     Raises
     ------
     ValueError, TypeError
-        If there is not one image per cell, or the grid does not fit.
+        If the number of images does not equal that of cells, or the grid does not fit.
 
     Examples
     --------
@@ -86,13 +86,13 @@ def collage(images: Tensor, grid: Grid = (2, 2)) -> Tensor:
             [2., 2., 3., 3.]])
     """
     if not isinstance(images, Tensor):
-        raise TypeError(f"the images must be a Tensor, got {type(images).__name__}: torch.stack(images) makes one")
+        raise TypeError(f"the images must be a Tensor, got {type(images).__name__}: use torch.stack(images)")
     if images.dim() != 4 or not images.is_floating_point():
         raise ValueError(f"expected floating-point images (cells, C, H, W), got {images.dtype} {tuple(images.shape)}")
     height, width = images.shape[2:]
     rows, columns = checked_grid(grid, height, width)
     if len(images) != rows * columns:
-        raise ValueError(f"a grid {rows} × {columns} takes {rows * columns} images, got {len(images)}")
+        raise ValueError(f"a {rows} × {columns} grid needs {rows * columns} images, got {len(images)}")
     made = torch.empty_like(images[:1])
     for image, mask in zip(images, cell_masks(height, width, grid)):
         (top, left), (bottom, right) = mask.nonzero()[0].tolist(), mask.nonzero()[-1].tolist()
@@ -116,30 +116,31 @@ def make_collages(
     batch_size: int | None = None,
     show_progress: bool = False,
 ) -> Collages:
-    """Collages of which a model sees what is in one cell, for :func:`grid_pointing_game`.
+    """Collages in which a model recognizes the class of one cell, for :func:`grid_pointing_game`.
 
-    As Rao et al. 2022 do it, of images that the model is confident about, but that the images are resized to the cells
-    instead of the input enlarged. At that size and beside others a model is hardly confident in most of them, and what
-    it does not see nothing can point at. So only collages count in which it is confident in one class: its answer.
+    As in Rao et al. 2022, they consist of images that the model is confident about. But images are resized to the
+    cells, instead of enlarging the input. At that size and beside others, the model has little confidence in most of
+    them, and an attribution cannot point at what the model does not see. So only collages are used for which the model
+    predicts one of the classes with confidence.
 
     Parameters
     ----------
     model : nn.Module
         The plain model, in eval mode.
     images : Tensor or sequence of Tensor
-        The model's inputs, all of one shape, (C, H, W) or (1, C, H, W) each.
+        Model inputs, all of the same shape, (C, H, W) or (1, C, H, W) each.
     targets : sequence of int, optional
-        The class of each image. Default: the model's own answers.
+        The class of each image. Default: the model's predictions.
     grid : (rows, columns)
-        The cells of a collage.
+        Shape of the grid.
     n : int
-        How many collages, no two of the same images. The first of them are those of a smaller `n`.
+        Number of collages. No two consist of the same images, and a larger `n` starts with the same collages.
     min_confidence : float
-        Only images go into a collage that the model gives their class, with at least this confidence, and only collages
-        count for which its answer is one of their classes, with at least this confidence.
+        Images are used only if the model predicts their class with at least this confidence, and collages only if it
+        predicts one of their classes with at least this confidence.
     seed : int
-        Of the choice. Images take turns: those come next that came least often, as far as there are different classes
-        and such collages. Which of them come together, and in which order, is drawn at random.
+        Random seed. The images used least often come next, if their classes differ and the model recognizes the
+        collage. Which of them are combined, and in which order, is random.
     to_confidence : str or callable
         As for :func:`sufficient_explanation`.
     batch_size : int, optional
@@ -155,7 +156,7 @@ def make_collages(
     Raises
     ------
     ValueError, TypeError
-        If a shape or value does not fit, or there are not enough images that the model is confident about.
+        If a shape or value is invalid, or the model is confident about too few images.
 
     Examples
     --------
@@ -178,28 +179,28 @@ def make_collages(
     with torch.no_grad():
         for start in tqdm(range(0, len(stacked), size), desc="Confidence", unit="batch", disable=not show_progress):
             output = model(stacked[start : start + size])
-            Judge(0, to_confidence)(output)  # refuses what is not a classifier's output
+            Judge(0, to_confidence)(output)  # raises an error if it is not a classifier's output
             for i, row in enumerate(output.split(1), start):
                 target = row.argmax() if targets is None else targets[i]
                 if _confident(row, target, to_confidence, least) is not None:
                     classes.setdefault(int(target), []).append(i)
     count = sum(map(len, classes.values()))
-    who = f"{count} of {len(stacked)} images, of {len(classes)} classes, with a confidence of at least {least:g}"
+    who = f"{count} of {len(stacked)} images, in {len(classes)} classes, with a confidence of at least {least:g}"
     if not classes:
         raise ValueError(
-            f"the model is right about none of {len(stacked)} images with a confidence of at least {least:g}: are the "
-            "targets indices of its classes, and the images prepared as for its training?"
+            f"the model is right about none of {len(stacked)} images with a confidence of at least {least:g}: check "
+            "that targets are its class indices, and that images are preprocessed as in its training"
         )
     if len(classes) < cells:
         raise ValueError(
-            f"the model is right about {who}, and a grid {grid[0]} × {grid[1]} takes {cells} different classes: give "
-            "images of more classes, lower min_confidence, or choose a smaller grid"
+            f"the model is right about {who}, but a {grid[0]} × {grid[1]} grid needs {cells} different classes: give "
+            "images of more classes, lower min_confidence, or use a smaller grid"
         )
     possible = sets_of([len(members) for members in classes.values()], cells)
     if n > possible:
         raise ValueError(
-            f"the model is right about {who}, which makes {possible} collages of different images, and n is {n}: give "
-            "more images, lower min_confidence, or ask for fewer collages"
+            f"the model is right about {who}, enough for {possible} different collages, but n is {n}: give "
+            "more images, lower min_confidence, or lower n"
         )
     of_image = {image: target for target, members in classes.items() for image in members}
     turns = Turns(classes, cells, checked_seed(seed))
@@ -208,9 +209,9 @@ def make_collages(
         while len(found) < n:
             if turns.tried == min(possible, _PATIENCE * n):
                 raise ValueError(
-                    f"the model is right about {who}; of {turns.tried} collages of them it gives {len(found)} one of "
-                    f"their classes with that confidence, and n is {n}: give more images, lower min_confidence, or ask "
-                    "for fewer collages"
+                    f"the model is right about {who}, but of {turns.tried} collages of these, it recognizes a class "
+                    f"with that confidence in {len(found)}, and n is {n}: give more images, lower min_confidence, or "
+                    "lower n"
                 )
             images_of = turns.drawn()
             x = collage(stacked[images_of], grid)
@@ -219,7 +220,7 @@ def make_collages(
             drawn = [of_image[image] for image in images_of]
             seen = {cell: _confident(output, target, to_confidence, least) for cell, target in enumerate(drawn)}
             for cell, confidence in seen.items():
-                if confidence is not None:  # one at most: it is the answer
+                if confidence is not None:  # at most one cell, since it is the model's answer
                     found.append((x, drawn, images_of, cell, confidence))
                     turns.taken(images_of)
                     bar.update()
@@ -228,24 +229,24 @@ def make_collages(
     return Collages(torch.cat(made), drawn_all, chosen, explained, sure, (grid[0], grid[1]))
 
 
-_PATIENCE = 100  # collages tried for each that is wanted
+_PATIENCE = 100  # collages to try per requested one
 
 
 def _confident(row: Tensor, target: int | Tensor, to_confidence: ToConfidence, least: float) -> float | None:
-    """The confidence in a class, if it is the answer and at least that much."""
+    """The confidence in a class if the model predicts it with at least that confidence, else None."""
     confidence, kept = Judge(target, to_confidence)(row)
     return float(confidence) if bool(kept) and float(confidence) >= least else None
 
 
 def _stacked(images: Sequence[Tensor] | Tensor) -> Tensor:
     if len(images) == 0:
-        raise ValueError("got 0 images: there is nothing to make collages of")
+        raise ValueError("got 0 images, expected at least one")
     each: list[Tensor] = []
     for image in images:
         x = image[None] if isinstance(image, Tensor) and image.dim() == 3 else image
         one_input(x)
         if x.dim() != 4 or (each and x.shape != each[0].shape):
-            what = f"one of {tuple(x.shape)} beside {tuple(each[0].shape)}" if each else f"{tuple(x.shape)}"
-            raise ValueError(f"expected images of one shape, (1, C, H, W) or (C, H, W) each, got {what}")
+            what = f"{tuple(x.shape)} and {tuple(each[0].shape)}" if each else f"{tuple(x.shape)}"
+            raise ValueError(f"expected images of the same shape, (1, C, H, W) or (C, H, W), got {what}")
         each.append(x)
     return torch.cat(each)

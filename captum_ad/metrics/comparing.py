@@ -1,4 +1,4 @@
-"""Compare ways of hiding features: explanations of many images by several methods, each under every masking."""
+"""Compare ways of hiding features: explain many images by several methods, each under every masking."""
 
 from __future__ import annotations
 
@@ -57,50 +57,50 @@ def compare(
 ) -> pd.DataFrame:
     """Explain every image by every method under every masking, and measure the explanations.
 
-    What is explained is the class that the model gives to the image. The attribution is turned into
-    sufficient explanations under the same masking; these, and the highest positions at equal sizes,
-    are planted on the backgrounds of each set and classified by the plain model.
+    By default, the predicted class is explained. Each attribution is turned into sufficient explanations under the same
+    masking. These, and the highest-ranked positions at equal sizes, are planted on each set of backgrounds and
+    classified by the plain model.
 
     Parameters
     ----------
     model : nn.Module
         The plain model, in eval mode.
     images : mapping, sequence or Tensor
-        Inputs of shape (1, C, *spatial) or (C, *spatial), by name; without names they are "0", "1", … A tuple is an
-        input and the model's other arguments, which stay as they are.
+        Inputs of shape (1, C, *spatial) or (C, *spatial), by name; unnamed ones are called "0", "1", … A tuple is an
+        input followed by the model's other arguments, which are not masked.
     methods : sequence of str, or mapping
-        Of ``occlusion``, ``feature_ablation``, ``kernel_shap``, ``lime``, ``responsibility``, ``rise``; or
-        names to functions of (forward, x, target) that return an attribution, ``forward`` being an ADForward or
-        BaselineForward.
+        Some of ``occlusion``, ``feature_ablation``, ``kernel_shap``, ``lime``, ``responsibility``, ``rise``; or a
+        mapping of names to functions of (forward, x, target) that return an attribution, where ``forward`` is an
+        ADForward or BaselineForward.
     maskings : sequence of str, or mapping
-        ``"ad:PRESET"`` and baselines' names; or names to rules and baselines. A name that begins with
-        "ad:" counts as AD in the statistics.
+        ``"ad:PRESET"`` and names of baselines; or a mapping of names to rules and baselines. Names that begin with
+        "ad:" count as AD in the statistics.
     gammas : sequence of float
-        Thresholds; by default the paper's.
+        Thresholds γ; by default the paper's.
     backgrounds : mapping of str to Backgrounds
-        To be given: there is no default. By name, e.g. ``{"K1": SolidColors(mean=mean, std=std)}``.
+        Required. Sets of backgrounds by name, e.g. ``{"K1": SolidColors(mean=mean, std=std)}``.
     sizes : sequence of float
-        The equal sizes at which ρ is measured too.
+        Equal sizes at which ρ is also measured.
     n_samples : int
-        Perturbations per attribution by ``kernel_shap`` or ``lime``; ``responsibility`` and ``rise``
+        Perturbations per attribution for ``kernel_shap`` and ``lime``; ``responsibility`` and ``rise``
         run four times as many.
     n_segments : int
-        Superpixels, about, for ``feature_ablation``, ``kernel_shap`` and ``lime``.
+        Approximate number of superpixels for ``feature_ablation``, ``kernel_shap`` and ``lime``.
     window : int
-        Side of Occlusion's window; it moves by half of that.
+        Side of Occlusion's window. Its stride is half of that.
     step : int, optional
         Positions per step of the scan; by default one per cent of them.
     target : Target, optional
-        What is explained of every image, if not the class that the model gives to it.
+        What to explain for every image instead of the predicted class.
     to_confidence : str or callable
         As for :func:`sufficient_explanation`.
     seed : int
-        Of the perturbations; every image and masking gets the same ones.
+        Random seed of the perturbations, which are the same for every image and masking.
     batch_size : int, optional
         Inputs per forward. Default: 4 on the CPU, else 32.
     folder : str or Path, optional
-        Where the records go, one by one, as ``captum-ad study`` writes them (:mod:`captum_ad.study.store`): what is
-        there already is not computed again. Made if there is none.
+        Where to write the records one by one, in the format of ``captum-ad study`` (:mod:`captum_ad.study.store`).
+        Existing records are not computed again. The folder is created if needed.
     show_progress : bool
         Show a progress bar.
 
@@ -110,23 +110,23 @@ def compare(
         One row per image, method, masking, backgrounds and threshold, or equal size, in that order:
 
         - ``image``, ``method``, ``masking``, ``backgrounds``: str, their names.
-        - ``target``: int, the class explained; or the target in words.
-        - ``gamma``: float, the threshold; NaN in the rows of an equal size.
-        - ``found``: bool, whether any part of the ranking suffices; if not, the next four are NaN.
-        - ``size``: float, share of the positions, 0 to 1; 0 at a threshold where the model gives the class to nothing,
-          which :func:`summarize` and :func:`significance` leave out.
+        - ``target``: int, the class explained; or the target's ``repr``.
+        - ``gamma``: float, the threshold; NaN in rows for an equal size.
+        - ``found``: bool, whether any part of the ranking is sufficient; if not, the next four are NaN.
+        - ``size``: float, fraction of the positions, 0 to 1. At a threshold, 0 if the model predicts the class even
+          with everything hidden; :func:`summarize` and :func:`significance` leave these rows out.
         - ``confidence``: float, with the explanation alone, under its masking; NaN at an equal size.
         - ``rho``, ``confidence_planted``: float, ρ and the mean confidence on the backgrounds.
-        - ``n_backgrounds``: int.
-        - ``seconds``: float, of the attribution and the scan.
+        - ``n_backgrounds``: int, the number of backgrounds.
+        - ``seconds``: float, time of the attribution and the scan.
 
     Raises
     ------
     ValueError, TypeError, UnknownNameError
-        If something given does not fit; also if the folder has records of another configuration: other settings or
-        weights, an image, method or masking of a known name that is another one now.
+        If an argument is invalid, or the folder has records of another configuration: other settings or weights, or
+        a different image, method or masking under the same name.
     ImportError
-        If an extra is missing.
+        If an optional dependency is missing.
     """
     needed("pandas", "pandas", "metrics")
     in_eval_mode(model)
@@ -140,7 +140,7 @@ def compare(
     functions = named_methods(methods)
     how: dict[str, Masking] = by_name(maskings, "masking")
     for masking in how.values():
-        masked_forward(model, masking)  # is there such a one?
+        masked_forward(model, masking)  # raises an error if it is unknown
     thresholds = tuple(share(gamma, "gamma") for gamma in gammas)
     if not thresholds:
         raise ValueError("gamma is an empty sequence: give at least one threshold")
@@ -159,7 +159,7 @@ def compare(
     )
     with _somewhere(folder) as where:
         if run(plan, where, show_progress=show_progress).stopped:
-            sys.exit(128 + signal.SIGTERM)  # as without us, but after the unit in hand
+            sys.exit(128 + signal.SIGTERM)  # the default behavior, but after the current unit of work
         return read_explanations([where], plan.units())[list(COLUMNS)]
 
 

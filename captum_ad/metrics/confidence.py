@@ -16,14 +16,14 @@ from captum_ad.metrics.scan import SufficientExplanation
 
 
 def explanation_size(inputs: Inputs, explanation: SufficientExplanation | Inputs) -> float:
-    """Share of the positions that an explanation takes, 0 to 1. Smaller is better at equal robustness.
+    """Fraction of the positions in an explanation, 0 to 1. Smaller is better at equal robustness.
 
     Parameters
     ----------
     inputs : Tensor
-        The input that it is of, shape (1, C, *spatial).
+        The explained input, shape (1, C, *spatial).
     explanation : SufficientExplanation or Tensor
-        Or a mask, bool, shape (*spatial).
+        The explanation, or its mask, bool, shape (*spatial).
 
     Raises
     ------
@@ -43,7 +43,7 @@ def confidence_kept(
     additional_forward_args: Any = None,
     to_confidence: ToConfidence = "softmax",
 ) -> float:
-    """The target's confidence with the explanation alone, all else missing. Higher is better.
+    """The target's confidence with only the explanation kept. Higher is better.
 
     Parameters
     ----------
@@ -52,9 +52,9 @@ def confidence_kept(
     inputs : Tensor
         Shape (1, C, *spatial).
     explanation : SufficientExplanation or Tensor
-        Or a mask, bool, shape (*spatial), True = in the explanation.
+        The explanation, or its mask, bool, shape (*spatial), True = in the explanation.
     target : int or Target, optional
-        The class, or what else is explained; not if `forward_func` has one.
+        The class index, or one of :mod:`captum_ad.targets`; None if `forward_func` has a target.
     baseline, additional_forward_args, to_confidence
         As for :func:`sufficient_explanation`.
 
@@ -78,9 +78,9 @@ def confidence_drop_off(
     additional_forward_args: Any = None,
     to_confidence: ToConfidence = "softmax",
 ) -> float:
-    """The share of the original confidence that is lost when only the explanation is left. Lower is better.
+    """The fraction of the original confidence that is lost if only the explanation is kept. Lower is better.
 
-    max(0, whole − alone) / whole: the average drop of Chattopadhyay et al. 2018 (Grad-CAM++), for one input.
+    This is max(0, whole − alone) / whole, the average drop of Chattopadhyay et al. 2018 (Grad-CAM++) for one input.
 
     Parameters
     ----------
@@ -90,13 +90,13 @@ def confidence_drop_off(
     Raises
     ------
     ValueError, TypeError
-        As for :func:`confidence_kept`; also if the whole input's confidence is 0.
+        As in :func:`confidence_kept`; also if the confidence for the whole input is 0.
     """
     alone, whole = _alone_and_whole(
         forward_func, inputs, explanation, target, baseline, additional_forward_args, to_confidence
     )
     if whole <= 0:
-        raise ValueError(f"the confidence in the target is {whole:g} for the whole input: there is none to lose")
+        raise ValueError(f"the confidence in the target is {whole:g} for the whole input, so it cannot drop")
     return max(0.0, whole - alone) / whole
 
 
@@ -111,17 +111,17 @@ def confidence_on_backgrounds(
     to_confidence: ToConfidence = "softmax",
     batch_size: int | None = None,
 ) -> float:
-    """The plain model's mean confidence in the target with the explanation on backgrounds. Higher is better.
+    """The plain model's mean confidence in the target with the explanation planted on backgrounds. Higher is better.
 
     Parameters
     ----------
     model, inputs, explanation, target, backgrounds, additional_forward_args, to_confidence, batch_size
-        As for :func:`rho_robustness`, which returns it too.
+        As for :func:`rho_robustness`, which also returns this confidence.
 
     Raises
     ------
     ValueError, TypeError
-        As :func:`rho_robustness`.
+        As in :func:`rho_robustness`.
     """
     return rho_robustness(
         model,

@@ -1,4 +1,4 @@
-"""What hiding the object does, against hiding as much elsewhere."""
+"""The effect of hiding the object, compared with hiding an equal area elsewhere."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from captum_ad.metrics.places import Box, object_mask
 
 
 def equal_area_control(mask: Tensor, k: int = 1, *, seed: int = 0) -> Tensor:
-    """An object's shape, moved to where the object is not.
+    """An object's mask, moved to places where the object is not.
 
     Parameters
     ----------
     mask : Tensor
-        The object, bool, shape (H, W); :func:`box_mask` makes one of a box.
+        The object, bool, shape (H, W); :func:`box_mask` converts a box.
     k : int
-        How many places, all different.
+        Number of different places.
     seed : int
-        Of the choice; each place is as likely as any other. One is the first of the `k` of the same seed.
+        Random seed. All places are equally likely, and a larger `k` starts with the same ones.
 
     Returns
     -------
     Tensor
-        bool, shape (k, H, W): translations that lie within the image (nothing wraps around), none of which overlaps
-        the object. They may overlap each other.
+        bool, shape (k, H, W): translations within the image that do not overlap the object. They may overlap each
+        other.
 
     Raises
     ------
     ValueError, TypeError
-        If the mask does not fit, or there are not so many places because the object is too large.
+        If the mask is invalid, or the object is so large that there are fewer than `k` places.
 
     Examples
     --------
@@ -44,30 +44,31 @@ def equal_area_control(mask: Tensor, k: int = 1, *, seed: int = 0) -> Tensor:
     """
     if not isinstance(mask, Tensor) or mask.dim() != 2:
         what = f"shape {tuple(mask.shape)}" if isinstance(mask, Tensor) else type(mask).__name__
-        raise TypeError(f"expected the object's mask, bool (H, W), got {what}; box_mask(box, height, width) makes one")
+        raise TypeError(f"expected the object's mask, bool (H, W), got {what}: use box_mask(box, height, width)")
     mask = object_mask(mask, mask)
     checked_controls(k)
     places = _places(mask)
     if len(places) < k:
         raise ValueError(
-            f"there are {len(places)} places for a control of the object's shape that does not overlap it, and k is "
-            f"{k}: the object takes {float(mask.double().mean()):.0%} of the image; leave it out, or ask for fewer"
+            f"there are {len(places)} places for a control that does not overlap the object, but k is {k}. The object "
+            f"covers {float(mask.double().mean()):.0%} of the image: leave the image out, or lower k"
         )
     return _moved(mask, places, k, seed)
 
 
 @dataclass(frozen=True)
 class ObjectDrop:
-    """The confidence in a class with its object hidden, and with as much hidden elsewhere.
+    """The confidence in a class with its object hidden, and with an equal area hidden elsewhere.
 
     Attributes
     ----------
     whole : float
-        With nothing hidden.
+        Confidence with nothing hidden.
     object_hidden : float
-        With the object hidden.
+        Confidence with the object hidden.
     control_hidden : Tensor
-        With each control hidden, float64, shape (k); fewer than asked for, or none, if the object is too large.
+        Confidence with each control hidden, float64, shape (k,); fewer than requested, or none, if the object is too
+        large.
     """
 
     whole: float
@@ -76,17 +77,17 @@ class ObjectDrop:
 
     @property
     def object(self) -> float:
-        """What hiding the object takes from the confidence."""
+        """How much the confidence drops if the object is hidden."""
         return self.whole - self.object_hidden
 
     @property
     def control(self) -> float:
-        """What hiding a control takes from it, the mean; NaN if there is no place for one."""
+        """How much the confidence drops if a control is hidden, on average; NaN if there is no control."""
         return self.whole - float(self.control_hidden.mean()) if len(self.control_hidden) else math.nan
 
     @property
     def specific(self) -> float:
-        """How much more hiding the object takes than a control; NaN if there is no place for one."""
+        """How much more it drops for the object than for a control; NaN if there is no control."""
         return self.object - self.control
 
 
@@ -102,10 +103,10 @@ def object_drop(
     to_confidence: ToConfidence = "softmax",
     batch_size: int | None = None,
 ) -> ObjectDrop:
-    """What hiding the object takes from the confidence, against hiding the same shape elsewhere.
+    """How much hiding the object lowers the confidence, compared with hiding the same shape elsewhere.
 
-    A way of hiding that does what it should takes much with the object, and little with a control: what it takes with
-    a control is due to the background that is missing, or to the hiding itself.
+    A good way of hiding features lowers the confidence a lot for the object and little for a control. What it costs to
+    hide a control is due to the missing background, or to the hiding itself.
 
     Parameters
     ----------
@@ -116,25 +117,25 @@ def object_drop(
     inside : Tensor or (left, top, right, bottom)
         The object: a mask, bool, shape (H, W), or a box in pixels, right and bottom exclusive.
     target : int or Target, optional
-        The class, or what else is explained; not if `forward_func` has one.
+        The class index, or one of :mod:`captum_ad.targets`; None if `forward_func` has a target.
     baseline : str, float, Tensor or callable, optional
         As for :func:`sufficient_explanation`.
     controls : int
-        How many places of :func:`equal_area_control`; all there are, if these are fewer.
+        Number of places from :func:`equal_area_control`; if there are fewer, all of them.
     seed : int
-        Of the places: every way of hiding gets the same ones.
+        Random seed of the places, which are the same for every way of hiding.
     to_confidence, batch_size
         As for :func:`sufficient_explanation`.
 
     Returns
     -------
     ObjectDrop
-        ``.specific`` is how much more the object takes. Higher is better.
+        Its ``.specific`` is how much more the confidence drops for the object than for a control. Higher is better.
 
     Raises
     ------
     ValueError, TypeError
-        If a shape or value does not fit.
+        If a shape or value is invalid.
 
     Examples
     --------
@@ -163,10 +164,10 @@ def object_drop(
 
 
 def _places(mask: Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
-    """The translations (down, right) within the image that take a mask off itself, shape (N, 2)."""
+    """The translations (down, right) within the image after which a mask does not overlap itself, shape (N, 2)."""
     height, width = mask.shape
     spectrum = torch.fft.rfft2(mask.double().cpu(), s=(2 * height, 2 * width))
-    overlap = torch.fft.irfft2(spectrum * spectrum.conj(), s=(2 * height, 2 * width)).round()  # by translation
+    overlap = torch.fft.irfft2(spectrum * spectrum.conj(), s=(2 * height, 2 * width)).round()  # for each translation
     rows, columns = (mask.any(axis).nonzero()[:, 0].tolist() for axis in (1, 0))
     down, right = torch.arange(-rows[0], height - rows[-1]), torch.arange(-columns[0], width - columns[-1])
     free = overlap[down][:, right] == 0
@@ -174,21 +175,21 @@ def _places(mask: Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
 
 
 def _moved(mask: Tensor, places: np.ndarray[tuple[int, ...], np.dtype[np.int64]], k: int, seed: int) -> Tensor:
-    """The mask in `k` of the places, or in all."""
+    """The mask at `k` of the places, or at all of them if there are fewer."""
     chosen = places[np.random.default_rng(seed).permutation(len(places))[:k]]
     if not len(chosen):
         return mask.new_zeros(0, *mask.shape)
-    # the shape lies within the image at every place, so that nothing of it wraps around
+    # the shape is within the image at every place, so nothing wraps around
     return torch.stack([mask.roll((int(down), int(right)), (0, 1)) for down, right in chosen])
 
 
 def checked_controls(k: int) -> None:
-    """Refuse what is not a positive number of controls.
+    """Check that a number of controls is a positive integer.
 
     Raises
     ------
     ValueError
-        If it is none.
+        If it is not.
     """
     if isinstance(k, bool) or not isinstance(k, int) or k < 1:
         raise ValueError(f"the number of controls must be a positive integer, got {k!r}")

@@ -1,4 +1,4 @@
-"""A quantity over the share of an input that is present."""
+"""A quantity as a function of the fraction of an input that is present."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Curve:
-    """A quantity measured at growing shares of the input.
+    """A quantity measured at increasing fractions of the input.
 
     Attributes
     ----------
     sizes : Tensor
-        float64, shape (K,), growing: share of the positions, 0 to 1.
+        Fractions of the positions, 0 to 1, increasing, float64, shape (K,).
     values : Tensor
-        What was measured there, float64, shape (K,).
+        The measured values, float64, shape (K,).
     """
 
     sizes: Tensor
@@ -25,25 +25,25 @@ class Curve:
 
     @property
     def area(self) -> float:
-        """Area below the curve by the trapezoidal rule, over the sizes that were measured.
+        """Area under the curve over the measured sizes, by the trapezoidal rule.
 
-        Divided by the range of the sizes: the mean height, in the unit of the values.
+        It is divided by the range of the sizes, so it is the mean height, in units of the values.
         """
         if len(self.sizes) < 2:
-            raise ValueError("the area below a curve needs two sizes at least")
+            raise ValueError("the area under a curve needs at least two sizes")
         return float(torch.trapezoid(self.values, self.sizes) / (self.sizes[-1] - self.sizes[0]))
 
     def at(self, size: float) -> float:
-        """The value at a size, on the straight line between the two measured next to it.
+        """The value at a size, by linear interpolation.
 
         Raises
         ------
         ValueError
-            If `size` lies outside of what was measured.
+            If `size` is outside the measured range.
         """
         low, high = float(self.sizes[0]), float(self.sizes[-1])
         if not low <= size <= high:
-            raise ValueError(f"size {size} is outside of the measured sizes, {low:g} to {high:g}")
+            raise ValueError(f"size {size} is outside the measured range, {low:g} to {high:g}")
         right = min(
             int(torch.searchsorted(self.sizes, torch.tensor(size, dtype=self.sizes.dtype, device=self.sizes.device))),
             len(self.sizes) - 1,

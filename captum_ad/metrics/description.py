@@ -1,4 +1,4 @@
-"""An explanation in words: sentences made of its numbers by templates, and of nothing else."""
+"""Describe an explanation in words, by templates that are filled with its numbers."""
 
 from __future__ import annotations
 
@@ -21,52 +21,52 @@ PLACES = (
     ("middle left", "center", "middle right"),
     ("lower left", "lower middle", "lower right"),
 )
-"""The ninths of an image."""
+"""Names of the ninths of an image."""
 
 STANDS_OUT = 1.5
-"""A ninth is named if it holds that many times what an even map would have there."""
+"""A ninth is named if it holds this many times its share of a uniform map."""
 
 
 class Sufficient(Protocol):
-    """What a sufficient explanation says of itself; :class:`captum_ad.metrics.SufficientExplanation`."""
+    """The attributes used of a :class:`captum_ad.metrics.SufficientExplanation`."""
 
     @property
     def found(self) -> bool:
-        """Whether there is one."""
+        """Whether a sufficient explanation was found."""
 
     @property
     def size(self) -> float:
-        """Its share of the positions."""
+        """Its fraction of the positions."""
 
     @property
     def confidence(self) -> float:
-        """In the target with it alone."""
+        """The confidence in the target with the explanation alone."""
 
 
 class Robust(Protocol):
-    """What was measured on backgrounds; :class:`captum_ad.metrics.Robustness`."""
+    """The attributes used of a :class:`captum_ad.metrics.Robustness`."""
 
     @property
     def rho(self) -> float:
-        """Share of the backgrounds on which the target is the answer."""
+        """Fraction of the backgrounds on which the target is the answer."""
 
     @property
     def n(self) -> int:
-        """How many."""
+        """Number of backgrounds."""
 
 
 @dataclass(frozen=True)
 class Description:
-    """Sentences, and the numbers that they were made of.
+    """Sentences, and the numbers in them.
 
     Attributes
     ----------
     sentences : tuple of str
-        ``str(description)`` is all of them.
+        The sentences; ``str(description)`` joins them.
     facts : mapping
-        ``size``, ``confidence``, ``rho``, ``n``, and of the attribution ``place``, ``share`` of what speaks for the
-        answer that lies there, ``even`` (the place's share of the image), ``against`` (the share of all weight that
-        speaks against the answer); as far as they are said.
+        Those that the sentences mention of ``size``, ``confidence``, ``rho``, ``n``, and for the attribution ``place``,
+        ``share`` (of the evidence for the answer, the part at that place), ``even`` (the place's share of the image),
+        ``against`` (of all weight, the part that speaks against the answer).
     """
 
     sentences: tuple[str, ...]
@@ -86,38 +86,38 @@ def describe(
     backgrounds: str = "backgrounds",
     subject: str = "image",
 ) -> Description:
-    """A sentence or two, or three, about an explanation of an image.
+    """Describe an explanation of an image in up to three sentences.
 
     *Saliency Map Verbalization* (Feldhus et al. 2022, arXiv 2210.07222) finds that templates are faithful where
-    language models are not. These are templates of our own: how much of the image alone keeps the answer, on how many
-    backgrounds, and which ninth of the image holds most of what speaks for it. No language model has a part in it.
+    language models are not. These are our own templates: how much of the image alone keeps the answer, on how many
+    backgrounds, and which ninth of the image holds most of the evidence for it. No language model is used.
 
     Parameters
     ----------
     attribution : Tensor or array
         Shape (H, W), (C, H, W) or (1, C, H, W); channels are added up.
     explanation : SufficientExplanation, optional
-        Of that attribution.
+        The sufficient explanation from that attribution.
     robustness : Robustness, optional
-        Of that explanation.
+        The robustness of that explanation.
     target : int or Target, optional
-        What is explained, for its name: "the answer" if not given. A Contrast says what it is held against.
+        What is explained, for its name: "the answer" if not given. A Contrast also names what it is compared with.
     names : sequence of str, or mapping of int to str, optional
         The names of all classes.
     backgrounds : str
-        What they are, e.g. ``"solid colors"``.
+        What to call the backgrounds, e.g. ``"solid colors"``.
     subject : str
-        What the image is called.
+        What to call the image.
 
     Returns
     -------
     Description
-        Numbers are rounded to whole per cent; only what is exactly nothing or all is called 0% or 100%.
+        Numbers are rounded to whole percent, but only exact values are called 0% or 100%.
 
     Raises
     ------
     ValueError, TypeError
-        If the attribution has another shape or holds NaN, or robustness comes without an explanation.
+        If the attribution has another shape or contains NaN, or robustness is given without an explanation.
 
     Examples
     --------
@@ -127,7 +127,7 @@ def describe(
     100% of what speaks for the answer lies in the upper left, 11% of the image.
     """
     if robustness is not None and explanation is None:
-        raise ValueError("robustness is of an explanation: give that, too")
+        raise ValueError("robustness is given without its explanation: give explanation= too")
     values = of_pixels(torch.as_tensor(attribution))
     asked = _asked(target, names)
     facts: dict[str, Any] = {}
@@ -137,7 +137,7 @@ def describe(
 
 
 def percent(share: float) -> str:
-    """A share in whole per cent.
+    """A fraction in whole percent.
 
     Examples
     --------
@@ -191,14 +191,14 @@ def _where(values: Tensor, asked: str, subject: str, facts: dict[str, Any]) -> s
 
 
 def _densest(positive: Tensor) -> tuple[str, float, float]:
-    """The ninth with the largest share of a map, that share, and the ninth's own of the image."""
+    """The ninth with the largest share of a map, that share, and the ninth's share of the image."""
     rows, columns = (_thirds(side) for side in positive.shape)
     found = []
     for names, (top, bottom) in zip(PLACES, rows):
         for name, (left, right) in zip(names, columns):
             share = float(positive[top:bottom, left:right].sum() / positive.sum())
             found.append((share, name, (bottom - top) * (right - left) / positive.numel()))
-    share, name, even = max(found, key=lambda one: one[0])  # of equal ones the first in reading order
+    share, name, even = max(found, key=lambda one: one[0])  # in a tie, the first in reading order
     return name, share, even
 
 

@@ -1,7 +1,7 @@
-"""Digests of settings, models and functions: by them a file of records is known to be of the same run.
+"""Digests of settings, models and functions, to recognize whether a file of records is from the same configuration.
 
-What cannot be told apart by its contents is never the same: its digest is another one every time, so that nothing is
-taken from a file that might be something else's.
+If an object's contents cannot be inspected, its digest is different every time, so that no records of something else
+are reused.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from captum_ad.metrics.backgrounds import OtherClassImages
 _PLAIN = (bool, int, float, complex, str, bytes, range, torch.dtype, torch.device, torch.Size, np.generic, PurePath)
 
 _Seen = dict[int, tuple[int, Any]]
-"""Things by their ids, with a number each; that holds on to them, so that no id comes again."""
+"""Numbered objects by id. Holding the objects keeps their ids from being reused."""
 
 
 def digest(*parts: str | Tensor | Any) -> str:
-    """Twelve hexadecimal digits of SHA-256.
+    """A digest: twelve hexadecimal digits of SHA-256.
 
     Parameters
     ----------
     *parts : Tensor or str
-        Tensors count with their values, dtype and shape, anything else as its ``repr``.
+        Tensors are hashed by their values, dtype and shape, anything else by its ``repr``.
 
     Examples
     --------
@@ -51,25 +51,25 @@ def digest(*parts: str | Tensor | Any) -> str:
 
 
 def fingerprint(model: nn.Module) -> str:
-    """Digest of a model's structure, weights, and the code of its classes."""
+    """A digest of a model's structure, weights, and the code of its classes."""
     named = sorted(model.state_dict().items())
     code = sorted({described(type(module)) for module in model.modules()})
     return digest(repr(model), *code, *(part for item in named for part in item))
 
 
 def described(value: Any) -> str:
-    """The same text for the same thing, in any process; another text for anything that acts otherwise.
+    """A text that is the same for the same object in any process, and different for any that behaves differently.
 
     Parameters
     ----------
     value : object
-        Tensors and arrays count with their values; functions with their code, constants, defaults, what they close
-        over, and what they read of their own module; other objects with the code of their class and their attributes.
+        Tensors and arrays are described by their values; functions by their code, constants, defaults, closures, and
+        the globals that they use from their own module; other objects by the code of their class and their attributes.
 
     Returns
     -------
     str
-        One that never comes again for what cannot be looked into, such as a random generator.
+        The text. Unique for every call if the object cannot be inspected, such as a random generator.
 
     Examples
     --------
@@ -82,7 +82,7 @@ def described(value: Any) -> str:
 
 
 def _described(value: Any, seen: _Seen) -> str:
-    """The text of a value; what was met on the way to it is told by its number."""
+    """The text of a value. Objects already described are referred to by their number."""
     if value is None or value is Ellipsis or isinstance(value, _PLAIN):
         return repr(value)
     if isinstance(value, Tensor):
@@ -103,7 +103,7 @@ def _described(value: Any, seen: _Seen) -> str:
     if id(value) in seen:
         return f"again {seen[id(value)][0]}"
     seen[id(value)] = len(seen), value
-    if isinstance(value, OtherClassImages):  # too large to be looked through
+    if isinstance(value, OtherClassImages):  # too large to hash
         settings = len(value.dataset), value.n, value.seed, value.to_confidence
         return f"{type(value).__name__}{_described(settings, seen)}"
     if isinstance(value, Mapping):
@@ -124,7 +124,7 @@ def _described(value: Any, seen: _Seen) -> str:
 
 
 def _function(function: types.FunctionType, seen: _Seen) -> str:
-    """Its code, and all values that it uses: the globals of its own module alone, those of libraries by their names."""
+    """A function's code and all values that it uses: its own module's globals by value, those of libraries by name."""
     closed = [_cell(cell, seen) for cell in function.__closure__ or ()]
     defaults = [_described(part, seen) for part in (function.__defaults__, function.__kwdefaults__)]
     used = {}
@@ -141,20 +141,20 @@ def _function(function: types.FunctionType, seen: _Seen) -> str:
 def _cell(cell: types.CellType, seen: _Seen) -> str:
     try:
         return _described(cell.cell_contents, seen)
-    except ValueError:  # nothing in it yet
+    except ValueError:  # the cell is still empty
         return "empty"
 
 
 def _names(code: types.CodeType) -> set[str]:
-    """The names of globals and attributes that code uses, functions within it included."""
+    """The names of globals and attributes that code uses, including nested functions."""
     within = (_names(one) for one in code.co_consts if isinstance(one, types.CodeType))
     return set(code.co_names).union(*within)
 
 
 def _class(kind: type, seen: _Seen) -> str:
-    """Its name and the code of its methods, those that it inherits included; PyTorch's and Python's own by their names.
+    """A class's name and the code of its methods, including inherited ones; classes of PyTorch and Python by name.
 
-    What the methods read of their module does not count: for that a function is looked at closer than a class.
+    Unlike for functions, globals that the methods use are not included.
     """
     text = [f"{kind.__module__}.{kind.__qualname__}"]
     for base in kind.__mro__:
@@ -173,7 +173,7 @@ def _object(value: Any, seen: _Seen) -> str:
     """An object of any class, by its attributes."""
     kind: Any = type(value)
     name = getattr(value, "__qualname__", None)
-    if callable(value) and name is not None:  # of a library written in C
+    if callable(value) and name is not None:  # from a library written in C
         return f"{getattr(value, '__module__', None)}.{name}"
     if is_dataclass(value):
         return f"{_class(kind, seen)}{[_described(getattr(value, one.name), seen) for one in fields(value)]}"

@@ -1,4 +1,4 @@
-"""Sufficient explanations: the smallest part of an input, along an attribution's ranking, that keeps the class."""
+"""Sufficient explanations: the smallest part of an input, by an attribution's ranking, that keeps the class."""
 
 from __future__ import annotations
 
@@ -79,68 +79,68 @@ def sufficient_explanation(
     batch_size: int | None = None,
     show_progress: bool = False,
 ) -> SufficientExplanation | tuple[SufficientExplanation, ...]:
-    """The smallest prefix of an attribution's ranking that alone keeps the class, confident enough.
+    """The smallest prefix of an attribution's ranking that alone keeps the class with enough confidence.
 
-    Prefixes run from nothing to the whole input. One is sufficient if the target is still the
-    answer (its confidence above every other class's), at a confidence of at least γ times the
-    original's. Several γ share one scan.
+    Prefixes range from nothing to the whole input. A prefix is sufficient if the target is still the
+    answer (its confidence is larger than every other class's) with a confidence of at least γ times the
+    original one. Several γ share one scan.
 
     Parameters
     ----------
     forward_func : nn.Module
         An ADForward, or the plain model together with `baseline`; in eval mode.
     inputs : Tensor or tuple of Tensor
-        One input, shape (1, C, *spatial), or (1, T), whose values are positions; or several inputs of one sample.
+        One input, shape (1, C, *spatial), or (1, T), where each value is a position; or several inputs of one sample.
     attribution : Tensor or tuple of Tensor
-        Its attribution, shape of `inputs`, or with one channel, or without the batch dimension. Channels
-        are added up; ties are broken in row-major order, inputs in theirs.
+        Attribution of the inputs' shape, or with one channel, or without the batch dimension. Channels
+        are summed; ties are broken by the order of inputs, then in row-major order.
     target : int or Target, optional
-        The class, or whatever else of :mod:`captum_ad.targets`; not if `forward_func` has one.
+        The class index, or one of :mod:`captum_ad.targets`; None if `forward_func` has a target.
     gamma : float or sequence of float
         Threshold γ in [0, 1]; the paper's are :data:`PAPER_GAMMAS`.
     baseline : str, float, Tensor or callable, optional
-        What a plain model's missing features are painted with: ``"zero"``, ``"min"``, ``"max"``, ``"avg"``,
-        ``"blur"``, ``"inpaint"`` or ``"linear"``, a value, a tensor, or a function of (x, mask).
+        The baseline for a plain model's missing features: ``"zero"``, ``"min"``, ``"max"``, ``"avg"``, ``"blur"``,
+        ``"inpaint"`` or ``"linear"``, a value, a tensor, or a function of (x, mask).
     additional_forward_args : Any
         Passed to the model after the inputs, as in Captum.
     feature_mask : Tensor or tuple of Tensor, optional
-        Integer labels, shape (*spatial) or with leading dimensions of 1: the ranking's unit is then a
-        group, by its mean attribution, and not a position. Groups may span several inputs.
+        Integer labels, shape (*spatial) or with leading dimensions of 1. Groups of positions, instead of single
+        positions, are then ranked by their mean attribution. Groups may span several inputs.
     step : int, optional
-        Units that appear per step of the scan: 1 is exact to the unit. Default: one group, or one per
-        cent of the positions.
+        Units (positions or groups) added per step of the scan. 1 is exact. Default: one group, or one percent
+        of the positions.
     search : {"scan", "bisection"}
-        ``"scan"`` runs every prefix: one forward per step. ``"bisection"`` takes confidence to grow along
-        the ranking, which it need not: approximate, and the curve has only the points that were looked at.
+        ``"scan"`` runs every prefix: one forward per step. ``"bisection"`` assumes that confidence grows along
+        the ranking, which need not hold. It is approximate, and its curve has only the points that it evaluated.
     minimize : bool
-        Afterwards leave out steps, the lowest ranked first, as long as the rest suffices, until no
-        single one can go (EXIC2 of Definition 1, in units of a step). The result is not a prefix then.
+        Afterwards remove steps, lowest ranked first, while the rest is sufficient, until no single step
+        can be removed (EXIC2 of Definition 1, in units of a step). The result is then not a prefix.
     to_confidence : str or callable
-        What a class index means of the model's output (N, classes): ``"softmax"``, one of several classes;
-        ``"sigmoid"``, a label, kept while its probability is over a half; ``"none"``, for a model that ends in a
+        How to read a class index from the model's output (N, classes): ``"softmax"`` for one of several classes;
+        ``"sigmoid"`` for a label, kept while its probability is above 0.5; ``"none"`` for a model that ends in a
         softmax; or a function.
     allow_other_target : bool
-        Accept a target that is not the model's answer for `inputs`. It may never be found then.
+        Accept a target that is not the model's answer for `inputs`. It may then never be found.
     batch_size : int, optional
-        Prefixes per forward, which bounds the memory. Default: 4 on the CPU, else 32.
+        Prefixes per forward, which bounds memory. Default: 4 on the CPU, else 32.
     show_progress : bool
         Show a progress bar.
 
     Returns
     -------
     SufficientExplanation or tuple of SufficientExplanation
-        One, or one per γ in the order given.
+        One explanation, or one per γ in the given order.
 
     Raises
     ------
     ValueError, TypeError
-        If a shape or value does not fit, the attribution holds NaN, or the model's answer for `inputs` is
-        not `target`.
+        If a shape or value is invalid, the attribution contains NaN, or `target` is not the model's answer for
+        `inputs`.
 
     Warns
     -----
     UserWarning
-        If nothing at all suffices: the model gives the target without any part of the input.
+        If the empty explanation is sufficient: the model predicts the target with everything hidden.
 
     Examples
     --------
@@ -175,8 +175,8 @@ def sufficient_explanation(
     empty = [f"{one.gamma:g}" for one in explanations if one.empty]
     if empty:
         warnings.warn(
-            f"the model gives the target to an input of which nothing is there (γ = {', '.join(empty)}): the empty "
-            "explanation suffices, says nothing of the input, and is left out of means",
+            f"the model predicts the target with everything hidden (γ = {', '.join(empty)}): the explanation is "
+            "empty, says nothing about the input, and is left out of means",
             stacklevel=2,
         )
     return explanations if _several(gamma) else explanations[0]

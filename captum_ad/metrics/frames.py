@@ -1,4 +1,4 @@
-"""Faithfulness by frame of reference: does a map answer why this and not that, and why any of these."""
+"""Faithfulness for contrastive and group targets: why this and not that, and why any of these."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ from captum_ad.targets.base import Target
 from captum_ad.targets.groups import Contrast, Group
 
 ALPHAS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
-"""The shares of the input that are masked, highest attribution first."""
+"""Fractions of the input to mask, highest attribution first."""
 
 
 @dataclass(frozen=True)
 class FrameCurve(Curve):
-    """What masking the top of a map takes from a question's answer.
+    """How much a target's value drops when the top of a map is masked.
 
     Attributes
     ----------
     sizes : Tensor
-        Shares of the positions that were masked, float64, shape (K,), growing.
+        Masked fractions of the positions, increasing, float64, shape (K,).
     values : Tensor
-        The drop: the question's value of the whole input, less that with the top masked, float64, shape (K,). Its
+        The drop: the target's value for the whole input minus that with the top masked, float64, shape (K,). Its
         ``area``, the mean height, is the metric; larger is better.
     whole : float
-        The question's value of the whole input: a probability, or a difference of two.
+        The target's value for the whole input: a probability, or a difference of two.
     kind : str
-        Which of the four, by the target: ``"contrastive class"``, ``"pointwise group"``, ``"contrastive group to
-        class"``, ``"contrastive group to group"``; or one beside them, see :func:`kind_of`.
+        Which of the paper's four metrics this is, given by the target: ``"contrastive class"``, ``"pointwise group"``,
+        ``"contrastive group to class"``, ``"contrastive group to group"``; or another one, see :func:`kind_of`.
     """
 
     whole: float
@@ -56,36 +56,36 @@ def frame_curve(
     alphas: Sequence[float] = ALPHAS,
     batch_size: int | None = None,
 ) -> FrameCurve:
-    """How much of the answer to a question with a frame of reference the top of a map holds. Larger is better.
+    """How much a contrastive or group target depends on the top of a map. Larger is better.
 
     From *Rethinking Saliency Maps: A Cognitive Human Aligned Taxonomy and Evaluation Framework for Explanations*
-    (2025), whose four metrics are areas over α = .1 … .9 of the top α masked: a pointwise one of a group, and
-    contrastive ones between classes, a group and a class, and two groups. For a :class:`~captum_ad.targets.Group` G the
-    drop is ``P_G(x) − P_G(x without its top α)``; for a :class:`~captum_ad.targets.Contrast` of a and b, "why a and not
-    b" being a difference, ``(P_a − P_b)(x) − (P_a − P_b)(x without its top α)``: what a loses beyond what b does.
+    (2025). Its four metrics are areas over α = 0.1 … 0.9 with the top α masked: pointwise for a group, and contrastive
+    between two classes, a group and a class, or two groups. For a :class:`~captum_ad.targets.Group` G the drop is
+    ``P_G(x) − P_G(x without its top α)``. For a :class:`~captum_ad.targets.Contrast` of a and b, the question "why a
+    and not b" is a difference, and the drop ``(P_a − P_b)(x) − (P_a − P_b)(x without its top α)`` is what a loses
+    beyond what b does.
 
-    Our reading: P of a group is the sum of its classes' probabilities; the area is divided by its range, .8; the
-    masking is yours, an ADForward's or a baseline's. Of the source we know the abstract and the metrics' names.
+    We know only the source's abstract and the metrics' names. Our reading: P of a group is the sum of its classes'
+    probabilities; the area is divided by its range, 0.8; masking is by your ADForward or baseline.
 
     Parameters
     ----------
     forward_func, inputs, attribution, baseline, additional_forward_args, feature_mask, batch_size
         As for :func:`sufficient_explanation`.
     target : Contrast or Group, optional
-        The question, which says which of the four it is; not if `forward_func` has it. `Contrast` itself refuses groups
-        that overlap.
+        The target, which selects the metric; None if `forward_func` has one.
     alphas : sequence of float
-        Shares that are masked, growing, in (0, 1].
+        Fractions to mask, at least two, increasing, in (0, 1].
 
     Returns
     -------
     FrameCurve
-        Its ``area`` is the metric: from −2 to 2 for contrastive questions, from −1 to 1 for a group.
+        Its ``area`` is the metric: from −2 to 2 for a Contrast, from −1 to 1 for a Group.
 
     Raises
     ------
     ValueError, TypeError
-        If a shape or value does not fit, or the target is another one.
+        If a shape or value is invalid, or the target is neither a Contrast nor a Group.
 
     Examples
     --------
@@ -103,8 +103,8 @@ def frame_curve(
     question = judge.asked
     if not isinstance(question, (Contrast, Group)):
         raise TypeError(
-            f"frames of reference are of a Contrast or a Group of captum_ad.targets, got {question!r}: for one class "
-            "take deletion_curve"
+            f"expected a Contrast or a Group of captum_ad.targets, got {question!r}: for a single class use "
+            "deletion_curve"
         )
     shares = _growing(alphas)
     runner, shown, values, labels, _ = posed(asked, inputs, attribution, feature_mask)
@@ -121,7 +121,7 @@ def frame_curve(
 
 
 def kind_of(target: Contrast | Group) -> str:
-    """Which of the four metrics a target asks for.
+    """The kind of metric that a target selects.
 
     Examples
     --------
@@ -135,24 +135,24 @@ def kind_of(target: Contrast | Group) -> str:
 
 
 class _Probabilities(Target):
-    """A group's probability, or the difference of two groups'."""
+    """The probability of a group, or the difference between two groups."""
 
     def __init__(self, question: Contrast | Group) -> None:
         self.question = question
 
     def score(self, readout: Any) -> Tensor:
-        """Shape (N,)."""
+        """The probability or difference, shape (N,)."""
         if isinstance(self.question, Group):
             return self.question.confidence(readout)
         return self.question.a.confidence(readout) - self.question.b.confidence(readout)
 
     def kept(self, readout: Any) -> Tensor:
-        """Whether the question still has its answer."""
+        """Whether the target's answer is kept, shape (N,)."""
         return self.question.kept(readout)
 
 
 def _growing(alphas: Sequence[float]) -> list[float]:
     shares = [share(one, "a share that is masked") for one in alphas]
     if len(shares) < 2 or shares[0] == 0 or any(a >= b for a, b in pairwise(shares)):
-        raise ValueError(f"alphas must be two shares at least, growing, above 0, got {list(alphas)}")
+        raise ValueError(f"alphas must be at least two fractions above 0, in increasing order, got {list(alphas)}")
     return shares

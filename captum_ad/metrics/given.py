@@ -1,4 +1,4 @@
-"""What is given to a comparison: images, methods and maskings, by name."""
+"""Check the arguments of a comparison: images, methods and maskings by name."""
 
 from __future__ import annotations
 
@@ -21,82 +21,82 @@ Method = str | Callable[[MaskedForward, Tensor, Any], Tensor]
 def named_images(
     images: Mapping[str, Tensor] | Sequence[Tensor] | Tensor, model: nn.Module | None = None
 ) -> dict[str, Tensor]:
-    """Inputs of shape (1, C, *spatial) by name; their numbers are the names of those without.
+    """Inputs of shape (1, C, *spatial) by name. Unnamed inputs are named by their number.
 
-    The batch dimension may be absent: the model's first convolution says how many dimensions there are. Without
-    one these are images.
+    The batch dimension may be missing: the model's first convolution determines the number of dimensions. Without a
+    convolution, inputs are taken as images.
 
     Raises
     ------
     ValueError, TypeError
-        If there is none, one is not a single input, or two have names that are written alike.
+        If there are no inputs, one is not a single input, or two names have the same text.
     """
     named = dict(images) if isinstance(images, Mapping) else {str(i): image for i, image in enumerate(images)}
     if not named:
-        raise ValueError("there are no images to compare on")
+        raise ValueError("got no images, expected at least one")
     convolution = next((one for one in model.modules() if isinstance(one, _ConvNd)), None) if model else None
     spatial_dims = 2 if convolution is None else len(convolution.kernel_size)
     shaped = {}
     for name, image in named.items():
         if not isinstance(image, Tensor):
-            raise TypeError(f"image {name!r} is {type(image).__name__}, expected a tensor, the model's input")
+            raise TypeError(f"image {name!r} is {type(image).__name__}, expected the model's input as a tensor")
         if str(name) in shaped:
-            raise ValueError(f"two images are called {str(name)!r}, which files cannot tell apart: rename one of them")
+            raise ValueError(f"two images have the name {str(name)!r} in files: rename one of them")
         shaped[str(name)] = image[None] if image.dim() == spatial_dims + 1 else image
         one_input(shaped[str(name)])
     return shaped
 
 
 Given = Tensor | tuple[Any, ...]
-"""An input, or one in front of the model's other arguments."""
+"""An input, or a tuple of an input and the model's other arguments."""
 
 
 def named_inputs(
     images: Mapping[str, Given] | Sequence[Given] | Tensor, model: nn.Module
 ) -> dict[str, tuple[Tensor, tuple[Any, ...]]]:
-    """Inputs as of :func:`named_images`, with the model's other arguments, which are none unless a tuple is given.
+    """Inputs as in :func:`named_images`, with the model's other arguments if tuples are given.
 
     Raises
     ------
     ValueError, TypeError
-        As by that; or if a tuple is empty.
+        As in :func:`named_images`, or if a tuple is empty.
     """
     given = dict(images) if isinstance(images, Mapping) else {str(i): image for i, image in enumerate(images)}
     if any(isinstance(image, tuple) and not image for image in given.values()):
-        raise ValueError("an image is an empty tuple: give the input, then what the model takes besides")
+        raise ValueError("an image is an empty tuple: give the input, then the model's other arguments")
     first = {name: image[0] if isinstance(image, tuple) else image for name, image in given.items()}
     others = {str(name): image[1:] if isinstance(image, tuple) else () for name, image in given.items()}
     return {name: (x, others[name]) for name, x in named_images(first, model).items()}
 
 
 def checked_seed(seed: int) -> int:
-    """A seed, if it is one.
+    """Check that a seed is an integer of at least 0, and return it.
 
     Raises
     ------
     ValueError
-        If it is not a whole number of at least 0.
+        If it is not.
     """
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
-        raise ValueError(f"seed must be a whole number of at least 0, got {seed!r}")
+        raise ValueError(f"seed must be an integer of at least 0, got {seed!r}")
     return int(seed)
 
 
 def by_name(given: Sequence[Any] | Mapping[str, Any], what: str) -> dict[str, Any]:
-    """Things by name; names stand for themselves.
+    """Turn a sequence of names, or a mapping, into a dict by name.
 
     Raises
     ------
     ValueError, TypeError
-        If there is none, or one without a name.
+        If it is empty, or an item of a sequence is not a name.
     """
     if isinstance(given, str):
         raise TypeError(f"expected a list of {what}s, got the string {given!r}: write [{given!r}]")
     if not isinstance(given, Mapping) and not all(isinstance(name, str) for name in given):
-        raise TypeError(f"{what}s that are not names need some: give a mapping, e.g. {{'mine': …}}")
+        raise TypeError(f"a custom {what} needs a name: give a mapping, e.g. {{'mine': …}}")
     named = dict(given) if isinstance(given, Mapping) else {name: name for name in given}
     if not named:
-        raise ValueError(f"name one {what} at least")
+        raise ValueError(f"got no {what}s, expected at least one")
     return named
 
 
@@ -106,12 +106,14 @@ def named_methods(given: Sequence[str] | Mapping[str, Method]) -> dict[str, Meth
     Raises
     ------
     UnknownNameError, TypeError
-        If there is no such method, or it is not a function.
+        If a method is unknown, or is not a function.
     """
     named = by_name(given, "method")
     for method in named.values():
         if isinstance(method, str) and method not in METHODS:
             raise UnknownNameError("method", method, METHODS)
         if not isinstance(method, str) and not callable(method):
-            raise TypeError(f"a method is a name or a function of (forward, x, target), got {type(method).__name__}")
+            raise TypeError(
+                f"a method must be a name or a function of (forward, x, target), got {type(method).__name__}"
+            )
     return named

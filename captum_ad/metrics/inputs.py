@@ -1,4 +1,4 @@
-"""What metrics are given as the input: one, several, a series without channels; and more arguments of the model."""
+"""Inputs of metrics: one or several inputs, series without channels, and further arguments of the model."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from captum_ad._scoring import one_input
 from captum_ad.metrics.ranking import labels_of_positions, values_of_positions
 
 Inputs = Tensor | tuple[Tensor, ...]
-"""One sample: an input of shape (1, C, *spatial), or (1, T), whose T values are positions; or several of these."""
+"""One sample: an input of shape (1, C, *spatial), or (1, T) with T positions; or several of these."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """The positions of one sample's inputs in a row, which metrics work on as on one input of shape (1, 1, positions).
+    """The positions of all inputs of a sample, concatenated so that metrics see one input (1, 1, positions).
 
     Attributes
     ----------
     inputs : tuple of Tensor
         Shape (1, C, *spatial) or (1, T) each.
     alone : bool
-        Whether it was given alone, not in a tuple.
+        Whether a single input was given, not a tuple.
     """
 
     inputs: tuple[Tensor, ...]
@@ -35,23 +35,23 @@ class Row:
 
     @property
     def positions(self) -> Tensor:
-        """Zeros in place of the inputs, shape (1, 1, positions)."""
+        """A stand-in for the inputs: zeros, shape (1, 1, positions)."""
         count = sum(_spatial(x).numel() for x in self.inputs)
         return torch.zeros(1, 1, count, device=self.inputs[0].device)
 
     def values(self, attribution: Any) -> Tensor:
-        """Attributions of the inputs as one of the row, float64, shape (1, 1, positions)."""
+        """Concatenate attributions of the inputs, float64, shape (1, 1, positions)."""
         given = self._each(attribution, "attribution")
         values = [values_of_positions(one, _with_channel(x)) for one, x in zip(given, self.inputs)]
         return torch.cat(values)[None, None]
 
     def labels(self, feature_mask: Any) -> Tensor:
-        """Feature masks of the inputs as one of the row; equal labels are one group, as in Captum."""
+        """Concatenate feature masks of the inputs. Equal labels are one group, as in Captum."""
         given = self._each(feature_mask, "feature mask")
         return torch.cat([labels_of_positions(one, _with_channel(x)) for one, x in zip(given, self.inputs)])
 
     def row(self, masks: Any) -> Tensor:
-        """Masks of the inputs, bool, as one of the row, shape (positions)."""
+        """Concatenate masks of the inputs, bool, shape (positions)."""
         given = self._each(masks, "mask")
         for one, x in zip(given, self.inputs):
             spatial = tuple(_spatial(x).shape)
@@ -60,27 +60,25 @@ class Row:
         return torch.cat([one.reshape(-1) for one in given])
 
     def split(self, masks: Tensor) -> tuple[Tensor, ...]:
-        """Masks of the row, bool, shape (B, positions), as masks of the inputs, shape (B, *spatial) each."""
+        """Split masks of the row, bool, shape (B, positions), into masks of the inputs, shape (B, *spatial) each."""
         spatial = [_spatial(x).shape for x in self.inputs]
         parts = masks.split([shape.numel() for shape in spatial], 1)
         return tuple(part.reshape(len(masks), *shape) for part, shape in zip(parts, spatial))
 
     def single(self, mask: Tensor) -> Any:
-        """A mask of the row, shape (positions), in the form in which the inputs were given."""
+        """Split a mask of the row, shape (positions), and return a tensor or a tuple as the inputs were given."""
         masks = tuple(part[0] for part in self.split(mask[None]))
         return masks[0] if self.alone else masks
 
     def _each(self, given: Any, what: str) -> Sequence[Any]:
         each = (given,) if self.alone and not isinstance(given, tuple) else given
         if not isinstance(each, tuple) or len(each) != len(self.inputs):
-            raise ValueError(
-                f"expected a tuple of {len(self.inputs)}, one {what} for each input, got {_described(given)}"
-            )
+            raise ValueError(f"expected a tuple of {len(self.inputs)}, one {what} per input, got {_described(given)}")
         return each
 
 
 class RowForward(Answering):
-    """A forward of several inputs as one of a :class:`Row`."""
+    """A forward of several inputs that takes masks of a :class:`Row`."""
 
     def __init__(self, forward: Answering, row: Row) -> None:
         super().__init__()
@@ -88,7 +86,7 @@ class RowForward(Answering):
         self.select, self.target, self.training = forward.select, forward.target, False
 
     def outputs(self, *inputs: Any, mask: Masks = None, **kwargs: Any) -> Any:
-        """What the target reads for the inputs under masks of the row, shape (B, positions)."""
+        """The readout for the inputs under masks of the row, shape (B, positions)."""
         count = len(inputs[0])
         forward = self.forward_of_inputs.with_target(self.target)
         if not isinstance(mask, Tensor):
@@ -98,14 +96,14 @@ class RowForward(Answering):
 
 
 class Bound(nn.Module):
-    """A model with arguments behind its first ones, the same for every sample.
+    """A model with fixed trailing arguments, the same for every sample.
 
     Parameters
     ----------
     model : nn.Module
-        Takes the inputs, then these.
+        Takes the inputs, then these arguments.
     more : tuple
-        Tensors with a batch dimension of 1 are repeated for the batch, all else is passed on.
+        The trailing arguments. Tensors with a batch dimension of 1 are expanded to the batch.
     """
 
     def __init__(self, model: nn.Module, more: tuple[Any, ...]) -> None:
@@ -123,7 +121,7 @@ class Bound(nn.Module):
 
 
 def with_arguments(forward: nn.Module, additional_forward_args: Any) -> nn.Module:
-    """A forward, or plain model, that passes these arguments on after the inputs, as Captum's attributors do."""
+    """A forward or plain model that passes these arguments after the inputs, as Captum's attributors do."""
     if additional_forward_args is None:
         return forward
     more = as_tuple(additional_forward_args)
@@ -133,7 +131,7 @@ def with_arguments(forward: nn.Module, additional_forward_args: Any) -> nn.Modul
 
 
 class _WithoutChannel(nn.Module):
-    """A model of series (N, T), given them as (N, 1, T)."""
+    """A model of series (N, T) that takes them as (N, 1, T)."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -145,7 +143,7 @@ class _WithoutChannel(nn.Module):
 
 
 def with_channel(model: nn.Module, x: Tensor) -> tuple[nn.Module, Tensor]:
-    """A model and an input with a dimension for channels, where a series (1, T) has none."""
+    """The model and the input, with a channel dimension added if the input is a series (1, T)."""
     if not isinstance(x, Tensor) or x.dim() != 2:
         return model, x
     if isinstance(model, Answering):
@@ -156,7 +154,7 @@ def with_channel(model: nn.Module, x: Tensor) -> tuple[nn.Module, Tensor]:
 def posed(
     forward: Answering, x: Any, attribution: Any = None, feature_mask: Any = None
 ) -> tuple[Answering, Tensor, Any, Any, Row | None]:
-    """A question about several inputs as one about a row: forward, input, attribution, feature mask, and the row."""
+    """Rewrite arguments for several inputs as ones for a row: forward, input, attribution, feature mask, the row."""
     row = row_of(x)
     if row is None:
         return forward, x, attribution, feature_mask, None
@@ -166,12 +164,12 @@ def posed(
 
 
 def row_of(x: Any) -> Row | None:
-    """The row of what was given, or None for one input of shape (1, C, *spatial), which needs none.
+    """The row of the inputs, or None for a single input of shape (1, C, *spatial), which needs none.
 
     Raises
     ------
     TypeError, ValueError
-        If it is something else.
+        If the inputs are invalid.
     """
     if isinstance(x, tuple) and x:
         for one in x:
@@ -186,13 +184,13 @@ def row_of(x: Any) -> Row | None:
 def _checked(x: Any) -> None:
     if not isinstance(x, Tensor) or x.dim() < 2 or len(x) != 1:
         raise ValueError(
-            f"expected inputs of one sample, shape (1, C, *spatial) or (1, T) each, got {_described(x)}; what is no "
-            "tensor goes into additional_forward_args"
+            f"expected inputs of one sample, shape (1, C, *spatial) or (1, T) each, got {_described(x)}: pass "
+            "anything that is not a tensor in additional_forward_args"
         )
 
 
 def _spatial(x: Tensor) -> Tensor:
-    """The positions of an input, whatever it holds there: its first channel."""
+    """A tensor with the positions of an input: its first channel."""
     return x[0] if x.dim() == 2 else x[0, 0]
 
 

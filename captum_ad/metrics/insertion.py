@@ -28,7 +28,7 @@ def insertion_curve(
     batch_size: int | None = None,
     show_progress: bool = False,
 ) -> ConfidenceCurve:
-    """The target's confidence while the highest positions of an attribution appear. A larger area is better.
+    """The target's confidence as positions are added, highest attribution first. A larger area is better.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ def insertion_curve(
     Returns
     -------
     ConfidenceCurve
-        Over the share of positions present, from nothing to the whole input; its ``area`` is the metric.
+        Over the fraction of positions present, from nothing to the whole input. Its ``area`` is the metric.
 
     Raises
     ------
@@ -64,7 +64,7 @@ def deletion_curve(
     batch_size: int | None = None,
     show_progress: bool = False,
 ) -> ConfidenceCurve:
-    """The target's confidence while the highest positions of an attribution disappear. A smaller area is better.
+    """The target's confidence as positions are removed, highest attribution first. A smaller area is better.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ def deletion_curve(
     Returns
     -------
     ConfidenceCurve
-        Over the share of positions removed, from the whole input to nothing; its ``area`` is the metric.
+        Over the fraction of positions removed, from the whole input to nothing. Its ``area`` is the metric.
 
     Raises
     ------

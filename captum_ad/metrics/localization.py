@@ -1,4 +1,4 @@
-"""Localization: whether an attribution points at where the object is known to be."""
+"""Localization: whether an attribution points at the known location of the object."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from captum_ad.metrics.places import Box, Grid, cell_masks, object_mask, whole_n
 
 
 def pointing_game(attribution: Tensor, inside: Tensor | Box, *, tolerance: float = 0.0) -> bool:
-    """Whether an attribution is highest on the object: the pointing game of Zhang et al. 2018.
+    """Whether the maximum of an attribution is on the object: the pointing game of Zhang et al. 2018.
 
-    From *Top-Down Neural Attention by Excitation Backprop* (IJCV); chance is about the object's share of the image.
+    From *Top-Down Neural Attention by Excitation Backprop* (IJCV). Chance is about the object's fraction of the image.
 
     Parameters
     ----------
     attribution : Tensor
-        Shape (H, W), (C, H, W) or (1, C, H, W); channels are added up.
+        Shape (H, W), (C, H, W) or (1, C, H, W); channels are summed.
     inside : Tensor or (left, top, right, bottom)
         The object: a mask, bool, shape (H, W), or a box in pixels, right and bottom exclusive.
     tolerance : float
-        How far from the object a hit may lie, in pixels between the centers of pixels. The paper's is 15, at the size
-        of its photographs; TorchRay's of 15 counts distances below 15, here 15 itself counts too.
+        How far from the object a hit may be, in pixels between pixel centers. The paper uses 15, at the size of its
+        photographs. TorchRay's 15 only accepts distances below 15; here, 15 itself is a hit too.
 
     Returns
     -------
     bool
-        Where several positions are equally high, one of them on the object is enough, as in Quantus. So a constant
-        attribution hits; :func:`energy_pointing_game` does not let it.
+        If several positions share the maximum, one of them on the object is enough, as in Quantus. A constant
+        attribution is therefore a hit; :func:`energy_pointing_game` does not reward it.
 
     Raises
     ------
     ValueError, TypeError
-        If a shape or value does not fit, the object is empty, or the attribution holds NaN or Inf.
+        If a shape or value is invalid, the object is empty, or the attribution contains NaN or Inf.
 
     Examples
     --------
@@ -57,23 +57,23 @@ def pointing_game(attribution: Tensor, inside: Tensor | Box, *, tolerance: float
 
 
 def energy_pointing_game(attribution: Tensor, inside: Tensor | Box) -> float:
-    """Share of the positive attribution that lies on the object, 0 to 1. Higher is better.
+    """Fraction of the positive attribution that is on the object, 0 to 1. Higher is better.
 
-    The energy-based pointing game of Wang et al. 2020, *Score-CAM* (CVPR workshops), for boxes; for masks the same is
-    the inside–total relevance ratio of Kohlbrenner et al. 2020, which Quantus has as ``AttributionLocalisation``.
-    A constant attribution gets the object's share of the image.
+    For boxes, this is the energy-based pointing game of Wang et al. 2020, *Score-CAM* (CVPR workshops); for masks, the
+    inside–total relevance ratio of Kohlbrenner et al. 2020, which is ``AttributionLocalisation`` in Quantus.
+    A constant attribution gets the object's fraction of the image.
 
     Parameters
     ----------
     attribution : Tensor
-        Shape (H, W), (C, H, W) or (1, C, H, W); channels are added up, and then what is negative counts as 0.
+        Shape (H, W), (C, H, W) or (1, C, H, W); channels are summed, and then negative values count as 0.
     inside : Tensor or (left, top, right, bottom)
         As for :func:`pointing_game`.
 
     Returns
     -------
     float
-        0 if nothing is positive, as in Quantus: such an attribution does not find the object.
+        The fraction; 0 if no attribution is positive, as in Quantus.
 
     Raises
     ------
@@ -89,36 +89,37 @@ def energy_pointing_game(attribution: Tensor, inside: Tensor | Box) -> float:
     values = of_pixels(attribution)
     mask = object_mask(inside, values)
     positive = values.clamp(min=0)
-    positive = positive / positive.max().clamp(min=torch.finfo(positive.dtype).tiny)  # sums of large numbers overflow
+    # scale first, because sums of large values may overflow
+    positive = positive / positive.max().clamp(min=torch.finfo(positive.dtype).tiny)
     on, off = (float(positive[pixels].sum()) for pixels in (mask, ~mask))
     return on / (on + off) if on else 0.0
 
 
 def grid_pointing_game(attribution: Tensor, cell: int, grid: Grid = (2, 2)) -> float:
-    """Share of the positive attribution that lies in the cell of the class, 0 to 1. Higher is better.
+    """Fraction of the positive attribution that is in the cell of the class, 0 to 1. Higher is better.
 
-    The grid pointing game of Rao et al. 2022, *Towards Better Understanding Attribution Methods* (CVPR), after Böhle
-    et al. 2021: a collage of images of different classes, one of which is explained. Chance is one over the number of
-    cells, which a constant attribution gets. :func:`make_collages` makes collages.
+    This is the grid pointing game of Rao et al. 2022, *Towards Better Understanding Attribution Methods* (CVPR), after
+    Böhle et al. 2021: one of several classes in a collage is explained. Chance, which a constant attribution gets, is
+    one over the number of cells. :func:`make_collages` makes collages.
 
     Parameters
     ----------
     attribution : Tensor
-        Of the collage, as for :func:`energy_pointing_game`.
+        Attribution of the collage, as for :func:`energy_pointing_game`.
     cell : int
-        The cell of the class that is explained, counted from 0 in reading order.
+        The cell of the explained class, counted from 0 in reading order.
     grid : (rows, columns)
-        The cells.
+        Shape of the grid.
 
     Returns
     -------
     float
-        0 if nothing is positive.
+        The fraction; 0 if no attribution is positive.
 
     Raises
     ------
     ValueError, TypeError
-        If there is no such cell, the grid does not fit, or as :func:`pointing_game`.
+        If the cell is out of range, the grid does not fit, or as in :func:`pointing_game`.
 
     Examples
     --------
@@ -129,7 +130,7 @@ def grid_pointing_game(attribution: Tensor, cell: int, grid: Grid = (2, 2)) -> f
     masks = cell_masks(values.shape[0], values.shape[1], grid).to(values.device)
     index = whole_number(cell, "cell")
     if not 0 <= index < len(masks):
-        raise ValueError(f"cell {index} is out of range: a grid {grid[0]} × {grid[1]} has cells 0 to {len(masks) - 1}")
+        raise ValueError(f"cell {index} is out of range: a {grid[0]} × {grid[1]} grid has cells 0 to {len(masks) - 1}")
     return energy_pointing_game(values, masks[index])
 
 
@@ -139,35 +140,35 @@ def of_pixels(attribution: Tensor) -> Tensor:
     Raises
     ------
     ValueError, TypeError
-        If it has another shape than (H, W), (C, H, W) or (1, C, H, W), or holds NaN or Inf.
+        If its shape is not (H, W), (C, H, W) or (1, C, H, W), or it contains NaN or Inf.
     """
     if not isinstance(attribution, Tensor):
         raise TypeError(f"the attribution must be a Tensor, got {type(attribution).__name__}")
     shape = tuple(attribution.shape)
     if not 2 <= len(shape) <= 4 or (len(shape) == 4 and shape[0] != 1) or 0 in shape:
         raise ValueError(
-            f"the attribution has shape {shape}, expected (H, W), (C, H, W) or (1, C, H, W): one image at a time"
+            f"the attribution has shape {shape}, expected (H, W), (C, H, W) or (1, C, H, W): pass one image at a time"
         )
     values = attribution.detach().double().reshape(-1, *shape[-2:]).sum(0)
     if not bool(values.isfinite().all()):
-        raise ValueError("the attribution holds NaN or Inf, which lies nowhere: see what the attributor got")
+        raise ValueError("the attribution contains NaN or Inf: check the attributor's input")
     return values
 
 
 def checked_tolerance(tolerance: float) -> None:
-    """Refuse what is not a finite number of pixels, 0 or more.
+    """Check that a tolerance is a finite number of pixels of at least 0.
 
     Raises
     ------
     ValueError
-        If it is none.
+        If it is not.
     """
     if isinstance(tolerance, bool) or not isinstance(tolerance, numbers.Real) or not 0 <= tolerance < float("inf"):
         raise ValueError(f"tolerance must be a number of pixels, 0 or more, got {tolerance!r}")
 
 
 def _outline(mask: Tensor) -> Tensor:
-    """The pixels of a mask that have a direct neighbor outside: of all, those nearest to any pixel outside."""
+    """The pixels of a mask with a direct neighbor outside. They include the nearest one to any pixel outside."""
     surrounded = F.pad(mask, (1, 1, 1, 1))
     up, down, left, right = (
         surrounded[rows, columns]

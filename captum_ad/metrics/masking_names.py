@@ -1,4 +1,4 @@
-"""The names of maskings: what can be compared, and how a rule of one's own is spelled."""
+"""Names of maskings: what can be compared, and how to write a custom rule."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from captum_ad._engine.mask_rule import PRESETS, MaskRule
 from captum_ad._forwards.baseline_forward import MASKING_VALUES, Masking
 
 DEFAULT = "ad:no-growth-mean"
-"""What an ADForward does if no rule is named."""
+"""The masking of an ADForward without a named rule."""
 
 UNMASKED = "none"
-"""What stands in records where nothing is missing."""
+"""The name in records of inputs with nothing missing."""
 
 
 def all_maskings() -> list[str]:
@@ -26,12 +26,12 @@ def all_maskings() -> list[str]:
 
 
 def named_masking(name: str) -> str | MaskRule:
-    """What a masking's name stands for: a rule after ``"ad:"``, else the baseline's name itself.
+    """The masking of that name: a rule for ``"ad:…"``, else the baseline's name itself.
 
     Raises
     ------
     UnknownNameError, ValueError
-        If there is no such rule, see :meth:`captum_ad.MaskRule.named`.
+        If the rule is unknown, see :meth:`captum_ad.MaskRule.named`.
 
     Examples
     --------
@@ -42,7 +42,7 @@ def named_masking(name: str) -> str | MaskRule:
 
 
 def masking_name(rule: MaskRule) -> str:
-    """The name of a rule in tables and files, which :func:`named_masking` understands.
+    """The name of a rule in tables and files, which :func:`named_masking` can read.
 
     Examples
     --------
@@ -53,19 +53,19 @@ def masking_name(rule: MaskRule) -> str:
 
 
 def by_their_names(maskings: Sequence[str | MaskRule] | Mapping[str, Masking] | None) -> dict[str, Masking]:
-    """Maskings by name, each once and in the order given; all of them if none are.
+    """Maskings by name, without duplicates, in the given order. All maskings if None is given.
 
     Raises
     ------
     TypeError
-        If something without a name is given without one.
+        If a masking has no name and none is given.
     UnknownNameError
-        If a rule has no such knob or value.
+        If a rule has no such setting or value.
     ValueError
         If there are fewer than two.
     """
     if isinstance(maskings, str):
-        raise TypeError(f"expected a list of maskings, got the string {maskings!r}: write [{maskings!r}, …]")
+        raise TypeError(f"expected a list of maskings, got the string {maskings!r}: use [{maskings!r}, …]")
     named: dict[str, Masking] = {}
     if isinstance(maskings, Mapping):
         named = {name: named_masking(what) if isinstance(what, str) else what for name, what in maskings.items()}
@@ -73,11 +73,11 @@ def by_their_names(maskings: Sequence[str | MaskRule] | Mapping[str, Masking] | 
         for given in all_maskings() if maskings is None else maskings:
             if not isinstance(given, (str, MaskRule)):
                 what = type(given).__name__
-                raise TypeError(f"expected a masking's name or a MaskRule, got {what}: name it, {{'mine': …}}")
+                raise TypeError(f"expected a masking's name or a MaskRule, got {what}: give it a name, {{'mine': …}}")
             masking = named_masking(given) if isinstance(given, str) else given
             named[masking if isinstance(masking, str) else masking_name(masking)] = masking
     if len(named) < 2:
-        raise ValueError(f"expected two maskings at least, to compare, got {', '.join(map(repr, named)) or 'none'}")
+        raise ValueError(f"expected at least two maskings to compare, got {', '.join(map(repr, named)) or 'none'}")
     if UNMASKED in named:
-        raise ValueError(f"a masking cannot be called {UNMASKED!r}, which stands for the whole photograph: rename it")
+        raise ValueError(f"a masking cannot have the name {UNMASKED!r}, which means the whole image: rename it")
     return named

@@ -1,4 +1,4 @@
-"""Missingness: how much a network is disturbed by features that are merely missing (Jain et al. 2022)."""
+"""Missingness: how much a network is disturbed by missing features as such (Jain et al. 2022)."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from captum_ad.segmentation import superpixels
 from captum_ad.targets.base import Target
 
 PATTERNS = ("patches", "center", "superpixels")
-"""What stays present: random squares, one square in the middle, or random superpixels."""
+"""What stays present: random patches, one centered rectangle, or random superpixels."""
 
 
 @dataclass(frozen=True)
 class MissingnessCurve(Curve):
-    """How a network copes with a growing share of its input.
+    """A network's accuracy and confidence over the fraction of the input that is present.
 
     Attributes
     ----------
     sizes : Tensor
-        Shares of the positions that were asked to be present, float64, shape (K,), growing.
+        Requested fractions of the positions, increasing, float64, shape (K,).
     values : Tensor
-        Accuracy: share of the images whose target is still the answer, float64, shape (K,).
+        Accuracy: fraction of the images whose target is still the answer, float64, shape (K,).
     confidences : Tensor
-        Mean confidence of the targets, float64, shape (K,).
+        Mean confidence in the targets, float64, shape (K,).
     class_kept : Tensor
         Whether each image's target is still the answer, bool, shape (images, K).
     confidence : Tensor
-        Of each image's target, shape (images, K).
+        Confidence in each image's target, shape (images, K).
     """
 
     confidences: Tensor
@@ -59,46 +59,46 @@ def missingness_curve(
     batch_size: int | None = None,
     show_progress: bool = False,
 ) -> MissingnessCurve:
-    """Accuracy and confidence over the share of the image that is present.
+    """Accuracy and confidence over the fraction of the image that is present.
 
-    What is present has nothing to do with the class, so a loss of accuracy beyond what the missing
-    content explains is the masking's own doing: its missingness bias. The same seed gives every
-    masking the same masks, and a larger share contains the smaller one.
+    What is present does not depend on the class. So any loss of accuracy beyond that due to the missing
+    content is caused by the masking itself: its missingness bias. The same seed gives every
+    masking the same masks, and the mask of a larger fraction contains that of a smaller one.
 
     Parameters
     ----------
     forward_func : nn.Module
         An ADForward, or the plain model together with `baseline`; in eval mode.
     images : Tensor or sequence of Tensor
-        The model's inputs, shape (C, H, W) or (1, C, H, W) each.
+        Model inputs, shape (C, H, W) or (1, C, H, W) each.
     targets : sequence of int or Target
-        The class of each image, or what else is looked at.
+        The class index of each image, or one of :mod:`captum_ad.targets`.
     shares : sequence of float
-        Shares of the image that are present, 0 to 1; rounded to whole patches or positions.
+        Fractions of the image to keep, 0 to 1, rounded to whole patches or positions.
     pattern : {"patches", "center", "superpixels"}
-        Random patches of a grid; one centered rectangle of the image's shape; random superpixels
-        (SLIC) until at least the share is present.
+        Random patches of a grid; one centered rectangle with the image's aspect ratio; or random superpixels
+        (SLIC) until at least that fraction is present.
     baseline : str, float, Tensor or callable, optional
         As for :func:`sufficient_explanation`.
     patch : int
-        Side of a patch in pixels; the last row and column of the grid may be narrower. Small against the
-        image: a share is rounded to whole patches.
+        Side of a patch in pixels; the last row and column of the grid may be narrower. It should be small compared
+        to the image, since fractions are rounded to whole patches.
     n_segments : int
-        Superpixels per image, about.
+        Approximate number of superpixels per image.
     seed : int
-        Of the random choice; image i has the masks of ``present_masks(..., seed=(seed, i))``.
+        Random seed. Image i has the masks of ``present_masks(..., seed=(seed, i))``.
     to_confidence, batch_size, show_progress
-        As for :func:`sufficient_explanation`; a batch is of several shares of one image.
+        As for :func:`sufficient_explanation`. A batch holds several fractions of one image.
 
     Returns
     -------
     MissingnessCurve
-        At the shares in growing order.
+        With `shares` in increasing order.
 
     Raises
     ------
     ValueError, TypeError
-        If a shape or value does not fit.
+        If a shape or value is invalid.
 
     Examples
     --------
@@ -111,7 +111,7 @@ def missingness_curve(
     1.0
     """
     if len(images) == 0:
-        raise ValueError("got 0 images: there is nothing to measure on")
+        raise ValueError("got 0 images, expected at least one")
     if len(images) != len(targets):
         raise ValueError(f"expected one target per image, got {len(images)} images and {len(targets)} targets")
     wanted = sorted(set(_checked(shares, pattern, patch)))
@@ -147,7 +147,7 @@ def present_masks(
     n_segments: int = 100,
     seed: int | tuple[int, ...] = 0,
 ) -> Tensor:
-    """Masks that keep shares of an image, each containing the next smaller one.
+    """Masks that keep given fractions of an image, each containing the next smaller one.
 
     Parameters
     ----------
@@ -156,12 +156,12 @@ def present_masks(
     shares, pattern, patch, segments
         As for :func:`missingness_curve`.
     seed : int or tuple of int
-        Of the random choice.
+        Random seed.
 
     Returns
     -------
     Tensor
-        bool, shape (shares, H, W), on `inputs`'s device.
+        bool, True = keep, shape (shares, H, W), on the device of `inputs`.
     """
     shares = _checked(shares, pattern, patch)
     if inputs.dim() != 4 or len(inputs) != 1:
@@ -188,7 +188,7 @@ def present_masks(
 
 
 def _center(height: int, width: int, present: float) -> Tensor:
-    """A rectangle in the middle, of the image's own shape."""
+    """A centered rectangle with the image's aspect ratio."""
     mask = torch.zeros(height, width, dtype=torch.bool)
     rows, columns = round(height * present**0.5), round(width * present**0.5)
     top, left = (height - rows) // 2, (width - columns) // 2

@@ -1,4 +1,4 @@
-"""Noise robustness of attributions: stable where noise leaves the class alone, and other where it changes the class."""
+"""Noise robustness of attributions: stable if noise keeps the class, and different if it changes the class."""
 
 from __future__ import annotations
 
@@ -27,26 +27,26 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Attribute = Callable[[Tensor, int], Any]
-"""From an input (1, C, H, W) and a class to an attribution: a tensor or an array of any size, as Captum's attributors,
-``LayerGradCam`` among them, and grad-cam's CAMs return."""
+"""A function from an input (1, C, H, W) and a class to an attribution, a tensor or an array of any size, such as those
+from Captum's attributors, including ``LayerGradCam``, and grad-cam's CAMs."""
 
 LEVELS = (1, 2, 3, 4, 5)
 COLUMNS = ("image", "method", "noise", "level", "class_kept", "similarity")
-"""The columns of records of noise."""
+"""The columns of noise records."""
 
 
 @dataclass(frozen=True)
 class NoiseResponse:
-    """What one noise of one level did to one attribution.
+    """How one noise at one level changed one attribution.
 
     Attributes
     ----------
     noise, level
-        Which.
+        The name and level of the noise.
     class_kept : bool
-        Whether the model still gives its answer for the clean image.
+        Whether the model predicts the same class as for the clean image.
     similarity : float
-        Of the attributions of the clean and of the noisy image; NaN if one of them ranks nothing.
+        Similarity of the attributions of the clean and the noisy image; NaN if one of them ranks nothing.
     """
 
     noise: str
@@ -69,47 +69,47 @@ def noise_responses(
     p: float = 0.9,
     seed: int = 0,
 ) -> list[NoiseResponse]:
-    """How alike the attributions of an image and of its noisy versions are.
+    """How similar the attributions of an image and of its noisy versions are.
 
     From *Assessing the Noise Robustness of Class Activation Maps: A Framework for Reliable Model Interpretability*
-    (2025, arXiv 2508.18154): the image is segmented once, by quickshift; the segments are ranked by mean attribution,
-    clean and noisy, and the rankings compared by rank-biased overlap. Our reading: each map explains the model's answer
-    for its own image, the changed one where the class changes; the noises' strengths, see :func:`corrupted`; the other
-    measures of similarity.
+    (2025, arXiv 2508.18154): the image is segmented once, by quickshift. The segments are ranked by their mean
+    attribution in the clean and the noisy map, and the rankings are compared by rank-biased overlap. Our reading: each
+    map explains the class predicted for its own image, even if noise changes it; the strengths of the noises, see
+    :func:`corrupted`; the other similarity measures.
 
     Parameters
     ----------
     model : nn.Module
-        The plain model, in eval mode; an ADForward runs as such.
+        The plain model, in eval mode. An ADForward runs like its model.
     inputs : Tensor
         One input, shape (1, C, H, W).
     attribute : callable
-        From an input and a class to an attribution of any size; a smaller one is enlarged bilinearly. Its channels are
-        added up.
+        A function from an input and a class to an attribution of any size, which is upsampled bilinearly. Its channels
+        are summed.
     noises : sequence of str, optional
-        Of :data:`captum_ad.metrics.noises.NOISES`; all if not given.
+        Names in :data:`captum_ad.metrics.noises.NOISES`. Default: all.
     levels : sequence of int
-        1 to 5.
+        Noise levels, 1 to 5.
     mean, std : float or sequence of float
-        The normalization of `inputs`: ``x * std + mean`` is the image as displayed, in [0, 1].
+        The normalization of `inputs`: ``x * std + mean`` is the image in [0, 1].
     feature_mask : Tensor, optional
-        Integer labels, shape (H, W) or with leading dimensions of 1; by default quickshift's of the image.
+        Integer labels, shape (H, W) or with leading dimensions of 1. Default: quickshift segments of the image.
     similarity : {"rbo", "rank_correlation", "ssim", "top_overlap"}
         See :mod:`captum_ad.metrics.similarity`.
     p : float
-        Of rank-biased overlap.
+        Parameter of rank-biased overlap.
     seed : int
-        Of the noise, the same for every attribution.
+        Random seed of the noise, which is the same for every attribution.
 
     Returns
     -------
     list of NoiseResponse
-        Noise by noise, level by level.
+        One per noise and level, in this order.
 
     Raises
     ------
     ValueError, TypeError, UnknownNameError
-        If something does not fit; most often that `inputs` is normalized, and `mean` and `std` are not given.
+        If an argument is invalid. Most often, `inputs` is normalized, and `mean` and `std` are missing.
 
     Examples
     --------
@@ -153,7 +153,7 @@ def noise_study(
     path: str | Path | None = None,
     show_progress: bool = False,
 ) -> pd.DataFrame:
-    """:func:`noise_responses` of many images and methods.
+    """Run :func:`noise_responses` for many images and methods.
 
     Parameters
     ----------
@@ -164,8 +164,8 @@ def noise_study(
     methods : mapping
         Functions from an input and a class to an attribution, by name.
     path : str or Path, optional
-        A file, .csv or .parquet, that the records are added to after every image; what it has already is not computed
-        again. It knows methods by their names only.
+        A file, .csv or .parquet, to which records are added after every image. Existing records are not computed
+        again. Methods are recognized by name only.
     show_progress : bool
         Show a progress bar.
 
@@ -178,11 +178,13 @@ def noise_study(
     Raises
     ------
     ValueError, TypeError, UnknownNameError
-        As :func:`noise_responses`; or if there are no images or methods, or the file has records of other settings.
+        As in :func:`noise_responses`; or if there are no images or methods, or the file has records of other settings.
     """
     pandas = needed("pandas", "pandas", "metrics")
     if not images or not methods:
-        raise ValueError(f"expected images and methods, got {len(images)} and {len(methods)}")
+        raise ValueError(
+            f"expected at least one image and one method, got {len(images)} images and {len(methods)} methods"
+        )
     file = None if path is None else Path(path)
     settings = (tuple(methods), tuple(noises or NOISES), tuple(levels), mean, std, similarity, p, seed)
     run = digest(fingerprint(model), described(settings))
@@ -208,25 +210,25 @@ def noise_study(
 
 
 def checked_levels(levels: Sequence[int]) -> tuple[int, ...]:
-    """Levels of noise, one at least.
+    """Check that there is at least one level of noise, each from 1 to 5.
 
     Raises
     ------
     ValueError
-        If there are others.
+        If not.
     """
     if not len(levels) or any(level not in LEVELS for level in levels):
-        raise ValueError(f"levels must be some of 1 to 5, got {levels!r}")
+        raise ValueError(f"levels must be a sequence of integers from 1 to 5, got {levels!r}")
     return tuple(levels)
 
 
 def similarity_named(name: str, p: float) -> Callable[..., float]:
-    """The measure of that name.
+    """The similarity measure of that name.
 
     Raises
     ------
     UnknownNameError
-        If there is none.
+        If it is unknown.
     """
     if name not in SIMILARITIES:
         raise UnknownNameError("similarity", name, SIMILARITIES)
@@ -235,12 +237,12 @@ def similarity_named(name: str, p: float) -> Callable[..., float]:
 
 
 def checked_noises(noises: Sequence[str]) -> list[str]:
-    """Names of noises.
+    """Check names of noises.
 
     Raises
     ------
     ValueError, UnknownNameError
-        If there are others.
+        If a name is unknown, or a string is given instead of a sequence.
     """
     if isinstance(noises, str):
         raise ValueError(f"noises must be a sequence of names, got {noises!r}: write [{noises!r}]")
@@ -251,15 +253,15 @@ def checked_noises(noises: Sequence[str]) -> list[str]:
 
 
 def _displayed(x: Tensor, mean: Any, std: Any) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-    """The image as displayed, shape (C, H, W), and the way back."""
+    """The image in [0, 1], shape (C, H, W), and a function that normalizes it again."""
     if x.dim() != 4 or not x.is_floating_point():
-        raise ValueError(f"noise is for images: expected a floating-point input (1, C, H, W), got {tuple(x.shape)}")
+        raise ValueError(f"noise needs an image, a floating-point input (1, C, H, W), got {tuple(x.shape)}")
     shift, scale = (_per_channel(given, x, name) for given, name in ((mean, "mean"), (std, "std")))
     pixels = x[0] * scale + shift
     if not bool(((pixels > -1e-3) & (pixels < 1 + 1e-3)).all()):
         raise ValueError(
             f"x * std + mean has values from {float(pixels.min()):.3g} to {float(pixels.max()):.3g}, expected 0 to 1: "
-            "give mean= and std= of the normalization of the model's input"
+            "give mean= and std=, with which the model's input was normalized"
         )
     return pixels.clamp(0, 1), lambda image: ((image - shift) / scale)[None]
 
@@ -276,14 +278,12 @@ def _answer(model: nn.Module, x: Tensor) -> int:
         output = plain(model).outputs(x.clone())
     if not isinstance(output, Tensor) or output.dim() != 2 or output.shape[1] < 2:
         what = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
-        raise ValueError(
-            f"the model returned {what}, expected (1, classes), two classes at least, that noise may change"
-        )
+        raise ValueError(f"the model returned {what}, expected (1, classes) with at least two classes")
     return int(output.argmax(1))
 
 
 def _map(attribute: Attribute, x: Tensor, target: int) -> Tensor:
-    """An attribution of an input, at its size."""
+    """An attribution of an input, resized to it."""
     values = torch.as_tensor(attribute(x.clone(), target)).detach()
     if values.dim() < 2 or values.numel() == 0:
         raise ValueError(

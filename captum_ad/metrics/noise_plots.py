@@ -1,4 +1,4 @@
-"""Figure of attributions' robustness to noise; it needs matplotlib and pandas."""
+"""Plot the robustness of attributions to noise. Needs matplotlib and pandas."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ def plot_noise_robustness(
     plt_fig_axis: tuple[Figure, Sequence[Axes]] | None = None,
     use_pyplot: bool = True,
 ) -> tuple[Figure, npt.NDArray[np.object_]]:
-    """What noise does to attributions over its level: a panel per noise, a line per method.
+    """Plot the robustness of attributions over the noise level: a panel per noise, a line per method.
 
     Parameters
     ----------
     records : DataFrame
-        Of :func:`noise_study`.
+        Records from :func:`noise_study`.
     value : {"consistency", "responsiveness", "robustness"}
-        What to show, see :func:`noise_robustness`. Points that are NaN are missing.
+        What to show, see :func:`noise_robustness`. NaN values are left out.
     plt_fig_axis : (Figure, sequence of Axes), optional
-        Where to draw, an axis per noise; otherwise on a new figure.
+        Where to draw, one axis per noise. Default: a new figure.
     use_pyplot : bool
         Whether to make the figure with pyplot and show it, as in Captum.
 
@@ -45,12 +45,12 @@ def plot_noise_robustness(
     -------
     figure : Figure
     axes : array of Axes
-        The gray dots are the share of samples whose class the noise left alone.
+        One axis per noise. Gray dots are the fraction of samples whose class the noise did not change.
 
     Raises
     ------
     UnknownNameError, ValueError
-        If there is no such value, or as many axes as noises; and as :func:`noise_robustness`.
+        If `value` is unknown, the number of axes does not equal that of noises, or as in :func:`noise_robustness`.
     """
     if value not in _VALUES:
         raise UnknownNameError("value of noise", value, _VALUES)

@@ -1,4 +1,4 @@
-"""What records of noise say: consistency, responsiveness, their product, and tests over methods."""
+"""Statistics of noise records: consistency, responsiveness, their product, and tests over methods."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ if TYPE_CHECKING:
 def noise_robustness(records: pd.DataFrame, by: Sequence[str] = ("method", "noise", "level")) -> pd.DataFrame:
     """Consistency, responsiveness and robustness of attributions under noise.
 
-    From *Assessing the Noise Robustness of Class Activation Maps* (2025, arXiv 2508.18154): the metric is the product.
-    Our reading: *consistency* is the mean similarity where the noise leaves the class alone, *responsiveness* 1 − the
-    mean similarity where the class changes. Higher is better for all three.
+    From *Assessing the Noise Robustness of Class Activation Maps* (2025, arXiv 2508.18154): robustness is the product.
+    Our reading: *consistency* is the mean similarity over samples whose class noise does not change, *responsiveness*
+    is 1 minus the mean similarity over samples whose class changes. Higher is better for all three.
 
     Parameters
     ----------
     records : DataFrame
-        Of :func:`noise_study`.
+        Records from :func:`noise_study`.
     by : sequence of str
-        What to tell apart.
+        Columns to group by.
 
     Returns
     -------
     DataFrame
-        A row per group, with `by`, ``consistency``, ``responsiveness``, ``robustness``, and how many samples they are
-        of: ``kept``, ``changed``, and ``undefined``, whose similarity is NaN and which count for nothing. Without a
-        sample whose class changed, responsiveness is NaN, and so is robustness; never zero.
+        A row per group, with `by`, ``consistency``, ``responsiveness``, ``robustness``, and numbers of samples:
+        ``kept``, ``changed``, and ``undefined``, whose similarity is NaN and which are not used. If no class changed,
+        responsiveness and robustness are NaN, not zero.
 
     Raises
     ------
@@ -57,19 +57,19 @@ def noise_robustness(records: pd.DataFrame, by: Sequence[str] = ("method", "nois
 
 @dataclass(frozen=True)
 class Friedman:
-    """Whether methods differ, and which.
+    """Results of tests for differences between methods.
 
     Attributes
     ----------
     statistic, p : float
-        Of Friedman's test; NaN where all values are equal.
+        Result of Friedman's test; NaN if all values are equal.
     n : int
-        Images, the blocks of the test.
+        Number of images, the blocks of the test.
     ranks : DataFrame
         A row per method: ``method``, its mean ``rank``, 1 for the most consistent, and its ``mean``.
     pairs : DataFrame
-        A row per pair of methods: ``one``, ``other``, the difference of their mean ``ranks`` and Nemenyi's ``p``,
-        which holds for all pairs together.
+        A row per pair of methods: ``one``, ``other``, the difference of their mean ``ranks``, and Nemenyi's ``p``,
+        which is adjusted for testing all pairs.
     """
 
     statistic: float
@@ -85,20 +85,21 @@ def noise_significance(records: pd.DataFrame, *, class_kept: bool = True) -> Fri
     Parameters
     ----------
     records : DataFrame
-        Of :func:`noise_study`, of at least three methods.
+        Records from :func:`noise_study`, of at least three methods.
     class_kept : bool
-        Test consistency, over samples whose class the noise left alone, or responsiveness, over the others.
+        True tests consistency, over samples whose class noise did not change; False tests responsiveness, over the
+        others.
 
     Returns
     -------
     Friedman
-        Each image is a block: its mean similarity, over noises and levels. Images without such a sample, or with one
-        that is NaN under any method, are left out.
+        Each image is a block, with its mean similarity over noises and levels. Images without such a sample, or with
+        one that is NaN for any method, are left out.
 
     Raises
     ------
     ValueError
-        If there are fewer than three methods, or than two images are left.
+        If there are fewer than three methods, or fewer than two images are left.
     """
     pandas, stats = needed("pandas", "pandas", "metrics"), needed("scipy.stats", "scipy", "metrics")
     wanted = _checked(records, ())
@@ -116,8 +117,8 @@ def noise_significance(records: pd.DataFrame, *, class_kept: bool = True) -> Fri
     methods, n = list(wide.columns), len(wide)
     if len(methods) < 3 or n < 2:
         raise ValueError(
-            f"Friedman's test compares three methods at least on two images at least, got {len(methods)} and {n}: for "
-            "two methods take a signed-rank test, scipy.stats.wilcoxon"
+            f"Friedman's test needs at least three methods and two images, got {len(methods)} methods and {n} images: "
+            "for two methods use a signed-rank test, scipy.stats.wilcoxon"
         )
     values = wide.to_numpy(dtype=np.float64).round(12)
     ranks = stats.rankdata(-values, axis=1).mean(0)
@@ -137,7 +138,7 @@ def noise_significance(records: pd.DataFrame, *, class_kept: bool = True) -> Fri
 def _checked(records: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     missing = [name for name in (*COLUMNS, *by) if name not in records.columns]
     if missing:
-        raise ValueError(f"records of noise have no column {missing[0]!r}: take those of noise_study")
+        raise ValueError(f"the noise records have no column {missing[0]!r}: use records from noise_study")
     if records.empty:
-        raise ValueError("records of noise are empty: there is nothing to say")
+        raise ValueError("the noise records are empty, expected at least one row")
     return records

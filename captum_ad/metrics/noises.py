@@ -1,4 +1,4 @@
-"""Noises of five levels: what images of a robustness study are disturbed by."""
+"""Noises at five levels, for studies of robustness."""
 
 from __future__ import annotations
 
@@ -15,27 +15,26 @@ from captum_ad._common.errors import UnknownNameError
 from captum_ad._common.extras import needed
 
 Noise = Callable[[Tensor, float, torch.Generator], Tensor]
-"""From an image (C, H, W), values in [0, 1], its strength and a generator to one that may leave that range."""
+"""A function of an image (C, H, W) in [0, 1], a strength and a generator; its result may leave that range."""
 
 
 def corrupted(image: Tensor, noise: str, level: int, seed: int = 0) -> Tensor:
-    """An image with a noise of a level.
+    """Add noise of a given level to an image.
 
     Strengths are those of ImageNet-C (Hendrycks and Dietterich 2019, *Benchmarking Neural Network Robustness to Common
-    Corruptions and Perturbations*, ICLR); brightness is added to every channel here, and not to the value of HSV.
+    Corruptions and Perturbations*, ICLR). But brightness is added to every channel, not to the value in HSV.
 
     Parameters
     ----------
     image : Tensor
-        As displayed, not as normalized for a model: floating point in [0, 1], shape (C, H, W). JPEG wants one channel
-        or three.
+        The image before normalization: floating point in [0, 1], shape (C, H, W). JPEG needs one or three channels.
     noise : str
-        A name of :data:`NOISES`: ``"gaussian"``, ``"salt_and_pepper"``, ``"speckle"``, ``"poisson"``, ``"blur"``,
+        A name in :data:`NOISES`: ``"gaussian"``, ``"salt_and_pepper"``, ``"speckle"``, ``"poisson"``, ``"blur"``,
         ``"jpeg"``, ``"brightness"``, ``"contrast"``.
     level : int
-        1 to 5, from weak to strong.
+        1 (weak) to 5 (strong).
     seed : int
-        Of what is random; the same seed gives the same noise on every machine.
+        Random seed. The same seed gives the same noise on every machine.
 
     Returns
     -------
@@ -45,9 +44,9 @@ def corrupted(image: Tensor, noise: str, level: int, seed: int = 0) -> Tensor:
     Raises
     ------
     UnknownNameError
-        If there is no such noise.
+        If the noise is unknown.
     ValueError
-        If the image is something else, or there is no such level.
+        If the image or the level is invalid.
 
     Examples
     --------
@@ -59,14 +58,14 @@ def corrupted(image: Tensor, noise: str, level: int, seed: int = 0) -> Tensor:
         raise UnknownNameError("noise", noise, NOISES)
     strengths, function = NOISES[noise]
     if isinstance(level, bool) or not isinstance(level, int) or not 1 <= level <= len(strengths):
-        raise ValueError(f"level must be a whole number from 1 to {len(strengths)}, got {level!r}")
+        raise ValueError(f"level must be an integer from 1 to {len(strengths)}, got {level!r}")
     if not isinstance(image, Tensor) or image.dim() != 3 or not image.is_floating_point() or image.numel() == 0:
         what = tuple(image.shape) if isinstance(image, Tensor) else type(image).__name__
         raise ValueError(f"expected a floating-point image of shape (C, H, W), got {what}")
     if not bool(((image >= 0) & (image <= 1)).all()):
         raise ValueError(
-            f"expected an image in [0, 1], got values from {float(image.min()):.3g} to {float(image.max()):.3g}: noise "
-            "goes onto the image as displayed, before it is normalized"
+            f"expected an image in [0, 1], got values from {float(image.min()):.3g} to {float(image.max()):.3g}: add "
+            "noise before normalizing the image"
         )
     generator = torch.Generator().manual_seed(seed)
     found = function(image.detach().cpu().double(), strengths[level - 1], generator)
@@ -95,7 +94,7 @@ def _blur(image: Tensor, strength: float, generator: torch.Generator) -> Tensor:
     steps = torch.arange(-reach, reach + 1, dtype=image.dtype)
     weights = (-0.5 * (steps / strength) ** 2).exp()
     kernel = (weights / weights.sum())[None, None]
-    for dim in (1, 2):  # a Gaussian is one along each dimension
+    for dim in (1, 2):  # a Gaussian is separable
         last = image.movedim(dim, -1)
         rows = F.pad(last.reshape(-1, 1, last.shape[-1]), (reach, reach), mode="replicate")
         image = F.conv1d(rows, kernel).reshape(last.shape).movedim(-1, dim)
@@ -104,7 +103,7 @@ def _blur(image: Tensor, strength: float, generator: torch.Generator) -> Tensor:
 
 def _jpeg(image: Tensor, strength: float, generator: torch.Generator) -> Tensor:
     if image.shape[0] not in (1, 3):
-        raise ValueError(f"JPEG knows images of one channel or three, got {image.shape[0]}: leave this noise out")
+        raise ValueError(f"JPEG needs images with one or three channels, got {image.shape[0]}: leave this noise out")
     pillow = needed("PIL.Image", "pillow", "demo")
     pixels = (image * 255).round().to(torch.uint8).movedim(0, -1).numpy()
     buffer = io.BytesIO()
@@ -134,4 +133,4 @@ NOISES: Mapping[str, tuple[tuple[float, ...], Noise]] = MappingProxyType(
         "contrast": ((0.4, 0.3, 0.2, 0.1, 0.05), _contrast),
     }
 )
-"""The noises: their strengths at levels 1 to 5, and what they do."""
+"""The noises by name: their strengths at levels 1 to 5, and their functions."""

@@ -1,4 +1,4 @@
-"""Several inputs as one: their values in a row, so that an explanation of all of them is planted at once."""
+"""Concatenate several inputs into one, so that an explanation of all of them is planted at once."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from captum_ad.metrics.inputs import Inputs, Row, with_channel
 from captum_ad.targets.base import Target
 
 Grounds = Backgrounds | DrawnBackgrounds | tuple[Backgrounds | DrawnBackgrounds, ...]
-"""Backgrounds of one input; of several inputs, the same for each or a tuple."""
+"""Backgrounds for one input; for several inputs, the same for each or a tuple."""
 
 
 def packed(
     model: nn.Module, x: Inputs, masks: Tensor, backgrounds: Grounds
 ) -> tuple[nn.Module, Tensor, Tensor, Backgrounds | DrawnBackgrounds]:
-    """A question about several inputs as one about a single input of shape (1, 1, values).
+    """Rewrite arguments for several inputs as ones for a single input of shape (1, 1, values).
 
     Parameters
     ----------
@@ -31,36 +31,36 @@ def packed(
     x : Tensor or tuple of Tensor
         One sample.
     masks : Tensor
-        bool, shape (M, *spatial), or (M, positions) of the row of several inputs.
+        bool, shape (M, *spatial), or (M, positions) for the row of several inputs.
     backgrounds : Backgrounds or DrawnBackgrounds, or a tuple of these
-        Of each input.
+        For each input.
 
     Returns
     -------
     tuple
-        All four for a single input, shape (1, C, *spatial); of one they are as they were, a series aside, which gets a
-        dimension for channels.
+        The four arguments for a single input. If `x` is one input, they are unchanged, except that a series gets a
+        channel dimension.
 
     Raises
     ------
     ValueError
-        If the backgrounds are not one for each input, or images of a data set, which are of one input.
+        If there is not one of the backgrounds per input, or several inputs are to be planted on images of a data set.
     """
     if isinstance(x, Tensor):
         if isinstance(backgrounds, tuple):
-            raise ValueError(f"got {len(backgrounds)} backgrounds for one input: give one of them")
+            raise ValueError(f"got a tuple of {len(backgrounds)} backgrounds for one input: give one of them")
         return *with_channel(model, x), masks, backgrounds
     row = Row(x, alone=False)
     each = backgrounds if isinstance(backgrounds, tuple) else (backgrounds,) * len(x)
     if len(each) != len(x):
-        raise ValueError(f"got {len(each)} backgrounds for {len(x)} inputs: give one, or a tuple of one for each")
+        raise ValueError(f"got {len(each)} backgrounds for {len(x)} inputs: give one, or a tuple with one per input")
     if any(isinstance(one, OtherClassImages) for one in each):
-        raise ValueError("the images of OtherClassImages are of one input: plant several inputs on SolidColors")
+        raise ValueError("OtherClassImages supports one input only: plant several inputs on SolidColors")
     kept = [
         (mask if image.dim() == 2 else mask[:, None].expand(-1, *image.shape[1:])).flatten(1)
         for mask, image in zip(row.split(masks), x)
     ]
-    exact = len({image.dtype for image in x}) == 1  # float32 does not hold all integers
+    exact = len({image.dtype for image in x}) == 1  # mixed dtypes become float64: float32 cannot hold all integers
     values = torch.cat([image.flatten(1) if exact else image.flatten(1).double() for image in x], 1)[:, None]
     unpacks = _Unpacks(model.model if isinstance(model, Answering) else model, x)
     taking = model.around(unpacks) if isinstance(model, Answering) else unpacks
@@ -68,7 +68,7 @@ def packed(
 
 
 class _Unpacks(nn.Module):
-    """A model of several inputs, given their values in a row, (N, 1, values)."""
+    """A model of several inputs that takes their concatenated values, (N, 1, values)."""
 
     def __init__(self, model: nn.Module, inputs: Sequence[Tensor]) -> None:
         super().__init__()
@@ -85,7 +85,7 @@ class _Unpacks(nn.Module):
 
 @dataclass(frozen=True)
 class _Together:
-    """The backgrounds of several inputs, the first of each with one another, and so on."""
+    """Backgrounds for several inputs, paired by index."""
 
     each: tuple[Backgrounds | DrawnBackgrounds, ...]
     inputs: tuple[Tensor, ...]
@@ -93,7 +93,7 @@ class _Together:
     def draw(
         self, model: nn.Module, x: Tensor, target: int | Target, *, batch_size: int | None = None
     ) -> DrawnBackgrounds:
-        """Of all inputs in a row, shape (b, 1, values)."""
+        """Draw backgrounds for all inputs, concatenated, shape (b, 1, values)."""
         drawn = [
             one
             if isinstance(one, DrawnBackgrounds)
@@ -102,7 +102,7 @@ class _Together:
         ]
         counts = [one.n for one in drawn]
         if len(set(counts)) > 1:
-            raise ValueError(f"the inputs have {counts} backgrounds, expected as many of each")
+            raise ValueError(f"the inputs have {counts} backgrounds, expected the same number for each")
 
         def batch(start: int, stop: int) -> Tensor:
             return torch.cat([one.batch(start, stop).flatten(1) for one in drawn], 1)[:, None].to(x)

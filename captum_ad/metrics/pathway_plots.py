@@ -1,4 +1,4 @@
-"""Figure of activation deviation over the depth of a network; it needs matplotlib."""
+"""Plot activation deviation over the depth of a network. Needs matplotlib."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ def plot_activation_deviation(
     plt_fig_axis: tuple[Figure, Axes] | None = None,
     use_pyplot: bool = True,
 ) -> tuple[Figure, Axes]:
-    """How far activations are from the whole input's, over the layers, one line per masking.
+    """Plot how far activations are from those for the whole input, by layer, one line per masking.
 
     Parameters
     ----------
     deviations : mapping of str to PathwayDeviation, or to a sequence of them
-        What was measured, by the names of maskings: one input, or several, of which the mean and its standard error are
-        shown. All of the same layers. Names that begin with "ad:" are thick.
+        Deviations by name of the masking: of one input, or of several, for which the mean and its standard error are
+        shown. All must have the same layers. Lines of names that begin with "ad:" are thick.
     value : {"relative", "cosine"}
         What to show.
     plt_fig_axis : (Figure, Axes), optional
-        Where to draw; otherwise on a new figure.
+        Where to draw. Default: a new figure.
     use_pyplot : bool
         Whether to make the figure with pyplot and show it, as in Captum.
 
@@ -47,13 +47,13 @@ def plot_activation_deviation(
     Raises
     ------
     ValueError
-        If there is nothing to draw, layers differ, or `value` is another word.
+        If there is nothing to draw, layers differ, or `value` is unknown.
     """
     if value not in ("relative", "cosine"):
         raise ValueError(f"value must be 'relative' or 'cosine', got {value!r}")
     several = {name: [one] if isinstance(one, PathwayDeviation) else list(one) for name, one in deviations.items()}
     if not several or not all(several.values()):
-        raise ValueError("expected one deviation at least of each masking, got none")
+        raise ValueError("expected at least one deviation per masking, got none")
     layers = next(iter(several.values()))[0].layers
     if any(one.layers != layers for found in several.values() for one in found):
         raise ValueError("expected deviations of the same layers: measure all maskings with the same layers=")

@@ -1,4 +1,4 @@
-"""Activation preservation: does an explanation alone run through the network as the whole input did."""
+"""Activation preservation: whether an explanation alone causes the same activations as the whole input."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ from captum_ad.metrics.robustness import explanation_mask
 from captum_ad.metrics.scan import SufficientExplanation
 
 OVER = ("explanation", "everywhere")
-"""Which activations are compared."""
+"""Where activations are compared."""
 
 
 @dataclass(frozen=True)
 class PathwayDeviation:
-    """How far activations with a part of the input are from those with all of it, layer by layer.
+    """How far activations for a part of the input are from those for the whole input, by layer.
 
     Attributes
     ----------
     layers : tuple of str
         The layers' paths.
     relative : Tensor
-        ‖part − whole‖ / ‖whole‖ of each, float64, shape (layers,): 0 is the same, 1 as far as nothing at all; NaN where
-        the whole input's activations are zero, or nothing is compared.
+        ‖part − whole‖ / ‖whole‖ of each layer, float64, shape (layers,): 0 for equal activations, 1 for all zeros; NaN
+        if activations for the whole input are zero, or nothing is compared.
     cosine : Tensor
-        Of part and whole, float64, shape (layers,): 1 is the same direction; NaN where one of them is zero.
+        Cosine of part and whole, float64, shape (layers,): 1 for the same direction; NaN if one of them is zero.
     compared : Tensor
-        Share of the layer's activations that are compared, float64, shape (layers,).
+        Fraction of the layer's activations that are compared, float64, shape (layers,).
     """
 
     layers: tuple[str, ...]
@@ -48,7 +48,7 @@ class PathwayDeviation:
 
     @property
     def mean(self) -> float:
-        """Of `relative` over the layers where it is a number; NaN if there is none."""
+        """The mean of `relative` over the layers where it is not NaN; NaN if there is none."""
         return float(self.relative.nanmean())
 
 
@@ -65,10 +65,10 @@ def activation_deviation(
     """Relative L2 and cosine between a network's activations on the whole input and with the explanation alone.
 
     Zhang and McMillan 2025, *Beyond Output Faithfulness: Learning Attributions that Preserve Computational Pathways*
-    (arXiv 2509.04588) propose activation preservation: an explanation may keep the answer by another way through the
-    network, by detectors that did not answer to the whole input. For a layer with activations a, over a set R of them,
-    ``‖a_R(part) − a_R(whole)‖ / ‖a_R(whole)‖``. The norm, the sets R and the comparison across maskings are our own
-    reading: of the source we know the abstract. Lower is better.
+    (arXiv 2509.04588) propose activation preservation, because an explanation may keep the answer by a different path
+    through the network, with features that the whole input does not activate. For a layer with activations a and a set
+    R of positions, this measures ``‖a_R(part) − a_R(whole)‖ / ‖a_R(whole)‖``. Lower is better. We know only the
+    source's abstract; the norm, the sets R and the comparison across maskings are our reading.
 
     Parameters
     ----------
@@ -77,30 +77,30 @@ def activation_deviation(
     inputs : Tensor or tuple of Tensor
         One input, shape (1, C, *spatial) or (1, T), or several inputs of one sample.
     explanation : SufficientExplanation or Tensor
-        Or a mask, bool, shape (*spatial), True = in the explanation.
+        The explanation, or its mask, bool, shape (*spatial), True = in the explanation.
     layers : sequence of str
-        Paths of modules, as ``model.named_modules()`` spells them, that return one tensor each. Of a module that runs
-        several times the last run counts.
+        Paths of modules, as in ``model.named_modules()``, that return one tensor each. If a module runs several times,
+        the last run counts.
     baseline, additional_forward_args
         As for :func:`sufficient_explanation`.
     over : {"explanation", "everywhere"}
-        R. ``"explanation"``: the positions of a layer that lie on the explanation, the same ones for every masking
-        (those active under AD without growth); what a masking deactivates among them counts as zero. ``"everywhere"``:
-        all; paint has activations off the explanation, AD zeros.
+        The set R. ``"explanation"``: the layer's positions on the explanation, the same for every masking (those
+        active under AD without growth); positions that a masking deactivates count as zero. ``"everywhere"``: all
+        positions; off the explanation, AD has zeros and a baseline has activations.
 
     Returns
     -------
     PathwayDeviation
-        In the order of `layers`.
+        Deviations in the order of `layers`.
 
     Raises
     ------
     UnknownNameError
-        If there is no layer of that name; the message lists near ones.
+        If a layer is unknown; the message lists similar names.
     ValueError, TypeError
-        If a shape does not fit, a layer did not run or returns no tensor, or nothing fits `over`.
+        If a shape does not fit, a layer did not run or does not return a tensor, or `over` is unknown.
     UnsupportedOperationError
-        If AD cannot follow the model, which ``over="explanation"`` needs for paint, too.
+        If AD does not support the model, which ``over="explanation"`` needs for baselines too.
 
     Examples
     --------
@@ -127,8 +127,8 @@ def activation_deviation(
         values, original = part[name].values, whole[name].values
         if values.shape != original.shape:
             raise ValueError(
-                f"layer {name!r} returns {tuple(values.shape)} with a part of the input and {tuple(original.shape)} "
-                "with all of it: choose a layer whose shape does not depend on what is there"
+                f"layer {name!r} returns shape {tuple(values.shape)} for a part of the input but "
+                f"{tuple(original.shape)} for all of it: choose a layer whose shape does not depend on the mask"
             )
         chosen = region[name].active.expand(original.shape) if over == "explanation" else torch.ones_like(values).bool()
         found.append((*_compared(values[chosen], original[chosen]), float(chosen.double().mean())))
@@ -137,7 +137,7 @@ def activation_deviation(
 
 @dataclass(frozen=True)
 class _Activation:
-    """What a layer returned, zero where deactivated, and which of it is active (broadcasts to it)."""
+    """A layer's output, zero where deactivated, and where it is active (broadcasts to the output)."""
 
     values: Tensor
     active: Tensor
@@ -153,16 +153,15 @@ def _run(forward: MaskedForward, modules: dict[str, nn.Module], x: Inputs, mask:
     """The layers' activations under a mask."""
     if isinstance(forward, ADForward) and forward.skip_dead:
         forward = copy.copy(forward)
-        forward.skip_dead = False  # so that hooks see whole maps
+        forward.skip_dead = False  # hooks need whole maps
     runner, shown, *_ = posed(forward, x)
     with torch.no_grad(), _watching(modules) as seen:
-        # A copy: some models write into their input.
+        # Copy the input, since some models write into it.
         runner.outputs(shown.clone(), mask=mask[None])
     silent = [name for name in modules if name not in seen]
     if silent:
         raise ValueError(
-            f"layer {silent[0]!r} did not run: the model's forward calls something else in its place. Choose a module "
-            "that it calls, e.g. the one around it"
+            f"layer {silent[0]!r} did not run: choose a module that the model's forward calls, e.g. its parent module"
         )
     return {name: _settled(*seen[name]) for name in modules}
 
@@ -175,17 +174,17 @@ def _settled(values: Tensor, kept: Tensor | None, dead: Tensor | None) -> _Activ
 
 @contextmanager
 def _watching(modules: dict[str, nn.Module]) -> Iterator[dict[str, tuple[Tensor, Tensor | None, Tensor | None]]]:
-    """What the modules return while the block runs, with the mask that it wears there."""
+    """Record what the modules return inside a with block, and its mask."""
     seen: dict[str, tuple[Tensor, Tensor | None, Tensor | None]] = {}
 
     def note(name: str, output: Any) -> None:
         if not isinstance(output, Tensor):
             raise TypeError(
-                f"layer {name!r} returns {type(output).__name__}, expected a tensor: choose a module inside or around"
+                f"layer {name!r} returns {type(output).__name__}, expected a tensor: choose a child or parent module"
             )
         tag = tag_of(output)
         mask = None if tag is None else tag.mask
-        # A copy: what comes next may write into it.
+        # Copy the output, since later operations may write into it.
         seen[name] = (output.clone(), None, None) if mask is None else (output.clone(), mask.kept, mask.dead)
 
     handles = [

@@ -1,4 +1,4 @@
-"""An explanation's pixels on other backgrounds, and what the plain model says of them."""
+"""Plant explanations on backgrounds, and run the plain model on the results."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from captum_ad.metrics.backgrounds import DrawnBackgrounds
 
 
 def planted(inputs: Tensor, mask: Tensor, backgrounds: Tensor) -> Tensor:
-    """An explanation's pixels on backgrounds.
+    """Plant an explanation's pixels on backgrounds.
 
     Parameters
     ----------
     inputs : Tensor
-        The input that the explanation is of, shape (1, C, *spatial).
+        The explained input, shape (1, C, *spatial).
     mask : Tensor
         bool, True = in the explanation, shape (*spatial) or (n, 1, *spatial).
     backgrounds : Tensor
@@ -38,20 +38,20 @@ def planted_scores(
     batch_size: int | None = None,
     progress: str | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Every explanation on every background, in full batches; composites live for one batch.
+    """Score every explanation on every background, in batches. Composites are created one batch at a time.
 
     Parameters
     ----------
     model : nn.Module
-        The plain model; an ADForward runs as such.
+        The plain model. An ADForward runs like its model.
     inputs : Tensor
         Shape (1, C, *spatial).
     masks : Tensor
-        bool, shape (M, *spatial); equal ones are run once.
+        bool, shape (M, *spatial). Duplicates run only once.
     backgrounds : DrawnBackgrounds
-        n of them.
+        n backgrounds.
     judge : Judge
-        Of the outputs.
+        Scores the outputs.
     batch_size : int, optional
         Composites per forward.
     progress : str, optional
@@ -60,9 +60,9 @@ def planted_scores(
     Returns
     -------
     kept : Tensor
-        bool, shape (M, n).
+        Whether the target is the answer, bool, shape (M, n).
     confidence : Tensor
-        Shape (M, n).
+        Confidence in the target, shape (M, n).
     """
     distinct, which = torch.unique(masks, dim=0, return_inverse=True)
     runner = plain(model).with_target(judge.asked)

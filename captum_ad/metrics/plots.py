@@ -1,6 +1,6 @@
-"""Figures of explanations and of their robustness, with the conventions of Captum's visualization.
+"""Plots of explanations and of their robustness, with the conventions of Captum's visualization.
 
-All of them raise an ImportError if matplotlib is missing, or pandas for those of records.
+All of them raise ImportError if matplotlib is missing; those that take records also need pandas.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-WHITENED = 0.65  # how far the pixels outside an explanation go from gray to white
+WHITENED = 0.65  # how much to blend the gray pixels outside an explanation with white
 OUTLINE = "#e6007e"
 _BASELINE_COLORS = ("#8c8c8c", "#b59a6d", "#7f9f94", "#a68bab", "#8fa3bf", "#b98c84")
 _BASELINE_MARKERS = "s^vDPX<>"
@@ -34,16 +34,16 @@ def plot_rho_over_gamma(
     plt_fig_axis: tuple[Figure, Axes] | None = None,
     use_pyplot: bool = True,
 ) -> tuple[Figure, Axes]:
-    """ρ-robustness at each confidence threshold, one line per masking.
+    """Plot ρ-robustness at each confidence threshold, one line per masking.
 
     Parameters
     ----------
     records : DataFrame
-        One row per explanation, see :mod:`captum_ad.metrics.statistics`; those with a gamma are shown.
+        One row per explanation, see :mod:`captum_ad.metrics.statistics`. Rows with a gamma are shown.
     method, backgrounds : str
-        Which of them, by their names in the records, e.g. ``"occlusion"`` and ``"K1"``.
+        Which rows to show, by names in the records, e.g. ``"occlusion"`` and ``"K1"``.
     plt_fig_axis : (Figure, Axes), optional
-        Where to draw; otherwise on a new figure.
+        Where to draw. Default: a new figure.
     use_pyplot : bool
         Whether to make the figure with pyplot and show it, as in Captum.
 
@@ -51,15 +51,15 @@ def plot_rho_over_gamma(
     -------
     figure : Figure
     axis : Axes
-        Means over the images that have an explanation, with their standard errors. Activation-Deactivation
-        is solid, baselines are dashed. Larger explanations are the more robust ones, so the legend says
-        how large each masking's are: the mean over the thresholds of their mean sizes.
+        Means over the images that have an explanation, with their standard errors. Lines are solid for
+        Activation-Deactivation and dashed for baselines. Larger explanations are more robust, so the legend shows
+        each masking's mean size, averaged over thresholds.
 
     Raises
     ------
     ValueError
-        If records have no such method, no such backgrounds for it, or none of their rows has a gamma, and
-        for all that :func:`~captum_ad.metrics.statistics.summarize` refuses.
+        If the records do not have the method or its backgrounds, no row has a gamma, or as in
+        :func:`~captum_ad.metrics.statistics.summarize`.
     """
     return _plot_rho(records, method, backgrounds, True, plt_fig_axis, use_pyplot)
 
@@ -72,12 +72,12 @@ def plot_rho_over_size(
     plt_fig_axis: tuple[Figure, Axes] | None = None,
     use_pyplot: bool = True,
 ) -> tuple[Figure, Axes]:
-    """ρ-robustness of explanations of equal size, one line per masking.
+    """Plot ρ-robustness of explanations of equal size, one line per masking.
 
     Parameters
     ----------
     records : DataFrame
-        One row per explanation, see :mod:`captum_ad.metrics.statistics`; those without gamma are shown.
+        One row per explanation, see :mod:`captum_ad.metrics.statistics`. Rows without a gamma are shown.
     method, backgrounds, plt_fig_axis, use_pyplot
         As in :func:`plot_rho_over_gamma`.
 
@@ -85,12 +85,12 @@ def plot_rho_over_size(
     -------
     figure : Figure
     axis : Axes
-        As of :func:`plot_rho_over_gamma`; sizes are on the axis instead of in the legend.
+        As in :func:`plot_rho_over_gamma`, with sizes on the axis instead of in the legend.
 
     Raises
     ------
     ValueError
-        As by :func:`plot_rho_over_gamma`, or if all of the rows have a gamma.
+        As in :func:`plot_rho_over_gamma`, or if all rows have a gamma.
     """
     return _plot_rho(records, method, backgrounds, False, plt_fig_axis, use_pyplot)
 
@@ -103,17 +103,17 @@ def plot_explanation(
     plt_fig_axis: tuple[Figure, Axes] | None = None,
     use_pyplot: bool = True,
 ) -> tuple[Figure, Axes]:
-    """An explanation: its pixels as they are and outlined, all others gray and faded.
+    """Plot an explanation: its pixels are outlined in full color, all others are gray and faded.
 
     Parameters
     ----------
     image : array or Tensor
-        As displayed, not as normalized for a model: floating point in [0, 1], an array of shape
+        The image before normalization: floating point in [0, 1], an array of shape
         (H, W, 3) or a tensor of shape (3, H, W) or (1, 3, H, W).
     mask : array or Tensor
-        Which pixels explain, bool, shape (H, W).
+        The explanation, bool, True = in the explanation, shape (H, W).
     title : str, optional
-        Above the image.
+        Title of the plot.
     plt_fig_axis, use_pyplot
         As in :func:`plot_rho_over_gamma`.
 
@@ -134,7 +134,7 @@ def plot_explanation(
     figure, axis = plt_fig_axis or new_figure(use_pyplot, (2 * PANEL, 2 * PANEL * height / width))
     axis.imshow(np.where(explains[..., None], pixels, faded), interpolation="nearest")
     if explains.any():
-        # With a rim of False the outline is closed also where the explanation meets the image's edge.
+        # Pad with False, so that the outline is also closed at the image's edge.
         x, y, rimmed = np.arange(-1, width + 1), np.arange(-1, height + 1), np.pad(explains, 1).astype(float)
         axis.contour(x, y, rimmed, levels=[0.5], colors=[OUTLINE]).set_clip_on(False)
         axis.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
@@ -155,18 +155,18 @@ def plot_planted(
     plt_fig_axis: tuple[Figure, Sequence[Axes]] | None = None,
     use_pyplot: bool = True,
 ) -> tuple[Figure, npt.NDArray[np.object_]]:
-    """An explanation's pixels planted on other backgrounds, one panel each.
+    """Plot an explanation's pixels planted on backgrounds, one panel each.
 
     Parameters
     ----------
     image, mask
         As in :func:`plot_explanation`.
     backgrounds : sequence of array or Tensor
-        n of them, each like `image` and as large, e.g. a tensor of shape (n, 3, H, W).
+        n backgrounds, each of the format and size of `image`, e.g. a tensor of shape (n, 3, H, W).
     titles : sequence of str, optional
-        One per panel, e.g. the class that the model sees there.
+        One per panel, e.g. the predicted class.
     plt_fig_axis : (Figure, sequence of Axes), optional
-        Where to draw, one axis per background; otherwise on a new figure.
+        Where to draw, one axis per background. Default: a new figure.
     use_pyplot : bool
         As in :func:`plot_rho_over_gamma`.
 
@@ -179,8 +179,8 @@ def plot_planted(
     Raises
     ------
     ValueError
-        If `image`, `mask` or a background has another shape, dtype or range, or there are not as many
-        titles or axes as backgrounds, or none.
+        If `image`, `mask` or a background has another shape, dtype or range, there are no backgrounds, or
+        the number of titles or axes does not equal that of backgrounds.
     """
     pixels = displayed(image, "image")
     explains = _explaining(mask, pixels)
@@ -189,7 +189,7 @@ def plot_planted(
         raise ValueError("expected at least one background, got none")
     sizes = {background.shape[:2] for background in behind}
     if sizes - {explains.shape}:
-        raise ValueError(f"expected backgrounds of the image's size {explains.shape}, got {sorted(sizes)}; resize them")
+        raise ValueError(f"expected backgrounds of the image's size {explains.shape}, got {sorted(sizes)}: resize them")
     if titles is not None and (isinstance(titles, str) or len(titles) != len(behind)):
         raise ValueError(f"expected {len(behind)} titles, one per background, got {titles!r}")
     figure, given = plt_fig_axis or _new_panels(len(behind), pixels.shape[0] / pixels.shape[1], use_pyplot)
@@ -214,7 +214,7 @@ def _plot_rho(
 ) -> tuple[Figure, Axes]:
     summary = _selected(summarize(records), method, backgrounds, thresholds)
     level = "gamma" if thresholds else "size_mean"
-    styles = _styles(records["masking"].unique())  # of all records: the same in every figure of them
+    styles = _styles(records["masking"].unique())  # from all records, so that every figure uses the same styles
     figure, axis = on or new_figure(use_pyplot, (7.0, 4.0))
     for masking in summary["masking"].unique():
         line = summary[summary["masking"] == masking].sort_values(level)
@@ -230,7 +230,7 @@ def _plot_rho(
 
 
 def _selected(summary: pd.DataFrame, method: str, backgrounds: str, thresholds: bool) -> pd.DataFrame:
-    """The rows of one method on one set of backgrounds, at one sort of level."""
+    """The rows of one method on one set of backgrounds, either with thresholds or with equal sizes."""
     for name, given, where in (("method", method, ""), ("backgrounds", backgrounds, f" of method {method!r}")):
         known = summary[name].unique()
         summary = summary[summary[name] == given]

@@ -10,19 +10,19 @@ from torch import Tensor
 from captum_ad._scoring import one_input
 
 SCAN_STEPS = 100
-"""Steps of a scan if nothing else is asked for: one per cent of the positions each."""
+"""Default number of steps of a scan, with one percent of the positions each."""
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """Nested sets of positions, from nothing to everything, the highest attribution first.
+    """Nested sets of positions, from none to all, highest attribution first.
 
     Attributes
     ----------
     steps : Tensor
-        int64, shape (*spatial): the step at which a position appears, 0 first.
+        The step, from 0, at which a position is added, int64, shape (*spatial).
     sizes : Tensor
-        float64, shape (steps + 1): share of the positions present after 0, 1, 2 … steps.
+        Fraction of the positions present after 0, 1, 2 … steps, float64, shape (steps + 1,).
     """
 
     steps: Tensor
@@ -32,12 +32,12 @@ class Ranking:
         return len(self.sizes) - 1
 
     def prefixes(self, counts: Tensor) -> Tensor:
-        """What is present after so many steps.
+        """Masks of the positions present after given numbers of steps.
 
         Parameters
         ----------
         counts : Tensor
-            int64, shape (B,), each from 0 to the number of steps.
+            Numbers of steps, int64, shape (B,), from 0 to the number of all steps.
 
         Returns
         -------
@@ -50,9 +50,8 @@ class Ranking:
 def ranked(attribution: Tensor, x: Tensor, *, feature_mask: Tensor | None = None, step: int | None = None) -> Ranking:
     """Rank the positions of an input by an attribution.
 
-    A position's attribution is the sum over its channels; a group's, the mean over its positions.
-    Ties are broken by place: of equal positions the first in row-major order comes first, of equal
-    groups the one with the smaller label.
+    A position's attribution is the sum over its channels; a group's is the mean over its positions.
+    Ties between positions are broken in row-major order, ties between groups by the smaller label.
 
     Parameters
     ----------
@@ -61,10 +60,9 @@ def ranked(attribution: Tensor, x: Tensor, *, feature_mask: Tensor | None = None
     x : Tensor
         One input, shape (1, C, *spatial).
     feature_mask : Tensor, optional
-        Integer labels of groups that appear as wholes, shape (*spatial) or with leading dimensions of 1.
+        Integer labels of groups that are added as a whole, shape (*spatial) or with leading dimensions of 1.
     step : int, optional
-        How many positions (or groups) appear per step. By default one group, or one per cent of the
-        positions.
+        Positions (or groups) added per step. Default: one group, or one percent of the positions.
 
     Returns
     -------
@@ -74,7 +72,7 @@ def ranked(attribution: Tensor, x: Tensor, *, feature_mask: Tensor | None = None
     Raises
     ------
     ValueError
-        If a shape does not fit, `step` is not a positive integer, or the attribution holds NaN or Inf.
+        If a shape does not fit, `step` is not a positive integer, or the attribution contains NaN or Inf.
     """
     one_input(x)
     if step is not None and (isinstance(step, bool) or not isinstance(step, int) or step < 1):
@@ -91,7 +89,7 @@ def ranked(attribution: Tensor, x: Tensor, *, feature_mask: Tensor | None = None
         least, most = (
             means.scatter_reduce(0, unit_of_position, values, how, include_self=False) for how in ("amin", "amax")
         )
-        values = means.clamp(least, most)  # the mean of equal values is that value, to the last bit
+        values = means.clamp(least, most)  # the mean of equal values must be exactly that value
         step = step or 1
     order = values.argsort(descending=True, stable=True)
     step_of_unit = torch.empty_like(order)
@@ -115,7 +113,7 @@ def values_of_positions(attribution: Tensor, x: Tensor) -> Tensor:
         )
     values = attribution.detach().to(x.device).double().reshape(-1, spatial_size(x)).sum(0)
     if not bool(values.isfinite().all()):
-        raise ValueError("the attribution holds NaN or Inf, which cannot be ranked: see what the attributor got")
+        raise ValueError("the attribution contains NaN or Inf, which cannot be ranked: check the attributor's input")
     return values
 
 
@@ -133,5 +131,5 @@ def labels_of_positions(feature_mask: Tensor, x: Tensor) -> Tensor:
 
 
 def spatial_size(x: Tensor) -> int:
-    """How many positions an input of shape (N, C, *spatial) has."""
+    """The number of positions of an input of shape (N, C, *spatial)."""
     return x[0, 0].numel()

@@ -1,12 +1,13 @@
-"""Which masking disturbs a network least where what does not matter is missing, and changes it where the object is.
+"""Find the masking that disturbs a network least when irrelevant parts are missing, but not when the object is.
 
-Every masking gets the same masks of the same photographs, so that all differences are paired:
+Every masking gets the same masks for the same photographs, so that all differences are paired:
 
-- *N % there*: random patches of 16 of 224 pixels are there, the others are missing; *middle 25 %*: the middle alone.
-- With boxes: the *object alone*; the *object hidden*, everything else there; and as a *control* a box of the object's
-  size hidden that lies off the object.
+- *N % there*: only N % of the patches, chosen at random, are kept; a patch has 16 of 224 pixels. *middle 25 %*: only
+  the middle is kept.
+- With boxes: *object alone* keeps only the object; *object hidden* keeps everything else; *control hidden* hides a box
+  of the object's size that does not overlap the object.
 
-That a network ought to keep its class without what does not matter is the idea of missingness bias (Jain et al. 2022,
+That a network should keep its class without irrelevant parts is the idea of missingness bias (Jain et al. 2022,
 *Missingness Bias in Model Debugging*).
 """
 
@@ -39,11 +40,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Box = tuple[int, int, int, int]
-"""Left, top, right, bottom in pixels; right and bottom are exclusive."""
+"""(left, top, right, bottom) in pixels; right and bottom are exclusive."""
 
 
 class NoneRightError(ValueError):
-    """The network is right on no photograph: there is no class that a masking could keep."""
+    """The network is right on no photograph, so there is no class to keep."""
 
 
 def recommend_rule(
@@ -61,55 +62,55 @@ def recommend_rule(
     path: str | Path | None = None,
     show_progress: bool = False,
 ) -> Recommendation:
-    """Try every masking on photographs, and say which of them disturbs this network least.
+    """Try every masking on photographs, and recommend the one that disturbs this network least.
 
-    Only photographs count whose class the network gets right when they are whole. The score of a masking on a
-    photograph is the mean of whether the class is kept over the scattered `shares` and, with boxes, the object alone,
-    all equally weighted; its score is the mean over the photographs.
+    Only photographs that the network classifies correctly when whole are used. The score of a masking on a photograph
+    is how often the class is kept, averaged over random patches at each of `shares` and, with boxes, the object alone,
+    all equally weighted. The score of a masking is the mean over photographs.
 
     Parameters
     ----------
     model : nn.Module
         The plain model, in eval mode.
     images : mapping, sequence or Tensor
-        The model's inputs, shape (1, C, H, W) or (C, H, W) each, by name; without names they are "0", "1", …
+        Model inputs, shape (1, C, H, W) or (C, H, W) each, by name; unnamed ones are called "0", "1", …
     targets : sequence of int, optional
-        The class of each image. Without them, the model's own answer for the whole image.
+        The class of each image. Default: the model's predictions for the whole images.
     boxes : sequence of (left, top, right, bottom), optional
-        Where the object is in each image, in pixels of the model's input; right and bottom are exclusive.
+        The object's box in each image, in pixels of the model's input; right and bottom are exclusive.
     maskings : sequence of str or MaskRule, or mapping, optional
-        Two at least: ``"ad:PRESET"``, ``"ad:KNOB=VALUE,…"``, rules and baselines' names; or names to rules and
-        baselines of any sort, of which those count as AD that begin with "ad:". Default: every preset and every
-        baseline that has a name.
+        At least two: ``"ad:PRESET"``, ``"ad:KNOB=VALUE,…"``, rules, and names of baselines; or a mapping of names to
+        rules and any baselines, in which names that begin with "ad:" count as AD. Default: all presets and all named
+        baselines.
     shares : sequence of float
-        Shares of the patches that are there, above 0 and below 1.
+        Fractions of the patches to keep, above 0 and below 1.
     patch : int, optional
         Side of a patch in pixels. Default: 16 for 224 pixels, in proportion to the shorter side.
     seed : int
-        Of the masks. Image i has the patches of ``present_masks(..., seed=(seed, i))``, those of
-        :func:`missingness_curve`, and a control of its own: in another order images get other masks.
+        Random seed of the masks. Image i has the patches of ``present_masks(..., seed=(seed, i))``, as in
+        :func:`missingness_curve`, and its own control. So masks depend on the order of images.
     to_confidence : str or callable
         As for :func:`sufficient_explanation`.
     batch_size : int, optional
         Masks per forward. Default: 8 on the CPU (all masks of an image at once), else 32.
     path : str or Path, optional
-        A file, .csv or .parquet, that gets the records after every image; what it has already is not computed again.
+        A file, .csv or .parquet, to write records to after every image. Existing records are not computed again.
     show_progress : bool
         Show a progress bar.
 
     Returns
     -------
     Recommendation
-        Its ``sentence`` says what to use; ``table()``, ``markdown()`` and ``plot()`` say why; ``records`` has it all.
+        Its ``sentence`` says what to use; ``table()``, ``markdown()`` and ``plot()`` show why; ``records`` has all.
 
     Raises
     ------
     NoneRightError
-        A ValueError: if the model is right on none of the images.
+        If the model is right on none of the images. It is a ValueError.
     ValueError, TypeError, UnknownNameError
-        If something given does not fit, or the file has records of other settings or another model.
+        If an argument is invalid, or the file has records of other settings or another model.
     ImportError
-        If an extra is missing.
+        If an optional dependency is missing.
 
     Examples
     --------
@@ -162,8 +163,8 @@ def recommend_rule(
     right = sum(row["kept"] for row in rows if row["masking"] == UNMASKED)
     if not right:
         raise NoneRightError(
-            f"the network is right on none of the {len(inputs)} whole photographs (accuracy 0 %): there is no class to "
-            "keep. Are the targets indices of its classes, and the images prepared as for its training?"
+            f"the network is right on none of the {len(inputs)} whole photographs (accuracy 0 %): check that targets "
+            "are its class indices, and that images are preprocessed as in its training"
         )
     records: pd.DataFrame = pandas.DataFrame(rows, columns=list(COLUMNS))
     return Recommendation(records, how, levels, labeled=targets is not None, seed=seed)
@@ -171,7 +172,7 @@ def recommend_rule(
 
 @dataclass(frozen=True)
 class _Trial:
-    """What is tried with one photograph."""
+    """The tests of one photograph."""
 
     shares: tuple[float, ...]
     patch: int | None
@@ -183,13 +184,13 @@ class _Trial:
         with torch.no_grad():
             output = model(x)
         if target is None:
-            Judge(0, self.to_confidence)(output)  # refuses what is not a classifier's output
+            Judge(0, self.to_confidence)(output)  # raises an error if it is not a classifier's output
             target = int(output.argmax(1))
         confidence, kept = scored(lambda start, stop: output, 1, Judge(target, self.to_confidence), 1)
         return [{"target": int(target), "test": WHOLE, "kept": bool(kept), "confidence": float(confidence)}]
 
     def masks(self, x: Tensor, box: Box | None, index: int) -> dict[str, Tensor]:
-        """Each test's mask, bool (H, W)."""
+        """The mask of each test, bool, True = keep, shape (H, W)."""
         height, width = x.shape[2:]
         patch = max(1, round(min(height, width) * 16 / 224)) if self.patch is None else self.patch
         scattered = present_masks(x, self.shares, "patches", patch=patch, seed=(self.seed, index))
@@ -233,11 +234,11 @@ def _images(images: Mapping[str, Tensor] | Sequence[Tensor] | Tensor) -> dict[st
 def _shares(shares: Sequence[float]) -> tuple[float, ...]:
     levels = tuple(share(level, "a share of the image") for level in shares)
     if not levels or len(set(levels)) < len(levels) or {0.0, 1.0} & set(levels):
-        raise ValueError(f"expected different shares above 0 and below 1, at least one, got {shares!r}")
+        raise ValueError(f"shares must be one or more different fractions above 0 and below 1, got {shares!r}")
     names = list(map(there, levels))
     alike = [name for name in names if names.count(name) > 1]
     if alike:
-        raise ValueError(f"two of the shares {shares!r} are both {alike[0]!r} when written: leave one out")
+        raise ValueError(f"two of the shares {shares!r} have the same label {alike[0]!r}: leave one out")
     return levels
 
 
@@ -251,11 +252,11 @@ def _boxes(boxes: Sequence[Box], inputs: Sequence[Tensor]) -> list[Box]:
         try:
             left, top, right, bottom = (operator.index(edge) for edge in box)
         except (TypeError, ValueError):
-            raise ValueError(f"box {i}: expected four whole numbers left, top, right, bottom, got {box!r}") from None
+            raise ValueError(f"box {i}: expected four integers (left, top, right, bottom), got {box!r}") from None
         if not (0 <= left < right <= width and 0 <= top < bottom <= height):
             raise ValueError(
                 f"box {i}: expected left < right within 0 to {width} and top < bottom within 0 to {height}, got "
-                f"{(left, top, right, bottom)}: is it in pixels of the model's input?"
+                f"{(left, top, right, bottom)}: check that it is in pixels of the model's input"
             )
         checked.append((left, top, right, bottom))
     return checked
@@ -268,7 +269,7 @@ def _inside(box: Box, x: Tensor) -> Tensor:
 
 
 def _off_the_object(box: Box, height: int, width: int, generator: np.random.Generator) -> Box | None:
-    """A box of the same size that does not overlap, each place as likely as any other; None if there is no place."""
+    """A box of the same size that does not overlap, uniformly at random; None if there is no place for it."""
     left, top, right, bottom = box
     lefts, tops = np.arange(width - (right - left) + 1), np.arange(height - (bottom - top) + 1)
     beside = (lefts + right - left <= left) | (lefts >= right)
@@ -281,5 +282,5 @@ def _off_the_object(box: Box, height: int, width: int, generator: np.random.Gene
 
 
 def _hides(forward: MaskedForward) -> str:
-    """What a forward does with missing features, the same text for the same thing: presets may change their knobs."""
+    """Describe how a forward hides features, by its settings rather than a preset's name, which may change meaning."""
     return repr((forward.rule, forward.tau)) if isinstance(forward, ADForward) else described(forward.baseline)

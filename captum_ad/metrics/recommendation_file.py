@@ -1,4 +1,4 @@
-"""The records of a recommendation, which an interrupted run is taken up from."""
+"""The records of a recommendation, from which an interrupted run can resume."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ _TEXT = ("image", "masking", "test", "run", "input")
 
 
 class Known:
-    """Records of these settings that are there already, and those that are new; in a file if there is a path.
+    """Existing and new records of a run, in a file if there is a path.
 
     Parameters
     ----------
     path : str or Path, optional
-        Ends in .csv or .parquet.
+        A file name that ends in .csv or .parquet.
     run : str
-        Digest of the settings.
+        Digest of the settings and weights.
 
     Raises
     ------
     ValueError
-        If the file has records of other settings, or there is no directory for it.
+        If the file has records of other settings, or its directory does not exist.
     """
 
     def __init__(self, path: str | Path | None, run: str) -> None:
@@ -44,30 +44,30 @@ class Known:
     def known(
         self, image: str, masking: str, digest: str, tests: Sequence[str], target: int | None = None
     ) -> Rows | None:
-        """The rows of an image and masking, one of each test in that order; None if they are not all there, or damaged.
+        """The rows of an image and masking, one per test in order; None if any is missing or damaged.
 
         Parameters
         ----------
         image, masking, digest : str
-            Whose rows.
+            Which rows.
         tests : sequence of str
-            What was tried.
+            Names of the tests.
         target : int, optional
-            The class that they have to be of.
+            The class that the rows must have.
         """
         sound = [_sound(row, target) for row in self.cells.get((image, masking, digest), [])]
         found = {row["test"]: row for row in sound if row is not None}
         return [found[test] for test in tests] if len(sound) == len(tests) and set(found) == set(tests) else None
 
     def added(self, image: str, masking: str, digest: str, scores: Rows) -> Rows:
-        """Rows made of these scores, which the next :meth:`write` writes."""
+        """Create rows from these scores. The next :meth:`write` writes them."""
         rows = [{"image": image, "masking": masking, "run": self.run, "input": digest, **score} for score in scores]
         self.cells[image, masking, digest] = rows
         self.unwritten = True
         return rows
 
     def write(self, first: Rows | None = None) -> None:
-        """Write if there is anything new, or in the end: what was asked for `first`, then what else the file had."""
+        """Write the file if there are new rows, or at the end with `first`, which come before its other rows."""
         if self.path is None or not (self.unwritten or first):
             return
         rows = list(first or [])
@@ -81,14 +81,14 @@ class Known:
         if self.path is None:
             return []
         if not self.path.parent.is_dir():
-            raise ValueError(f"there is no directory {str(self.path.parent)!r} for the records: make it first")
+            raise ValueError(f"the directory {str(self.path.parent)!r} for the records does not exist: create it first")
         known = read_records(self.path)
         if known is None:
             return []
         if set(COLUMNS) - set(known.columns):
             raise ValueError(
-                f"{str(self.path)!r} holds no records of a recommendation: expected the columns {', '.join(COLUMNS)}, "
-                f"got {', '.join(map(str, known.columns))}. Choose another file"
+                f"{str(self.path)!r} has no records of a recommendation, expected the columns {', '.join(COLUMNS)}, "
+                f"got {', '.join(map(str, known.columns))}: choose another file"
             )
         if set(known["run"]) - {self.run}:
             raise ValueError(
@@ -98,7 +98,7 @@ class Known:
 
 
 def _sound(row: dict[str, Any], target: int | None) -> dict[str, Any] | None:
-    """A row with numbers where they belong, or None: people open such files in spreadsheets, and disks fill up."""
+    """A row with valid numbers, or None if it is damaged, e.g. by a spreadsheet or a full disk."""
     kept = {"True": True, "False": False}.get(str(row["kept"]))
     try:
         confidence, index = float(row["confidence"]), float(row["target"])

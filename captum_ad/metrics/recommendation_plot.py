@@ -34,14 +34,14 @@ def plot_recommendation(
     plt_fig_axis: tuple[Figure, Sequence[Axes]] | None = None,
     use_pyplot: bool = True,
 ) -> tuple[Figure, npt.NDArray[np.object_]]:
-    """Draw how each masking does in each test.
+    """Plot the result of each masking in each test.
 
     Parameters
     ----------
     recommendation : Recommendation
-        What :func:`~captum_ad.metrics.recommend_rule` returned.
+        The result of :func:`~captum_ad.metrics.recommend_rule`.
     plt_fig_axis : (Figure, sequence of Axes), optional
-        Where to draw, one axis per panel; otherwise on a new figure.
+        Where to draw, one axis per panel. Default: a new figure.
     use_pyplot : bool
         Whether to make the figure with pyplot and show it, as in Captum.
 
@@ -49,14 +49,14 @@ def plot_recommendation(
     -------
     figure : Figure
     axes : array of Axes
-        The score; the tests that a good masking keeps the class in; with boxes, the change of the class's confidence
-        when the object (filled) or the control (hollow) is hidden. Dots are means, lines their 95 % intervals, the best
-        masking is on top, and a dotted line marks the best paint.
+        Panels for the score and for the tests in which a good masking keeps the class; with boxes, also for the change
+        of confidence when the object (filled) or the control (hollow) is hidden. Dots are means, lines their 95 %
+        intervals. The best masking is on top, and a dotted line marks the best baseline.
 
     Raises
     ------
     ValueError
-        If there are not as many axes as panels.
+        If the number of axes does not equal that of panels.
     ImportError
         If matplotlib is missing.
     """
@@ -107,7 +107,7 @@ def _draw_reference(axis: Axes, table: pd.DataFrame, test: str, reference: str) 
 
 
 def _draw_changes(axis: Axes, table: pd.DataFrame, tests: Sequence[str], rows: Sequence[str]) -> None:
-    """What is hidden changes the confidence: filled for the object, the first test, and hollow for the control."""
+    """Draw changes of confidence: filled for the object, the first test, and hollow for the control."""
     for test, hollow, offset in zip(tests, (False, True), (-0.14, 0.14)):
         _draw(axis, table[(table["test"] == test) & (table["value"] == "change")], rows, hollow=hollow, offset=offset)
     axis.axvline(0, color="black", linewidth=0.8, zorder=1)

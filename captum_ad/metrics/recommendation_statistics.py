@@ -1,4 +1,4 @@
-"""What a recommendation stands on: intervals of means over photographs, and whether one masking beats others."""
+"""Statistics of a recommendation: intervals of means over photographs, and tests whether one masking beats others."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
 LEAST = 6
-"""Photographs that it takes to name a winner: with fewer no two-sided test of pairs can reach 5 per cent."""
+"""Fewest photographs to name a winner: with fewer, no two-sided paired test can reach 5 percent."""
 
 LEVEL = 0.05
-"""Of the tests; intervals are of one minus that."""
+"""Significance level of the tests; the level of intervals is one minus this."""
 
 DECIMALS = 12
-"""Differences that only rounding keeps apart are ties."""
+"""Decimals to round differences to, so that rounding errors do not break ties."""
 
 _RESAMPLES = 9999
 
@@ -31,16 +31,16 @@ def bootstrapped(values: pd.Series[float], seed: int, key: dict[str, Any]) -> di
     Parameters
     ----------
     values : Series
-        One a photograph. They are sorted first, so that the order of the photographs does not matter.
+        One per photograph. They are sorted first, so that the order of photographs does not matter.
     seed : int
-        Of the bootstrap.
+        Random seed of the bootstrap.
     key : dict
-        What the values are of: each has draws of its own, whatever else is asked for.
+        Identifies the values. Each key has its own draws, which do not depend on other calls.
 
     Returns
     -------
     dict
-        ``n``, ``mean``, ``low`` and ``high``; of a single value the last two are NaN, of equal ones the mean.
+        ``n``, ``mean``, ``low`` and ``high``. The last two are NaN for a single value, and the mean for equal values.
     """
     ordered: Floats = np.sort(np.asarray(values, dtype=np.float64)).round(DECIMALS)
     found = {"n": len(ordered), "mean": float(ordered.mean())}
@@ -59,11 +59,12 @@ def bootstrapped(values: pd.Series[float], seed: int, key: dict[str, Any]) -> di
 def beaten(
     scores: pd.DataFrame, pairs: Sequence[tuple[str, str]], seed: int, keys: Sequence[dict[str, Any]]
 ) -> list[bool]:
-    """Of each pair of maskings, whether the first one's scores are higher than the other's by more than noise.
+    """For each pair of maskings, whether the scores of the first are significantly higher than those of the second.
 
-    The bootstrap interval of the mean difference has to be above zero, and a two-sided Wilcoxon signed-rank test below
-    5 per cent after Holm's correction for all the pairs. The interval alone would not do: of six photographs on half of
-    which two maskings are equal, it is above zero if the other half agree, which happens by chance one time in four.
+    The bootstrap interval of the mean difference must be above zero, and the p of a two-sided Wilcoxon signed-rank test
+    below 5 percent after Holm's correction for all pairs. The interval alone would not be enough: if two maskings are
+    equal on half of six photographs, it is above zero whenever the other half agree, which happens by chance one time
+    in four.
 
     Parameters
     ----------
@@ -72,9 +73,9 @@ def beaten(
     pairs : sequence of (str, str)
         The maskings to compare.
     seed : int
-        Of the bootstrap.
+        Random seed of the bootstrap.
     keys : sequence of dict
-        One a pair, as for :func:`bootstrapped`.
+        One per pair, as for :func:`bootstrapped`.
 
     Returns
     -------
@@ -91,7 +92,7 @@ def beaten(
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """Values of p after Holm's correction for all of them.
+    """p-values after Holm's correction.
 
     Examples
     --------
@@ -106,10 +107,10 @@ def holm(p: Sequence[float]) -> list[float]:
 
 
 def signed_rank(differences: pd.Series[float]) -> float:
-    """The exact two-sided p of Wilcoxon's signed-rank test, without differences of zero.
+    """The exact two-sided p of Wilcoxon's signed-rank test, ignoring differences of zero.
 
-    Equal differences share their ranks, for which scipy has the normal approximation or permutations only: here every
-    assignment of signs counts, added up rank by rank.
+    Equal differences share their mean rank. For such ties scipy only has a normal approximation or permutations; here,
+    all assignments of signs are counted by adding up rank by rank.
 
     Examples
     --------
@@ -120,7 +121,7 @@ def signed_rank(differences: pd.Series[float]) -> float:
     values: Floats = np.asarray(differences, dtype=np.float64).round(DECIMALS)
     values = values[values != 0]
     ranks = np.rint(2 * needed("scipy.stats", "scipy", "metrics").rankdata(abs(values))).astype(int)
-    share = np.zeros(ranks.sum() + 1)  # of all signs, by twice the sum of the ranks of those that are positive
+    share = np.zeros(ranks.sum() + 1)  # fraction of sign assignments, by twice the sum of the positive ranks
     share[0] = 1
     for rank in ranks:
         share[rank:] = (share[rank:] + share[: len(share) - rank]) / 2

@@ -1,4 +1,4 @@
-"""What came out of trying maskings on a network: table, winner, and the sentence that says it."""
+"""The result of trying maskings on a network: a table, the winner, and a sentence that recommends it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SPECIFIC = "hidden, object - control"
 
 
 def there(share: float) -> str:
-    """The test at which a share of the patches is there.
+    """The name of the test that keeps a given fraction of the patches.
 
     Examples
     --------
@@ -47,7 +47,7 @@ class Recommendation:
     Attributes
     ----------
     records : DataFrame
-        One row per photograph, masking and test, in that order; wrong photographs have the first row alone.
+        One row per photograph, masking and test, in that order; misclassified photographs have only the first row.
 
         - ``image``: str, the photograph. ``target``: int, its class.
         - ``masking``: str; ``"none"`` for the test ``"whole"``, the photograph as it is.
@@ -56,13 +56,13 @@ class Recommendation:
         - ``kept``: bool, whether the class is the answer. ``confidence``: float, of the class.
         - ``run``, ``input``: str, digests of the settings and weights; of the image, its class, box and masking.
     maskings : mapping
-        What was tried, by name.
+        The maskings that were tried, by name.
     shares : tuple of float
-        Of the patches that are there.
+        Fractions of the patches that were kept.
     labeled : bool
-        Whether the classes were given; else they are the network's own answers.
+        Whether classes were given; otherwise they are the network's predictions.
     seed : int
-        Of the masks, and of the bootstrap.
+        Random seed of the masks and of the bootstrap.
     """
 
     records: pd.DataFrame
@@ -72,12 +72,12 @@ class Recommendation:
     seed: int
 
     def __str__(self) -> str:
-        """The table, on what it stands, and what to use."""
+        """The table, notes on it, and the recommendation."""
         return f"{self.markdown()}\n\n{self.notes}\n\n{self.sentence}"
 
     @cached_property
     def count(self) -> int:
-        """The photographs that the network gets right when they are whole: all that count."""
+        """The number of photographs used: those that the network classifies correctly when whole."""
         return int(self._whole["kept"].sum())
 
     @cached_property
@@ -89,22 +89,22 @@ class Recommendation:
 
     @property
     def ranking(self) -> list[str]:
-        """The maskings, the highest score first; equals in the order in which they were given."""
+        """The maskings by score, highest first; ties in the given order."""
         means = self.scores.mean().round(DECIMALS)
         return sorted(self.maskings, key=lambda masking: -means[masking])
 
     @property
     def best(self) -> str:
-        """The name of the masking with the highest score, by however little; see `clear`."""
+        """The name of the masking with the highest score, even if the difference is not significant; see `clear`."""
         return self.ranking[0]
 
     @cached_property
     def rivals(self) -> list[str]:
-        """The maskings that cannot be told from the best one.
+        """The maskings that are not significantly worse than the best one.
 
-        Their photographs' scores differ from its by what a 95 % bootstrap interval or a Wilcoxon signed-rank test, at
-        5 % after Holm's correction for all others, does not tell from zero. With fewer than
-        :data:`~captum_ad.metrics.recommendation_statistics.LEAST` photographs these are all others.
+        By a 95 % bootstrap interval or a Wilcoxon signed-rank test, at 5 % after Holm's correction for all others,
+        their scores do not differ from its scores. With fewer than
+        :data:`~captum_ad.metrics.recommendation_statistics.LEAST` photographs, these are all other maskings.
         """
         others = self.ranking[1:]
         beats = self._beaten([(self.best, other) for other in others])
@@ -112,17 +112,17 @@ class Recommendation:
 
     @property
     def clear(self) -> bool:
-        """Whether the best masking is better than every other one, by more than noise."""
+        """Whether the best masking is significantly better than every other one."""
         return not self.rivals
 
     @property
     def reference(self) -> str:
-        """What differences are taken to: the baseline with the highest score; the best masking if there is none."""
+        """The reference of differences: the baseline with the highest score, or the best masking if there is none."""
         return next((masking for masking in self.ranking if not is_ad(masking)), self.best)
 
     @cached_property
     def sentence(self) -> str:
-        """What to use, or why that cannot be said."""
+        """Which masking to use, or why there is no recommendation."""
         means = self.scores.mean()
         first, second = self.ranking[:2]
         if self.count < LEAST:
@@ -164,7 +164,7 @@ class Recommendation:
 
     @property
     def notes(self) -> str:
-        """On what the table stands, in sentences."""
+        """Sentences about how the table was computed."""
         given = len(self._whole)
         classes = "the classes are those given" if self.labeled else "the classes are the network's own answers"
         lines = [f"The network is right on {self.count} of {given} whole photographs ({classes}); only these count."]
@@ -195,17 +195,18 @@ class Recommendation:
 
             - ``masking``, ``test``: str; the first test is ``"score"``, and with boxes the last ``"hidden, object -
               control"``, over the photographs that have both.
-            - ``value``: str, ``"kept"`` (a share), ``"confidence"``, or ``"change"`` (of the confidence, to the whole).
-            - ``n``: int, photographs. ``mean``, ``low``, ``high``: float, with its 95 % percentile bootstrap interval.
+            - ``value``: str, ``"kept"`` (a fraction), ``"confidence"``, or ``"change"`` (of confidence vs. the whole).
+            - ``n``: int, number of photographs. ``mean``, ``low``, ``high``: float, the mean and its 95 % percentile
+              bootstrap interval.
             - ``reference``: str, see :attr:`reference`. ``difference``, ``difference_low``, ``difference_high``: float,
               the mean of masking minus reference, paired by photograph, and its interval; NaN for the reference itself.
 
-            An interval of equal values has no width, however few there are; of a single one it is NaN.
+            An interval of equal values has zero width, however few there are; that of a single value is NaN.
         """
         return self._table.copy()
 
     def markdown(self) -> str:
-        """The table for people: a row per masking, the best first; a column per test."""
+        """The table in Markdown: a row per masking, the best first; a column per test."""
         rows = cast("list[dict[str, Any]]", self._table.to_dict("records"))
         numbers = {(row["masking"], row["test"], row["value"]): row for row in rows}
         columns = [(SCORE, "kept", "score")]
@@ -235,7 +236,7 @@ class Recommendation:
     def plot(
         self, *, plt_fig_axis: tuple[Figure, Sequence[Axes]] | None = None, use_pyplot: bool = True
     ) -> tuple[Figure, Any]:
-        """A panel per test, a row per masking: dots are means, lines their intervals.
+        """Plot a panel per test and a row per masking: dots are means, lines their intervals.
 
         See :func:`~captum_ad.metrics.recommendation_plot.plot_recommendation`.
         """
@@ -250,7 +251,7 @@ class Recommendation:
         return bool((self.records["test"] == test).any())
 
     def _values(self, test: str, value: str) -> pd.DataFrame:
-        """Floats by photograph and masking."""
+        """The values of a test, as floats by photograph (rows) and masking (columns)."""
         rows = self.records[self.records["test"] == test]
         frame = rows.pivot(index="image", columns="masking", values="confidence" if value == "change" else value)
         frame = frame[list(self.maskings)].astype(float)
@@ -268,7 +269,7 @@ class Recommendation:
         return beaten(self.scores, pairs, self.seed, keys)
 
     def _still_shows(self, masking: str) -> bool:
-        """Whether the object hidden changes no more than the control, as far as there are enough photographs to say."""
+        """Whether hiding the object changes no more than hiding the control; False with too few photographs."""
         rows = self._table[(self._table["test"] == SPECIFIC) & (self._table["masking"] == masking)]
         return bool(((rows["n"] >= LEAST) & (rows["high"] >= 0)).any())
 

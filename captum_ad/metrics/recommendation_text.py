@@ -1,4 +1,4 @@
-"""Numbers, intervals and names in the words of a recommendation."""
+"""Format numbers, intervals and names for the text of a recommendation."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ def number(value: float, *, signed: bool = False) -> str:
 
 
 def interval(low: float, high: float, *, signed: bool = False) -> str:
-    """An interval in brackets, with the space before it; nothing if there is none."""
+    """An interval in brackets, with a leading space; empty if it is NaN."""
     return "" if np.isnan(low) else f" ({number(low, signed=signed)} to {number(high, signed=signed)})"
 
 
 def listed(names: Sequence[str]) -> str:
-    """Two or more names in a sentence."""
+    """Join two or more names, as in "a, b and c"."""
     return f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def call(name: str, masking: Masking) -> str:
-    """The line of Python that makes the forward."""
+    """The Python expression that creates the forward."""
     if isinstance(masking, MaskRule):
         return f"ADForward(model, {masking.name!r})"
     if isinstance(masking, str) and is_ad(masking):

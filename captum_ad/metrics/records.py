@@ -1,4 +1,4 @@
-"""A table in a file: written whole or not at all, and read back exactly."""
+"""Tables in files, written atomically and read back exactly."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ FORMATS = (".csv", ".parquet")
 
 
 def read_records(path: Path) -> pd.DataFrame | None:
-    """The records in a file, or None if there is no such file.
+    """The records in a file, or None if the file does not exist.
 
     Parameters
     ----------
     path : Path
-        Ends in .csv or .parquet.
+        A file name that ends in .csv or .parquet.
 
     Raises
     ------
     ValueError
-        If the name ends otherwise, or the file holds no table.
+        If the name has another ending, or the file is not a table.
     """
     pandas = needed("pandas", "pandas", "metrics")
     if path.suffix not in FORMATS:
-        raise ValueError(f"records go into a file that ends in {' or '.join(FORMATS)}, got {str(path)!r}")
+        raise ValueError(f"the file of records must end in {' or '.join(FORMATS)}, got {str(path)!r}")
     if path.suffix == ".parquet":
         needed("pyarrow", "pyarrow", "metrics")
     if not path.exists():
@@ -45,19 +45,19 @@ def read_records(path: Path) -> pd.DataFrame | None:
         else:
             found = pandas.read_parquet(path)
     except (ValueError, OSError) as error:
-        raise ValueError(f"{str(path)!r} holds no records: {error}") from error
+        raise ValueError(f"{str(path)!r} is not a table of records: {error}") from error
     return found
 
 
 def write_records(records: pd.DataFrame, path: Path) -> None:
-    """Replace a file by these records, all at once.
+    """Replace a file by these records, atomically.
 
     Parameters
     ----------
     records : pandas.DataFrame
         Tidy records.
     path : Path
-        Ends in .csv or .parquet; its directory exists.
+        A file name that ends in .csv or .parquet, in an existing directory.
     """
     handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
     os.close(handle)
@@ -73,17 +73,17 @@ def write_records(records: pd.DataFrame, path: Path) -> None:
 
 
 def known_records(path: Path | None, run: str, columns: Sequence[str]) -> pd.DataFrame | None:
-    """What a file holds already, if there is one.
+    """The records that a file already has, or None.
 
     Raises
     ------
     ValueError
-        If it is of other settings, or there is no such directory.
+        If they are of other settings, or the directory does not exist.
     """
     if path is None:
         return None
     if not path.parent.is_dir():
-        raise ValueError(f"there is no directory {str(path.parent)!r} for the records: make it first")
+        raise ValueError(f"the directory {str(path.parent)!r} for the records does not exist: create it first")
     known = read_records(path)
     if known is None:
         return None

@@ -1,4 +1,4 @@
-"""ρ-robustness: how often an explanation, planted on other backgrounds, still gets its class (Definition 2)."""
+"""ρ-robustness: how often the class is kept if an explanation is planted on other backgrounds (Definition 2)."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ from captum_ad.metrics.ranking import ranked
 from captum_ad.metrics.scan import SufficientExplanation
 
 EQUAL_SIZES = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
-"""The sizes at which a curve of ρ is measured, if no others are asked for."""
+"""Default sizes for a curve of ρ."""
 
 
 @dataclass(frozen=True)
 class Robustness:
-    """What the plain model makes of one explanation on many backgrounds.
+    """The plain model's results for one explanation on many backgrounds.
 
     Attributes
     ----------
     rho : float
-        ρ: share of the backgrounds on which the target is the answer, 0 to 1.
+        ρ: fraction of the backgrounds on which the target is the answer, 0 to 1.
     confidence : float
-        Of the target, mean over the backgrounds.
+        Confidence in the target, averaged over the backgrounds.
     class_kept : Tensor
-        Whether the target is the answer there, bool, shape (n,).
+        Whether the target is the answer on each background, bool, shape (n,).
     n : int
-        How many backgrounds.
+        Number of backgrounds.
     excluded : int
-        Candidates left out because the model calls them the target without any explanation.
+        Number of candidates left out because the model predicts the target for them without any explanation.
     empty : bool
-        Whether nothing was planted, so that ρ is that of the backgrounds.
+        Whether the explanation is empty, so that ρ is that of the backgrounds alone.
     """
 
     rho: float
@@ -57,11 +57,11 @@ class RhoCurve(Curve):
     Attributes
     ----------
     sizes, values : Tensor
-        As of a :class:`Curve`; the values are ρ.
+        As in :class:`Curve`; the values are ρ.
     confidences : Tensor
-        Mean confidence of the target on the backgrounds, float64, shape (K,).
+        Mean confidence in the target on the backgrounds, float64, shape (K,).
     n, excluded : int
-        As of :class:`Robustness`.
+        As in :class:`Robustness`.
     """
 
     confidences: Tensor
@@ -83,38 +83,38 @@ def rho_robustness(
 ) -> Robustness:
     """ρ-robustness of an explanation (arXiv 2510.01038, Definition 2).
 
-    The explanation's pixels are planted on each background and the plain model classifies the
-    composite: ρ is the share that is the target's. Nothing is masked here, an ADForward runs as the
-    plain model.
+    The explanation's pixels are planted on each background, and the plain model classifies the
+    composites: ρ is the fraction classified as the target. Nothing is masked.
 
     Parameters
     ----------
     model : nn.Module
-        The plain model, in eval mode; an ADForward runs as such.
+        The plain model, in eval mode. An ADForward runs like its model.
     inputs : Tensor or tuple of Tensor
-        The input that the explanation is of, shape (1, C, *spatial) or (1, T), or several. Others that the model takes
-        stay as they are: they are additional_forward_args.
+        The explained input, shape (1, C, *spatial) or (1, T), or several. Pass the model's other inputs, which do not
+        change, as additional_forward_args.
     explanation : SufficientExplanation, Tensor or tuple of Tensor
-        Or a mask, bool, True = in the explanation, shape (*spatial) or with leading dimensions of 1; of several inputs
-        a tuple of these.
+        The explanation, or its mask, bool, True = in the explanation, shape (*spatial) or with leading dimensions of 1;
+        for several inputs a tuple of masks.
     target : int, Target or None
-        The class, or what else is explained; None if `model` is a forward with a target.
+        The class index, or one of :mod:`captum_ad.targets`; None if `model` is a forward with a target.
     backgrounds : Backgrounds or DrawnBackgrounds
-        E.g. :class:`SolidColors`; or what its ``draw`` gave, to plant several on the same. Of several inputs one for
-        all, or a tuple of one for each: they are planted together, every one on its own.
+        E.g. :class:`SolidColors`; or the result of its ``draw``, to plant several explanations on the same backgrounds.
+        For several inputs, one for all or a tuple with one per input; all inputs are planted at once, each on its own
+        backgrounds.
     additional_forward_args : Any
-        Passed to the model after the input.
+        Passed to the model after the inputs.
     to_confidence : str or callable
         As for :func:`sufficient_explanation`.
     batch_size : int, optional
-        Composites per forward, which bounds the memory. Default: 4 on the CPU, else 32.
+        Composites per forward, which bounds memory. Default: 4 on the CPU, else 32.
     show_progress : bool
         Show a progress bar.
 
     Returns
     -------
     Robustness
-        ρ and more; report the explanation's size beside it.
+        ρ and more. Report the explanation's size together with ρ.
 
     Raises
     ------
@@ -124,7 +124,7 @@ def rho_robustness(
     Examples
     --------
     >>> from captum_ad.metrics import SolidColors
-    >>> darkness = torch.nn.Linear(4, 2).eval()  # class 1 if the first pixel is below a half
+    >>> darkness = torch.nn.Linear(4, 2).eval()  # class 1 if the first pixel is below 0.5
     >>> _ = darkness.weight.data.copy_(torch.tensor([[1., 0, 0, 0], [-1, 0, 0, 0]]))
     >>> _ = darkness.bias.data.copy_(torch.tensor([-0.5, 0.5]))
     >>> model, x = torch.nn.Sequential(torch.nn.Flatten(), darkness).eval(), torch.zeros(1, 1, 2, 2)
@@ -156,9 +156,9 @@ def rho_curve(
     batch_size: int | None = None,
     show_progress: bool = False,
 ) -> RhoCurve:
-    """ρ over the size of the explanation: the best positions of an attribution, so many of them.
+    """ρ over the size of the explanation, which consists of the highest positions of an attribution.
 
-    Attributions differ in the size of what suffices under their own masking; at equal size they
+    Sufficient explanations differ in size between attributions and maskings; at equal size, attributions
     can be compared.
 
     Parameters
@@ -166,19 +166,19 @@ def rho_curve(
     model, inputs, target, backgrounds, additional_forward_args, to_confidence, batch_size, show_progress
         As for :func:`rho_robustness`.
     attribution : Tensor or tuple of Tensor
-        Of `inputs`; ranked as for :func:`sufficient_explanation`, to the position.
+        Attribution of `inputs`, ranked as for :func:`sufficient_explanation` with ``step=1``.
     sizes : sequence of float
-        Shares of the positions, 0 to 1, rounded to whole positions.
+        Fractions of the positions, 0 to 1, rounded to whole positions.
 
     Returns
     -------
     RhoCurve
-        At the sizes given, in growing order: ``curve.at(0.3)``, ``curve.area``.
+        At the given sizes, in increasing order: ``curve.at(0.3)``, ``curve.area``.
 
     Raises
     ------
     ValueError, TypeError
-        If a shape does not fit, a size is outside of 0 to 1, or no background is left.
+        If a shape does not fit, a size is not in [0, 1], or no background is left.
     """
     in_eval_mode(model)
     sizes = sorted({share(size, "a size") for size in sizes})
@@ -194,27 +194,27 @@ def rho_curve(
 
 
 def equal_size_masks(attribution: Inputs, x: Inputs, sizes: Sequence[float]) -> Tensor:
-    """The highest positions of an attribution, as many as each share of all positions, to the position.
+    """Masks of the highest positions of an attribution, for given fractions of all positions.
 
     Parameters
     ----------
     attribution, x : Tensor
         As for :func:`sufficient_explanation`.
     sizes : sequence of float
-        Shares, 0 to 1.
+        Fractions, 0 to 1, rounded to whole positions.
 
     Returns
     -------
     Tensor
-        bool, shape (sizes, *spatial), or (sizes, positions) of the row of several inputs.
+        bool, shape (sizes, *spatial), or (sizes, positions) for the row of several inputs.
 
     Raises
     ------
     ValueError
-        If a shape does not fit or a size is outside of 0 to 1.
+        If a shape does not fit, or a size is not in [0, 1].
     """
     if len(sizes) == 0:
-        raise ValueError("sizes is an empty sequence: give one share at least")
+        raise ValueError("sizes is an empty sequence: give at least one size")
     shares = [share(size, "a size") for size in sizes]
     row = row_of(x)
     values, places = (attribution, x) if row is None else (row.values(attribution), row.positions)
@@ -238,8 +238,8 @@ def _prepared(
     whole_of(forward, x, judge)
     if not judge.asked.decides:
         raise ValueError(
-            "ρ is how often the answer stays the same on other backgrounds, and nobody says when it does: give target= "
-            "a threshold, Similarity(reference, 0.8), or a target that has one, Binary() or Regression(tolerance=...)"
+            "ρ is how often the answer is kept on other backgrounds, but the target does not define when it is kept: "
+            "give it a threshold, Similarity(reference, 0.8), or use Binary() or Regression(tolerance=...)"
         )
     drawn = (
         backgrounds
@@ -249,23 +249,23 @@ def _prepared(
         )
     )
     if drawn.n < 1:
-        raise ValueError("there is no background to plant the explanation on")
+        raise ValueError("got no backgrounds to plant the explanation on, expected at least one")
     return drawn, judge
 
 
 def _of_same_meaning(backgrounds: Backgrounds, to_confidence: ToConfidence) -> Backgrounds:
-    """Backgrounds of a data set, judged as the explanation is, unless they say otherwise."""
+    """Backgrounds of a data set, with the explanation's `to_confidence` unless they have their own."""
     if isinstance(backgrounds, OtherClassImages) and backgrounds.to_confidence == "softmax":
         return replace(backgrounds, to_confidence=to_confidence)
     return backgrounds
 
 
 def explanation_mask(explanation: SufficientExplanation | Inputs, x: Inputs) -> Tensor:
-    """The explanation's mask, bool, shape (*spatial), on `x`'s device; of several inputs, the row of theirs."""
+    """The explanation's mask, bool, shape (*spatial), on the device of `x`; for several inputs, concatenated."""
     row = row_of(x)
     if isinstance(explanation, SufficientExplanation):
         if not explanation.found:
-            raise ValueError("no sufficient explanation was found, so there is nothing to plant: check .found first")
+            raise ValueError("no sufficient explanation was found, so it has no mask: check .found first")
         explanation = explanation.mask
     if row is not None:
         return row.row(explanation).to(row.inputs[0].device)

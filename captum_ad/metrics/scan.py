@@ -1,4 +1,4 @@
-"""The scan along a ranking for what suffices, and what it finds."""
+"""Scan along a ranking for a sufficient explanation, and the result."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from captum_ad.targets.base import Target
 
 @dataclass(frozen=True)
 class ConfidenceCurve(Curve):
-    """The target's confidence over the share of the input that is present (in a deletion curve: removed).
+    """The target's confidence over the fraction of the input that is present (in a deletion curve: removed).
 
     Attributes
     ----------
     sizes, values : Tensor
-        As of a :class:`Curve`; the values are confidences.
+        As in :class:`Curve`; the values are confidences.
     class_kept : Tensor
-        Whether the target is the answer there, bool, shape (K,).
+        Whether the target is the answer at each size, bool, shape (K,).
     """
 
     class_kept: Tensor
@@ -39,21 +39,21 @@ class SufficientExplanation:
     Attributes
     ----------
     mask : Tensor, or tuple of Tensor
-        bool, shape (*spatial), True = in the explanation; nothing is where none was found. Of several inputs one each.
+        bool, shape (*spatial), True = in the explanation; all False if none was found. For several inputs, one each.
     size : float
-        Share of the positions, 0 to 1; NaN if not found.
+        Fraction of the positions, 0 to 1; NaN if not found.
     confidence : float
-        Of the target with the explanation alone; NaN if not found.
+        Confidence in the target with the explanation alone; NaN if not found.
     found : bool
-        Whether any prefix of the ranking suffices.
+        Whether any prefix of the ranking is sufficient.
     gamma : float
-        The threshold: the confidence is at least that share of the original's.
+        The threshold γ: the confidence is at least γ times the original one.
     target : int or Target
-        The class, or what else is explained.
+        What is explained: the class index, or another target.
     original_confidence : float
-        Of the target for the whole input.
+        Confidence in the target for the whole input.
     curve : ConfidenceCurve
-        What the scan measured.
+        The confidences that the scan measured.
     """
 
     mask: Any
@@ -67,27 +67,27 @@ class SufficientExplanation:
 
     @property
     def empty(self) -> bool:
-        """Whether nothing at all suffices: the target is what the model answers without an input."""
+        """Whether the explanation is empty: the model predicts the target even with everything hidden."""
         return self.found and self.size == 0
 
 
 class Scan:
-    """The prefixes of one ranking, and what was measured of them."""
+    """The prefixes of one ranking, and their measurements."""
 
     def __init__(self, forward: Answering, x: Tensor, ranking: Ranking, judge: Judge, batch_size: int) -> None:
         self.forward, self.x, self.ranking, self.judge, self.batch_size = forward, x, ranking, judge, batch_size
         whole_of(forward, x, judge)
         if isinstance(judge.asked, Output):
             raise ValueError(
-                "the model returns one number, and nobody says what keeps it: give target=Binary() or "
+                "the model returns one number, and it is undefined when the answer is kept: use target=Binary() or "
                 "Regression(tolerance=...) of captum_ad.targets"
             )
-        # A copy: some models write into their input.
+        # Copy the input, since some models write into it.
         confidence, kept = scored(lambda start, stop: forward.outputs(x.clone()), 1, judge, 1)
         self.original = confidence[0]
         if judge.asked.graded and float(self.original) < 0:
             raise ValueError(
-                f"the confidence in {judge.asked} is {float(self.original):.3g} for the whole input: a share of "
+                f"the confidence in {judge.asked} is {float(self.original):.3g} for the whole input, and γ times "
                 f"a negative number is not a threshold. {self._remedy()}"
             )
         self.whole_kept = kept[0]
@@ -95,21 +95,21 @@ class Scan:
         self.confidences, self.kept = confidence, kept  # of these counts: the whole input is the original
 
     def refuse_other_target(self) -> None:
-        """Refuse a target that the model does not give to the whole input."""
+        """Raise an error if the model does not predict the target for the whole input."""
         if not bool(self.whole_kept):
             raise ValueError(
                 f"{self.judge.asked} is not the model's answer for this input (its confidence is "
-                f"{float(self.original):.3g}), so no part of it can keep it: {self.judge.asked.instead}, or pass "
-                "allow_other_target=True"
+                f"{float(self.original):.3g}), so no part of the input can keep it: {self.judge.asked.instead}, or "
+                "pass allow_other_target=True"
             )
 
     def _remedy(self) -> str:
         if isinstance(self.judge.target, Target):
-            return "The model says no rather than yes to that: explain something else"
-        return "Pass a to_confidence that makes probabilities of the outputs"
+            return "The model's answer is the opposite: use another target"
+        return "Pass a to_confidence that turns outputs into probabilities"
 
     def measure(self, counts: Sequence[int], progress: str | None = None) -> None:
-        """Run prefixes and remember the results, in order of their length."""
+        """Run prefixes and store the results, in order of their length."""
         if not counts:
             return
         wanted = torch.tensor(counts, device=self.x.device)
@@ -122,7 +122,7 @@ class Scan:
         self.kept = torch.cat([self.kept, kept])[order]
 
     def bisect(self, gamma: float) -> None:
-        """Narrow down where a threshold is passed, by a full batch of prefixes at a time."""
+        """Narrow down where the threshold is reached, with a full batch of prefixes at a time."""
         while True:
             first = self._first(gamma)
             high = int(self.counts[first]) if first is not None else len(self.ranking)
@@ -134,11 +134,11 @@ class Scan:
             self.measure([int(count) for count in spaced if low < count < high])
 
     def curve(self) -> ConfidenceCurve:
-        """What was measured so far."""
+        """The measurements so far."""
         return ConfidenceCurve(self.ranking.sizes[self.counts], self.confidences.double(), self.kept)
 
     def explanation(self, gamma: float, curve: ConfidenceCurve, minimize: bool) -> SufficientExplanation:
-        """The shortest sufficient prefix at a threshold, or what is left of it when minimized."""
+        """The shortest sufficient prefix at a threshold, minimized if requested."""
         first = self._first(gamma)
         mask = torch.zeros_like(self.ranking.steps, dtype=torch.bool)
         size = confidence = math.nan
@@ -161,7 +161,7 @@ class Scan:
         return kept & (confidence >= gamma * self.original) if self.judge.asked.graded else kept
 
     def _minimized(self, count: int, gamma: float, confidence: float) -> tuple[Tensor, float]:
-        """Leave out steps of a prefix one by one, as if each were tried alone, but a batch of trials per forward."""
+        """Remove steps of a prefix one by one. Results equal those of single trials, but trials run in batches."""
         steps = self.ranking.steps
         inside = torch.arange(len(self.ranking), device=steps.device) < count
         dropped_any = True

@@ -1,4 +1,4 @@
-"""How alike two attributions of one image are: rank-biased overlap, rank correlation, SSIM, overlap of the top."""
+"""Similarity of two attributions of one image: rank-biased overlap, rank correlation, SSIM, overlap of the top."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from captum_ad.metrics.ranking import labels_of_positions
 def rank_biased_overlap(one: Sequence[int] | Tensor, other: Sequence[int] | Tensor, p: float = 0.9) -> float:
     """Rank-biased overlap of two rankings, extrapolated: RBO_ext of Webber, Moffat and Zobel 2010.
 
-    *A Similarity Measure for Indefinite Rankings* (ACM TOIS). With X_d the number of items that the first d of both
-    have in common and k the length, ``p^k X_k / k + (1 − p) / p Σ_d p^d X_d / d``: 1 for the same ranking, 0 for two
-    without common items. The top counts most: with p = .9 the first ten ranks have 86 % of the weight.
+    *A Similarity Measure for Indefinite Rankings* (ACM TOIS). With X_d the number of common items among the first d of
+    both, and k the length, it is ``p^k X_k / k + (1 − p) / p Σ_d p^d X_d / d``: 1 for equal rankings, 0 if there are no
+    common items. The top has the most weight: with p = 0.9 the first ten ranks have 86 % of it.
 
     Parameters
     ----------
     one, other : sequence of int or Tensor
-        Items, the highest rank first, each once; both equally long.
+        Items, highest rank first, without duplicates. Both must have the same length.
     p : float
-        In (0, 1); the larger, the more do lower ranks count.
+        In (0, 1). A larger p gives lower ranks more weight.
 
     Raises
     ------
     ValueError
-        If lengths differ, an item is there twice, nothing is, or `p` is something else.
+        If lengths differ, a ranking is empty or has duplicates, or `p` is invalid.
 
     Examples
     --------
@@ -45,7 +45,7 @@ def rank_biased_overlap(one: Sequence[int] | Tensor, other: Sequence[int] | Tens
     if not first or len(first) != len(second):
         raise ValueError(f"expected two rankings of equal length, got {len(first)} and {len(second)} items")
     if any(len(set(items)) < len(items) for items in (first, second)):
-        raise ValueError("an item is ranked twice: a ranking has each item once")
+        raise ValueError("an item is ranked twice: pass each item once")
     seen_first: set[int] = set()
     seen_second: set[int] = set()
     common, total = 0, 0.0
@@ -58,14 +58,14 @@ def rank_biased_overlap(one: Sequence[int] | Tensor, other: Sequence[int] | Tens
 
 
 def segment_ranking(attribution: Tensor, segments: Tensor) -> Tensor | None:
-    """Labels of segments by their mean attribution, the highest first; None if all means are equal.
+    """Labels of segments by their mean attribution, highest first; None if all means are equal.
 
     Parameters
     ----------
     attribution : Tensor
-        Shape (H, W), (C, H, W) or (1, C, H, W); channels are added up.
+        Shape (H, W), (C, H, W) or (1, C, H, W); channels are summed.
     segments : Tensor
-        Integer labels, shape (H, W) or with leading dimensions of 1. Of equal means the smaller label comes first.
+        Integer labels, shape (H, W) or with leading dimensions of 1. Ties are broken by the smaller label.
     """
     values = of_pixels(attribution)
     labels = labels_of_positions(segments, values[None, None])
@@ -80,7 +80,7 @@ def segment_ranking(attribution: Tensor, segments: Tensor) -> Tensor | None:
 def rbo_similarity(one: Tensor, other: Tensor, segments: Tensor | None, *, p: float = 0.9) -> float:
     """Rank-biased overlap of the segments' rankings by mean attribution; NaN if one ranks nothing."""
     if segments is None:
-        raise ValueError("rank-biased overlap ranks segments: give them, captum_ad.segmentation.superpixels(image)")
+        raise ValueError("rank-biased overlap needs segments: use captum_ad.segmentation.superpixels(image)")
     rankings = [segment_ranking(values, segments) for values in (one, other)]
     if rankings[0] is None or rankings[1] is None:
         return math.nan
@@ -93,14 +93,14 @@ def rank_correlation(one: Tensor, other: Tensor, segments: Tensor | None = None)
     Parameters
     ----------
     one, other : Tensor
-        Shape (H, W), (C, H, W) or (1, C, H, W); channels are added up.
+        Shape (H, W), (C, H, W) or (1, C, H, W); channels are summed.
     segments : Tensor, optional
-        Not used: for the call to be that of the other measures.
+        Not used; all similarity measures take it.
 
     Raises
     ------
     ValueError, TypeError
-        If shapes differ, or one holds NaN or Inf.
+        If shapes differ, or one contains NaN or Inf.
 
     Examples
     --------
@@ -117,8 +117,8 @@ def rank_correlation(one: Tensor, other: Tensor, segments: Tensor | None = None)
 def ssim(one: Tensor, other: Tensor, segments: Tensor | None = None) -> float:
     """Structural similarity of two attributions, each scaled to [0, 1], −1 to 1; NaN if one of them is constant.
 
-    Wang et al. 2004 (IEEE TIP), by windows of 7 × 7 pixels, or of the largest odd side that fits, of equal weights,
-    K₁ = .01 and K₂ = .03, sample covariances: what scikit-image computes by default.
+    Wang et al. 2004 (IEEE TIP), with uniform windows of 7 × 7 pixels, or of the largest odd side that fits,
+    K₁ = 0.01, K₂ = 0.03, and sample covariances, as in scikit-image by default.
 
     Parameters
     ----------
@@ -158,7 +158,7 @@ def top_overlap(one: Tensor, other: Tensor, segments: Tensor | None = None, *, s
     one, other, segments
         As for :func:`rank_correlation`.
     share : float
-        Of the positions, in (0, 1]; one at least. Of equal positions the first in row-major order is higher.
+        Fraction of the positions, in (0, 1], at least one position. Ties are broken in row-major order.
     """
     if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 < share <= 1:
         raise ValueError(f"share must be a number above 0, up to 1, got {share!r}")
@@ -182,5 +182,5 @@ SIMILARITIES: dict[str, Any] = {
 def _alike(one: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
     first, second = of_pixels(one), of_pixels(other)
     if first.shape != second.shape:
-        raise ValueError(f"expected attributions of one shape, got {tuple(first.shape)} and {tuple(second.shape)}")
+        raise ValueError(f"expected attributions of equal shape, got {tuple(first.shape)} and {tuple(second.shape)}")
     return first, second.to(first.device)

@@ -1,14 +1,14 @@
 """Summaries and paired tests of explanations: Activation-Deactivation against baselines, image by image.
 
 Everything here reads `records`, a tidy table with one row per explanation and the columns
-:data:`COLUMNS`; others are ignored. There are two sorts of rows, told apart by their level:
+:data:`COLUMNS`; others are ignored. There are two kinds of rows:
 
 - An explanation at a confidence threshold has that threshold in ``gamma``.
-- One at a chosen size, equal for all maskings, has NaN in ``gamma`` and exactly that number in ``size``.
+- One at a given size, equal for all maskings, has NaN in ``gamma`` and exactly that number in ``size``.
 
-A masking is Activation-Deactivation if it is called ``"ad:PRESET"``, and a baseline if it is called
-anything else. Where ``found`` is False there is no explanation, and no value of that row counts; nor where that at a
-threshold is empty (size 0): the model gives the class to nothing.
+A masking with a name like ``"ad:PRESET"`` is Activation-Deactivation; any other is a baseline. If ``found`` is False,
+there is no explanation, and the row's values are not used; nor are they if the explanation at a threshold is empty
+(size 0), because the model predicts the class even with everything hidden.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ COLUMNS = ("image", "method", "masking", "target", "gamma", "backgrounds", "foun
 
 _NAMES = ["image", "method", "masking", "backgrounds"]
 _LEVEL = ["gamma", "equal_size"]
-_DECIMALS = 12  # differences that only rounding keeps apart are ties, and ranks have to see them as such
+_DECIMALS = 12  # round differences to this, so that rounding errors do not break ties between ranks
 
 
 def is_ad(masking: str) -> bool:
@@ -66,15 +66,15 @@ def summarize(records: pd.DataFrame) -> pd.DataFrame:
         - ``method``, ``masking``, ``backgrounds``: str.
         - ``gamma``: float, NaN for rows at an equal size; ``size_mean`` is their level.
         - ``n``: int, the number of images.
-        - ``found``, ``empty``: float, the share of the images that have an explanation, and an empty one.
-        - ``NAME_mean`` and ``NAME_sem`` for each NAME in :data:`VALUES`: float, over the images that
-          have an explanation that is not empty. The standard error has ddof=1, and is NaN for a single image.
+        - ``found``, ``empty``: float, the fraction of the images with an explanation, and with an empty one.
+        - ``NAME_mean`` and ``NAME_sem`` for each NAME in :data:`VALUES`: float, over the images with an
+          explanation that is not empty. The standard error has ddof=1, and is NaN for a single image.
 
     Raises
     ------
     ValueError
-        If records are empty, a column is missing or holds something else than it should, or an image
-        has two rows of the same method, masking, backgrounds and level.
+        If records are empty, a column is missing or has invalid values, or an image
+        has two rows with the same method, masking, backgrounds and level.
     ImportError
         If pandas is missing.
     """
@@ -90,7 +90,7 @@ def summarize(records: pd.DataFrame) -> pd.DataFrame:
         for name in VALUES:
             row[f"{name}_mean"] = explained[name].mean()
             row[f"{name}_sem"] = explained[name].sem()
-        if np.isnan(gamma):  # known without averaging, which may round, or have nothing to average
+        if np.isnan(gamma):  # the size is given; averaging might round, or have nothing to average
             row["size_mean"] = equal_size
             row["size_sem"] = 0.0 if len(explained) > 1 else np.nan
         rows.append(row)
@@ -106,23 +106,23 @@ def significance(
     n_resamples: int = 9999,
     confidence_level: float = 0.95,
 ) -> pd.DataFrame:
-    """Each Activation-Deactivation masking against each baseline, paired by image.
+    """Compare each Activation-Deactivation masking with each baseline, paired by image.
 
     Parameters
     ----------
     records : DataFrame
         One row per explanation, see :mod:`captum_ad.metrics.statistics`.
     value : {"rho", "size", "confidence", "confidence_planted", "seconds"}
-        What to compare. ``"size"`` leaves out the rows at an equal size, whose differences are all 0.
+        What to compare. ``"size"`` leaves out rows at an equal size, whose differences are all 0.
     higher_is_better : bool
-        What the best baseline is best at. Pass False for ``"size"`` or ``"seconds"``.
+        How to choose the best baseline. Pass False for ``"size"`` or ``"seconds"``.
     seed : int
-        Of the bootstrap, at least 0. Every row draws from a generator of its own, made of the seed and
-        of what the row compares: its interval is the same whatever other rows there are.
+        Random seed of the bootstrap, at least 0. Every row has its own generator, which depends on the seed and
+        on what the row compares, so that its interval does not depend on other rows.
     n_resamples : int
-        Of the bootstrap, at least 1.
+        Number of bootstrap resamples, at least 1.
     confidence_level : float
-        Of the bootstrap's interval, between 0 and 1.
+        Level of the bootstrap interval, between 0 and 1.
 
     Returns
     -------
@@ -134,17 +134,17 @@ def significance(
         - ``gamma``, ``size``: float, the level; the other one of the two is NaN.
         - ``ad``, ``baseline``: str, the two maskings.
         - ``is_best``: bool, whether this baseline has the best mean of `value` among the baselines of
-          its method, backgrounds and level, over the images at which all of these have a value; the first
-          of equals, and none where there is no such image. The choice is made on the data that are
-          then tested: it favors the baseline, and its unlucky rivals should be reported with it.
-        - ``n``: int, the images at which both have a value; the others are dropped. With n < 2 all
-          that follows is NaN.
+          its method, backgrounds and level, over the images for which all of these have a value. In a tie, the
+          first; without such an image, none. The choice uses the same data as the test, which favors this
+          baseline, so report the other baselines too.
+        - ``n``: int, the number of images for which both have a value; others are dropped. With n < 2, all
+          columns below are NaN.
         - ``difference``: float, the mean of Activation-Deactivation minus baseline.
         - ``ci_low``, ``ci_high``: float, the percentile bootstrap interval of that mean; images are
           drawn, so pairs stay together. (BCa is undefined for some differences with many ties.)
         - ``p``: float, of the two-sided Wilcoxon signed-rank test. Differences of 0 are ranked with
-          the others, then left out of both sums (Pratt's way); p is 1 if all of them are 0.
-          Differences are first rounded to 12 decimals, so that rounding breaks no ties.
+          the others, then left out of both sums (Pratt's method); p is 1 if all of them are 0.
+          Differences are first rounded to 12 decimals, so that rounding errors do not break ties.
         - ``p_holm``: float, p after Holm's correction for all rows of this table that have one.
 
     Raises
@@ -152,7 +152,7 @@ def significance(
     UnknownNameError
         If `value` is not in :data:`VALUES`.
     ValueError
-        For all that :func:`summarize` refuses, if there is no Activation-Deactivation or no baseline to
+        As in :func:`summarize`, or if there is no Activation-Deactivation or no baseline to
         compare, or if `seed`, `n_resamples` or `confidence_level` is out of range.
     ImportError
         If pandas, scipy or statsmodels is missing.
@@ -179,7 +179,7 @@ def significance(
     if not rows:
         raise ValueError(
             f"no method, backgrounds and {'gamma' if value == 'size' else 'level'} has both AD and a baseline "
-            f"to compare by {value!r}; explain the same images by the same method with both"
+            f"to compare by {value!r}: explain the same images by the same method with both"
         )
     table = cast("pd.DataFrame", pandas.DataFrame(rows))
     table["p_holm"] = _holm(table["p"].to_numpy())
@@ -187,7 +187,7 @@ def significance(
 
 
 def _checked(records: pd.DataFrame) -> pd.DataFrame:
-    """The columns needed, as bool and float, and ``equal_size``, which is NaN where there is a gamma."""
+    """The needed columns, converted to bool and float, and ``equal_size``, which is NaN if there is a gamma."""
     missing = [name for name in COLUMNS if name not in records.columns]
     if missing:
         raise ValueError(
@@ -195,7 +195,7 @@ def _checked(records: pd.DataFrame) -> pd.DataFrame:
             f"got {', '.join(map(str, records.columns)) or 'none'}; add them, with NaN for what was not measured"
         )
     if records.empty:
-        raise ValueError("records hold no rows: expected one per explanation; check what they were filtered by")
+        raise ValueError("records have no rows, expected one per explanation: check how they were filtered")
     checked = records[list(COLUMNS)].copy()
     for name in _NAMES:
         others = [given for given in checked[name] if not isinstance(given, str)]
@@ -205,7 +205,7 @@ def _checked(records: pd.DataFrame) -> pd.DataFrame:
     if not checked["found"].isin([True, False]).all():
         raise ValueError(
             f"records: expected only True and False in 'found', got {list(checked['found'].unique()[:5])}; "
-            "say of every row whether there is an explanation"
+            "set it to whether there is an explanation"
         )
     checked["found"] = checked["found"].astype(bool)
     for name in ["gamma", *VALUES]:

@@ -1,4 +1,4 @@
-"""Which images come together in collages: they take turns, and no set of them comes twice."""
+"""Choose which images to combine in collages: images are used evenly, and no set of them repeats."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import numpy as np
 
 
 def sets_of(sizes: Sequence[int], cells: int) -> int:
-    """How many sets of images of different classes there are, in classes of so many images."""
-    ways = [1] + [0] * cells  # of choosing 0, 1, 2 … classes and an image of each
+    """The number of sets of images of different classes, for classes of the given sizes."""
+    ways = [1] + [0] * cells  # to choose 0, 1, 2 … classes and an image of each
     for size in sizes:
         for k in range(cells, 0, -1):
             ways[k] += ways[k - 1] * size
@@ -17,7 +17,7 @@ def sets_of(sizes: Sequence[int], cells: int) -> int:
 
 
 class Turns:
-    """Draws sets of images of different classes, none twice; those come first that were taken least often."""
+    """Draw sets of images of different classes without repetition, preferring images that were used least often."""
 
     def __init__(self, classes: Mapping[int, Sequence[int]], cells: int, seed: int) -> None:
         self.classes, self.cells = [members for _, members in sorted(classes.items())], cells
@@ -28,18 +28,18 @@ class Turns:
 
     @property
     def tried(self) -> int:
-        """How many sets were drawn."""
+        """The number of sets drawn."""
         return len(self.known)
 
     def drawn(self) -> list[int]:
-        """Another set, in random order."""
+        """Draw another set, in random order."""
         while True:
             images = self._least_taken()
             if frozenset(images) not in self.known:
                 break
-            self.slack += 0.25  # chance counts more, so that other sets come up
+            self.slack += 0.25  # more randomness, so that other sets come up
         self.known.add(frozenset(images))
-        self.slack += 0.02  # what remains may not suit, whatever it comes with
+        self.slack += 0.02  # remaining images may be unsuitable in any combination
         return [int(image) for image in self.generator.permutation(images)]
 
     def taken(self, images: Sequence[int]) -> None:
@@ -49,7 +49,7 @@ class Turns:
         self.slack = 0.0
 
     def _least_taken(self) -> list[int]:
-        """Of the classes that have most of such images left: so there will be different ones up to the last."""
+        """The least used images, from the classes with most of them left, so that enough different classes remain."""
         level = min(self.uses.values())
         key = {image: count + self.slack * self.generator.random() for image, count in self.uses.items()}
         order = []

@@ -1,4 +1,4 @@
-"""Prototypes: the patches of a folder's images to which the channels of a network respond most."""
+"""Prototypes: the image patches to which the channels of a network respond most."""
 
 from captum_ad.prototypes.lookup import Prototypes
 from captum_ad.prototypes.patches import Prototype, patch_worth

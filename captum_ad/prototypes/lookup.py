@@ -1,4 +1,4 @@
-"""Prototype look-up: the patches of a folder's images that a network's channels respond to most (EPIC)."""
+"""Prototype lookup: the image patches to which a network's channels respond most (EPIC)."""
 
 from __future__ import annotations
 
@@ -25,27 +25,27 @@ __all__ = ["Prototype", "Prototypes", "patch_worth"]
 
 
 class Prototypes:
-    """Images, seen by the channels of a network's last map, as they are or turned to be purer.
+    """Prototypes for the channels of a network's last map, either the original channels or rotated, purer ones.
 
     From *EPIC: Explanation of Pretrained Image Classification Networks via Prototypes* (Borycki et al. 2025, arXiv
-    2505.12897), in what belongs to a package that hides features. A channel is explained by the patches of training
-    images to which it responds most. Channels respond together; so the map's channels z are turned, ``U z`` with
-    ``U = exp(A − Aᵀ)`` orthogonal, and the linear layer behind the pooling takes them back, ``W Uᵀ``: the network
-    computes what it did. A is learned so that prototypes are pure: at a channel's highest position, with v the values
-    of all channels there, the mean of ``v_c / ‖v‖`` grows. Our reading: which channels are turned, by Adam on A from
-    zero with the prototypes chosen again at each step; and a patch is a square of the map's cells, in pixels.
+    2505.12897), as far as it fits a package that hides features. A channel is explained by the patches of training
+    images to which it responds most. Because several channels respond together, the map's channels z are rotated,
+    ``U z`` with ``U = exp(A − Aᵀ)`` orthogonal, and the linear layer after the pooling undoes this, ``W Uᵀ``, so that
+    the network's output stays the same. A is learned to make prototypes pure: with v the values of all channels at a
+    channel's highest position, the mean of ``v_c / ‖v‖`` is maximized. Our reading: which channels are rotated; Adam on
+    A, starting from zero, with prototypes chosen again at each step; and a patch is a square of map cells, in pixels.
 
     Parameters
     ----------
     model : nn.Module
-        In eval mode; of an ADForward or BaselineForward, its model.
+        The model, in eval mode. An ADForward or BaselineForward is unwrapped.
     images : mapping of str to Tensor, str or Path
-        Inputs by their names, shape (1, C, H, W), all of one size; or a folder of images, with `transform`.
+        Inputs by name, shape (1, C, H, W), all of the same size; or a folder of images, with `transform`.
     layer : str
-        The module that returns the last map, (N, C, h, w), or the average pooling that takes it, as
-        ``model.named_modules()`` spells it. Of a module that runs several times the last run counts.
+        Path of the module that returns the last map, (N, C, h, w), or of the average pooling after it, as in
+        ``model.named_modules()``. If the module runs several times, the last run counts.
     transform : callable, optional
-        From an RGB image to an input, shape (C, H, W).
+        Converts an RGB image to an input, shape (C, H, W).
     batch_size : int, optional
         Inputs per forward.
     show_progress : bool
@@ -54,16 +54,16 @@ class Prototypes:
     Attributes
     ----------
     maps : Tensor
-        Turned, shape (images, C, h, w).
+        The rotated maps, shape (images, C, h, w).
     rotation : Tensor
-        U, shape (C, C): as the network has them, the identity.
+        U, shape (C, C); the identity for the original channels.
 
     Raises
     ------
     UnknownNameError
-        If there is no layer of that name; the message lists near ones.
+        If the layer is unknown; the message lists similar names.
     ValueError, TypeError
-        If there are no images, they differ in size, or the layer gives no map, or NaN.
+        If there are no images, they differ in size, or the layer does not return a map, or returns NaN.
 
     Examples
     --------
@@ -86,19 +86,19 @@ class Prototypes:
     ) -> None:
         in_eval_mode(model)
         self.model = model.model if isinstance(model, Answering) else model
-        modules_at(self.model, [layer])  # refuses what is not there
+        modules_at(self.model, [layer])  # raises an error if it does not exist
         self.layer = layer
         given = images if isinstance(images, Mapping) else _of_folder(images, transform)
         self.names = tuple(given)
         if not given:
-            raise ValueError("there are no images to look prototypes up in: give at least one")
+            raise ValueError("got no images, expected at least one")
         for name, x in given.items():
             if not isinstance(x, Tensor) or x.dim() != 4 or len(x) != 1:
                 shape = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
                 raise ValueError(f"image {name!r} has shape {shape}, expected (1, C, H, W)")
         sizes = {tuple(x.shape[2:]) for x in given.values()}
         if len(sizes) > 1:
-            raise ValueError(f"the images have {len(sizes)} sizes, {sorted(sizes)}: give them all one")
+            raise ValueError(f"the images have {len(sizes)} sizes, {sorted(sizes)}: resize them to one size")
         self.sides = next(iter(sizes))
         self._first = next(iter(given.values()))
         xs, size = list(given.values()), batch_of(batch_size, self._first.device)
@@ -108,62 +108,64 @@ class Prototypes:
         self._plain = torch.cat([self._maps(torch.cat(xs[i : i + size])) for i in starts])
         for name, one in zip(self.names, self._plain):
             if not bool(one.isfinite().all()):
-                raise ValueError(f"image {name!r} gives NaN or Inf in the map of {layer!r}: leave it out, or mend it")
+                raise ValueError(
+                    f"the map of {layer!r} has NaN or Inf for image {name!r}: leave the image out, or fix it"
+                )
         self.rotation = torch.eye(self._plain.shape[1], dtype=self._plain.dtype, device=self._plain.device)
         self.maps = self._plain
 
     def of(self, channel: int, count: int = 5, *, cells: int = 3) -> list[Prototype]:
-        """The prototypes of a channel, one in each of the images that hold the highest responses, highest first.
+        """The prototypes of a channel: one from each of the images with the highest responses, highest first.
 
         Parameters
         ----------
         channel : int
-            Of the map.
+            Index of the channel in the map.
         count : int
-            How many, or as many as there are images.
+            Number of prototypes, at most one per image.
         cells : int
-            Side of the patches, odd, in cells of the map.
+            Side of the patches in cells of the map, an odd number.
         """
         self._checked(channel, count)
         best = self.maps[:, channel].flatten(1).amax(1).argsort(descending=True, stable=True)[:count]
         return [self._prototype(self.names[i], self.maps[i], channel, cells) for i in best.tolist()]
 
     def within(self, x: Tensor, channel: int, *, cells: int = 3) -> Prototype:
-        """Where a channel responds most in another image, shape (1, C, H, W): what its prototypes explain there."""
+        """The patch where a channel responds most in another image, shape (1, C, H, W)."""
         self._checked(channel, 1)
         if not isinstance(x, Tensor) or tuple(x.shape[2:]) != self.sides or len(x) != 1:
-            raise ValueError(f"expected an image of shape (1, C, {self.sides[0]}, {self.sides[1]})")
+            raise ValueError(f"the image must have shape (1, C, {self.sides[0]}, {self.sides[1]})")
         return self._prototype("", self.turned(x)[0], channel, cells)
 
     def turned(self, x: Tensor) -> Tensor:
-        """The map of inputs, turned, shape (N, C, h, w)."""
+        """The rotated map of inputs, shape (N, C, h, w)."""
         return torch.einsum("kc,nchw->nkhw", self.rotation, self._maps(x))
 
     def purity(self, count: int = 5) -> Tensor:
-        """Mean purity of each channel's prototypes, shape (C,): 1 if nothing else responds where it does most."""
+        """Mean purity of each channel's prototypes, shape (C,): 1 if no other channel responds at its maximum."""
         self._checked(0, count)
         return purities(self.maps, count).detach()
 
     def strongest(self, x: Tensor, target: int, count: int = 3) -> list[int]:
-        """The channels that give a class most of its score in an image, the mean of the map times W Uᵀ.
+        """The channels that contribute most to a class's score in an image, by the mean of the map times W Uᵀ.
 
         Raises
         ------
         ValueError
-            If an argument does not fit, or the linear layer behind the map is not what the network answers with.
+            If an argument is invalid, or the network's output is not that of the linear layer after the map.
         """
         one_input(x)
         positive(count, "count")
         head = self._head(self.model)
         if isinstance(target, bool) or not isinstance(target, int) or not 0 <= target < head.out_features:
-            raise ValueError(f"target must be a class, 0 to {head.out_features - 1}, got {target!r}")
+            raise ValueError(f"target must be a class index, 0 to {head.out_features - 1}, got {target!r}")
         with torch.no_grad():
             means = self._maps(x).mean((2, 3))
             scores, answer = head(means), tensor_of(self.model(x))
         if scores.shape != answer.shape or not torch.equal(scores.argmax(1), answer.argmax(1)):
             raise ValueError(
-                f"the network does not answer with the linear layer that takes the {len(means[0])} channels of "
-                f"{self.layer!r}: no channel has a share of a class's score. Give the last map, before the classifier"
+                f"the network's output is not that of the linear layer that takes the {len(means[0])} channels of "
+                f"{self.layer!r}, so channels have no share of a class's score: use the last map before the classifier"
             )
         given = (self.rotation @ means[0]) * (self.rotation @ head.weight[target].detach())
         return given.topk(min(count, len(given))).indices.tolist()
@@ -171,24 +173,24 @@ class Prototypes:
     def disentangled(
         self, channels: Sequence[int] | None = None, *, count: int = 5, steps: int = 50, learning_rate: float = 0.02
     ) -> Prototypes:
-        """The same images, seen by channels that are turned to be purer.
+        """Prototypes of the same images for channels that are rotated to be purer.
 
         Parameters
         ----------
         channels : sequence of int, optional
-            Which are turned among themselves; all if not given, which takes long for more than some hundreds.
+            Channels to rotate among themselves. Default: all, which is slow for more than a few hundred.
         count : int
-            Prototypes of each channel whose purity counts.
+            Number of prototypes per channel whose purity is optimized.
         steps : int
-            Of Adam.
+            Steps of Adam.
         learning_rate : float
-            Of Adam, radians about: entries of A are angles.
+            Learning rate of Adam, roughly in radians, since entries of A are angles.
         """
         chosen = list(range(len(self.rotation))) if channels is None else list(channels)
         for channel in chosen:
             self._checked(channel, count)
         if len(set(chosen)) < max(2, len(chosen)):
-            raise ValueError(f"channels must be two different ones at least, got {channels!r}")
+            raise ValueError(f"channels must be at least two different channels, got {channels!r}")
         positive(steps, "steps")
         if not 0 < learning_rate < math.inf:
             raise ValueError(f"learning_rate must be a positive number, got {learning_rate!r}")
@@ -201,12 +203,12 @@ class Prototypes:
         return other
 
     def network(self) -> nn.Module:
-        """A copy of the model in which the map is turned by U and the linear layer has W Uᵀ: the same function.
+        """A copy of the model in which the map is rotated by U and the linear layer has W Uᵀ: the same function.
 
         Raises
         ------
         ValueError
-            If it is not: if anything but averages stands between the map and the linear layer.
+            If it is not the same function, because there is more than averaging between map and linear layer.
         """
         model = copy.deepcopy(self.model)
         head, turn = self._head(model), Turn(self.rotation)
@@ -216,14 +218,14 @@ class Prototypes:
         order = (turn, module) if _averages(module) else (module, turn)
         setattr(model.get_submodule(parent), name, nn.Sequential(*order))
         noise = torch.randn(self._first.shape, generator=torch.Generator().manual_seed(0)).to(self._first)
-        xs = torch.cat([self._first, noise])  # an image alone may happen to set off nothing that changes
+        xs = torch.cat([self._first, noise])  # a single image might not show the difference
         with torch.no_grad():
             before, after = tensor_of(self.model(xs)), tensor_of(model.eval()(xs))
         share = max(1e-3, 8 * torch.finfo(before.dtype).eps)
         if not torch.allclose(before, after, rtol=0, atol=share * float(before.abs().max())):
             raise ValueError(
-                f"turning the map of {self.layer!r} changes what the network computes: something else than averages "
-                "stands between it and the linear layer. Give the last map, behind its activation, or the pooling"
+                f"rotating the map of {self.layer!r} changes the network's output, since there is more than averaging "
+                "between it and the linear layer: use the last map, after its activation, or the pooling"
             )
         return model
 
@@ -231,8 +233,8 @@ class Prototypes:
         fitting = [m for m in model.modules() if isinstance(m, nn.Linear) and m.in_features == len(self.rotation)]
         if not fitting:
             raise ValueError(
-                f"no linear layer takes the {len(self.rotation)} channels of {self.layer!r}: its map is not what the "
-                "classes are read from by averaging"
+                f"no linear layer takes the {len(self.rotation)} averaged channels of {self.layer!r}: use the last map "
+                "before the classifier"
             )
         return fitting[-1]
 
@@ -254,12 +256,12 @@ class Prototypes:
         found = seen[-1]
         if not isinstance(found, Tensor) or found.dim() != 4:
             shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
-            raise ValueError(f"layer {self.layer!r} gives {shape}, expected a map (N, C, h, w)")
+            raise ValueError(f"layer {self.layer!r} returned {shape}, expected a map (N, C, h, w)")
         return found.detach().clone()
 
     def _prototype(self, image: str, of: Tensor, channel: int, cells: int) -> Prototype:
         if isinstance(cells, bool) or not isinstance(cells, int) or cells < 1 or cells % 2 == 0:
-            raise ValueError(f"cells must be an odd number of the map's cells, got {cells!r}")
+            raise ValueError(f"cells must be an odd number of map cells, got {cells!r}")
         (height, width), (h, w) = self.sides, of.shape[1:]
         row, column = divmod(int(of[channel].argmax()), w)
         reach = cells // 2
@@ -285,12 +287,12 @@ def _averages(module: nn.Module) -> bool:
 
 def _of_folder(folder: str | Path, transform: Callable[[Any], Tensor] | None) -> dict[str, Tensor]:
     if transform is None:
-        raise ValueError("a folder of images needs transform=, from an RGB image to the model's input (C, H, W)")
+        raise ValueError("a folder of images needs transform=, which converts an RGB image to an input (C, H, W)")
     from captum_ad._common.errors import InputError
     from captum_ad._common.images import load_photographs  # needs pillow
 
     try:
         photographs = load_photographs([str(folder)])
-    except InputError as error:  # a command's error, of no use to a caller
+    except InputError as error:  # an error class for commands, not for callers
         raise ValueError(str(error)) from None
     return {one.name: transform(one.image)[None] for one in photographs}

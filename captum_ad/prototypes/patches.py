@@ -1,4 +1,4 @@
-"""A patch of an image to which a channel responds, and what it is worth to the answer."""
+"""A patch of an image to which a channel responds, and how much the answer depends on it."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from captum_ad._scoring import Asked, ToConfidence, asking, batch_of, masked, on
 
 @dataclass(frozen=True)
 class Prototype:
-    """A patch of an image, where a channel responds most.
+    """The patch of an image where a channel responds most.
 
     Attributes
     ----------
     image : str
         The image's name.
     response : float
-        Of the channel, there.
+        The channel's response there.
     purity : float
-        The channel's share of all that responds there, v_c / ‖v‖, −1 to 1: 1 if it alone does.
+        The channel's share of all responses there, v_c / ‖v‖, −1 to 1: 1 if no other channel responds.
     box : (int, int, int, int)
         Left, top, right and bottom of the patch in the input's pixels; right and bottom exclusive.
     mask : Tensor
-        True outside of the patch, bool, shape (H, W): with it as ``mask=`` a forward hides the patch.
+        bool, shape (H, W), True outside the patch: as ``mask=`` of a forward, it hides the patch.
     """
 
     image: str
@@ -48,24 +48,24 @@ def patch_worth(
     to_confidence: ToConfidence = "softmax",
     batch_size: int | None = None,
 ) -> Tensor:
-    """What an answer loses without a patch: the target's confidence for the whole input, less that with it hidden.
+    """How much the target's confidence drops without a patch: that for the whole input minus that with it hidden.
 
     Parameters
     ----------
     forward, x, target, baseline, to_confidence, batch_size
         As for :func:`captum_ad.metrics.sufficient_explanation`.
     patches : Prototype or sequence of Prototype
-        Of :meth:`captum_ad.prototypes.lookup.Prototypes.within`, or any other.
+        From :meth:`captum_ad.prototypes.lookup.Prototypes.within`, or any others.
 
     Returns
     -------
     Tensor
-        Float64, shape (patches,), or () of one.
+        float64, shape (patches,), or () for a single one.
 
     Raises
     ------
     ValueError, TypeError
-        If there is no patch, or an argument does not fit.
+        If there is no patch, or an argument is invalid.
 
     Examples
     --------

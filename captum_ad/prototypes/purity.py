@@ -1,4 +1,4 @@
-"""How far a channel of a map responds alone, and channels turned so that they do."""
+"""The purity of a map's channels (how far they respond alone), and rotations that increase it."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import torch
 from torch import Tensor, nn
 
 TINY = 1e-12
-"""Lengths are no shorter than this where they divide."""
+"""Smallest norm to divide by."""
 
 
 def purities(maps: Tensor, count: int, norms: Tensor | None = None) -> Tensor:
-    """Mean over the best images of each channel of v_c / ‖v‖ at its highest position.
+    """The purity of each channel: v_c / ‖v‖ at its highest position, averaged over its best images.
 
     Parameters
     ----------
     maps : Tensor
         Shape (images, channels, h, w).
     count : int
-        How many images.
+        Number of best images.
     norms : Tensor, optional
-        ‖v‖, shape (images, h, w), if the maps are not of all channels.
+        ‖v‖, shape (images, h, w), if the maps do not have all channels.
 
     Returns
     -------
@@ -39,25 +39,25 @@ def purities(maps: Tensor, count: int, norms: Tensor | None = None) -> Tensor:
 
 
 def purer(maps: Tensor, norms: Tensor, count: int, steps: int, learning_rate: float) -> Tensor:
-    """The orthogonal U = exp(A − Aᵀ) that turns channels to be purer, by Adam on A from zero.
+    """The orthogonal U = exp(A − Aᵀ) that rotates channels to be purer, found by Adam on A, starting from zero.
 
     Parameters
     ----------
     maps : Tensor
         Shape (images, channels, h, w).
     norms : Tensor
-        Of all channels there are, shape (images, h, w).
+        Norms over all channels, shape (images, h, w).
     count : int
-        Images of each channel that count.
+        Number of best images per channel.
     steps : int
-        Of Adam.
+        Steps of Adam.
     learning_rate : float
-        Of Adam.
+        Learning rate of Adam.
 
     Returns
     -------
     Tensor
-        Shape (channels, channels), of the maps' dtype, or float32 if that is finer.
+        Shape (channels, channels), of the maps' dtype, or float32 if that is wider.
 
     Examples
     --------
@@ -80,7 +80,7 @@ def purer(maps: Tensor, norms: Tensor, count: int, steps: int, learning_rate: fl
 
 
 class Turn(nn.Module):
-    """Multiplies the channels of a map by a matrix.
+    """Multiply the channels of a map by a matrix.
 
     Parameters
     ----------
@@ -93,5 +93,5 @@ class Turn(nn.Module):
         self.register_buffer("rotation", rotation)
 
     def forward(self, x: Tensor) -> Tensor:
-        """The map, turned."""
+        """The rotated map."""
         return nn.functional.conv2d(x, self.rotation[..., None, None])  # type: ignore[index]

@@ -1,12 +1,12 @@
-"""What is explained: objects that make one score per sample of a model's output, and say what the same answer is.
+"""Targets: what is explained. They compute one score per sample and decide whether the model's answer is the same.
 
 ad = ADForward(model, target=Region(12))
 attr = FeatureAblation(ad).attribute(x, feature_mask=superpixels(x))  # no target= here: ad(x) is one score per sample
 found = sufficient_explanation(ad, x, attr)
 rho_robustness(model, x, found, Region(12), colors)
 
-Everything of this package that takes a class index as its ``target`` takes one of these instead, or none if the forward
-has one. Captum's attributors get it in the forward. A class index is short for :class:`Class`.
+Wherever this package takes a class index as ``target``, it also takes a target, or None if the forward has one. For
+Captum's attributors, put the target into the forward. A class index is short for :class:`Class`.
 """
 
 from captum_ad.targets.base import Given, Target

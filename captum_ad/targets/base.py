@@ -1,4 +1,4 @@
-"""What all targets have in common."""
+"""The base class of all targets."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 _NAMES = ("logits", "out")
-"""What Hugging Face, and torchvision's segmentation models, call the output that counts."""
+"""What Hugging Face and torchvision's segmentation models call their main output."""
 
 
 @dataclass(frozen=True)
@@ -23,9 +23,9 @@ class Given:
     Attributes
     ----------
     inputs : tuple
-        Its positional arguments, or what was masked among those by name.
+        Its positional arguments. If there are none, the masked ones among its keyword arguments.
     masks : tuple of (Tensor or None)
-        Of each input, bool, True = there, shape (1|N, 1|C, *spatial); None where all is there.
+        The mask of each input, bool, True = kept, shape (1|N, 1|C, *spatial); None if everything is kept.
     """
 
     inputs: tuple[Any, ...]
@@ -33,11 +33,11 @@ class Given:
 
 
 class Target(ABC):
-    """What is explained. Derive from it for a question of your own: two methods will do.
+    """What is explained. Subclass it for your own question: implement :meth:`score` and :meth:`kept`.
 
-    A forward hands the model's output to :meth:`readout`, and what that returns to the other methods. Where the
-    question depends on the answer to the whole input, :attr:`needs_whole` says so and :meth:`bound` gives the
-    target that knows it.
+    A forward passes the model's output to :meth:`readout`, and its result to the other methods. If the
+    question depends on the answer to the whole input, set :attr:`needs_whole` and let :meth:`bound` return a
+    target that knows that answer.
 
     Examples
     --------
@@ -52,58 +52,58 @@ class Target(ABC):
     """
 
     graded: ClassVar[bool] = True
-    """Whether γ times the whole input's confidence is a threshold that means something."""
+    """Whether γ times the confidence for the whole input is a meaningful threshold."""
 
     instead: ClassVar[str] = "explain what the model does answer"
-    """What a person may do where this is not the model's answer for the whole input."""
+    """Advice for error messages: what to do if this is not the model's answer to the whole input."""
 
     @property
     def needs_whole(self) -> bool:
-        """Whether the answer to the whole input has to be known first."""
+        """Whether the target needs the answer to the whole input before it can be used."""
         return False
 
     @property
     def score_needs_whole(self) -> bool:
-        """Whether :meth:`score` does, too, and not :meth:`kept` alone."""
+        """Whether :meth:`score` needs it too, not only :meth:`kept`."""
         return self.needs_whole
 
     @property
     def checks_whole(self) -> bool:
-        """Whether :meth:`bound` refuses an input that it does not apply to, so that it is worth a forward."""
+        """Whether :meth:`bound` raises an error for unsuitable inputs, so that calling it is worth a forward."""
         return self.needs_whole
 
     @property
     def decides(self) -> bool:
-        """Whether :meth:`kept` says something: of a number without a threshold nobody knows."""
+        """Whether :meth:`kept` is meaningful. It is not for a number without a threshold."""
         return True
 
     def readout(self, output: Any, given: Given) -> Any:
-        """What the other methods need of a model's output.
+        """Extract what the other methods need from a model's output.
 
         Parameters
         ----------
         output : Any
-            Whatever the model returned, or what ``select`` picked of it.
+            What the model returned, or what ``select`` picked from it.
         given : Given
-            What the model was given.
+            The model's inputs and their masks.
 
         Returns
         -------
         Any
-            By default the tensor in it, see :func:`tensor_of`.
+            By default the tensor in the output, see :func:`tensor_of`.
         """
         return tensor_of(output)
 
     def bound(self, whole: Any) -> Target:
-        """The target that knows the readout of the whole input, of one sample or as many as will be scored."""
+        """A target that knows the readout of the whole input: of one sample, or of each sample that will be scored."""
         return self
 
     @abstractmethod
     def score(self, readout: Any) -> Tensor:
-        """What attributors explain, shape (N,): a class's logit, an age in years."""
+        """What attributors explain, shape (N,), e.g. a class's logit or an age in years."""
 
     def confidence(self, readout: Any) -> Tensor:
-        """What metrics, CausalResponsibility and Rise look at, shape (N,): a probability where there is one."""
+        """What metrics, CausalResponsibility and Rise use, shape (N,): a probability if possible, else the score."""
         return self.score(readout)
 
     @abstractmethod
@@ -112,17 +112,17 @@ class Target(ABC):
 
 
 def tensor_of(output: Any) -> Tensor:
-    """The tensor of a model's output.
+    """Find the tensor in a model's output.
 
     Parameters
     ----------
     output : Any
-        A tensor; an object or dict with ``logits`` or ``out``; a tuple, list or dict with one tensor only.
+        A tensor; an object or dict with ``logits`` or ``out``; a tuple, list or dict with exactly one tensor.
 
     Raises
     ------
     TypeError
-        If it is nothing of that kind.
+        If it is none of these.
 
     Examples
     --------
@@ -142,23 +142,23 @@ def tensor_of(output: Any) -> Tensor:
             return tensors[0]
     if isinstance(held, Sequence) and any(isinstance(one, Mapping) and "boxes" in one for one in held):
         raise TypeError(
-            "the model returned boxes, as a detector: say which of its objects to explain, in the forward, "
+            "the model is a detector, it returned boxes: give the forward the object to explain, "
             "ADForward(model, target=captum_ad.targets.Detection(box, label))"
         )
     keys = f" with {', '.join(map(str, output))}" if isinstance(output, Mapping) else ""
     raise TypeError(
-        f"the model returned {type(output).__name__}{keys}, of which the tensor to explain is not plain: give "
-        "the forward select=, its name or number or a function that picks it, e.g. select=0"
+        f"the model returned {type(output).__name__}{keys}, and which tensor in it to explain is ambiguous: give "
+        "the forward select=, the tensor's name or index or a function that picks it, e.g. select=0"
     )
 
 
 def selected_part(output: Any, select: str | int) -> Any:
-    """A part of a model's output, by its name or number.
+    """A part of a model's output, by its name or index.
 
     Raises
     ------
     TypeError
-        If there is none.
+        If the output has no such part.
     """
     try:
         if isinstance(select, str) and not isinstance(output, Mapping):
@@ -172,42 +172,42 @@ def selected_part(output: Any, select: str | int) -> Any:
 
 
 def part_of(output: Any, name: str) -> Tensor | None:
-    """The tensor of that name in a dict or an object, if there is one."""
+    """The tensor of that name in a dict or an object, or None."""
     found = output.get(name) if isinstance(output, Mapping) else getattr(output, name, None)
     return found if isinstance(found, Tensor) else None
 
 
 def matrix(readout: Tensor, who: str, least: int = 1) -> Tensor:
-    """An output (N, classes), or (N,) as a column, in float32 at least.
+    """An output as a matrix (N, classes), in float32 or wider. Shape (N,) becomes one column.
 
     Raises
     ------
-    ValueError
-        If it has another shape, or fewer columns.
+    TypeError, ValueError
+        If it is not a tensor, has another shape, or fewer than `least` columns.
     """
     if not isinstance(readout, Tensor):
         raise TypeError(f"the model returned {type(readout).__name__}, expected a tensor: wrap it, or use select=")
     shaped = readout[:, None] if readout.dim() == 1 else readout
     if shaped.dim() != 2 or shaped.shape[1] < least:
-        expected = "two at least" if least == 2 else "one at least"
+        expected = "with at least two classes" if least == 2 else "with at least one class"
         hint = ""
         if shaped.dim() > 2:
-            hint = "; for maps of classes say which part, captum_ad.targets.Region(class)"
+            hint = ": for class maps, use captum_ad.targets.Region(class)"
         elif least == 2:
-            hint = "; for one logit say captum_ad.targets.Binary(), for a number Regression(tolerance=...)"
+            hint = ": for one logit use captum_ad.targets.Binary(), for a number Regression(tolerance=...)"
         raise ValueError(
-            f"{who}: the model returned shape {tuple(readout.shape)}, expected (N, classes), {expected}{hint}"
+            f"{who}: the model returned shape {tuple(readout.shape)}, expected (N, classes) {expected}{hint}"
         )
     return shaped.float() if shaped.dtype in (torch.float16, torch.bfloat16) else shaped
 
 
 def column(outputs: Tensor, index: int) -> Tensor:
-    """One class's outputs of (N, classes, ...), shape (N, ...).
+    """The outputs of one class, shape (N, ...), from all of them, shape (N, classes, ...).
 
     Raises
     ------
     ValueError
-        If there is none of that number.
+        If `index` is out of range.
     """
     if not 0 <= index < outputs.shape[1]:
         raise ValueError(f"target {index} is out of range: the model has classes 0 to {outputs.shape[1] - 1}")
@@ -215,33 +215,33 @@ def column(outputs: Tensor, index: int) -> Tensor:
 
 
 def others(outputs: Tensor, index: int) -> Tensor:
-    """The largest output of any other class, of two or more, shape (N, ...)."""
+    """The largest output of any other class, shape (N, ...). There must be at least two classes."""
     return torch.cat([outputs[:, :index], outputs[:, index + 1 :]], 1).amax(1)
 
 
 def as_many(known: Tensor, count: int, who: str) -> Tensor:
-    """What is known of the whole input, if it is one's or that of as many samples as are scored now.
+    """What is known about the whole inputs, if its length is 1 or equals the number of samples scored now.
 
     Raises
     ------
     ValueError
-        If it is that of others.
+        If it has another length.
     """
     if len(known) not in (1, count):
         raise ValueError(
-            f"{who} knows the answers to {len(known)} inputs, and {count} are scored now: bind it to one input, or to "
-            "as many as are scored together; under gradients explain one input at a time"
+            f"{who} knows the answers to {len(known)} inputs, but {count} are scored now: bind it to one input, or to "
+            "as many as are scored together; with gradient attributors, explain one input at a time"
         )
     return known
 
 
 def between(value: Any, name: str, low: float, high: float = math.inf) -> float:
-    """A number from `low` to `high`.
+    """Check that a setting is a number from `low` to `high`, and return it as a float.
 
     Raises
     ------
     ValueError
-        If it is none.
+        If it is not.
     """
     if isinstance(value, bool) or not isinstance(value, numbers.Real) or not low <= float(value) <= high:
         expected = f"from {low:g} to {high:g}" if high < math.inf else f"of {low:g} or more"
@@ -250,11 +250,11 @@ def between(value: Any, name: str, low: float, high: float = math.inf) -> float:
 
 
 def share(value: Any, name: str) -> float:
-    """A number from 0 to 1.
+    """Check that a setting is a number from 0 to 1, and return it as a float.
 
     Raises
     ------
     ValueError
-        If it is none.
+        If it is not.
     """
     return between(value, name, 0, 1)

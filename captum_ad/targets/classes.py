@@ -1,4 +1,4 @@
-"""Targets that are one class: of several, of two, of many labels."""
+"""Targets that are a single class: one of several, one of two, or one of many labels."""
 
 from __future__ import annotations
 
@@ -15,34 +15,35 @@ from captum_ad._common.errors import UnknownNameError
 from captum_ad.targets.base import Target, column, matrix, others
 
 ToConfidence = str | Callable[[Tensor], Tensor]
-"""How a model's output becomes confidences: ``"softmax"``, ``"sigmoid"``, ``"none"``, or a function of (N, classes)."""
+"""How to turn outputs into confidences: ``"softmax"``, ``"sigmoid"``, ``"none"``, or a function of (N, classes)."""
 
 TO_CONFIDENCE: dict[str, Callable[[Tensor], Tensor]] = {
     "softmax": lambda output: output.softmax(1),
     "sigmoid": torch.sigmoid,
     "none": lambda output: output,
 }
-"""Those that have a name."""
+"""The named ones."""
 
 Names = Sequence[str] | Mapping[int, str]
 
 
 class Class(Target):
-    """One of several classes that exclude each other: the answer is the class with the largest output.
+    """One of several mutually exclusive classes. The model's answer is the class with the largest output.
 
     Parameters
     ----------
     index : int or str
-        The class, or its name.
+        The class index, or a name in `names`.
     names : sequence of str, or mapping of int to str, optional
-        The names of all, e.g. ``model.config.id2label``.
+        The names of all classes, e.g. ``model.config.id2label``.
     to_confidence : {"softmax", "none"} or callable
-        ``"none"`` for a model that ends in a softmax; or a function of (N, classes).
+        How to turn outputs into confidences: ``"none"`` for a model that ends in a softmax, or a function of
+        (N, classes).
 
     Raises
     ------
     TypeError, ValueError, UnknownNameError
-        If there is no such class.
+        If the class or `to_confidence` is invalid.
 
     Examples
     --------
@@ -62,18 +63,18 @@ class Class(Target):
         self.named = isinstance(to_confidence, str)
 
     def score(self, readout: Any) -> Tensor:
-        """The class's output."""
+        """The output for the class, shape (N,)."""
         return column(matrix(readout, "Class", 2), self.index)
 
     def confidence(self, readout: Any) -> Tensor:
-        """Its probability; NaN if any class's output is."""
+        """The probability of the class, shape (N,); NaN if the output for any class is NaN."""
         confidences = self.to_confidence(matrix(readout, "Class", 2))
         return column(confidences, self.index).where(~others(confidences, self.index).isnan(), torch.nan)
 
     def kept(self, readout: Any) -> Tensor:
-        """Whether it is above every other class's; a tie is nobody's."""
+        """Whether the output for the class is larger than for every other class, shape (N,). In a tie, False."""
         outputs = matrix(readout, "Class", 2)
-        # a softmax keeps the order, but rounds: what a function of the user's does only it knows
+        # softmax keeps the order but may round to ties, so compare logits; a user's function may change the order
         compared = outputs if self.named else self.to_confidence(outputs)
         return column(compared, self.index) > others(compared, self.index)
 
@@ -82,18 +83,18 @@ class Class(Target):
 
 
 class MultiLabel(Target):
-    """One of several labels, each of which is there or not: the answer is kept while it is over its threshold.
+    """One of several independent labels. The answer is kept while its probability is above the threshold.
 
     Parameters
     ----------
     index : int or str
-        The label, or its name.
+        The label's index, or a name in `names`.
     threshold : float
-        Above that probability the label is there.
+        Probability above which the label is present.
     names : sequence of str, or mapping of int to str, optional
-        The names of all.
+        The names of all labels.
     to_confidence : {"sigmoid", "none"} or callable
-        ``"none"`` for a model that ends in a sigmoid.
+        How to turn outputs into probabilities: ``"none"`` for a model that ends in a sigmoid.
 
     Examples
     --------
@@ -102,7 +103,8 @@ class MultiLabel(Target):
     """
 
     instead: ClassVar[str] = (
-        "explain a label that is there, or give a lower threshold=; the other class of one logit is Binary(positive=0)"
+        "explain a label that is present, or give a lower threshold=; for the other class of one logit use "
+        "Binary(positive=0)"
     )
 
     def __init__(
@@ -119,17 +121,17 @@ class MultiLabel(Target):
         self.by_sigmoid = to_confidence == "sigmoid"
 
     def score(self, readout: Any) -> Tensor:
-        """The label's output."""
+        """The output for the label, shape (N,)."""
         return column(matrix(readout, type(self).__name__), self.index)
 
     def confidence(self, readout: Any) -> Tensor:
-        """Its probability; NaN if any label's output is: there is something wrong with the model then."""
+        """The probability of the label, shape (N,); NaN if that of any label is NaN, since the model is then broken."""
         confidences = self.to_confidence(matrix(readout, type(self).__name__))
         return column(confidences, self.index).where(~confidences.isnan().any(1), torch.nan)
 
     def kept(self, readout: Any) -> Tensor:
-        """Whether it is over the threshold."""
-        if self.by_sigmoid:  # sigmoids of 20 and 30 are both 1
+        """Whether the probability is above the threshold, shape (N,)."""
+        if self.by_sigmoid:  # compare logits: the sigmoids of 20 and 30 both round to 1
             return self.score(readout) > _logit(self.threshold)
         return self.confidence(readout) > self.threshold
 
@@ -138,16 +140,16 @@ class MultiLabel(Target):
 
 
 class Binary(Target):
-    """One of two classes, by one logit, (N,) or (N, 1), or by two.
+    """One of two classes, for a model that returns one logit, (N,) or (N, 1), or two, (N, 2).
 
     Parameters
     ----------
     positive : {1, 0}
-        1: the class that a large logit means, or the second of two. 0: the other.
+        1: the class with the large logit, or the second of two. 0: the other class.
     threshold : float
-        Above that probability of it the answer is kept.
+        The answer is kept while the probability of the class is above this.
     to_confidence : {"sigmoid", "none"}
-        ``"none"`` for a model that ends in a sigmoid, or a softmax of two.
+        ``"none"`` for a model that ends in a sigmoid, or in a softmax over two classes.
 
     Examples
     --------
@@ -165,7 +167,7 @@ class Binary(Target):
         self.ends_in_probabilities = to_confidence == "none"
 
     def score(self, readout: Any) -> Tensor:
-        """The log-odds of the class, or its probability if the model ends in those."""
+        """The log-odds of the class, or its probability if the model returns probabilities; shape (N,)."""
         outputs = matrix(readout, "Binary")
         if outputs.shape[1] > 2:
             raise ValueError(f"Binary: the model returned shape {tuple(readout.shape)}, expected one or two outputs")
@@ -176,12 +178,12 @@ class Binary(Target):
         return odds if self.positive else -odds
 
     def confidence(self, readout: Any) -> Tensor:
-        """Its probability."""
+        """The probability of the class, shape (N,)."""
         score = self.score(readout)
         return score if self.ends_in_probabilities else score.sigmoid()
 
     def kept(self, readout: Any) -> Tensor:
-        """Whether it is over the threshold."""
+        """Whether the probability is above the threshold, shape (N,)."""
         return self.score(readout) > (self.threshold if self.ends_in_probabilities else _logit(self.threshold))
 
     def __repr__(self) -> str:
@@ -189,22 +191,22 @@ class Binary(Target):
 
 
 def index_of(given: Any, names: Names | None) -> int:
-    """A class's number.
+    """The index of a class, from its index or name.
 
     Raises
     ------
-    TypeError, UnknownNameError
-        If it is neither a whole number nor one of the names.
+    TypeError, ValueError, UnknownNameError
+        If it is neither an integer nor a name of exactly one class.
     """
     if isinstance(given, str):
         known = dict(names) if isinstance(names, Mapping) else dict(enumerate(names or ()))
         found = [int(number) for number, name in known.items() if name == given]
         if len(found) > 1:
-            raise ValueError(f"the classes {', '.join(map(str, found))} are all called {given!r}: give a number")
+            raise ValueError(f"the classes {', '.join(map(str, found))} are all called {given!r}: give the class index")
         if found:
             return found[0]
         if not known:
-            raise TypeError(f"the class {given!r} is a name: say names=, the names of all classes in their order")
+            raise TypeError(f"the class {given!r} is a name: also give names=, the names of all classes in order")
         raise UnknownNameError("class", given, [str(name) for name in known.values()])
     index: int | None
     try:
@@ -212,19 +214,19 @@ def index_of(given: Any, names: Names | None) -> int:
     except TypeError:
         index = None
     if index is None or isinstance(given, bool) or (isinstance(given, Tensor) and given.dtype == torch.bool):
-        raise TypeError(f"target must be a class index, or one of captum_ad.targets, got {given!r}")
+        raise TypeError(f"target must be a class index or one of captum_ad.targets, got {given!r}")
     return index
 
 
 def checked_confidence(
     given: ToConfidence, allowed: Sequence[str] = tuple(TO_CONFIDENCE)
 ) -> Callable[[Tensor], Tensor]:
-    """The function that a name stands for, or the function given.
+    """The function of that name, or the given function.
 
     Raises
     ------
     TypeError, ValueError
-        If it is neither.
+        If it is neither one of the allowed names nor a function.
     """
     if isinstance(given, str) and given not in allowed:
         raise ValueError(f"to_confidence must be one of {', '.join(allowed)} or a function, got {given!r}")
@@ -234,7 +236,7 @@ def checked_confidence(
 
 
 def checked_threshold(threshold: Any) -> float:
-    """A probability between 0 and 1."""
+    """Check that a threshold is a probability between 0 and 1."""
     if isinstance(threshold, bool) or not isinstance(threshold, numbers.Real) or not 0 < float(threshold) < 1:
         raise ValueError(f"threshold must be a probability between 0 and 1, got {threshold!r}")
     return float(threshold)

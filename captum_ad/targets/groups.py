@@ -1,4 +1,4 @@
-"""Targets of several classes: any of a group, one rather than another."""
+"""Targets of several classes: any class of a group, or one class rather than another."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from captum_ad.targets.classes import Names, checked_confidence, index_of
 
 
 class Group(Target):
-    """Any of several classes: why a dog, whatever its breed.
+    """Any of several classes, e.g. why a dog, whatever its breed.
 
     Parameters
     ----------
     indices : sequence of int or str
-        The classes, or their names.
+        Class indices, or names in `names`.
     names : sequence of str, or mapping of int to str, optional
-        The names of all, e.g. ``model.config.id2label``.
+        The names of all classes, e.g. ``model.config.id2label``.
     to_confidence : {"softmax", "none"}
         ``"none"`` for a model that ends in a softmax.
 
@@ -36,7 +36,7 @@ class Group(Target):
         self, indices: Sequence[int | str], names: Names | None = None, *, to_confidence: str = "softmax"
     ) -> None:
         if isinstance(indices, str) or not isinstance(indices, Iterable):
-            raise TypeError(f"a Group is of several classes, got {indices!r}: Group([{indices!r}, ...])")
+            raise TypeError(f"a Group takes a list of classes, got {indices!r}: use Group([{indices!r}, ...])")
         checked_confidence(to_confidence, ("softmax", "none"))
         self.to_confidence = to_confidence
         self.indices = sorted({index_of(index, names) for index in indices})
@@ -44,16 +44,16 @@ class Group(Target):
             raise ValueError("a Group needs at least one class")
 
     def score(self, readout: Any) -> Tensor:
-        """The logarithm of the sum of the classes' exponentials: of one class, its logit."""
+        """The log-sum-exp of the classes' logits, shape (N,); for one class, its logit."""
         outputs = self._logits(readout)
         return torch.stack([column(outputs, index) for index in self.indices], 1).logsumexp(1)
 
     def confidence(self, readout: Any) -> Tensor:
-        """The sum of their probabilities."""
+        """The sum of the classes' probabilities, shape (N,)."""
         return (self.score(readout) - self._logits(readout).logsumexp(1)).exp().clamp(max=1)
 
     def kept(self, readout: Any) -> Tensor:
-        """Whether the answer is one of them."""
+        """Whether the predicted class is in the group, shape (N,)."""
         outputs = matrix(readout, "Group", 2)
         column(outputs, self.indices[-1])
         inside = torch.zeros(outputs.shape[1], dtype=torch.bool, device=outputs.device)
@@ -71,19 +71,19 @@ class Group(Target):
 
 
 class Contrast(Target):
-    """Why one class rather than another, or one group rather than another: the frame of reference of the question.
+    """Why one class or group rather than another.
 
-    From *Rethinking Saliency Maps*: the same object answers "why a terrier" otherwise than "why a terrier rather than a
-    poodle".
+    From *Rethinking Saliency Maps*: "why a terrier" and "why a terrier rather than a poodle" have different answers for
+    the same object.
 
     Parameters
     ----------
     a, b : int, str or Group
-        The class in question, and what it is held against.
+        The class in question, and what it is compared with.
     names : sequence of str, or mapping of int to str, optional
         The names of all classes.
     to_confidence : {"softmax", "none"}
-        As of :class:`Group`, whose own counts where groups are given.
+        As for :class:`Group`. A group that is passed in uses its own.
 
     Examples
     --------
@@ -92,7 +92,7 @@ class Contrast(Target):
     tensor([ True, False])
     """
 
-    instead: ClassVar[str] = "exchange the two classes"
+    instead: ClassVar[str] = "swap the two classes"
 
     def __init__(
         self,
@@ -106,21 +106,23 @@ class Contrast(Target):
             one if isinstance(one, Group) else Group([one], names, to_confidence=to_confidence) for one in (a, b)
         )
         if self.a.to_confidence != self.b.to_confidence:
-            raise ValueError("one side of a Contrast is of logits and the other of probabilities: say the same of both")
+            raise ValueError(
+                "one side of the Contrast takes logits and the other probabilities: use one to_confidence= for both"
+            )
         common = set(self.a.indices) & set(self.b.indices)
         if common:
-            raise ValueError(f"a Contrast is between different classes, got {sorted(common)} on both sides")
+            raise ValueError(f"a Contrast needs different classes, got {sorted(common)} on both sides")
 
     def score(self, readout: Any) -> Tensor:
-        """The log-odds of a against b: of two classes, the difference of their logits."""
+        """The log-odds of a against b, shape (N,); for single classes, the difference of their logits."""
         return self.a.score(readout) - self.b.score(readout)
 
     def confidence(self, readout: Any) -> Tensor:
-        """The probability of a if it is one of both."""
+        """The probability of a, given that it is a or b, shape (N,)."""
         return self.score(readout).sigmoid()
 
     def kept(self, readout: Any) -> Tensor:
-        """Whether a is more probable than b."""
+        """Whether a is more probable than b, shape (N,)."""
         return self.score(readout) > 0
 
     def __repr__(self) -> str:

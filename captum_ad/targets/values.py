@@ -1,4 +1,4 @@
-"""Targets that are numbers: a regression's, a similarity, an autoencoder's error."""
+"""Targets that are numbers: a regression output, a similarity, an autoencoder's error."""
 
 from __future__ import annotations
 
@@ -19,20 +19,21 @@ LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "mse": lambda output, x: (output - x).square(),
     "l1": lambda output, x: (output - x).abs(),
 }
-"""Losses of a reconstruction that have a name, element by element."""
+"""Named reconstruction losses, computed element by element."""
 
 
 class Regression(Target):
-    """A number: the answer is kept while it is within a tolerance of what the model says of the whole input.
+    """A number. The answer is kept while it is within a tolerance of the model's output for the whole input.
 
-    γ means nothing here: 90 % of an age of 45 years is not a threshold. An explanation suffices if it keeps the answer.
+    γ is not used: 90 % of an age of 45 years is not a meaningful threshold. An explanation is sufficient if it keeps
+    the answer.
 
     Parameters
     ----------
     index : int
-        Which of the model's outputs, (N,), (N, 1) or (N, K).
+        Which of the model's outputs to use, if they have shape (N, K); 0 for shape (N,) or (N, 1).
     tolerance : float
-        In the unit of the output.
+        Largest accepted difference, in the units of the output.
 
     Examples
     --------
@@ -45,35 +46,35 @@ class Regression(Target):
 
     def __init__(self, index: int = 0, *, tolerance: float) -> None:
         if isinstance(tolerance, bool) or not isinstance(tolerance, numbers.Real) or not 0 < tolerance < math.inf:
-            raise ValueError(f"tolerance must be a positive number in the unit of the output, got {tolerance!r}")
+            raise ValueError(f"tolerance must be a positive number in the units of the output, got {tolerance!r}")
         self.index: int = index_of(index, None)
         self.tolerance: float = float(tolerance)
         self.whole: Tensor | None = None
 
     @property
     def needs_whole(self) -> bool:
-        """Until it is bound."""
+        """True until it is bound."""
         return self.whole is None
 
     @property
     def score_needs_whole(self) -> bool:
-        """The value itself needs nothing."""
+        """False: the value itself does not depend on the whole input."""
         return False
 
     def bound(self, whole: Any) -> Target:
-        """It, knowing the value of the whole input."""
+        """A copy that knows the value for the whole input."""
         known = copy.copy(self)
         known.whole = self.score(whole)
         return known
 
     def score(self, readout: Any) -> Tensor:
-        """The value."""
+        """The value, shape (N,)."""
         return column(matrix(readout, "Regression"), self.index)
 
     def kept(self, readout: Any) -> Tensor:
-        """Whether it is within the tolerance of the whole input's."""
+        """Whether the value is within the tolerance of that for the whole input, shape (N,)."""
         if self.whole is None:
-            raise ValueError("Regression.kept needs the value of the whole input first: use bound(readout)")
+            raise ValueError("Regression.kept needs the value for the whole input first: call bound(readout)")
         score = self.score(readout)
         near: Tensor = (score - as_many(self.whole, len(score), "Regression")).abs() <= self.tolerance
         return near
@@ -83,16 +84,16 @@ class Regression(Target):
 
 
 class Similarity(Target):
-    """The cosine of an embedding with a fixed one: which part of this image makes it match that one.
+    """The cosine similarity to a fixed embedding: which part of this image makes it match another image.
 
-    The question of SANE (Plummer et al. 2020). For which part of *that* image matches, exchange the two.
+    This is the question of SANE (Plummer et al. 2020). To see which part of the *other* image matches, swap the two.
 
     Parameters
     ----------
     reference : Tensor
-        The other image's embedding, what the model returns for it, with or without the batch dimension.
+        The model's embedding of the other image, with or without the batch dimension.
     threshold : float, optional
-        At that cosine the images still match. Without it γ alone decides.
+        The images match while the cosine is at least this. Without it, only γ decides.
 
     Examples
     --------
@@ -104,11 +105,11 @@ class Similarity(Target):
 
     def __init__(self, reference: Tensor, threshold: float | None = None) -> None:
         if not isinstance(reference, Tensor):
-            raise TypeError(f"reference must be an embedding, a tensor, got {type(reference).__name__}: model(image)")
+            raise TypeError(f"reference must be an embedding tensor, got {type(reference).__name__}: use model(image)")
         self.reference = reference.detach().flatten()
         self.threshold = None if threshold is None else between(threshold, "threshold", -1, 1)
         if not bool(self.reference.any()) or not bool(self.reference.isfinite().all()):
-            raise ValueError("the reference embedding is zero, or not finite: there is nothing to be similar to")
+            raise ValueError("the reference embedding must be finite and not all zeros")
 
     @classmethod
     def to(
@@ -119,14 +120,14 @@ class Similarity(Target):
         *,
         select: str | int | Callable[[Any], Any] = tensor_of,
     ) -> Similarity:
-        """Similarity to an image, shape (1, C, *spatial), by the model's own embedding of it.
+        """Similarity to an image, shape (1, C, *spatial), which the model embeds.
 
-        `select` picks the embedding of the model's output, as in the forward; by default the only tensor in it.
+        `select` picks the embedding from the model's output, as in the forward; by default the only tensor in it.
 
         Raises
         ------
         ValueError
-            If the model is in train mode: its embedding would depend on chance and on the batch.
+            If the model is in train mode, since its embedding would be random and depend on the batch.
         """
         if model.training:
             raise ValueError(f"{type(model).__name__} is in train mode: call model.eval() first")
@@ -136,23 +137,25 @@ class Similarity(Target):
 
     @property
     def decides(self) -> bool:
-        """With a threshold."""
+        """Only with a threshold."""
         return self.threshold is not None
 
     def score(self, readout: Any) -> Tensor:
-        """The cosine, −1 to 1; 0 for an embedding of zeros."""
+        """The cosine similarity, −1 to 1, shape (N,); 0 if the embedding is all zeros."""
         if readout.dim() < 2:
-            raise ValueError(f"Similarity: the model returned {tuple(readout.shape)}, expected embeddings, (N, K)")
+            raise ValueError(
+                f"Similarity: the model returned shape {tuple(readout.shape)}, expected embeddings, (N, K)"
+            )
         flat = readout.flatten(1)
         if flat.shape[1] != len(self.reference):
             raise ValueError(
-                f"the embedding has {flat.shape[1]} numbers and the reference {len(self.reference)}: is the reference "
-                "one image's?"
+                f"the embedding has {flat.shape[1]} numbers but the reference {len(self.reference)}: the reference "
+                "must be the same model's embedding of one image"
             )
         return F.cosine_similarity(flat, self.reference.to(flat)[None], dim=1)
 
     def kept(self, readout: Any) -> Tensor:
-        """Whether the cosine is at the threshold or over it; always, if there is none."""
+        """Whether the cosine is at least the threshold, shape (N,); True without a threshold."""
         score = self.score(readout)
         return torch.ones_like(score, dtype=torch.bool) if self.threshold is None else score >= self.threshold
 
@@ -161,16 +164,16 @@ class Similarity(Target):
 
 
 class Reconstruction(Target):
-    """An autoencoder's error: which part of the input it fails to reproduce.
+    """An autoencoder's reconstruction error: which part of the input it fails to reproduce.
 
-    The error is the mean over what is there of the first input: what is hidden is neither reproduced nor missed.
+    The error is the mean over the kept features of the first input. Hidden features do not count.
 
     Parameters
     ----------
     loss : {"mse", "l1"} or callable
-        Of reconstruction and input, element by element.
+        The loss per element; a function takes the reconstruction and the input.
     threshold : float, optional
-        From that error on the input is an anomaly. Without it γ alone decides.
+        The input is an anomaly if the error is at least this. Without it, only γ decides.
 
     Examples
     --------
@@ -193,7 +196,7 @@ class Reconstruction(Target):
 
     @property
     def decides(self) -> bool:
-        """With a threshold."""
+        """Only with a threshold."""
         return self.threshold is not None
 
     def readout(self, output: Any, given: Given) -> Tensor:
@@ -209,18 +212,18 @@ class Reconstruction(Target):
             kept = kept & given.masks[0]
         errors = self.loss(made, x.where(kept, torch.zeros_like(x)))
         if errors.shape != x.shape:
-            raise ValueError(f"the loss returned shape {tuple(errors.shape)}, expected one number for each element")
+            raise ValueError(f"the loss returned shape {tuple(errors.shape)}, expected one number per element")
         there = errors.where(kept, torch.zeros_like(errors)).flatten(1)
         error: Tensor = there.sum(1) / kept.flatten(1).sum(1).clamp(min=1)
         return error
 
     def score(self, readout: Any) -> Tensor:
-        """The error."""
+        """The error, shape (N,)."""
         found: Tensor = readout
         return found
 
     def kept(self, readout: Any) -> Tensor:
-        """Whether the error is at the threshold or over it; always, if there is none."""
+        """Whether the error is at least the threshold, shape (N,); True without a threshold."""
         return torch.ones_like(readout, dtype=torch.bool) if self.threshold is None else readout >= self.threshold
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""Targets as people write them where there is no Python: on a command line."""
+"""Parse targets that are written as text, on a command line."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ KINDS: dict[str, type[Target]] = {
     kind.__name__: kind
     for kind in (Binary, Class, Contrast, Detection, Group, MultiLabel, Reconstruction, Region, Regression)
 }
-"""Those whose arguments can be written as literals."""
+"""Targets whose arguments can be written as literals."""
 
 
 def written(text: str, names: Names | None = None) -> Target:
-    """The target that its own call describes; nothing else in the text is evaluated.
+    """Parse a target from its constructor call. Nothing else in the text is evaluated.
 
     Parameters
     ----------
     text : str
-        E.g. ``"Contrast(967, 968)"``: numbers, strings, lists, and other targets.
+        E.g. ``"Contrast(967, 968)"``. Arguments are numbers, strings, lists, and other targets.
     names : sequence of str, or mapping of int to str, optional
-        The names of all classes, which may be written in place of their numbers.
+        The names of all classes. The text may use them instead of class indices.
 
     Raises
     ------
     UnknownNameError
-        If there is no such target, or no such class.
+        If the target or the class is unknown.
     TypeError, ValueError
-        If it is not a call, or its arguments do not fit.
+        If the text is not a call, or its arguments are invalid.
 
     Examples
     --------
@@ -58,13 +58,13 @@ def _value(node: ast.expr, names: Names | None) -> Any:
         try:
             return ast.literal_eval(node)
         except (ValueError, TypeError):
-            raise ValueError(f"{ast.unparse(node)} is neither a number, a string, a list nor a target") from None
+            raise ValueError(f"{ast.unparse(node)} is not a number, a string, a list, or a target") from None
     name = ast.unparse(node.func)
     if name not in KINDS:
         raise UnknownNameError("target", name, KINDS)
     kind = KINDS[name]
     if any(keyword.arg is None for keyword in node.keywords) or any(isinstance(one, ast.Starred) for one in node.args):
-        raise ValueError(f"{ast.unparse(node)} has * or ** in it: write the arguments out")
+        raise ValueError(f"{ast.unparse(node)} contains * or **: write the arguments out")
     given = {keyword.arg: _value(keyword.value, names) for keyword in node.keywords if keyword.arg}
     if names and "names" in inspect.signature(kind).parameters:
         given.setdefault("names", names)

@@ -1,4 +1,4 @@
-"""The checks: each runs the network in ways that have to agree, and names the first operation at which they do not."""
+"""The checks. Each runs the network in ways that must agree, and names the first operation where they do not."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from captum_ad.testing.report import Check
 from captum_ad.testing.watch import Alike, Broken, Result, Run, equal, first_difference, run, same_bits, watched
 from captum_ad.trace.records import Checkpoint
 
-_TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}  # of rounding, against the largest value; others: 2e-2
+_TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}  # relative to the largest value; 2e-2 for other dtypes
 _LARGE = 1e30
 _HELP = "see help(captum_ad.register_rule)"
 
 
 def eval_mode(model: nn.Module) -> Check:
-    """No module is in train mode."""
+    """Check that no module is in train mode."""
     training = [(path, module) for path, module in model.named_modules() if module.training]
     if not training:
         return Check("eval mode", True, "every module")
@@ -35,12 +35,12 @@ def eval_mode(model: nn.Module) -> Check:
 
 
 def repeatable(ad: ADForward, x: Tensor) -> Check:
-    """The model by itself gives the same twice."""
+    """Check that the plain model returns the same output twice."""
     out = plain(ad, x)
     if out.dim() == 0 or len(out) != len(x):
         raise ValueError(
-            f"the output has shape {tuple(out.shape)} for {len(x)} samples, expected a row for each: give "
-            "ADForward(model, select=...), which picks such a tensor from it, or with a target that makes one"
+            f"the output has shape {tuple(out.shape)} for {len(x)} samples, expected one row per sample: use "
+            "ADForward(model, select=...) to pick such a tensor from the output, or target=... to compute one"
         )
     if same_bits(plain(ad, x), out):
         return Check("repeatable", True, "the model gives the same bits twice")
@@ -49,7 +49,7 @@ def repeatable(ad: ADForward, x: Tensor) -> Check:
 
 
 def rules(ad: ADForward, x: Tensor, masks: Sequence[Tensor]) -> Check:
-    """A mask can be carried through every operation, also if nothing is kept."""
+    """Check that masks propagate through every operation, even if nothing is kept."""
     seen: set[int] = set()
     for mask in masks:
         watched(ad, x, mask, lambda result: seen.add(result.checkpoint.number))
@@ -57,7 +57,7 @@ def rules(ad: ADForward, x: Tensor, masks: Sequence[Tensor]) -> Check:
 
 
 def theorem_1(ad: ADForward, x: Tensor, masks: Sequence[Tensor]) -> Check:
-    """With nothing masked the output is the model's own; so is that of a sample kept whole beside a masked one."""
+    """Check that a whole sample has the plain model's output, alone or next to a masked one."""
     name, n, full = "Theorem 1", len(x), torch.ones_like(masks[0])
     expected = plain(ad, x)
     if not same_bits(ad(x), expected) or not same_bits(ad(x, mask=full), expected):
@@ -80,7 +80,7 @@ def theorem_1(ad: ADForward, x: Tensor, masks: Sequence[Tensor]) -> Check:
 
 
 def missing(ad: ADForward, x: Tensor, masks: Sequence[Tensor], seed: int = 0) -> Check:
-    """Nothing comes of what is deactivated: neither of the input's values there, nor of any layer's."""
+    """Check that deactivated values have no influence, neither in the input nor in any layer."""
     name, finite = "missing means missing", bool(plain(ad, x).isfinite().all())
     generator = torch.Generator().manual_seed(seed)
     kinds = torch.randint(0, 4, x.shape, generator=generator).to(x.device)
@@ -112,7 +112,7 @@ def missing(ad: ADForward, x: Tensor, masks: Sequence[Tensor], seed: int = 0) ->
 
 
 def monotone(ad: ADForward, x: Tensor, masks: Sequence[Tensor]) -> Check:
-    """Of a larger mask, no layer's mask is smaller anywhere; `masks` grow."""
+    """Check that a larger input mask makes no layer's mask smaller anywhere; `masks` are nested."""
     name = "monotone masks"
     traces = [ad.trace(x, mask=mask).operations for mask in masks]
     for small, large in pairwise(traces):
@@ -129,14 +129,14 @@ def monotone(ad: ADForward, x: Tensor, masks: Sequence[Tensor]) -> Check:
 
 
 def no_lost_masks(ad: ADForward, x: Tensor, masks: Sequence[Tensor]) -> Check:
-    """The mask is not dropped: where nothing is kept no map comes alive, and the output depends on the mask."""
+    """Check that masks are not lost: with nothing kept, no map is active, and the output depends on the mask."""
     name = "no lost masks"
     alive: list[Checkpoint] = []
 
     def look(result: Result) -> None:
-        several = math.prod(result.checkpoint.shape[2:]) > 1  # a vector that a linear layer makes has no position left
+        several = math.prod(result.checkpoint.shape[2:]) > 1  # a vector from a linear layer has no positions
         features = result.checkpoint.features
-        none = features is not None and not bool(features.any())  # class and register tokens, before they attend
+        none = features is not None and not bool(features.any())  # class and register tokens before attention
         if result.of_nothing and several and result.checkpoint.share > 0 and not none:
             alive.append(result.checkpoint)
 
@@ -152,7 +152,7 @@ def no_lost_masks(ad: ADForward, x: Tensor, masks: Sequence[Tensor]) -> Check:
 
 
 def batches(ad: ADForward, x: Tensor, masks: Sequence[Tensor]) -> Check:
-    """A sample gives in a batch what it gives alone."""
+    """Check that a sample has the same output in a batch as alone."""
     name, error = "batches do not mix", 0.0
     many, mask = torch.cat([x] * len(masks)), torch.cat(list(masks))
     if isinstance(answer := _in_batch(ad, many), str):
@@ -169,28 +169,28 @@ def batches(ad: ADForward, x: Tensor, masks: Sequence[Tensor]) -> Check:
 
 
 def plain(ad: ADForward, x: Tensor) -> Tensor:
-    """What the model by itself gives."""
+    """The output of the plain model."""
     return ad._score(ad._read(ad._selected(ad.model(x)), (x,)), (x,), {})
 
 
 def _laid_out_as(x: Tensor, values: Tensor) -> Tensor:
-    """The same values with the strides of `x`, on which the choice of kernels, and so rounding, depends."""
+    """The same values with the strides of `x`, because strides affect the choice of kernels and so rounding."""
     return torch.empty_like(x, dtype=values.dtype).copy_(values)
 
 
 def _in_batch(ad: ADForward, x: Tensor) -> Tensor | str:
-    """What the model by itself gives to a larger batch than it was given; or why it takes none."""
+    """The plain model's output for a larger batch; or why the model does not accept one."""
     try:
         return plain(ad, x)
-    except Exception as error:  # whatever the model's own code raises
+    except Exception as error:  # the model's own code may raise anything
         return f"as the model takes no {len(x)} samples: {error}"
 
 
 def _failed(name: str, what: str, reference: Run, other: Run | None, alike: Alike = equal) -> Check:
-    """A check that failed, with the first operation at which two runs differ (or at which one is not finite)."""
+    """A failed check, with the first operation where two runs differ (or where one is not finite)."""
     try:
         found = first_difference(reference, other, alike)
-    except Broken:  # what failed is worse than that nobody can be named
+    except Broken:  # report the failure anyway, without the operation
         found = None
     return Check(name, False, what) if found is None else _at(name, what, found)
 
@@ -200,7 +200,7 @@ def _at(name: str, what: str, found: Checkpoint) -> Check:
 
 
 def _close_in(samples: range, total: int) -> Alike:
-    """Whether results are close in some samples of a batch; what has samples in no known place counts as close."""
+    """Compare results in some samples of a batch. Results without a known batch dimension count as close."""
 
     def part(result: Result) -> Tensor | None:
         values = result.values
@@ -223,7 +223,7 @@ def _close(x: Tensor, expected: Tensor) -> bool:
 
 
 def _distance(x: Tensor, expected: Tensor) -> float:
-    """The largest difference, against the largest value; infinite if one of both is not finite where the other is."""
+    """The largest difference, relative to the largest value; infinite if only one of the two is finite somewhere."""
     if same_bits(x, expected):
         return 0.0
     if x.shape != expected.shape or not bool((x.isfinite() & expected.isfinite()).all()):

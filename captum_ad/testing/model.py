@@ -1,4 +1,4 @@
-"""What a user calls: does Activation-Deactivation work on a network."""
+"""Check whether Activation-Deactivation works on a network."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from captum_ad.testing.state import unchanged
 from captum_ad.testing.watch import Broken
 from captum_ad.trace.records import rule_name
 
-_CELLS = 4  # of a random mask, in each dimension
+_CELLS = 4  # cells of a random mask in each dimension
 
 
 def check_model(
@@ -30,56 +30,56 @@ def check_model(
     seed: int = 0,
     verbose: bool = True,
 ) -> Report:
-    """Check on random masks that Activation-Deactivation works on a network, and name the module at fault if not.
+    """Check with random masks that Activation-Deactivation works on a network, and name the module at fault if not.
 
     - *eval mode*: no module is in train mode.
-    - *repeatable*: the model by itself gives the same bits twice.
-    - *every operation has a rule*: the mask is carried through all of them, also if nothing is kept.
-    - *Theorem 1*: with nothing masked, the output is the model's own, bit for bit; and a sample kept whole beside a
-      masked one comes out as without masks (attention may round otherwise there).
+    - *repeatable*: the plain model returns the same output twice, bit for bit.
+    - *every operation has a rule*: masks propagate through all operations, even if nothing is kept.
+    - *Theorem 1*: with nothing masked, the output equals the plain model's, bit for bit. A whole sample next to a
+      masked one has the same output as without masks (attention may round differently there).
     - *missing means missing*: noise, 1e30, Inf or NaN at masked positions of the input, and at deactivated positions
-      of every layer, leave the output's bits alone.
+      of every layer, do not change any bit of the output.
     - *monotone masks*: a larger mask of the input makes no layer's mask smaller anywhere.
-    - *no lost masks*: with nothing kept, no map comes alive again; and the output depends on the mask.
-    - *batches do not mix*: a sample gives in a batch what it gives alone, to rounding.
+    - *no lost masks*: with nothing kept, no map becomes active again; and the output depends on the mask.
+    - *batches do not mix*: a sample has the same output in a batch as alone, up to rounding.
 
-    If one of the first three fails, the rest mean nothing and are left out. Rounding is a
+    If one of the first three fails, the others are meaningless and are skipped. Rounding is a
     difference of at most 1e-4 of the largest output (float64: 1e-9, half precision: 2e-2).
 
     Parameters
     ----------
     model : nn.Module or ADForward
-        The network; it is left as it was, in what its modules hold. A module is checked under ADForward's default
-        rule; for another rule or τ, or to pick from its output, give an :class:`~captum_ad.ADForward`. A network whose
-        output is not a tensor needs the forward's target: a detector its Detection.
+        The network. The state of its modules is restored afterwards. A module is checked with ADForward's default
+        rule; for another rule or τ, or to select a part of the output, pass an :class:`~captum_ad.ADForward`. If the
+        output is not a tensor, the forward needs a target, e.g. Detection for a detector.
     inputs : Tensor or tuple
-        A batch of its inputs, real ones if you have some: floating, shape (N, C, *spatial) or (N, T), without NaN and
-        Inf. Of a tuple of all arguments each input of three dimensions or more is masked in turn; the others stay as
-        they are for the first sample.
+        A batch of inputs, preferably real ones: floating point, shape (N, C, *spatial) or (N, T), without NaN and
+        Inf. For a tuple of all arguments, each input with three or more dimensions is masked in turn; the others are
+        those of the first sample.
     masks : int
-        How many random masks, of patches, each larger than the one before. The one that keeps nothing comes on top.
+        Number of random masks of patches, each larger than the one before. An empty mask is checked in addition.
     seed : int
-        Of the masks, and of the noise.
+        Random seed of the masks and of the noise.
     verbose : bool
-        Whether to print the verdict.
+        Whether to print the report.
 
     Returns
     -------
     Report
-        True in a condition iff all is well, so that ``assert check_model(model, x)`` is a test. ``str(report)`` is the
-        verdict; ``report["Theorem 1"]`` a check, with what was found and the module at fault.
+        It is truthy if all checks passed, so ``assert check_model(model, x)`` is a test. ``str(report)`` is a table;
+        ``report["Theorem 1"]`` is one check, with its details and the module at fault.
 
     Raises
     ------
     ValueError
-        If `inputs` or `masks` is unsuitable, or the output has not one row for each sample.
+        If `inputs` or `masks` is invalid, or the output does not have one row per sample.
     TypeError
-        As by ADForward: if `model` is not a module, or returns no tensor.
+        As in ADForward: if `model` is not a module, or does not return a tensor.
 
     Notes
     -----
-    What a mask should be behind an operation of yours only you know: that a rule keeps the *right* positions is not
-    checked. Nor is what happens with gradients, or on inputs unlike these, if the model does something else for them.
+    Only you know which mask is right after your own operation, so it is not checked that a rule keeps the *right*
+    positions. Gradients are not checked, nor inputs for which the model behaves differently than for these.
 
     Examples
     --------
@@ -108,7 +108,7 @@ def check_model(
     """
     ad = model if isinstance(model, ADForward) else ADForward(model)
     if ad.target is not None and type(ad.target).readout is Target.readout:
-        ad = ad.with_target(None)  # all of the output says more than one score of it
+        ad = ad.with_target(None)  # checking the whole output is stricter than checking its score
     if isinstance(inputs, tuple):
         return _each_input(ad, inputs, masks, seed, verbose)
     inputs = _batch(inputs)
@@ -124,10 +124,10 @@ def check_model(
 
 
 def _each_input(ad: ADForward, inputs: tuple[Any, ...], masks: int, seed: int, verbose: bool) -> Report:
-    """The checks of each input that has positions."""
+    """Run the checks for each input that has positions."""
     places = [i for i, x in enumerate(inputs) if isinstance(x, Tensor) and x.is_floating_point() and x.dim() > 2]
     if not places:
-        raise ValueError("none of the inputs is floating and of shape (N, C, *spatial): there is nothing to mask")
+        raise ValueError("none of the inputs can be masked, expected at least one floating-point one, (N, C, *spatial)")
     reports = []
     for place in places:
         of_one = ad.around(_AtPlace(ad.model, inputs, place))
@@ -144,7 +144,7 @@ def _each_input(ad: ADForward, inputs: tuple[Any, ...], masks: int, seed: int, v
 
 
 class _AtPlace(nn.Module):
-    """A model of several arguments as one of a single input; the others are those of the first sample."""
+    """A model of several arguments as one with a single input; the others are those of the first sample."""
 
     def __init__(self, model: nn.Module, arguments: tuple[Any, ...], place: int) -> None:
         super().__init__()
@@ -160,7 +160,7 @@ class _AtPlace(nn.Module):
 
 
 def growing_masks(x: Tensor, count: int, seed: int) -> list[Tensor]:
-    """Random patches, in each mask more of them; shape (N, *spatial), other ones for each sample."""
+    """Nested masks of random patches, each larger than the one before, different for each sample; (N, *spatial)."""
     generator = torch.Generator().manual_seed(seed)
     shape = x.shape[min(2, x.dim() - 1) :]
     cells = [min(_CELLS, size) for size in shape]
@@ -174,7 +174,7 @@ def growing_masks(x: Tensor, count: int, seed: int) -> list[Tensor]:
 
 def _checks(ad: ADForward, x: Tensor, growing: list[Tensor], seed: int) -> Iterator[Check]:
     masks = [torch.zeros_like(growing[0]), *growing]
-    required: dict[str, Callable[[], Check]] = {  # without them, the others mean nothing
+    required: dict[str, Callable[[], Check]] = {  # if one fails, the other checks are meaningless
         "eval mode": lambda: checks.eval_mode(ad.model),
         "repeatable": lambda: checks.repeatable(ad, x),
         "every operation has a rule": lambda: checks.rules(ad, x, masks),
@@ -196,7 +196,7 @@ def _checks(ad: ADForward, x: Tensor, growing: list[Tensor], seed: int) -> Itera
         except Broken as broken:
             module, kind = broken.module or (None, "")
             found = Check(name, False, str(broken), module, kind, broken.operation)
-        except UnsupportedOperationError as error:  # of a batch, where each of its samples was none
+        except UnsupportedOperationError as error:  # raised for a batch, though not for single samples
             found = Check(name, False, str(error))
         yield found
         useless = name in required and not found.passed
@@ -205,7 +205,7 @@ def _checks(ad: ADForward, x: Tensor, growing: list[Tensor], seed: int) -> Itera
 def _batch(x: Tensor) -> Tensor:
     if not isinstance(x, Tensor) or not x.is_floating_point() or x.dim() < 2 or x.numel() == 0:
         given = f"{x.dtype} of shape {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
-        raise ValueError(f"inputs must be a batch of floating inputs of shape (N, C, *spatial) or (N, T), got {given}")
+        raise ValueError(f"inputs must be a floating-point batch of shape (N, C, *spatial) or (N, T), got {given}")
     if not bool(x.isfinite().all()):
-        raise ValueError("inputs hold NaN or Inf; give inputs without (NaN masks a feature)")
+        raise ValueError("inputs contain NaN or Inf: give finite inputs (NaN marks a feature as masked)")
     return x.detach()

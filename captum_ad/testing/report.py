@@ -1,4 +1,4 @@
-"""What was found of a network."""
+"""The report of :func:`captum_ad.testing.check_model`."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ class Check:
     Parameters
     ----------
     name : str
-        What is checked.
+        Name of the property.
     passed : bool or None
-        None: not checked, as it would mean nothing after what has failed before, or as the model takes no such batch.
+        None if not checked, because an earlier check failed or the model does not accept the needed batch.
     detail : str
-        What was found; of a check that failed, what to do about it.
+        What was found; for a failed check, also what to do.
     module : str or None
-        Path of the module at fault, as ``model.named_modules()`` spells it, where one could be found; empty for
-        the model's own ``forward``.
+        Path of the module at fault, as in ``model.named_modules()``; empty for the model's own ``forward``, None if
+        unknown.
     module_type : str
         The module's type.
     operation : str
@@ -41,7 +41,7 @@ class Check:
 
     @property
     def place(self) -> str:
-        """The module and the operation at fault, in words; empty if none was found."""
+        """The module and the operation at fault, as text; empty if unknown."""
         if self.module is None:
             return ""
         operation = f", operation {self.operation}" if self.operation else ""
@@ -51,7 +51,7 @@ class Check:
 
 @dataclass(frozen=True, repr=False)
 class Report:
-    """What :func:`check_model` found. True in a condition iff all checks have passed, and printed as a table.
+    """The result of :func:`check_model`. It is truthy if all checks passed, and prints as a table.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ class Report:
     setting : str
         The rule, τ and masks.
     checks : tuple of Check
-        In the order in which they were made.
+        The checks, in order of execution.
     """
 
     model: str
@@ -94,7 +94,8 @@ class Report:
         lines = [f"{self.model}, {self.setting}: {verdict}"]
         for check in self.checks:
             head = f"  {_SIGNS[check.passed]} {check.name.ljust(width)}  "
-            told = check.place.partition(",")[0] in check.detail  # as in a refusal; true if there is no place
+            # whether the error message names the place already; also true if there is none
+            told = check.place.partition(",")[0] in check.detail
             words = check.detail if told else f"{check.place}: {check.detail}"
             text = words or "not checked"
             wrapped = textwrap.wrap(
@@ -103,4 +104,4 @@ class Report:
             lines += wrapped or [head.rstrip()]
         return "\n".join(lines)
 
-    __repr__ = __str__  # what an assertion that failed shows
+    __repr__ = __str__  # shown by a failed assertion

@@ -1,4 +1,4 @@
-"""Leaves a model as it was, whatever its forward does to it."""
+"""Restore a model's state, whatever its forward changes."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from captum_ad.testing.watch import same_bits
 
 @contextmanager
 def unchanged(model: nn.Module, device: torch.device) -> Iterator[None]:
-    """Put back, at the end, what the model's modules hold, and the state of torch's random numbers.
+    """Restore the state of the model's modules and of torch's random number generators at the end.
 
-    That is their tensors' values, their attributes, and lists, dicts and sets among these, a few levels down.
+    The state includes tensors' values, attributes, and lists, dicts and sets among these, a few levels deep.
     """
     tensors = [(t, version_of(t), t.detach().clone()) for t in tensors_of(model)]
     attributes = [(vars(module), dict(vars(module))) for module in model.modules()]
@@ -40,7 +40,7 @@ def unchanged(model: nn.Module, device: torch.device) -> Iterator[None]:
 
 
 def _containers(value: Any, depth: int = 3) -> Iterator[tuple[Any, Any]]:
-    """The containers in a value, itself included, each with a copy."""
+    """The containers in a value, including itself, each with a copy."""
     if depth and isinstance(value, (list, dict, set, deque)):
         yield value, value.copy()
         for item in value.values() if isinstance(value, dict) else value:

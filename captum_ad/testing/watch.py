@@ -1,4 +1,4 @@
-"""A forward whose every result is looked at, and what is deactivated spoilt: how the checks find who is at fault."""
+"""Watch every result of a forward, and overwrite deactivated values: how checks find the operation at fault."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ from captum_ad.trace.records import Checkpoint
 
 
 class Result(NamedTuple):
-    """What an operation has made."""
+    """The result of an operation."""
 
     checkpoint: Checkpoint
     values: Tensor
-    """A copy, zero where deactivated."""
+    """A copy of the values, zero where deactivated."""
     axes: Axes | None
-    """What its dimensions are."""
+    """The roles of its dimensions."""
     of_nothing: bool
-    """Whether nothing of any of its operands is kept."""
+    """Whether nothing is kept in any operand."""
 
 
 Run = Callable[[Callable[[Result], None]], Any]
-"""Runs a model, and calls a function with each result in order of execution."""
+"""A function that runs a model and calls its argument with each result, in order of execution."""
 Alike = Callable[[Result, Result], bool]
 
 
 class Broken(Exception):
-    """A masked forward stopped, in that module (path and type) at that operation."""
+    """A masked forward raised an error, in this module (path and type) at this operation."""
 
     def __init__(self, error: Exception, module: tuple[str, str] | None, operation: str) -> None:
         refused = isinstance(error, UnsupportedOperationError)
@@ -49,22 +49,22 @@ class Broken(Exception):
 
 
 class Watch(Tracer):
-    """A tracer that shows what each operation has computed.
+    """A tracer that passes each operation's result to a callback.
 
     Parameters
     ----------
     seen : callable, optional
         Called with each result.
     junk : float, optional
-        Written to the deactivated positions of each result, unless the engine knows that they are zero. What is
-        deactivated is nobody's to read: nothing must come of it.
+        Written to the deactivated positions of each result, unless the engine knows that they are zero. It must have
+        no effect, because no operation may read deactivated positions.
     """
 
     def __init__(
         self, record: Record, *args: Any, seen: Callable[[Result], None] | None, junk: float | None, **kwargs: Any
     ) -> None:
         super().__init__(record, *args, **kwargs)
-        self.stopped: tuple[tuple[str, str], str] | None = None  # in which module, and at which operation
+        self.stopped: tuple[tuple[str, str], str] | None = None  # module and operation where an error occurred
         self._seen = seen
         self._junk = junk
 
@@ -75,7 +75,7 @@ class Watch(Tracer):
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        """Run the operation, and show what it has made."""
+        """Run the operation, and pass its results to the callback."""
         if self._inside:
             return super().__torch_function__(func, types, args, kwargs)
         known, operands = len(self._record.operations), tensors_in(args, kwargs or {})
@@ -93,7 +93,7 @@ class Watch(Tracer):
         return out
 
     def emit(self, out: Any, mask: PositionMask | None, **kwargs: Any) -> Any:
-        """Mark a result with its mask, and put junk where it is deactivated."""
+        """Mark a result with its mask, and write junk where it is deactivated."""
         out = super().emit(out, mask, **kwargs)
         tag = tag_of(out)
         if self._junk is not None and tag is not None and tag.mask is not None and _is_its_own(out, tag):
@@ -111,12 +111,12 @@ def watched(
     seen: Callable[[Result], None] | None = None,
     junk: float | None = None,
 ) -> Tensor:
-    """``ad(x, mask=mask)`` under a :class:`Watch`, also if nothing is masked (None); all of it is computed.
+    """Run ``ad(x, mask=mask)`` under a :class:`Watch`, even if nothing is masked (None), without skipping any work.
 
     Raises
     ------
     Broken
-        If it stops.
+        If the forward raises an error.
     """
     whole = ADForward(ad.model, ad.rule, tau=ad.tau, select=ad.select, target=ad.target, skip_dead=False)
     given = arrange((x,), torch.ones_like(x, dtype=torch.bool) if mask is None else mask, {})
@@ -135,14 +135,14 @@ def watched(
 
 
 def run(ad: ADForward, x: Tensor, mask: Tensor | None, junk: float | None = None) -> Run:
-    """A run to compare with another one."""
+    """A run, to compare with another one."""
     return partial(watched, ad, x, mask, junk=junk)
 
 
 def first_difference(reference: Run, other: Run | None, alike: Alike) -> Checkpoint | None:
-    """The first operation of two runs of a model whose results are not alike, or that is another one.
+    """The first operation where two runs of a model have different results or run different operations.
 
-    Without another run: the first one whose result is not finite.
+    Without another run, the first operation whose result is not finite.
     """
     found: list[Checkpoint] = []
     expected: list[Result | None] = []
@@ -164,7 +164,7 @@ def first_difference(reference: Run, other: Run | None, alike: Alike) -> Checkpo
         if before is None or not same or not alike(before, result):
             found.append(result.checkpoint)
         else:
-            expected[number] = None  # it is not needed any more
+            expected[number] = None  # free memory
 
     reference(remember)
     if other is not None:
@@ -173,12 +173,12 @@ def first_difference(reference: Run, other: Run | None, alike: Alike) -> Checkpo
 
 
 def same_bits(a: Tensor, b: Tensor) -> bool:
-    """Whether two tensors are equal, and NaN where the other one is."""
+    """Whether two tensors are equal, with NaN equal to NaN."""
     return a.shape == b.shape and bool(((a == b) | ((a != a) & (b != b))).all())
 
 
 def equal(a: Result, b: Result) -> bool:
-    """Whether two results are the same, bit for bit."""
+    """Whether two results are equal, bit for bit."""
     return same_bits(a.values, b.values)
 
 
@@ -187,7 +187,7 @@ def _with_features(tensors: Sequence[Tensor]) -> list[tuple[Tensor, Tag]]:
 
 
 def _is_its_own(x: Tensor, tag: Tag) -> bool:
-    """Whether what is written into a result reaches no other tensor."""
+    """Whether a result shares no memory with another tensor, so that it can be written into."""
     return x.is_floating_point() and not tag.storage.shared and tag.part is None and 0 not in x.stride()
 
 

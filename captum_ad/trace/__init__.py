@@ -1,4 +1,4 @@
-"""What a masked forward did: the mask after each operation. :mod:`captum_ad.trace.plots` draws it."""
+"""Traces of masked forwards: the mask after each operation. :mod:`captum_ad.trace.plots` draws them."""
 
 from captum_ad.trace.records import Checkpoint, Trace
 

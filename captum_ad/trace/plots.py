@@ -1,4 +1,4 @@
-"""Figures of a :class:`captum_ad.Trace`, with the conventions of Captum's visualization; they need matplotlib."""
+"""Plots of a :class:`captum_ad.Trace`, with the conventions of Captum's visualization. They need matplotlib."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 COLORS = "cividis"  # from deactivated to active
 NO_FEATURE = "#dddddd"
-SHADE = (0.0, 0.13, 0.3)  # over the deactivated parts of an image: cividis' dark end
+SHADE = (0.0, 0.13, 0.3)  # drawn over deactivated parts of an image: the dark end of cividis
 LINES = (("#0072b2", "-"), ("#d55e00", "--"), ("#009e73", "-."), ("#cc79a7", ":"), ("#000000", (0, (5, 1, 1, 1))))
 TICKS = 10
-_LONGEST = 24  # characters of a module's path above a picture
+_LONGEST = 24  # characters of a module's path in a title
 
 
 def plot_trace(
@@ -33,22 +33,22 @@ def plot_trace(
     plt_fig_axis: tuple[Figure, Sequence[Axes]] | None = None,
     use_pyplot: bool = True,
 ) -> tuple[Figure, npt.NDArray[np.object_]]:
-    """The mask at some depths of the network, one picture each.
+    """Plot the mask at several depths of the network, one panel each.
 
     Parameters
     ----------
     trace : Trace
         From :meth:`captum_ad.ADForward.trace`.
     sample : int
-        Which of the batch.
+        Index of the sample in the batch.
     n : int
         How many of the trace's checkpoints to show, evenly spaced from the first to the last.
     modules : sequence of str, optional
-        Show what these modules hand on instead, by their paths; see :meth:`captum_ad.Trace.at`.
+        Paths of modules whose output masks to show instead; see :meth:`captum_ad.Trace.at`.
     image : array or Tensor, optional
-        To lay the masks over, as in :func:`captum_ad.metrics.plot_explanation`: of any size, in [0, 1].
+        An image of any size, in [0, 1], to draw the masks over, as in :func:`captum_ad.metrics.plot_explanation`.
     plt_fig_axis : (Figure, sequence of Axes), optional
-        Where to draw, one axis per picture; otherwise on a new figure.
+        Where to draw, one axis per panel. Default: a new figure.
     use_pyplot : bool
         Whether to make the figure with pyplot and show it, as in Captum.
 
@@ -56,14 +56,15 @@ def plot_trace(
     -------
     figure : Figure
     axes : array of Axes
-        Bright is active, dark deactivated, gray no feature at all (padding), in between a share of the
-        channels. Without an image, a mask of one dimension is a strip, of three its middle slice.
+        Bright positions are active, dark ones deactivated, colors in between mean some of the channels, and gray
+        positions are not features (padding). Without an image, a 1-D mask is drawn as a strip, a 3-D mask as its
+        middle slice.
 
     Raises
     ------
     ValueError
-        If there is no such sample, module or number of pictures, there are not as many axes as
-        pictures, or a mask cannot be shown: its tensor has lost the batch or has over three dimensions.
+        If `sample`, `modules` or `n` is invalid, the number of axes does not equal that of panels, or a mask
+        cannot be shown because its tensor has no batch dimension or more than three spatial dimensions.
     """
     if isinstance(modules, str):
         raise ValueError(f"modules must be a sequence of paths, got {modules!r}: write [{modules!r}]")
@@ -74,7 +75,7 @@ def plot_trace(
     pictures = [_picture(checkpoint, sample) for checkpoint in chosen]
     below = None if image is None else displayed(image, "image")
     if below is not None and any(c.mask.dim() != 4 for c in chosen if len(c.shape) > 2):
-        raise ValueError("expected masks of two dimensions over an image; leave image= out to show others")
+        raise ValueError("only masks with two spatial dimensions can be drawn over an image: leave out image=")
     figure, given = plt_fig_axis or _panels(len(chosen), pictures[0] if below is None else below, use_pyplot)
     axes = np.asarray(given, dtype=object).ravel()
     if len(axes) != len(chosen):
@@ -98,14 +99,14 @@ def plot_active_share(
     plt_fig_axis: tuple[Figure, Axes] | None = None,
     use_pyplot: bool = True,
 ) -> tuple[Figure, Axes]:
-    """How much is active over the depth of the network, one line per trace, to compare rules.
+    """Plot the active fraction over the depth of the network, one line per trace, to compare rules.
 
     Parameters
     ----------
     traces : Trace, or sequence or mapping of Trace
-        Of one model. A mapping's keys name the lines; otherwise the rules do.
+        Traces of one model. Lines are labeled by the keys of a mapping, or else by the rules.
     sample : int, optional
-        Which of the batch; otherwise the mean over it.
+        Index of the sample in the batch. Default: the mean over the batch.
     plt_fig_axis, use_pyplot
         As in :func:`plot_trace`, with one axis.
 
@@ -113,13 +114,13 @@ def plot_active_share(
     -------
     figure : Figure
     axis : Axes
-        The share behind each operation that renewed a mask, held until the next one does. Where branches run
-        beside each other, the line follows the order in which they are computed.
+        The active fraction after each operation that changed a mask, constant until the next one. Parallel branches
+        follow each other in the order in which they ran.
 
     Raises
     ------
     ValueError
-        If there is no trace, no such sample, or two lines have the same name.
+        If there is no trace, `sample` is out of range, or two lines have the same name.
     """
     lines = _named(traces)
     figure, axis = plt_fig_axis or new_figure(use_pyplot, (7.5, 4.0))
@@ -147,31 +148,31 @@ def _named(traces: Trace | Sequence[Trace] | Mapping[str, Trace]) -> dict[str, T
         several = [traces] if isinstance(traces, Trace) else list(traces)
         named = {rule_name(trace.rule, trace.tau): trace for trace in several}
         if len(named) < len(several):
-            raise ValueError("two traces of the same rule: give a mapping, {name: trace}, to tell them apart")
+            raise ValueError("two traces have the same rule: give a mapping, {name: trace}, to distinguish them")
     if not named or any(not len(trace) for trace in named.values()):
         raise ValueError("expected at least one trace, none of them empty")
     return named
 
 
 def _evenly(trace: Trace, n: int) -> list[Checkpoint]:
-    """At most n checkpoints, the first and the last among them."""
+    """At most n checkpoints, including the first and the last."""
     if isinstance(n, bool) or not isinstance(n, int) or n < 1:
-        raise ValueError(f"n must be a whole number of at least 1, got {n!r}")
+        raise ValueError(f"n must be an integer of at least 1, got {n!r}")
     last = len(trace) - 1
     return [trace[int(i)] for i in np.unique(np.linspace(0 if n > 1 else last, last, n).round())] if len(trace) else []
 
 
 def _check_sample(checkpoint: Checkpoint, sample: int) -> None:
     if not 0 <= sample < len(checkpoint.active):
-        raise ValueError(f"sample must be one of the batch, 0 to {len(checkpoint.active) - 1}, got {sample!r}")
+        raise ValueError(f"sample must be an index in the batch, 0 to {len(checkpoint.active) - 1}, got {sample!r}")
 
 
 def _picture(checkpoint: Checkpoint, sample: int) -> npt.NDArray[np.float64]:
-    """Share of the channels that is active at each position of one sample, NaN where there is no feature; 2-D."""
+    """The fraction of active channels at each position of one sample, 2-D; NaN where there are no features."""
     _check_sample(checkpoint, sample)
     where = f"the mask of {checkpoint.place} ({checkpoint.operation}, shape {checkpoint.shape}) cannot be shown"
     if not checkpoint.shape or checkpoint.shape[0] != len(checkpoint.active):
-        raise ValueError(f"{where}: its first dimension is not the batch; choose another with modules=")
+        raise ValueError(f"{where}: its first dimension is not the batch. Choose other modules=")
     parts = [checkpoint.mask] if checkpoint.features is None else [checkpoint.mask, checkpoint.features]
     positions, last = _positions(checkpoint), _channels_are_last(checkpoint)
     if len(positions) > 3:
@@ -193,7 +194,7 @@ def _positions(checkpoint: Checkpoint) -> tuple[int, ...]:
 
 
 def _channels_are_last(checkpoint: Checkpoint) -> bool:
-    """As behind a permute; told by a mask that differs in the second dimension, and not in the last."""
+    """Whether channels are last, as after a permute: the mask varies in the second dimension but not in the last."""
     mask, shape = checkpoint.mask.shape, checkpoint.shape
     return len(shape) > 2 and mask[1] > 1 and mask[-1] == 1 and shape[-1] > 1
 

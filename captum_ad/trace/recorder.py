@@ -1,4 +1,4 @@
-"""Watches a masked forward and writes down its masks."""
+"""Record the masks of a masked forward."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from captum_ad._engine.origins import running_module
 from captum_ad._engine.tags import tag_of, tensors_in
 from captum_ad.trace.records import Checkpoint
 
-_Masks = list[tuple[torch.Size, PositionMask | None]]  # of some tensors, with their shapes
+_Masks = list[tuple[torch.Size, PositionMask | None]]  # masks of tensors, with their shapes
 
 
 class Record:
-    """What a :class:`Tracer` has seen so far; begins with the inputs that hold features."""
+    """What a :class:`Tracer` has recorded so far, starting with the inputs that have features."""
 
     def __init__(self, inputs: Sequence[Any], masks: Sequence[PositionMask | None]) -> None:
         tensors = [(i, x, m) for i, (x, m) in enumerate(zip(inputs, masks)) if isinstance(x, Tensor)]
@@ -32,7 +32,7 @@ class Record:
         self._inputs = len(self.operations)
 
     def begin(self) -> None:
-        """Forget all but the inputs: a forward begins."""
+        """Discard everything but the inputs, since a new forward starts."""
         del self.operations[self._inputs :]
 
     def add(
@@ -45,7 +45,7 @@ class Record:
         before: Tensor,
         renewed: bool,
     ) -> None:
-        """Write down the mask of a result."""
+        """Record the mask of a result."""
         active = self.shares(shape, mask)
         filled = bool((before < 1).any()) and bool((active == 1).all())
         copy = self._copied(mask) if mask else PositionMask(torch.ones((1,) * len(shape), dtype=torch.bool))
@@ -55,7 +55,7 @@ class Record:
         )
 
     def shares(self, shape: Sequence[int], mask: PositionMask | None) -> Tensor:
-        """The share of a tensor of that shape that is active, of each sample if its first dimension is the batch."""
+        """The active fraction of a tensor of that shape, per sample if its first dimension is the batch."""
         if mask is None:
             return torch.ones(self.samples).double()
         copy = self._copied(mask)
@@ -64,15 +64,15 @@ class Record:
         return ((there - dead) / there).where(there > 0, 1).expand(self.samples).clone()
 
     def _copied(self, mask: PositionMask) -> PositionMask:
-        """On the CPU; the same copy for the same mask."""
+        """A copy on the CPU. The same mask gets the same copy."""
         if id(mask) not in self._copies:
             copy = mask.map(lambda part: part.detach().to("cpu", copy=True))
-            self._copies[id(mask)] = mask, copy  # the mask too, so that no other one gets its id
+            self._copies[id(mask)] = mask, copy  # keep the mask, so that its id is not reused
         return self._copies[id(mask)][1]
 
 
 class Tracer(Interpreter):
-    """An interpreter that writes down the mask of every result."""
+    """An interpreter that records the mask of every result."""
 
     def __init__(self, record: Record, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -88,8 +88,8 @@ class Tracer(Interpreter):
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        """Run the operation, and look at what it has made of the masks."""
-        if self._inside:  # a rule's own operations are part of the one that it stands for
+        """Run the operation, and record the masks of its results."""
+        if self._inside:  # operations within a rule belong to the rule's operation
             return super().__torch_function__(func, types, args, kwargs)
         operands = tensors_in(args, kwargs or {})
         before = [(x.shape, tag.mask) for x in operands if (tag := tag_of(x)) is not None and tag.data]
@@ -115,7 +115,7 @@ class Tracer(Interpreter):
 
 
 def short_name(operation: Any) -> str:
-    """An operation's name as it is written in code: of Tensor.__iadd__, "iadd"."""
+    """An operation's name as written in code, e.g. "iadd" for Tensor.__iadd__."""
     owner = getattr(operation, "__self__", None)
     name: str = getattr(operation, "__name__", "") or type(operation).__name__
     return getattr(owner, "__name__", name) if name == "__get__" else name.strip("_") if name[:2] == "__" else name

@@ -1,4 +1,4 @@
-"""What a masked forward did: the mask after each operation, and where it has filled up."""
+"""The trace of a masked forward: the mask after each operation, and where everything is active again."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from captum_ad._engine.mask_rule import MaskRule
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """The mask behind one operation.
+    """The mask after one operation.
 
     Parameters
     ----------
@@ -25,23 +25,23 @@ class Checkpoint:
     module_type : str
         The module's type; empty for an input.
     operation : str
-        Torch's name of it, e.g. ``"conv2d"``; ``"input"`` (or ``"input 1"`` …) of an input.
+        Name of the operation in torch, e.g. ``"conv2d"``; ``"input"`` (or ``"input 1"`` …) for an input.
     number : int
-        Of the operations on features, counted from 1 in the order of execution; 0 for an input.
+        Number of the operation among those on features, from 1 in the order of execution; 0 for an input.
     shape : tuple of int
-        Of the operation's result.
+        Shape of the operation's result.
     mask : Tensor
-        True = active; bool, on the CPU, broadcasts to the result, with as many dimensions.
+        bool, True = active, on the CPU. It has as many dimensions as the result and broadcasts to it.
     features : Tensor or None
-        Where the result holds features at all, like `mask`; None: everywhere. Padding and constants
-        are not features: not active, and not missing either.
+        Where the result has features, in the format of `mask`; None means everywhere. Padding and constants
+        are not features: they are neither active nor missing.
     active : Tensor
-        Share of the features that are active, for each sample, float64 of shape (N,). A result whose
-        first dimension is not the batch counts as one: the same share for every sample.
+        Fraction of the features that are active in each sample, float64, shape (N,). If the result's first
+        dimension is not the batch, the overall fraction for every sample.
     before : Tensor
-        Like `active`, of the operand of which the smallest share is; 1 for an input.
+        Like `active`, for the operand with the smallest active fraction; 1 for an input.
     renewed : bool
-        Whether the mask is another one than those of the operands, or filled up here.
+        Whether the mask differs from those of the operands, or everything is active again here.
     """
 
     module: str
@@ -57,7 +57,7 @@ class Checkpoint:
 
     @property
     def share(self) -> float:
-        """Share of the features that are active, mean over samples."""
+        """Fraction of the features that are active, averaged over samples."""
         return float(self.active.mean()) if len(self.active) else 1.0
 
     @property
@@ -67,30 +67,30 @@ class Checkpoint:
 
     @property
     def place(self) -> str:
-        """The module's path in words: an input, and the model's own ``forward``, have none."""
+        """The module's path, or words for an input or the model's own ``forward``, which have none."""
         return self.module or (f"{self.module_type}.forward" if self.module_type else self.operation)
 
 
 class Trace(Sequence[Checkpoint]):
     """The masks of one forward, from :meth:`captum_ad.ADForward.trace`: a sequence of checkpoints.
 
-    It begins with the inputs that hold features and goes on with every operation that renewed the
-    mask, in the order in which they ran, until nothing is deactivated any more: the last checkpoint
-    is then the one that is full, and ``str(trace)`` ends with "full from here on". `operations` has
-    the others, too. Nothing here refers to the model or to an activation, except `output`.
+    It starts with the inputs that have features, followed by every operation that changed the mask, in the order of
+    execution, until nothing is deactivated any more. The mask of the last checkpoint is then full, and ``str(trace)``
+    ends with "full from here on". `operations` also has the operations that did not change the mask. Except for
+    `output`, a trace holds no reference to the model or to activations.
 
-    A vector that a linear layer makes of all positions has no position to deactivate; the mask ends
-    there, and everything counts as active, also for a sample of which nothing was left.
+    If a linear layer turns all positions into one vector, there are no positions left to deactivate. The mask ends
+    there, and everything counts as active, even for a sample in which everything was masked.
 
     Attributes
     ----------
     operations : tuple of Checkpoint
-        The inputs, and the result of every operation on features, renewed or not. With nothing masked
-        the model runs by itself, and there are only its inputs.
+        The inputs, and the result of every operation on features, whether or not it changed the mask. With nothing
+        masked, the plain model runs, and there are only the inputs.
     output : Tensor
-        What the forward returned.
+        The output of the forward.
     rule : MaskRule
-        The rule that it ran under.
+        The rule of the forward.
     tau : float
         The threshold τ.
     """
@@ -117,29 +117,29 @@ class Trace(Sequence[Checkpoint]):
 
     @property
     def full_at(self) -> Checkpoint | None:
-        """Where the mask filled up: the last operation on anything deactivated, in any sample; None if it never did."""
+        """The operation after which everything is active again, in all samples; None if there is none."""
         return self._filled(slice(None))
 
     @property
     def sample_full_at(self) -> tuple[Checkpoint | None, ...]:
-        """Like `full_at`, of each sample by itself."""
+        """Like `full_at`, for each sample."""
         return tuple(self._filled(i) for i in range(len(self[0].active) if len(self) else 0))
 
     def at(self, module: str) -> Checkpoint:
-        """What a module handed on: the mask behind the last operation that ran within it.
+        """The mask after a module: that of the last operation within it.
 
-        Of an operation with several results, such as ``chunk``, it is the last of them.
+        For an operation with several results, such as ``chunk``, it is the mask of the last one.
 
         Parameters
         ----------
         module : str
-            Its path, as ``model.named_modules()`` spells it; or ``"input"`` (``"input 1"`` …) for an input, if no
-            module is called that.
+            Its path, as in ``model.named_modules()``; or ``"input"`` (``"input 1"`` …) for an input, if no
+            module has that name.
 
         Raises
         ------
         UnknownNameError
-            If no operation on features ran within such a module, or was seen, as nothing is masked.
+            If no operation on features within that module was recorded, e.g. because nothing is masked.
         """
         within = [c for c in self.operations if c.number and f"{c.module}.".startswith(f"{module}.")]
         found = within or [c for c in self.operations if not c.number and c.operation == module]
@@ -149,7 +149,7 @@ class Trace(Sequence[Checkpoint]):
         return found[-1]
 
     def summary(self) -> str:
-        """One line: the rule, how much of the input is active, and where the mask has filled up."""
+        """One line: the rule, how much of the input is active, and where everything is active again."""
         inputs, full = [c for c in self if not c.number], self.full_at
         if all(c.full for c in inputs):
             return f"{rule_name(self.rule, self.tau)}: nothing is masked, everything is active"
@@ -194,23 +194,23 @@ class Trace(Sequence[Checkpoint]):
 
 
 def rule_name(rule: MaskRule, tau: float) -> str:
-    """A rule by its preset's name, if it has one, with τ if it is not 0."""
+    """The name of a rule, its preset's if it has one, with τ if it is not 0."""
     return f"{rule.name}, τ = {tau:g}" if tau else rule.name
 
 
 def percent(share: float) -> str:
-    """A share in per cent; only what is exactly none or all says 0 or 100."""
+    """A fraction in percent. Only exact values are written as 0 or 100."""
     shown = 100 * share if share in (0, 1) else min(max(100 * share, 0.1), 99.9)
     return f"{shown:.1f}".removesuffix(".0") + " %"
 
 
 def sizes(shape: Sequence[int]) -> str:
-    """A shape in words."""
+    """A shape as text, e.g. "1×3×8×8"."""
     return "×".join(map(str, shape))
 
 
 def _spread(active: Tensor) -> str:
-    """The least and the most of several samples."""
+    """The smallest and largest active fraction over samples, as text."""
     if len(active) < 2:
         return ""
     low, high = percent(float(active.min())), percent(float(active.max()))

@@ -160,10 +160,10 @@ def test_transforms_that_do_not_fit_are_refused(model, photograph):
             MaskedClassifier(ADForward(model), transform, **options)(picture, mask)
 
     refused(thumbnail, ValueError, "thumbnail.*mask_transform=")
-    refused(v1.Resize(8), TypeError, "the transform made Image of Image")
+    refused(v1.Resize(8), TypeError, "the transform returned Image for Image")
     refused(v1.Compose(STEPS), TypeError, r"ndarray of shape \(20, 30, 3\), float64", picture=image / 255)
     cropped = {"mask_transform": lambda labels: labels[:4, :4]}
-    refused(v1.ToTensor(), ValueError, r"\(3, 20, 30\).*\(4, 4\) of its mask.*mask_transform=", **cropped)
+    refused(v1.ToTensor(), ValueError, r"\(3, 20, 30\).*but its mask into \(4, 4\).*mask_transform=", **cropped)
 
 
 def test_outputs_that_are_no_confidences_are_refused(model, photograph):

@@ -94,7 +94,7 @@ class TestQuantus:
 
     @pytest.mark.parametrize("arr", [np.zeros((8, 8)), np.zeros((3, 8, 8), dtype=np.uint8)])
     def test_what_missing_cannot_mark_is_refused(self, arr):
-        with pytest.raises(ValueError, match=r"expected an image of floats, shape \(C, H, W\)"):
+        with pytest.raises(ValueError, match=r"expected a floating-point image of shape \(C, H, W\)"):
             adapted_quantus.missing(arr, np.array([0]))
 
 

@@ -15,7 +15,7 @@ def segments():
 
 @pytest.mark.parametrize("shape", [(12, 16), (1, 12, 16, 3), (0, 16, 3), (1, 1, 3)])
 def test_shapes_that_are_no_images_are_refused(shape):
-    with pytest.raises(ValueError, match=r"expected the shape of an image \(H, W, C\)"):
+    with pytest.raises(ValueError, match=r"shape must be \(H, W, C\)"):
         ImageMasker(shape)
 
 

@@ -104,8 +104,8 @@ class TestBadInput:
             ({"layers": ["1x"]}, UnknownNameError, "unknown layer '1x': did you mean '1'"),
             ({"layers": "1"}, ValueError, r"write \['1'\]"),
             ({"gradient": "straight"}, UnknownNameError, "did you mean 'straight-through'"),
-            ({"quantiles": []}, ValueError, "quantiles must lie between 0 and 1"),
-            ({"quantiles": [0.5, 1.0]}, ValueError, "quantiles must lie between 0 and 1"),
+            ({"quantiles": []}, ValueError, "quantiles must be one or more numbers between 0 and 1"),
+            ({"quantiles": [0.5, 1.0]}, ValueError, "quantiles must be one or more numbers between 0 and 1"),
             ({"temperature": 0}, ValueError, "temperature must be a positive number, got 0"),
             ({"learning_rate": math.inf}, ValueError, "learning_rate must be a positive number"),
             ({"n_steps": 0}, ValueError, "n_steps must be an integer of at least 1"),
@@ -124,19 +124,19 @@ class TestBadInput:
             FEI(ADForward(network().train())).attribute(image(), target=0)
         with pytest.raises(TypeError, match=r"needs a torch\.nn\.Module"):
             FEI(lambda x: x).attribute(image(), target=0)
-        with pytest.raises(ValueError, match="is of an ADForward"):
+        with pytest.raises(ValueError, match="needs an ADForward"):
             FEI(BaselineForward(network(), "avg")).attribute(image(), target=0, gradient="masked")
 
     def test_images_that_are_none(self):
         with pytest.raises(ValueError, match="empty batch"):
             FEI(ADForward(network())).attribute(image()[:0], target=0)
-        with pytest.raises(ValueError, match="holds NaN or Inf"):
+        with pytest.raises(ValueError, match="contains NaN or Inf"):
             FEI(ADForward(network())).attribute(image() / 0, target=0)
 
     def test_answers_that_are_no_probability_or_have_no_gradient(self):
         ad = ADForward(nn.Sequential(network(), nn.Linear(3, 1)).eval(), target=Regression(tolerance=1.0))
         ad.model[1].bias.data.fill_(40)
-        with pytest.raises(ValueError, match="logarithms of a probability, and Regression"):
+        with pytest.raises(ValueError, match="confidence is a probability, but Regression"):
             FEI(ad).attribute(image())
 
         class Detached(nn.Module):
@@ -159,7 +159,7 @@ class TestBadInput:
 
     def test_networks_without_the_layer(self):
         linear = nn.Sequential(nn.Conv2d(2, 3, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
-        with pytest.raises(ValueError, match="no ReLU module"):
+        with pytest.raises(ValueError, match="no module of type ReLU"):
             FEI(ADForward(linear)).attribute(image(), target=0)
         assert FEI(ADForward(linear)).attribute(image(), target=0, clip=False, n_steps=2, side=4).isfinite().all()
 

@@ -164,11 +164,11 @@ class TestInterface:
         ("given", "error", "match"),
         [
             ({"path": "curved"}, UnknownNameError, "unknown path 'curved'"),
-            ({"path": "blur", "baselines": 0}, ValueError, "begins with a blur"),
+            ({"path": "blur", "baselines": 0}, ValueError, "starts from a blur"),
             ({"n_steps": 0}, ValueError, "n_steps must be an integer of at least 1"),
-            ({"target": None}, TypeError, "returns 3 numbers for each sample"),
+            ({"target": None}, TypeError, "returns 3 numbers per sample"),
             ({"target": 3}, ValueError, "target 3 is out of range"),
-            ({"inputs": [X]}, TypeError, "batch first"),
+            ({"inputs": [X]}, TypeError, "equal batch sizes"),
             ({"baselines": float("nan")}, ValueError, "NaN or Inf on the path"),
         ],
     )

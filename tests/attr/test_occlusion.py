@@ -71,7 +71,7 @@ def test_a_region_for_each_sample_and_series() -> None:
         ({"roi": torch.ones(5, 9, dtype=torch.bool)}, "roi has shape"),
         ({"sliding_window_shapes": (1, 2, 2)}, r"expected \(2, side, side\)"),
         ({"sliding_window_shapes": (2, 20, 2)}, "larger than the input"),
-        ({"strides": (1, 1)}, "one for each of"),
+        ({"strides": (1, 1)}, "one per dimension"),
         ({"strides": 0}, "at least 1"),
         ({"inputs": (X, X)}, "additional_forward_args"),
     ],

@@ -56,7 +56,7 @@ def test_the_baseline_is_what_hides():
     dark = torch.zeros(1, 1, 8, 8)
     found = CausalResponsibility(model).attribute(dark, 1.0, 1, **BY_QUADRANT)
     assert of_quadrants(found) == [1, 0, 0, 0]
-    with pytest.warns(UserWarning, match="nothing at all"):
+    with pytest.warns(UserWarning, match="everything is hidden"):
         CausalResponsibility(model).attribute(dark, 0.0, 1, **BY_QUADRANT)
 
 
@@ -90,7 +90,7 @@ def test_each_of_several_inputs_is_searched_while_the_others_are_whole(wrap):
     first, second = CausalResponsibility(wrap(Pair())).attribute((bright(), bright()), target=1, **settings)
     assert of_quadrants(first) == [1, 0, 0, 0]
     assert of_quadrants(second) == [0, 0, 0, 1]
-    with pytest.raises(ValueError, match="labels of 1 inputs for 2: give a tuple"):
+    with pytest.raises(ValueError, match="labels for 1 of 2 inputs: give a tuple"):
         CausalResponsibility(Pair()).attribute((bright(), bright()), target=1, **BY_QUADRANT)
 
 

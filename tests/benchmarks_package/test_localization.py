@@ -253,7 +253,7 @@ def test_an_interrupted_command_says_what_is_left(command, monkeypatch):
         (("--methods", "occlusoin"), "'occlusion'"),
         (("--grid", "2", "2"), "of 3 classes"),
         (("--collages", "4"), "makes 3 collages of different images"),
-        (("--maskings", "zero"), "two maskings at least"),
+        (("--maskings", "zero"), "at least two maskings"),
         (("--device", "nowhere"), "cannot be used"),
         (("--threads", "0"), "--threads: must be at least 1, got 0"),
         (("--window", "0"), "--window: must be at least 1, got 0"),

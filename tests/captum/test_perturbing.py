@@ -102,7 +102,7 @@ def test_one_that_hands_on_to_captum_works_and_sees_the_image(ad: ADForward, x: 
 
 
 def test_one_that_paints_inside_of_captums_method_is_refused(ad: ADForward, x: Tensor) -> None:
-    with pytest.raises(ValueError, match="they wrote other values"):
+    with pytest.raises(ValueError, match="it wrote other values"):
         Noise(ad).attribute(x, target=1, feature_mask=HALVES)
 
 
@@ -151,7 +151,7 @@ class Two(nn.Module):
 
 
 def test_a_feature_mask_of_another_size_is_refused_with_what_to_do(ad: ADForward, x: Tensor) -> None:
-    with pytest.raises(ValueError, match=r"\(1, 1, 20, 30\) and the input .*superpixels\(x\)"):
+    with pytest.raises(ValueError, match=r"\(1, 1, 20, 30\) but the input .*superpixels\(x\)"):
         FeatureAblation(ad).attribute(x, target=1, feature_mask=torch.zeros(1, 1, 20, 30, dtype=torch.long))
 
 
@@ -159,7 +159,7 @@ def test_masks_of_several_inputs_are_as_many_as_the_inputs(x: Tensor) -> None:
     torch.manual_seed(0)
     ad, table, own = ADForward(Two().eval()), torch.rand(2, 5), torch.rand(8, 8) > 0.3
     columns = torch.tensor([[2, 2, 3, 3, 3]])
-    with pytest.raises(ValueError, match=r"1 feature mask\(s\) for 2 inputs"):
+    with pytest.raises(ValueError, match=r"1 feature mask\(s\) for 2 input\(s\)"):
         FeatureAblation(ad).attribute((x, table), target=0, feature_mask=(HALVES,))
     with pytest.raises(ValueError, match="1 masks for 2 inputs"):
         FeatureAblation(functools.partial(ad, mask=(own,))).attribute(

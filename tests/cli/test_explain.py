@@ -190,8 +190,8 @@ def test_questions_that_are_no_class(explain, here, model, target):
         ("Contrst(4, 1)", "did you mean 'Contrast'"),
         ("Contrast(4, 99)", "target 99 is out of range"),
         ("Contrast('dog', 'cat')", "names="),
-        ("Reconstruction()", "add threshold="),
-        ("Region(1)", "expected maps of classes"),
+        ("Reconstruction()", "threshold="),
+        ("Region(1)", "expected class maps"),
         ("exec('1')", "unknown target 'exec'"),
     ],
 )

@@ -143,7 +143,7 @@ class TestMaps:
         assert list(attention_maps(Catching().eval(), X)) == ["", "blocks.0", "blocks.1"]
 
     def test_refusals(self):
-        with pytest.raises(ValueError, match="no attention was seen in Sequential"):
+        with pytest.raises(ValueError, match="no attention found in Sequential"):
             attention_maps(nn.Sequential(nn.Conv2d(2, 2, 1), nn.Softmax(1)).eval(), X)
         with pytest.raises(ValueError, match="train mode"):
             attention_maps(Patches().train(), X)
@@ -256,23 +256,28 @@ class TestBadInput:
         ("attentions", "attribution", "given", "match"),
         [
             (WEIGHTS, torch.rand(1, 1, 2, 2), {"correlation": "kendall"}, "got 'kendall'"),
-            ({}, torch.rand(1, 1, 2, 2), {}, "one at least"),
-            ({"a": torch.rand(4, 2, 4, 5)}, torch.rand(1, 1, 2, 2), {}, "one sample at a time, and no windows"),
-            ({"a": torch.full((1, 2, 4, 5), math.nan)}, torch.rand(1, 1, 2, 2), {}, "holds NaN"),
-            (WEIGHTS, torch.rand(1, 1, 2, 2), {"query": 4}, "query 4 is none of the 4 queries"),
+            ({}, torch.rand(1, 1, 2, 2), {}, "at least one"),
+            (
+                {"a": torch.rand(4, 2, 4, 5)},
+                torch.rand(1, 1, 2, 2),
+                {},
+                "one sample at a time, and no windowed attention",
+            ),
+            ({"a": torch.full((1, 2, 4, 5), math.nan)}, torch.rand(1, 1, 2, 2), {}, "contains NaN"),
+            (WEIGHTS, torch.rand(1, 1, 2, 2), {"query": 4}, "query 4 is out of range"),
             ({**WEIGHTS, "b": torch.rand(1, 2, 4, 6)}, torch.rand(1, 1, 2, 2), {}, "attend to the same positions"),
             ({**WEIGHTS, "b": torch.rand(1, 3, 4, 5)}, torch.rand(1, 1, 2, 2), {}, "'b' has 3 heads"),
             (WEIGHTS, torch.rand(2, 2), {}, r"expected \(1, C, \*spatial\)"),
             (WEIGHTS, torch.rand(2, 1, 2, 2), {}, r"expected \(1, C, \*spatial\)"),
-            (WEIGHTS, torch.rand(1, 1, 2, 2), {"special": 5}, "special must be a number of keys, 0 to 4"),
-            (WEIGHTS, torch.rand(1, 1, 2, 2), {"grid": (3, 2)}, "do not make the 5 keys"),
-            (WEIGHTS, torch.rand(1, 1, 2, 2), {"grid": (2, 2), "special": 2}, "do not make the 5 keys"),
-            (WEIGHTS, torch.rand(1, 1, 2, 2), {"grid": (-1, -5)}, "grid must be positive numbers"),
-            (WEIGHTS, torch.rand(1, 1, 2, 2), {"grid": (2.0, 2.0)}, "grid must be positive numbers"),
-            (WEIGHTS, torch.rand(1, 1, 2, 2), {"grid": 4}, "grid must be positive numbers"),
-            (WEIGHTS, torch.rand(1, 3, 4), {}, "of 4 positions cannot tell a grid of 5 keys apart"),
-            (WEIGHTS, torch.rand(1, 1, 3, 7), {}, r"in no grid of the proportions of \(3, 7\): give grid="),
-            (WEIGHTS, torch.full((1, 1, 2, 2), math.inf), {}, "holds NaN or Inf"),
+            (WEIGHTS, torch.rand(1, 1, 2, 2), {"special": 5}, "special must be a number of keys from 0 to 4"),
+            (WEIGHTS, torch.rand(1, 1, 2, 2), {"grid": (3, 2)}, "do not add up to the 5 keys"),
+            (WEIGHTS, torch.rand(1, 1, 2, 2), {"grid": (2, 2), "special": 2}, "do not add up to the 5 keys"),
+            (WEIGHTS, torch.rand(1, 1, 2, 2), {"grid": (-1, -5)}, "grid must be positive integers"),
+            (WEIGHTS, torch.rand(1, 1, 2, 2), {"grid": (2.0, 2.0)}, "grid must be positive integers"),
+            (WEIGHTS, torch.rand(1, 1, 2, 2), {"grid": 4}, "grid must be positive integers"),
+            (WEIGHTS, torch.rand(1, 3, 4), {}, "of 4 positions is too coarse for a grid of 5 keys"),
+            (WEIGHTS, torch.rand(1, 1, 3, 7), {}, r"fit no grid with the aspect ratio of \(3, 7\): give grid="),
+            (WEIGHTS, torch.full((1, 1, 2, 2), math.inf), {}, "contains NaN or Inf"),
         ],
     )
     def test_values(self, attentions, attribution, given, match):

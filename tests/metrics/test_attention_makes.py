@@ -61,7 +61,7 @@ def test_speech_to_text(make, implementation):
     found = attention_correlation(crossing, attribution, query=-1)
     assert found.heads.shape == (2, 2)
     assert found.heads.isfinite().all()
-    with pytest.raises(ValueError, match="measure layers that attend to the same positions"):
+    with pytest.raises(ValueError, match="choose layers that attend to the same positions"):
         attention_correlation(attentions, attribution)
 
 

@@ -74,7 +74,7 @@ class TestCollage:
         torch.testing.assert_close(made.float(), collage(images.float()), atol=0.01, rtol=0.01)
 
     def test_refused(self):
-        with pytest.raises(ValueError, match="2 × 2 takes 4 images, got 3"):
+        with pytest.raises(ValueError, match="2 × 2 grid needs 4 images, got 3"):
             collage(torch.rand(3, 1, 8, 8))
         with pytest.raises(ValueError, match=r"\(cells, C, H, W\)"):
             collage(torch.rand(4, 8, 8))
@@ -147,7 +147,7 @@ class TestMakeCollages:
         assert sorted(map(sorted, found.images.tolist())) == [[0, 1], [0, 2], [0, 3], [1, 2], [1, 3]]
         assert (found.confidence >= 0.9).all()
         with pytest.raises(
-            ValueError, match=r"4 of 4 images, .*of 6 collages of them it gives 5 .*and n is 6: give more"
+            ValueError, match=r"4 of 4 images, .*of 6 collages of these, .* in 5, .*and n is 6: give more"
         ):
             make_collages(by_color(), images, grid=(1, 2), n=6, min_confidence=0.9)
 
@@ -170,14 +170,16 @@ class TestMakeCollages:
     def test_too_few_classes(self):
         with pytest.raises(
             ValueError,
-            match=r"4 of 4 images, of 3 classes, .* at least 0\.5.*4 different.*lower min",
+            match=r"4 of 4 images, in 3 classes, .* at least 0\.5.*4 different.*lower min",
         ):
             make_collages(by_color(), plain(0, 0, 1, 2), n=1)
-        with pytest.raises(ValueError, match=r"none of 7 images with a confidence of at least 0\.999: are the targets"):
+        with pytest.raises(
+            ValueError, match=r"none of 7 images with a confidence of at least 0\.999: check that targets"
+        ):
             make_collages(by_color(scale=0.5), self.IMAGES, n=1, min_confidence=0.999)
 
     def test_too_few_images(self):
-        with pytest.raises(ValueError, match=r"makes 6 collages of different images, and n is 7: .*ask for fewer"):
+        with pytest.raises(ValueError, match=r"enough for 6 different collages, but n is 7: .*lower n"):
             make_collages(by_color(), self.IMAGES, n=7)
 
     def test_refused(self):
@@ -185,13 +187,13 @@ class TestMakeCollages:
             with pytest.raises(ValueError, match="n must be a positive number of collages"):
                 make_collages(by_color(), self.IMAGES, n=n)
         for seed in (-1, 1.5, True):
-            with pytest.raises(ValueError, match="seed must be a whole number"):
+            with pytest.raises(ValueError, match="seed must be an integer"):
                 make_collages(by_color(), self.IMAGES, n=1, seed=seed)
         with pytest.raises(ValueError, match="got 7 images and 3 targets"):
             make_collages(by_color(), self.IMAGES, [0, 1, 2])
         with pytest.raises(ValueError, match="0 images"):
             make_collages(by_color(), [])
-        with pytest.raises(ValueError, match="images of one shape"):
+        with pytest.raises(ValueError, match="images of the same shape"):
             make_collages(by_color(), [torch.rand(4, 8, 8), torch.rand(4, 8, 9)])
         with pytest.raises(ValueError, match="does not fit"):
             make_collages(by_color(), self.IMAGES, grid=(9, 1))

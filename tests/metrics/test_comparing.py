@@ -226,7 +226,11 @@ class TestArguments:
         [
             ({"backgrounds": None}, ValueError, r"give at least one set of backgrounds, e\.g\."),
             ({"backgrounds": {}}, ValueError, "give at least one set of backgrounds"),
-            ({"images": {"cat": IMAGES["cat"].numpy()}}, TypeError, "image 'cat' is ndarray, expected a tensor"),
+            (
+                {"images": {"cat": IMAGES["cat"].numpy()}},
+                TypeError,
+                "image 'cat' is ndarray, expected the model's input as a tensor",
+            ),
             ({"images": [torch.ones(2, 3, 8, 8)]}, ValueError, r"one input.*\(2, 3, 8, 8\)"),
             ({"images": torch.ones(3, 8, 8)}, ValueError, r"one input.*\(8, 8\)"),
             ({"methods": ["occlusions"]}, ValueError, "unknown method 'occlusions': did you mean 'occlusion'"),
@@ -235,7 +239,7 @@ class TestArguments:
             ({"maskings": ["ad:papr"]}, ValueError, "'paper'"),
             ({"maskings": ["gray"]}, ValueError, "unknown masking 'gray'"),
             ({"maskings": "zero"}, TypeError, r"write \['zero'\]"),
-            ({"maskings": []}, ValueError, "name one masking at least"),
+            ({"maskings": []}, ValueError, "got no maskings"),
             ({"maskings": {"own": None}}, TypeError, "got NoneType"),
             ({"model": small_net(5, (3, 8, 8)).train()}, ValueError, "train mode"),
             ({"gammas": ()}, ValueError, "empty sequence"),

@@ -62,7 +62,7 @@ class TestEqualAreaControl:
 
     @pytest.mark.parametrize("box", [(0, 0, 8, 8), (1, 1, 7, 7), (0, 0, 8, 5)])
     def test_an_object_that_is_too_large(self, box):
-        with pytest.raises(ValueError, match=r"there are 0 places .* k is 1: the object takes \d+% of the image"):
+        with pytest.raises(ValueError, match=r"there are 0 places .* k is 1. The object covers \d+% of the image"):
             equal_area_control(box_mask(box, 8, 8))
 
     def test_too_few_places(self):

@@ -70,7 +70,7 @@ class TestArea:
 
     @pytest.mark.parametrize(("sizes", "values"), [([0.5], [1.0]), ([], [])])
     def test_needs_two_points(self, sizes, values):
-        with pytest.raises(ValueError, match="two sizes at least"):
+        with pytest.raises(ValueError, match="at least two sizes"):
             _ = curve(sizes, values).area
 
 
@@ -118,7 +118,7 @@ class TestAt:
 
     @pytest.mark.parametrize("size", [-0.1, 0.1999999, 0.8000001, 1.5, float("nan"), float("inf")])
     def test_outside_of_what_was_measured_it_is_refused(self, size):
-        with pytest.raises(ValueError, match=r"size .* is outside of the measured sizes, 0\.2 to 0\.8"):
+        with pytest.raises(ValueError, match=r"size .* is outside the measured range, 0\.2 to 0\.8"):
             curve([0.2, 0.8], [0, 1]).at(size)
 
     def test_one_point_is_known_there_and_nowhere_else(self):

@@ -131,7 +131,7 @@ class TestAlone:
         found = describe(torch.ones(3, 3), lost, SimpleNamespace(rho=math.nan, n=5))
         assert found.sentences[0] == "No part of the image alone keeps the answer."
         assert not {"size", "rho"} & set(found.facts)
-        with pytest.raises(ValueError, match="robustness is of an explanation"):
+        with pytest.raises(ValueError, match="robustness is given without its explanation"):
             describe(torch.ones(3, 3), robustness=SimpleNamespace(rho=1.0, n=5))
 
 

@@ -233,7 +233,7 @@ class TestEmpty:
             model[1].weight.copy_(torch.tensor([[0.01], [0.0]]).expand(2, 16))
             model[1].bias.copy_(torch.tensor([2.0, -2.0]))
         x = torch.rand(1, 1, 4, 4)
-        with pytest.warns(UserWarning, match=r"nothing is there \(γ = 0.5\)"):
+        with pytest.warns(UserWarning, match=r"everything hidden \(γ = 0.5\)"):
             return model, x, sufficient_explanation(model, x, x, 0, (0.5, 1.0), baseline="zero")
 
     def test_is_flagged(self):

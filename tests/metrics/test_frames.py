@@ -136,7 +136,7 @@ class TestClass:
 class TestBadInput:
     @pytest.mark.parametrize("target", [3, Class(3)])
     def test_other_targets(self, target):
-        with pytest.raises(TypeError, match=r"of a Contrast or a Group .*take deletion_curve"):
+        with pytest.raises(TypeError, match=r"expected a Contrast or a Group .*use deletion_curve"):
             frame_curve(ADForward(MODEL), X, MAP, target)
 
     def test_groups_that_overlap(self):

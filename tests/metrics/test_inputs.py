@@ -137,8 +137,8 @@ def test_explanations_of_several_inputs_are_planted_together() -> None:
     ("grounds", "message"),
     [
         ((SolidColors(n=2),), "1 backgrounds for 2 inputs"),
-        ((SolidColors(n=2), SolidColors(n=3)), r"have \[2, 3\] backgrounds, expected as many"),
-        (OtherClassImages([(IMAGE[0], 0)]), "are of one input"),
+        ((SolidColors(n=2), SolidColors(n=3)), r"have \[2, 3\] backgrounds, expected the same number"),
+        (OtherClassImages([(IMAGE[0], 0)]), "supports one input only"),
     ],
 )
 def test_backgrounds_that_several_inputs_do_not_have(grounds, message: str) -> None:
@@ -166,7 +166,7 @@ def test_integers_beside_floats_are_planted_exactly() -> None:
 
 def test_refusals() -> None:
     ad, pair = ADForward(Mixed().eval()), (IMAGE, TABLE)
-    with pytest.raises(ValueError, match="tuple of 2, one attribution for each input, got a tensor"):
+    with pytest.raises(ValueError, match="tuple of 2, one attribution per input, got a tensor"):
         sufficient_explanation(ad, pair, torch.ones(1, 1, 4, 4), 1)
     with pytest.raises(ValueError, match="additional_forward_args"):
         insertion_curve(ad, (IMAGE, 0.9), pair, 1)

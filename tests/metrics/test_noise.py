@@ -71,11 +71,11 @@ class TestNoises:
         ("image", "noise", "level", "error", "match"),
         [
             (IMAGE, "gausian", 1, UnknownNameError, "did you mean 'gaussian'"),
-            (IMAGE, "blur", 6, ValueError, "level must be a whole number from 1 to 5, got 6"),
+            (IMAGE, "blur", 6, ValueError, "level must be an integer from 1 to 5, got 6"),
             (IMAGE, "blur", True, ValueError, "level must be"),
             (IMAGE[None], "blur", 1, ValueError, r"shape \(C, H, W\), got \(1, 3, 24, 24\)"),
-            (2 * IMAGE, "blur", 1, ValueError, "before it is normalized"),
-            (IMAGE[:2], "jpeg", 1, ValueError, "one channel or three, got 2"),
+            (2 * IMAGE, "blur", 1, ValueError, "before normalizing"),
+            (IMAGE[:2], "jpeg", 1, ValueError, "one or three channels, got 2"),
         ],
     )
     def test_refusals(self, image, noise, level, error, match):
@@ -144,7 +144,7 @@ class TestResponses:
         [
             ({"noises": "blur"}, ValueError, r"write \['blur'\]"),
             ({"noises": ["snow"]}, UnknownNameError, "unknown noise 'snow'"),
-            ({"levels": [0]}, ValueError, "levels must be some of 1 to 5"),
+            ({"levels": [0]}, ValueError, "levels must be a sequence of integers from 1 to 5"),
             ({"similarity": "cosine"}, UnknownNameError, "unknown similarity 'cosine'"),
             ({"mean": 2.0}, ValueError, "give mean= and std="),
             ({"mean": [0, 0]}, ValueError, "mean has 2 values for 1 channels"),
@@ -158,7 +158,7 @@ class TestResponses:
             )
 
     def test_models_and_maps_of_another_kind(self):
-        with pytest.raises(ValueError, match="two classes at least"):
+        with pytest.raises(ValueError, match="at least two classes"):
             noise_responses(
                 linear(torch.ones(1, 1, 4, 4), (0.0,)), RISING, lambda x, t: x, ["blur"], feature_mask=BLOCKS
             )
@@ -217,7 +217,7 @@ class TestStudy:
         assert both.head(len(first)).equals(first)
         with pytest.raises(ValueError, match="other settings"):
             self.run({"a": RISING}, path=path, seed=1)
-        with pytest.raises(ValueError, match="got 0 and 2"):
+        with pytest.raises(ValueError, match="got 0 images and 2"):
             self.run({})
 
     def test_plot_has_a_panel_per_noise_and_a_line_per_method(self):

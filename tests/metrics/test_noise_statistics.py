@@ -75,7 +75,7 @@ class TestStatistics:
         assert noise_significance(records).n == 2
 
     def test_refusals(self):
-        with pytest.raises(ValueError, match="three methods at least"):
+        with pytest.raises(ValueError, match="at least three methods"):
             noise_significance(table(a=[0.1, 0.2], b=[0.3, 0.4]))
         with pytest.raises(ValueError, match="no column 'noise'"):
             noise_robustness(table(a=[0.1]).drop(columns="noise"))

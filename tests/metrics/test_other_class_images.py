@@ -187,7 +187,7 @@ class TestOtherClassImages:
         [
             (torch.ones(1, 2, 2), TypeError, "item 0 of the data set is Tensor, expected .input, label."),
             ({"image": 1}, TypeError, "item 0 of the data set is dict"),
-            ((torch.ones(1, 3, 3), 1), ValueError, r"item 0 .* is \(1, 3, 3\), the input has shape \(1, 2, 2\)"),
+            ((torch.ones(1, 3, 3), 1), ValueError, r"item 0 .* is \(1, 3, 3\), expected the input's shape \(1, 2, 2\)"),
             ((torch.ones(1, 1, 2, 2), 1), ValueError, r"item 0 .* is \(1, 1, 2, 2\)"),
             ((np.ones((1, 2, 2)), 1), ValueError, "item 0 of the data set is ndarray"),
         ],

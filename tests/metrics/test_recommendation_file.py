@@ -64,7 +64,7 @@ class TestFile:
     def test_a_table_of_something_else_is_left_alone(self, suffix, tmp_path):
         path = tmp_path / f"mine{suffix}"
         write_records(pd.DataFrame({"file": ["cat.jpg"], "index": [281]}), path)
-        with pytest.raises(ValueError, match=r"holds no records of a recommendation.*got file, index\. Choose another"):
+        with pytest.raises(ValueError, match=r"has no records of a recommendation.*got file, index: choose another"):
             recommend_rule(brightness(), BRIGHT, path=path, maskings=["ad:paper", "zero"])
         assert list(read_records(path)["file"]) == ["cat.jpg"]
 
@@ -130,18 +130,18 @@ class TestRefusals:
             ({"boxes": [(4, 4, 4, 8)] * 8}, "box 0: expected left < right"),
             ({"boxes": [(4, 8, 8, 4)] * 8}, "top < bottom"),
             ({"boxes": [(-1, 4, 8, 8)] * 8}, "box 0"),
-            ({"boxes": [(4, 4, 8)] * 8}, "four whole numbers"),
-            ({"boxes": [(4.5, 4, 8, 8)] * 8}, "four whole numbers"),
+            ({"boxes": [(4, 4, 8)] * 8}, "four integers"),
+            ({"boxes": [(4.5, 4, 8, 8)] * 8}, "four integers"),
             ({"targets": [1]}, "one target per image, got 8 images and 1 targets"),
-            ({"maskings": ["zero"]}, "two maskings at least"),
-            ({"maskings": ["zero", "zero"]}, "two maskings at least"),
-            ({"maskings": {"none": "zero", "b": "avg"}}, "cannot be called 'none'"),
-            ({"shares": ()}, "different shares above 0 and below 1"),
-            ({"shares": (0.5, 0.5)}, "different shares"),
-            ({"shares": (1.0,)}, "different shares"),
-            ({"shares": (1 / 3, 0.33333334)}, "are both '33.3333 % there' when written"),
-            ({"seed": -1}, "seed must be a whole number"),
-            ({"seed": 1.5}, "seed must be a whole number"),
+            ({"maskings": ["zero"]}, "at least two maskings"),
+            ({"maskings": ["zero", "zero"]}, "at least two maskings"),
+            ({"maskings": {"none": "zero", "b": "avg"}}, "cannot have the name 'none'"),
+            ({"shares": ()}, "different fractions above 0 and below 1"),
+            ({"shares": (0.5, 0.5)}, "different fractions"),
+            ({"shares": (1.0,)}, "different fractions"),
+            ({"shares": (1 / 3, 0.33333334)}, "have the same label '33.3333 % there'"),
+            ({"seed": -1}, "seed must be an integer"),
+            ({"seed": 1.5}, "seed must be an integer"),
         ],
     )
     def test_what_does_not_fit(self, given, message):
@@ -157,7 +157,7 @@ class TestRefusals:
             recommend_rule(mean_of(CENTER), [torch.rand(1, 4, 4, 4, 4)])
 
     def test_images_whose_names_are_written_alike(self):
-        with pytest.raises(ValueError, match="two images are called '1'"):
+        with pytest.raises(ValueError, match="two images have the name '1'"):
             recommend_rule(mean_of(CENTER), {1: BRIGHT[0], "1": BRIGHT[1]}, maskings=["zero", "avg"])
 
     def test_maskings_without_names(self):

@@ -207,7 +207,7 @@ class TestRefusals:
             ({"inputs": torch.ones(1, 1, 4, 4).numpy()}, TypeError, "must be a Tensor, got ndarray"),
             ({"inputs": 3 * torch.ones(1, 1, 4, 4)}, ValueError, "give SolidColors the mean and std"),
             ({"target": 2}, ValueError, "target 2 is out of range: the model has classes 0 to 1"),
-            ({"target": "cat"}, TypeError, "'cat' is a name: say names="),
+            ({"target": "cat"}, TypeError, "'cat' is a name: also give names="),
             ({"to_confidence": "relu"}, ValueError, "got 'relu'"),
             ({"batch_size": -1}, ValueError, "batch_size must be a positive integer, got -1"),
             (
@@ -263,7 +263,7 @@ def test_backgrounds_are_judged_as_the_explanation_is_and_by_the_selected_output
             )
     found = rho_robustness(ADForward(Labels().eval(), select=0), x, nothing, 0, OtherClassImages(images))
     assert (found.rho, found.n) == (0, 2)
-    with pytest.raises(TypeError, match="label of item 0 of the data set is not a class index"):
+    with pytest.raises(TypeError, match="label of item 0 of the data set must be a class index"):
         rho_robustness(
             ADForward(Labels().eval(), select=0), x, nothing, 0, OtherClassImages([(images[0][0], torch.ones(2))])
         )

@@ -71,9 +71,9 @@ class TestCurve:
         model, x = small_net(2), noise(3, (1, 2, 6, 6))
         curve = rho_curve(model, x, noise(4, (6, 6)), answer(model, x), wide(5), [0.3])
         assert curve.at(0.3) == curve.values[0]
-        with pytest.raises(ValueError, match="needs two sizes"):
+        with pytest.raises(ValueError, match="needs at least two sizes"):
             _ = curve.area
-        with pytest.raises(ValueError, match=r"size 0.31 is outside of the measured sizes, 0.3 to 0.3"):
+        with pytest.raises(ValueError, match=r"size 0.31 is outside the measured range, 0.3 to 0.3"):
             curve.at(0.31)
 
     @pytest.mark.parametrize("size", [-0.1, 1.1, math.nan, True, "0.5", None])

@@ -58,7 +58,7 @@ class TestFunction:
         assert not torch.equal(turned[-1].weight, model[-1].weight)
 
     def test_would_change_where_a_relu_follows_and_that_is_refused(self):
-        with pytest.raises(ValueError, match="turning the map of '3' changes what the network computes"):
+        with pytest.raises(ValueError, match="rotating the map of '3' changes the network's output"):
             Prototypes(network(), inputs(), "3").disentangled(steps=20).network()
 
     def test_is_compared_on_more_than_an_image_that_sets_off_nothing(self):
@@ -66,7 +66,7 @@ class TestFunction:
         for conv in (model[0], model[3]):
             conv.bias.data.zero_()
         found = Prototypes(model, {"black": torch.zeros(1, 2, 8, 12), **inputs()}, "3").disentangled(steps=20)
-        with pytest.raises(ValueError, match="changes what the network computes"):
+        with pytest.raises(ValueError, match="changes the network's output"):
             found.network()
 
     @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
@@ -234,8 +234,8 @@ class TestBadInput:
             ("paire", UnknownNameError, "unknown layer 'paire': did you mean 'pair'"),
             ("", UnknownNameError, "unknown layer ''"),
             ("unused", ValueError, "'unused' did not run"),
-            ("pair", ValueError, "'pair' gives tuple, expected a map"),
-            ("head", ValueError, r"'head' gives \(1, 3\), expected a map"),
+            ("pair", ValueError, "'pair' returned tuple, expected a map"),
+            ("head", ValueError, r"'head' returned \(1, 3\), expected a map"),
         ],
     )
     def test_layers(self, layer, error, match):
@@ -243,7 +243,7 @@ class TestBadInput:
             Prototypes(Odd().eval(), spots(), layer, batch_size=1)
 
     def test_images(self):
-        with pytest.raises(ValueError, match="there are no images"):
+        with pytest.raises(ValueError, match="got no images"):
             Prototypes(network(), {}, "4")
         with pytest.raises(ValueError, match=r"'a' has shape \(2, 8, 8\)"):
             Prototypes(network(), {"a": torch.rand(2, 8, 8)}, "4")
@@ -251,18 +251,18 @@ class TestBadInput:
             Prototypes(network(), {**inputs(1), "a": torch.rand(1, 2, 8, 8)}, "4")
         with pytest.raises(ValueError, match="train mode"):
             Prototypes(network().train(), inputs(), "4")
-        with pytest.raises(ValueError, match=r"expected an image of shape \(1, C, 8, 12\)"):
+        with pytest.raises(ValueError, match=r"the image must have shape \(1, C, 8, 12\)"):
             Prototypes(network(), inputs(), "4").within(torch.rand(1, 2, 8, 8), 0)
 
     def test_images_whose_map_holds_nan(self):
-        with pytest.raises(ValueError, match="image 'bad' gives NaN"):
+        with pytest.raises(ValueError, match="NaN or Inf for image 'bad'"):
             Prototypes(network(), {**inputs(), "bad": torch.full((1, 2, 8, 12), math.nan)}, "4")
 
     def test_classes_that_the_linear_layer_does_not_give(self):
         """MobileNetV3's, say: the linear layer behind the pooling has hidden units."""
         model = nn.Sequential(*network()[:7], nn.Linear(6, 9), nn.Hardswish(), nn.Linear(9, 3)).eval()
         found = Prototypes(model, inputs(), "4")
-        with pytest.raises(ValueError, match="does not answer with the linear layer"):
+        with pytest.raises(ValueError, match="network's output is not that of the linear layer"):
             found.strongest(inputs(1)["image 0"], 8)
         found.disentangled(steps=3).network()  # computes what it did all the same
 
@@ -283,12 +283,12 @@ class TestBadInput:
             found.purity(0)
         with pytest.raises(ValueError, match="cells must be an odd number"):
             found.of(0, cells=2)
-        with pytest.raises(ValueError, match="two different ones at least"):
+        with pytest.raises(ValueError, match="at least two different channels"):
             found.disentangled([1, 1])
-        with pytest.raises(ValueError, match="target must be a class, 0 to 2"):
+        with pytest.raises(ValueError, match="target must be a class index, 0 to 2"):
             found.strongest(inputs(1)["image 0"], 3)
 
     def test_a_map_that_no_linear_layer_reads(self):
         found = Prototypes(network(), inputs(), "1")
-        with pytest.raises(ValueError, match="no linear layer takes the 4 channels of '1'"):
+        with pytest.raises(ValueError, match="no linear layer takes the 4 averaged channels of '1'"):
             found.network()

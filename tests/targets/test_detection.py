@@ -43,9 +43,9 @@ class TestByHand:
         torch.testing.assert_close(by_sigmoid.score(by_sigmoid.readout(output, given)), torch.tensor([0.4 * 0.8]))
 
     def test_refusals(self) -> None:
-        with pytest.raises(ValueError, match="of some finite area"):
+        with pytest.raises(ValueError, match="with a positive, finite area"):
             Detection((4, 0, 4, 4), 1)
-        with pytest.raises(ValueError, match="of some finite area"):
+        with pytest.raises(ValueError, match="with a positive, finite area"):
             Detection((0, 0, float("inf"), 4), 1)
         with pytest.raises(ValueError, match="label must be a class"):
             Detection((0, 0, 4, 4), -1)

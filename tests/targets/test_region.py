@@ -102,12 +102,12 @@ def test_one_logit_a_position(x: Tensor) -> None:
 
 def test_what_there_is_not(x: Tensor) -> None:
     ad = ADForward(Halves().eval(), target=Region(1))
-    with pytest.raises(ValueError, match=r"no position to class 1 in sample 0.*Region\(1, mask, box or point\)"):
+    with pytest.raises(ValueError, match=r"predicts class 1 nowhere in sample 0.*Region\(1, mask, box or point\)"):
         ad(torch.zeros_like(x))
     for where in ((3, 8), (0, 0, 9, 9), torch.zeros(8, 8, dtype=torch.bool), torch.ones(3, 3, dtype=torch.bool)):
         with pytest.raises(ValueError, match=r"region|neither a box nor a point"):
             ADForward(Halves().eval(), target=Region(1, where))(x)
-    with pytest.raises(ValueError, match="maps of classes"):
+    with pytest.raises(ValueError, match="class maps"):
         ADForward(nn.Flatten().eval(), target=Region(1))(x)
     with pytest.raises(ValueError, match="classes 0 to 1"):
         ADForward(Halves().eval(), target=Region(2))(x)
@@ -137,7 +137,7 @@ def test_a_layer_s_gradients_too(x: Tensor) -> None:
 
 def test_a_region_that_is_bound_to_others_is_refused(x: Tensor) -> None:
     ad = ADForward(Halves().eval(), target=Region(1)).bound(torch.cat([x, x.flip(-1)]))
-    with pytest.raises(ValueError, match="knows the answers to 2 inputs, and 3 are scored"):
+    with pytest.raises(ValueError, match="knows the answers to 2 inputs, but 3 are scored"):
         ad(torch.cat([x, x, x]))
 
 
@@ -152,9 +152,9 @@ def test_masks_of_any_type(kind, x: Tensor) -> None:
 @pytest.mark.parametrize(
     ("where", "message"),
     [
-        (LEFT * 255, "from 0 to 255: compare it"),
-        ((0.5, 1.5), "whole positions"),
-        ((0, 0, 3.5, 4), "whole positions"),
+        (LEFT * 255, "from 0 to 255: compare a label map"),
+        ((0.5, 1.5), "integer positions"),
+        ((0, 0, 3.5, 4), "integer positions"),
     ],
 )
 def test_what_is_no_region_is_refused_at_once(where, message) -> None:

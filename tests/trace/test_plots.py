@@ -108,10 +108,10 @@ class TestPictures:
 
     def test_errors(self):
         trace = traced(samples=2)
-        with pytest.raises(ValueError, match="one of the batch, 0 to 1, got 2"):
+        with pytest.raises(ValueError, match="an index in the batch, 0 to 1, got 2"):
             plot_trace(trace, sample=2, use_pyplot=False)
         for n in (0, 1.5, True):
-            with pytest.raises(ValueError, match="n must be a whole number of at least 1"):
+            with pytest.raises(ValueError, match="n must be an integer of at least 1"):
                 plot_trace(trace, n=n, use_pyplot=False)
         with pytest.raises(UnknownNameError, match="unknown module with features in this trace '7'"):
             plot_trace(trace, modules=["7"], use_pyplot=False)
@@ -121,7 +121,7 @@ class TestPictures:
             plot_trace(trace, modules=[], use_pyplot=False)
         with pytest.raises(ValueError, match="image: expected an array of shape"):
             plot_trace(trace, image=np.zeros((8, 6)), use_pyplot=False)
-        with pytest.raises(ValueError, match="masks of two dimensions over an image"):
+        with pytest.raises(ValueError, match="two spatial dimensions can be drawn over an image"):
             plot_trace(traced(nn.Conv1d, (9,)), image=np.zeros((8, 6, 3)), use_pyplot=False)
         figure = Figure()
         with pytest.raises(ValueError, match="expected 2 axes, one per picture, got 3"):
@@ -159,7 +159,7 @@ class TestShares:
         plot_active_share(nothing, use_pyplot=False)
 
     def test_errors(self):
-        with pytest.raises(ValueError, match="two traces of the same rule: give a mapping"):
+        with pytest.raises(ValueError, match="two traces have the same rule: give a mapping"):
             plot_active_share([traced(), traced()], use_pyplot=False)
         for none in ([], {}):
             with pytest.raises(ValueError, match="at least one trace"):

@@ -1,7 +1,7 @@
 """The metrics as torchmetrics' ``Metric``: means over explanations, reduced across processes.
 
-The model is an argument of ``update`` and never part of a metric's state: it is neither moved,
-switched to another mode nor saved with it.
+The model is an argument of ``update`` and not part of a metric's state, so it is not moved, saved, or switched
+to another mode with the metric.
 """
 
 from captum_ad.metrics.modular.attention import AttentionCorrelation

@@ -1,4 +1,4 @@
-"""Means over inputs of how attention goes together with attribution."""
+"""Mean correlation of attention with attribution, over inputs."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from captum_ad.metrics.modular.mean import Mean
 
 
 class AttentionCorrelation(Mean):
-    """Mean over inputs of ``averaged`` of :func:`captum_ad.metrics.attention_correlation`.
+    """Mean over inputs of ``averaged`` from :func:`captum_ad.metrics.attention_correlation`.
 
-    An input whose attention or attribution is constant is left out, and counted in ``empty``.
+    Inputs with constant attention or attribution are left out and counted in ``empty``.
 
     Parameters
     ----------
     query, grid, special, correlation
         As for the function.
     **kwargs
-        Of ``torchmetrics.Metric``.
+        Arguments of ``torchmetrics.Metric``.
 
     Examples
     --------
@@ -51,7 +51,7 @@ class AttentionCorrelation(Mean):
         self.grid = None if grid is None else tuple(grid)
 
     def update(self, attentions: Mapping[str, Tensor], attribution: Tensor) -> None:
-        """Add one input; arguments as of the function."""
+        """Add one input; arguments as for the function."""
         found = attention_correlation(
             attentions,
             attribution,

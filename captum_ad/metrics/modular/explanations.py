@@ -1,4 +1,4 @@
-"""Means over explanations and attributions of what they are worth to the model."""
+"""Means over explanations and attributions of how they affect the model's confidence."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from captum_ad.metrics.scan import ConfidenceCurve, SufficientExplanation
 
 
 class OnBackgrounds(Mean):
-    """What is measured by planting explanations on backgrounds."""
+    """Base class of metrics that plant explanations on backgrounds."""
 
     higher_is_better = True
 
@@ -48,7 +48,7 @@ class OnBackgrounds(Mean):
     ) -> Robustness:
         drawn = self.backgrounds if backgrounds is None else backgrounds
         if drawn is None:
-            raise ValueError(f"{type(self).__name__} has no backgrounds: pass some when you make it, or to each update")
+            raise ValueError(f"{type(self).__name__} has no backgrounds: pass them to its constructor or to update()")
         return rho_robustness(
             model,
             x,
@@ -67,11 +67,11 @@ class RhoRobustness(OnBackgrounds):
     Parameters
     ----------
     backgrounds : Backgrounds, optional
-        Where backgrounds come from, if an update brings none.
+        Source of backgrounds, if `update` gets none.
     to_confidence, batch_size
         As for the function.
     **kwargs
-        Of ``torchmetrics.Metric``.
+        Arguments of ``torchmetrics.Metric``.
 
     Examples
     --------
@@ -101,7 +101,7 @@ class RhoRobustness(OnBackgrounds):
         model, inputs, explanation, target, additional_forward_args
             As for :func:`captum_ad.metrics.rho_robustness`.
         backgrounds : Backgrounds or DrawnBackgrounds, optional
-            For this input, in place of the metric's own; drawn already, or to be drawn.
+            Backgrounds for this input, already drawn or not, instead of the metric's own.
         """
         found = self._planted(model, inputs, explanation, target, backgrounds, additional_forward_args)
         self._add(found.rho, explanation)
@@ -125,23 +125,23 @@ class ConfidenceOnBackgrounds(OnBackgrounds):
         backgrounds: Backgrounds | DrawnBackgrounds | None = None,
         additional_forward_args: Any = None,
     ) -> None:
-        """Add one explanation; arguments as of :meth:`RhoRobustness.update`."""
+        """Add one explanation; arguments as for :meth:`RhoRobustness.update`."""
         found = self._planted(model, inputs, explanation, target, backgrounds, additional_forward_args)
         self._add(found.confidence, explanation)
 
 
 class ExplanationSize(Mean):
-    """Mean size of explanations, as share of the positions."""
+    """Mean size of explanations, as a fraction of the positions."""
 
     higher_is_better = False
 
     def update(self, inputs: Inputs, explanation: SufficientExplanation | Inputs) -> None:
-        """Add one explanation; arguments as of :func:`captum_ad.metrics.explanation_size`."""
+        """Add one explanation; arguments as for :func:`captum_ad.metrics.explanation_size`."""
         self._add(explanation_size(inputs, explanation), explanation)
 
 
 class _OfExplanation(OfForward):
-    """What a function says of an explanation, a forward and an input."""
+    """Base class of metrics of an explanation, a forward and an input."""
 
     _measure: Callable[..., float]
 
@@ -153,7 +153,7 @@ class _OfExplanation(OfForward):
         target: Asked = None,
         additional_forward_args: Any = None,
     ) -> None:
-        """Add one explanation; arguments as of the function."""
+        """Add one explanation; arguments as for the function."""
         value = self._measure(
             forward_func,
             inputs,
@@ -174,7 +174,7 @@ class ConfidenceKept(_OfExplanation):
     baseline, to_confidence
         As for :func:`captum_ad.metrics.confidence_kept`.
     **kwargs
-        Of ``torchmetrics.Metric``.
+        Arguments of ``torchmetrics.Metric``.
     """
 
     higher_is_better = True
@@ -182,14 +182,14 @@ class ConfidenceKept(_OfExplanation):
 
 
 class ConfidenceDropOff(_OfExplanation):
-    """Mean share of the original confidence that is lost when only the explanation is left.
+    """Mean fraction of the original confidence that is lost if only the explanation is kept.
 
     Parameters
     ----------
     baseline, to_confidence
         As for :func:`captum_ad.metrics.confidence_drop_off`.
     **kwargs
-        Of ``torchmetrics.Metric``.
+        Arguments of ``torchmetrics.Metric``.
     """
 
     higher_is_better = False
@@ -197,7 +197,7 @@ class ConfidenceDropOff(_OfExplanation):
 
 
 class _OfCurve(OfForward):
-    """The area below a curve along an attribution's ranking."""
+    """Base class of metrics for the area under a curve along an attribution's ranking."""
 
     _curve: Callable[..., ConfidenceCurve]
 
@@ -223,7 +223,7 @@ class _OfCurve(OfForward):
         feature_mask: Inputs | None = None,
         additional_forward_args: Any = None,
     ) -> None:
-        """Add one attribution; arguments as of the function."""
+        """Add one attribution; arguments as for the function."""
         curve = self._curve(
             forward_func,
             inputs,
@@ -240,14 +240,14 @@ class _OfCurve(OfForward):
 
 
 class Insertion(_OfCurve):
-    """Mean area below insertion curves.
+    """Mean area under insertion curves.
 
     Parameters
     ----------
     baseline, to_confidence, step, batch_size
         As for :func:`captum_ad.metrics.insertion_curve`.
     **kwargs
-        Of ``torchmetrics.Metric``.
+        Arguments of ``torchmetrics.Metric``.
     """
 
     higher_is_better = True
@@ -255,14 +255,14 @@ class Insertion(_OfCurve):
 
 
 class Deletion(_OfCurve):
-    """Mean area below deletion curves.
+    """Mean area under deletion curves.
 
     Parameters
     ----------
     baseline, to_confidence, step, batch_size
         As for :func:`captum_ad.metrics.deletion_curve`.
     **kwargs
-        Of ``torchmetrics.Metric``.
+        Arguments of ``torchmetrics.Metric``.
     """
 
     higher_is_better = False

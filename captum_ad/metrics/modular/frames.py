@@ -1,4 +1,4 @@
-"""Means over attributions of what their top holds of a contrastive or a group's answer."""
+"""Means of frame curves over attributions, for contrastive and group targets."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from captum_ad.targets.groups import Contrast, Group
 
 
 class FrameScore(Mean):
-    """Mean area of :func:`captum_ad.metrics.frame_curve`: give one metric questions of one kind.
+    """Mean area under :func:`captum_ad.metrics.frame_curve`. Use one metric per kind of target.
 
     Parameters
     ----------
     baseline, batch_size
         As for the function.
     **kwargs
-        Of ``torchmetrics.Metric``.
+        Arguments of ``torchmetrics.Metric``.
 
     Examples
     --------
@@ -40,7 +40,7 @@ class FrameScore(Mean):
         super().__init__(**kwargs)
         check("softmax", batch_size)
         self.batch_size = batch_size
-        self._baseline = (baseline,)  # in a tuple: a module would become a part of this one
+        self._baseline = (baseline,)  # in a tuple, so that a module is not registered as a submodule
 
     def update(
         self,
@@ -51,7 +51,7 @@ class FrameScore(Mean):
         feature_mask: Inputs | None = None,
         additional_forward_args: Any = None,
     ) -> None:
-        """Add one attribution; arguments as of the function."""
+        """Add one attribution; arguments as for the function."""
         found = frame_curve(
             forward_func,
             inputs,

@@ -1,4 +1,4 @@
-"""Means over attributions of how well they find the object, and over images of what hiding it does."""
+"""Means over attributions of how well they localize the object, and over images of the effect of hiding it."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from captum_ad.metrics.places import Box, Grid, checked_grid
 
 
 class PointingGame(Mean):
-    """Share of the attributions that are highest on the object: :func:`captum_ad.metrics.pointing_game`.
+    """Fraction of attributions whose maximum is on the object: :func:`captum_ad.metrics.pointing_game`.
 
     Parameters
     ----------
     tolerance : float
         As for the function.
     **kwargs
-        Of ``torchmetrics.Metric``.
+        Arguments of ``torchmetrics.Metric``.
     """
 
     higher_is_better = True
@@ -33,35 +33,35 @@ class PointingGame(Mean):
         self.tolerance = tolerance
 
     def update(self, attribution: Tensor, inside: Tensor | Box) -> None:
-        """Add one attribution; arguments as of the function."""
+        """Add one attribution; arguments as for the function."""
         self._add(float(pointing_game(attribution, inside, tolerance=self.tolerance)))
 
 
 class EnergyPointingGame(Mean):
-    """Mean share of the positive attribution on the object: :func:`captum_ad.metrics.energy_pointing_game`.
+    """Mean fraction of the positive attribution on the object: :func:`captum_ad.metrics.energy_pointing_game`.
 
     Parameters
     ----------
     **kwargs
-        Of ``torchmetrics.Metric``.
+        Arguments of ``torchmetrics.Metric``.
     """
 
     higher_is_better = True
 
     def update(self, attribution: Tensor, inside: Tensor | Box) -> None:
-        """Add one attribution; arguments as of the function."""
+        """Add one attribution; arguments as for the function."""
         self._add(energy_pointing_game(attribution, inside))
 
 
 class GridPointingGame(Mean):
-    """Mean share of the positive attribution in the class's cell: :func:`captum_ad.metrics.grid_pointing_game`.
+    """Mean fraction of the positive attribution in the class's cell: :func:`captum_ad.metrics.grid_pointing_game`.
 
     Parameters
     ----------
     grid : (rows, columns)
         As for the function.
     **kwargs
-        Of ``torchmetrics.Metric``.
+        Arguments of ``torchmetrics.Metric``.
 
     Examples
     --------
@@ -81,19 +81,19 @@ class GridPointingGame(Mean):
         self.grid = grid
 
     def update(self, attribution: Tensor, cell: int) -> None:
-        """Add one attribution of a collage; arguments as of the function."""
+        """Add one attribution of a collage; arguments as for the function."""
         self._add(grid_pointing_game(attribution, cell, self.grid))
 
 
 class SpecificDrop(OfForward):
-    """How much more of the confidence hiding the object takes than hiding as much elsewhere, the mean.
+    """Mean of how much more the confidence drops if the object is hidden than if an equal area elsewhere is.
 
     Parameters
     ----------
     controls, seed, baseline, to_confidence, batch_size
-        As for :func:`captum_ad.metrics.object_drop`, of which this is ``.specific``.
+        As for :func:`captum_ad.metrics.object_drop`; this is the mean of its ``.specific``.
     **kwargs
-        Of ``torchmetrics.Metric``.
+        Arguments of ``torchmetrics.Metric``.
     """
 
     higher_is_better = True
@@ -114,7 +114,7 @@ class SpecificDrop(OfForward):
         self.controls, self.seed, self.batch_size = controls, seed, batch_size
 
     def update(self, forward_func: nn.Module, inputs: Tensor, inside: Tensor | Box, target: Asked = None) -> None:
-        """Add one image; arguments as of the function. Raises a ValueError if the object leaves a control no place."""
+        """Add one image; arguments as for the function. Raises ValueError if there is no place for a control."""
         found = object_drop(
             forward_func,
             inputs,
@@ -127,5 +127,5 @@ class SpecificDrop(OfForward):
             batch_size=self.batch_size,
         )
         if not len(found.control_hidden):
-            raise ValueError("the object is so large that there is no place for a control: leave this image out")
+            raise ValueError("the object is too large, so there is no place for a control: leave this image out")
         self._add(found.specific)

@@ -1,4 +1,4 @@
-"""What the metrics of torchmetrics' kind have in common: they are means of one number per update."""
+"""Base classes of the torchmetrics metrics, which are means of one number per update."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Mean(Metric):
     Attributes
     ----------
     empty : Tensor
-        How many empty explanations were left out, int64: the model gives their class to nothing at all.
+        Number of empty explanations left out, int64. The model predicts their class even if everything is hidden.
     """
 
     is_differentiable = False
@@ -40,12 +40,12 @@ class Mean(Metric):
         self.add_state("total", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("count", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
         self.add_state("empty", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
-        # A MetricCollection updates metrics of equal states once for all: NaN equals nothing.
+        # A MetricCollection updates metrics with equal states only once. NaN equals nothing, so this prevents it.
         self.add_state("apart", torch.tensor(math.nan, dtype=torch.float64), dist_reduce_fx="max")
         self._latest = math.nan
 
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:
-        """Update, and return what was measured; a call that is refused leaves the metric as it was."""
+        """Update, and return the value of this call. A call that raises an error leaves the metric unchanged."""
         self.update(*args, **kwargs)
         return torch.tensor(self._latest, dtype=torch.float64, device=self.device)
 
@@ -65,7 +65,7 @@ class Mean(Metric):
 
 
 class OfForward(Mean):
-    """What is measured with an ADForward, or a plain model and a baseline."""
+    """Base class of metrics that take an ADForward, or a plain model with a baseline."""
 
     def __init__(
         self, *, baseline: Baseline | None = None, to_confidence: ToConfidence = "softmax", **kwargs: Any
@@ -75,15 +75,15 @@ class OfForward(Mean):
         self._baseline, self.to_confidence = (
             (baseline,),
             to_confidence,
-        )  # in a tuple: a module would become a part of this one
+        )  # in a tuple, so that a module is not registered as a submodule
 
     @property
     def baseline(self) -> Baseline | None:
-        """What missing features of a plain model are painted with."""
+        """The baseline for missing features of a plain model."""
         return self._baseline[0]
 
 
 def check(to_confidence: ToConfidence, batch_size: int | None) -> None:
-    """Refuse settings when a metric is made, not at its first update."""
+    """Check settings when a metric is constructed, not at its first update."""
     Judge(0, to_confidence)
     batch_of(batch_size, torch.device("cpu"))

@@ -1,4 +1,4 @@
-"""Robustness to noise over many images: means of two kinds of samples, and their product."""
+"""Robustness to noise over many images: means over two kinds of samples, and their product."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class NoiseRobustness(Metric):
     noises, levels, mean, std, similarity, p, seed
         As for :func:`captum_ad.metrics.noise_responses`.
     **kwargs
-        Of ``torchmetrics.Metric``.
+        Arguments of ``torchmetrics.Metric``.
 
     Attributes
     ----------
     kept, changed, undefined : Tensor
-        How many samples kept their class, changed it, and have no similarity, int64.
+        Number of samples that kept their class, that changed it, and that have no similarity, int64.
 
     Examples
     --------
@@ -73,13 +73,13 @@ class NoiseRobustness(Metric):
             self.add_state(name, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
         for name in ("kept", "changed", "undefined"):
             self.add_state(name, torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
-        # A MetricCollection updates metrics of equal states once for all: NaN equals nothing.
+        # A MetricCollection updates metrics with equal states only once. NaN equals nothing, so this prevents it.
         self.add_state("apart", torch.tensor(math.nan, dtype=torch.float64), dist_reduce_fx="max")
 
     def update(
         self, model: nn.Module, inputs: Tensor, attribute: Attribute, feature_mask: Tensor | None = None
     ) -> None:
-        """Add one image; arguments as of :func:`captum_ad.metrics.noise_responses`."""
+        """Add one image; arguments as for :func:`captum_ad.metrics.noise_responses`."""
         found = noise_responses(
             model,
             inputs,
@@ -101,14 +101,14 @@ class NoiseRobustness(Metric):
 
     @property
     def consistency(self) -> Tensor:
-        """The mean similarity where the class was kept; NaN without such a sample."""
+        """The mean similarity over samples that kept their class; NaN if there is none."""
         return self.alike / self.kept
 
     @property
     def responsiveness(self) -> Tensor:
-        """One minus the mean similarity where the class changed; NaN without such a sample."""
+        """One minus the mean similarity over samples whose class changed; NaN if there is none."""
         return 1 - self.alike_changed / self.changed
 
     def compute(self) -> Tensor:
-        """Their product, a scalar, float64; NaN if one of them is."""
+        """Consistency times responsiveness, a scalar, float64; NaN if either is."""
         return self.consistency * self.responsiveness

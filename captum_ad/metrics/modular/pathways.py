@@ -1,4 +1,4 @@
-"""Means over explanations of how far they leave the network's own way."""
+"""Means over explanations of how much they change the network's activations."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from captum_ad.metrics.scan import SufficientExplanation
 
 
 class ActivationDeviation(Mean):
-    """Mean over explanations, and layers, of the relative L2 of :func:`captum_ad.metrics.activation_deviation`.
+    """Mean over explanations and layers of the relative L2 from :func:`captum_ad.metrics.activation_deviation`.
 
     Parameters
     ----------
     layers, over, baseline
         As for the function.
     **kwargs
-        Of ``torchmetrics.Metric``.
+        Arguments of ``torchmetrics.Metric``.
 
     Examples
     --------
@@ -45,7 +45,7 @@ class ActivationDeviation(Mean):
         if over not in OVER:
             raise ValueError(f"over must be one of {', '.join(map(repr, OVER))}, got {over!r}")
         self.layers, self.over = tuple(layers), over
-        self._baseline = (baseline,)  # in a tuple: a module would become a part of this one
+        self._baseline = (baseline,)  # in a tuple, so that a module is not registered as a submodule
 
     def update(
         self,
@@ -54,7 +54,7 @@ class ActivationDeviation(Mean):
         explanation: SufficientExplanation | Inputs,
         additional_forward_args: Any = None,
     ) -> None:
-        """Add one explanation; arguments as of the function."""
+        """Add one explanation; arguments as for the function."""
         found = activation_deviation(
             forward_func,
             inputs,

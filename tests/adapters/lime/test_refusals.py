@@ -18,7 +18,7 @@ from tests.adapters.lime.explaining import CELLS, POINTWISE, explain
 
 
 def test_a_hide_color_is_refused(model, photograph):
-    with pytest.raises(ValueError, match=r"hide_color=0 was given, but nothing is painted.*BaselineForward"):
+    with pytest.raises(ValueError, match=r"got hide_color=0, but hidden superpixels are missing.*BaselineForward"):
         explain(LimeImageExplainer, photograph, MaskedClassifier(ADForward(model), POINTWISE), hide_color=0)
 
 
@@ -30,8 +30,8 @@ def test_classifiers_that_take_no_masks_are_refused(model, photograph):
         raise AssertionError
 
     cases = [
-        (ADForward(model), "ADForward, which takes the model's input and no photograph"),
-        (BaselineForward(model, 0), "BaselineForward, which takes the model's input and no photograph"),
+        (ADForward(model), "ADForward, which takes the model's input, not a photograph"),
+        (BaselineForward(model, 0), "BaselineForward, which takes the model's input, not a photograph"),
         (model, "Sequential, which takes no masks"),
         (of_images, "of_images, which takes no masks"),
         (with_an_option, "with_an_option, which takes no masks"),

@@ -65,6 +65,6 @@ def test_what_is_missing_matters_where_the_network_looks(photograph, flat):
 
 def test_a_label_that_one_number_does_not_have_is_named(photograph):
     classifier = MaskedClassifier(ADForward(Age(False).eval()), transforms.ToTensor(), to_confidence="sigmoid")
-    with pytest.raises(ValueError, match=r"labels=\(1,\) and the classifier returned 1 columns.*top_labels=1"):
+    with pytest.raises(ValueError, match=r"labels=\(1,\), but the classifier returned 1 columns.*top_labels=1"):
         explained(classifier, photograph, top_labels=None)
     assert 0 in explained(classifier, photograph, top_labels=None, labels=(0,)).local_exp

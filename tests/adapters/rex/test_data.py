@@ -59,7 +59,7 @@ def test_a_network_of_grayscale_images():
 
 @pytest.mark.parametrize("transform", [lambda image: to_tensor(image)[None], np.array, lambda image: torch.ones(4, 4)])
 def test_transforms_that_give_no_image_are_refused(network, transform):
-    with pytest.raises(ValueError, match=r"the transform gives .* expected a tensor of shape \(1\|3, H, W\)"):
+    with pytest.raises(ValueError, match=r"the transform returned .* expected a tensor of shape \(1\|3, H, W\)"):
         script(ADForward(network), transform)
 
 

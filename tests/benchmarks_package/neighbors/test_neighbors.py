@@ -106,7 +106,7 @@ def test_attention_has_drawn_scenes_of_its_own(command):
     [
         (("attention",), "no attention was seen in Sequential"),
         (("pathway",), "invalid choice: 'pathway'"),
-        (("pathways", "--maskings", "avg"), "two maskings at least"),
+        (("pathways", "--maskings", "avg"), "at least two maskings"),
         (("pathways", "--maskings", "avg", "gray"), "unknown masking 'gray'"),
         (("pathways", "--csv", "nowhere/found.csv"), "no directory 'nowhere'"),
     ],

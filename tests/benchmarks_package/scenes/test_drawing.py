@@ -99,7 +99,7 @@ class TestClasses:
 def test_seeds_that_are_none():
     for seed in (-1, 1.5, True, "1"):
         for given in ({"seed": seed}, {"seed": (0, seed)}, {"seed": 0, "classes_seed": seed}):
-            with pytest.raises(ValueError, match="seed must be a whole number of at least 0"):
+            with pytest.raises(ValueError, match="seed must be an integer of at least 0"):
                 scene(**given)
 
 

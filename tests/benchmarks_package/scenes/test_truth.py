@@ -172,7 +172,7 @@ class TestRightScenes:
         with pytest.raises(ValueError, match="background is empty: give at least one"):
             right_scenes(model, 1, classes_seed=0, background=[])
         for seed in (-1, 1.5):
-            with pytest.raises(ValueError, match="seed must be a whole number"):
+            with pytest.raises(ValueError, match="seed must be an integer"):
                 right_scenes(model, 1, classes_seed=0, seed=seed)
 
     @pytest.mark.parametrize("count", [0, -1, True])

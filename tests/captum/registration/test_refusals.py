@@ -36,13 +36,13 @@ def test_methods_that_cannot_mask_are_refused(ad: ADForward, x: Tensor) -> None:
 def test_perturbations_that_paint_are_refused(ad: ADForward, x: Tensor) -> None:
     attributor = lime_base(ad)
     attributor.from_interp_rep_transform = lambda sample, original, **_: original * 0.5
-    with pytest.raises(ValueError, match="may only set features of it to 0"):
+    with pytest.raises(ValueError, match="may only set features to 0"):
         attributor.attribute(x[:1], target=0, n_samples=2)
 
 
 def test_an_adforward_inside_another_module_is_refused(ad: ADForward, x: Tensor) -> None:
     """It gets no mask there, so Captum would paint."""
-    with pytest.raises(ValueError, match="Put it outermost"):
+    with pytest.raises(ValueError, match="put it outermost"):
         FeatureAblation(nn.Sequential(ad, nn.Softmax(1))).attribute(x, target=0, feature_mask=QUADRANTS)
     outermost = ADForward(nn.Sequential(ad.model, nn.Softmax(1)))
     assert FeatureAblation(outermost).attribute(x, target=0, feature_mask=QUADRANTS).abs().sum() > 0

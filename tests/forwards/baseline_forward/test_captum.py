@@ -114,7 +114,7 @@ def test_captum_s_other_methods_and_buried_ones_are_refused(x):
     forward = BaselineForward(network(), 0.5)
     with pytest.raises(ValueError, match=r"FeaturePermutation.*run a BaselineForward as the plain model"):
         FeaturePermutation(forward).attribute(x, target=0)
-    with pytest.raises(ValueError, match=r"Sequential has a BaselineForward inside.*Put it outermost"):
+    with pytest.raises(ValueError, match=r"Sequential has a BaselineForward inside.*put it outermost"):
         FeatureAblation(nn.Sequential(forward, nn.Softmax(1))).attribute(x, target=0, feature_mask=QUADRANTS)
 
 
@@ -129,5 +129,5 @@ def test_several_inputs_are_masked_by_captum(x):
     expected = FeatureAblation(Two().eval()).attribute((x, 2 * x), baselines=(0, 0), **given)
     for one, other in zip(ours, expected):
         torch.testing.assert_close(one, other)
-    with pytest.raises(ValueError, match="first input's only"):
+    with pytest.raises(ValueError, match="paints one input"):
         FeatureAblation(BaselineForward(Two().eval(), torch.zeros(1))).attribute((x, x), **given)

@@ -170,7 +170,7 @@ def test_it_is_a_baseline_by_name(x):
 
 @pytest.mark.parametrize("name", IMPUTATIONS)
 def test_without_a_mask_there_is_none(x, name):
-    with pytest.raises(ValueError, match=rf"depends on what is masked.*BaselineForward\(model, '{name}'\)"):
+    with pytest.raises(ValueError, match=rf"depends on the mask.*BaselineForward\(model, '{name}'\)"):
         baseline(name, x)
 
 

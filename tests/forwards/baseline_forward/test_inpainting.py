@@ -96,7 +96,7 @@ def test_only_images_are_inpainted(bad):
 
 
 def test_without_a_mask_there_is_no_inpainting(x):
-    with pytest.raises(ValueError, match=r"depends on what is masked.*BaselineForward\(model, 'inpaint'\)"):
+    with pytest.raises(ValueError, match=r"depends on the mask.*BaselineForward\(model, 'inpaint'\)"):
         baseline("inpaint", x)
 
 

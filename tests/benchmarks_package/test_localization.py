@@ -221,7 +221,7 @@ def test_labels_say_what_is_right(command, tmp_path):
     code, out, _ = command(*words, 1, images=())
     assert code == 0
     assert "of 2 of 3 photographs (the classes are those given)" in out
-    assert "makes 1 collages" in command(*words, 2, images=())[2]
+    assert "enough for 1 different collages" in command(*words, 2, images=())[2]
 
 
 def test_an_interrupted_command_says_what_is_left(command, monkeypatch):
@@ -251,8 +251,8 @@ def test_an_interrupted_command_says_what_is_left(command, monkeypatch):
     [
         (("--maskings", "zeros", "avg"), "'zero'"),
         (("--methods", "occlusoin"), "'occlusion'"),
-        (("--grid", "2", "2"), "of 3 classes"),
-        (("--collages", "4"), "makes 3 collages of different images"),
+        (("--grid", "2", "2"), "needs 4 different classes"),
+        (("--collages", "4"), "enough for 3 different collages"),
         (("--maskings", "zero"), "at least two maskings"),
         (("--device", "nowhere"), "cannot be used"),
         (("--threads", "0"), "--threads: must be at least 1, got 0"),

@@ -91,7 +91,7 @@ def check(ad: Callable[..., Tensor], model: nn.Module) -> None:
     for each in (ad, expected):
         x = X.clone().requires_grad_()
         gradients.append(torch.autograd.grad(each(x, mask=MASK).square().sum(), x)[0])
-    assert torch.equal(*gradients)
+    torch.testing.assert_close(*gradients)  # a compiled program rounds in another order
 
 
 @NEEDS_STANCE

@@ -104,11 +104,11 @@ def test_attention_has_drawn_scenes_of_its_own(command):
 @pytest.mark.parametrize(
     ("words", "match"),
     [
-        (("attention",), "no attention was seen in Sequential"),
+        (("attention",), "no attention found in Sequential"),
         (("pathway",), "invalid choice: 'pathway'"),
         (("pathways", "--maskings", "avg"), "at least two maskings"),
         (("pathways", "--maskings", "avg", "gray"), "unknown masking 'gray'"),
-        (("pathways", "--csv", "nowhere/found.csv"), "no directory 'nowhere'"),
+        (("pathways", "--csv", "nowhere/found.csv"), "the directory 'nowhere' for the records does not exist"),
     ],
 )
 def test_bad_input(command, words, match):

@@ -114,7 +114,7 @@ def test_captum_s_other_methods_and_buried_ones_are_refused(x):
     forward = BaselineForward(network(), 0.5)
     with pytest.raises(ValueError, match=r"FeaturePermutation.*run a BaselineForward like the plain model"):
         FeaturePermutation(forward).attribute(x, target=0)
-    with pytest.raises(ValueError, match=r"Sequential has a BaselineForward inside.*put it outermost"):
+    with pytest.raises(ValueError, match=r"Sequential contains a BaselineForward.*put it outermost"):
         FeatureAblation(nn.Sequential(forward, nn.Softmax(1))).attribute(x, target=0, feature_mask=QUADRANTS)
 
 

@@ -71,6 +71,11 @@ def test_a_page(explain, here):
         (("--masking", "ad:papr"), "did you mean 'paper'"),
         (("--masking", "zeros"), "did you mean 'zero'"),
         (("--gamma", "2"), "--gamma must be a share"),
+        (("--methods", "lime"), "--methods lime: did you mean --method? (see captum-ad explain --help)"),
+        (("--masing=zero", "--batchsize=2"), "did you mean --masking and --batch-size? (see captum-ad explain --help)"),
+        (("photo.png",), "unrecognized arguments: photo.png (see captum-ad explain --help)"),
+        (("--threads", "0"), "must be at least 1, got 0"),
+        (("--threads", "many"), "invalid integer value: 'many'"),
         (("--classes", "nowhere.txt"), "cannot read --classes"),
         (("--target", "cat", "--classes", "names.txt"), "unknown class 'cat'"),
         (("--classes", "few.txt"), "names 2 classes, but the model has 5"),
@@ -87,6 +92,22 @@ def test_a_file_that_exists_is_replaced_by_force_alone(explain, here):
     assert "exists" in explain().error
     assert (here / "photo-explained.png").read_text() == "mine"
     assert explain("--force").code == 0
+
+
+@pytest.mark.parametrize("command", ["explain", "compare"])
+def test_threads_are_passed_on_and_given_back(command, cli, here, monkeypatch):
+    before, seen = torch.get_num_threads(), []
+    run = torch.nn.Linear.forward
+    monkeypatch.setattr(
+        torch.nn.Linear, "forward", lambda self, x: seen.append(torch.get_num_threads()) or run(self, x)
+    )
+    quick = ("photo.png", "--model", "tiny_model:tiny", "--segments", 6, "--samples", 12)
+    less = ("--methods", "occlusion", "--ad", "paper", "--baselines") if command == "compare" else ()
+    assert cli(command, *quick, *less, "--threads", before + 1).code == 0
+    assert set(seen) == {before + 1}
+    assert torch.get_num_threads() == before
+    assert "broke midway" in cli(command, *quick, "--model", "tiny_model:breaks_midway", "--force", "--threads", 1).err
+    assert torch.get_num_threads() == before
 
 
 def test_several_images_are_for_compare(explain, here):

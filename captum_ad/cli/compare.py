@@ -20,6 +20,7 @@ from captum_ad.cli.devices import default_batch_size, device_named, threads
 from captum_ad.cli.errors import InterruptedRun
 from captum_ad.cli.files import digest
 from captum_ad.cli.folder import occupied_alone, refuse_foreign, refuse_occupied, remove
+from captum_ad.cli.given import check_early
 from captum_ad.cli.maskings import masking_given
 from captum_ad.cli.models import Classifier, load_classifier
 from captum_ad.cli.output import staged
@@ -72,6 +73,7 @@ def compare(arguments: argparse.Namespace, command: Sequence[str]) -> None:
     if not 0 <= arguments.gamma <= 1:
         raise InputError(f"--gamma must be a share of the original confidence, 0 to 1, got {arguments.gamma}")
     photographs = load_photographs(arguments.images or [DEFAULT_IMAGE])
+    check_early(arguments)
     out, names = arguments.out, file_names(photographs)
     settings = settings_of(arguments, methods, shown)
     refuse_occupied(out, names, force=arguments.force or arguments.resume, way_out=", or continue it with --resume")

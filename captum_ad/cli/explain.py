@@ -15,6 +15,7 @@ from captum_ad.cli.compare import known, print_notes, settings_of
 from captum_ad.cli.devices import default_batch_size, device_named, threads
 from captum_ad.cli.explanations import in_words
 from captum_ad.cli.figure import METHOD_TITLES, column_title
+from captum_ad.cli.given import check_early
 from captum_ad.cli.maskings import masking_given
 from captum_ad.cli.models import Classifier, load_classifier
 from captum_ad.cli.output import staged
@@ -52,6 +53,7 @@ def explain(arguments: argparse.Namespace, command: Sequence[str]) -> None:
     if len(photographs) > 1:
         raise InputError(f"{arguments.image!r} is {len(photographs)} images: give one, or use captum-ad compare")
     (photograph,) = photographs
+    check_early(arguments)
     out = arguments.out or Path(f"{photograph.name}-explained.png")
     _refuse(out, photograph.source, force=arguments.force)
     with staged(out.parent, [out.name]) as folder, threads(arguments.threads):

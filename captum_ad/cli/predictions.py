@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -14,10 +13,10 @@ from captum_ad._common.images import Photograph
 from captum_ad._forwards.baseline_forward import BaselineForward
 from captum_ad._methods import Result, Task, explain
 from captum_ad.cli.explanations import Explanation, Scale, measure, solid_colors
+from captum_ad.cli.given import is_question, question
 from captum_ad.cli.models import Classifier
 from captum_ad.segmentation import superpixels
 from captum_ad.targets.base import Target
-from captum_ad.targets.written import written
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ def prediction(classifier: Classifier, photograph: Photograph, arguments: argpar
     """
     x = classifier.prepare(photograph.image)
     text = arguments.target
-    if text is not None and text not in classifier.class_names and re.match(r"\s*\w+\(", text):
+    if text is not None and is_question(text, classifier.class_names):
         target, confidence, answered = _asked(classifier, x, photograph, arguments)
         found = _comparison(classifier, photograph, arguments, x, target, "softmax", confidence, None)
         return replace(found, answered=answered)
@@ -88,14 +87,7 @@ def _asked(
 ) -> tuple[Target, float, bool]:
     """The target in --target, bound to the whole input; the confidence in it; whether it is the model's answer."""
     text = arguments.target
-    try:
-        target = written(text, classifier.class_names or None)
-    except UnknownNameError:
-        raise
-    except (TypeError, ValueError) as error:
-        raise InputError(f"--target: {error}") from None
-    if not target.decides:
-        raise InputError(f"--target {text!r} does not say when the answer still counts as the same: add threshold=")
+    target = question(text, classifier.class_names)
     try:
         forward = BaselineForward(classifier.model, 0.0, target=target).bound(x)
         assert forward.target is not None

@@ -106,8 +106,38 @@ def test_threads_are_passed_on_and_given_back(command, cli, here, monkeypatch):
     assert cli(command, *quick, *less, "--threads", before + 1).code == 0
     assert set(seen) == {before + 1}
     assert torch.get_num_threads() == before
-    assert "broke midway" in cli(command, *quick, "--model", "tiny_model:breaks_midway", "--force", "--threads", 1).err
+    assert "broke midway" in cli(command, *quick, "--model", "tiny_model:breaks_first", "--force", "--threads", 1).err
     assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (("--model", "dmeo"), "did you mean 'demo'"),
+        (("--model", "torchvision:resnet5"), "did you mean 'resnet50'"),
+        (("--model", "torchvision:resnet18", "--target", "espreso"), "did you mean 'espresso'"),
+        (("--model", "demo", "--target", "1000"), "--target 1000 is out of range"),
+        (("--model", "demo", "--target", "Contrast('macow', 'jacamar')"), "did you mean 'macaw'"),
+        (("--model", "nowhere.py:make"), "no file at 'nowhere.py'"),
+        (("--weights", "nowhere.pth"), "no weights file at 'nowhere.pth'"),
+        (("--classes", "nowhere.txt"), "cannot read --classes"),
+        (("--classes", "names.txt", "--target", "cat"), "unknown class 'cat'"),
+        (("--target", "Contrst(4, 1)"), "did you mean 'Contrast'"),
+        (("--method", "oclusion"), "did you mean 'occlusion'"),
+        (("--model", "tiny_model:raises", "--weights", "here.pth", "--target", "Contrast('a', 'b')"), "exists"),
+        (("--model", "tiny_model:raises"), "exists"),
+    ],
+)
+@pytest.mark.parametrize("command", ["explain", "compare"])
+def test_what_is_cheap_to_check_comes_before_the_file_and_loading_after(command, cli, here, argv, message):
+    (here / "names.txt").write_text("\n".join("ABCDE"))
+    (here / "here.pth").write_text("")
+    (here / "photo-explained.png").write_text("mine")
+    (here / "captum-ad-report").mkdir()
+    (here / "captum-ad-report/mine.txt").write_text("mine")
+    words = ["--methods" if command == "compare" and word == "--method" else word for word in argv]
+    model = () if "--model" in argv else ("--model", "tiny_model:tiny")
+    assert message in cli(command, "photo.png", *model, *words).error
 
 
 def test_several_images_are_for_compare(explain, here):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ast
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -35,6 +36,8 @@ class Comparison:
         The confidence in the target; for a class, its probability.
     predicted : int or None
         The most probable class; None if the target is not a class.
+    asked : str
+        A target that is not a class, as it was written in --target, with the names in it; empty for a class.
     answered : bool
         Whether a target that is not a class is the model's answer to the whole photograph.
     results : dict
@@ -48,6 +51,7 @@ class Comparison:
     scale: Scale
     confidence: float
     predicted: int | None
+    asked: str = ""
     answered: bool = True
     results: dict[tuple[str, str], Result] = field(default_factory=dict)
     explanations: dict[tuple[str, str], Explanation] = field(default_factory=dict)
@@ -66,7 +70,7 @@ def prediction(classifier: Classifier, photograph: Photograph, arguments: argpar
     if text is not None and is_question(text, classifier.class_names):
         target, confidence, answered = _asked(classifier, x, photograph, arguments)
         found = _comparison(classifier, photograph, arguments, x, target, "softmax", confidence, None)
-        return replace(found, answered=answered)
+        return replace(found, asked=ast.unparse(ast.parse(text.strip(), mode="eval")), answered=answered)
     row, to_confidence = probabilities(classifier, x, photograph)
     predicted = int(row.argmax())
     _check_names(classifier, arguments, len(row))

@@ -58,6 +58,7 @@ def test_any_method_and_masking(explain, method, masking):
 def test_a_page(explain, here):
     assert explain("--out", "x.html").code == 0
     page = (here / "x.html").read_text()
+    assert "<span>against the class</span><i></i><span>for the class</span>" in page
     assert "<title>Sequential on photo" in page
     assert not re.findall(r"(?:src|href)=[\"'](?!data:)", page)
 
@@ -230,6 +231,7 @@ def test_questions_that_are_no_class(explain, here, model, target):
     assert re.match(rf"\w+ on photo: {target.split('(')[0]}\(.*, (confidence|value) ", ran.out)
     assert re.search(r"% of the photograph alone keeps|no part of the photograph|so no part explains", ran.out)
     assert "Most probable" not in ran.out
+    assert "<span>against the target</span><i></i><span>for the target</span>" in (here / "x.html").read_text()
     ran = explain("--target", target, "--out", "x.png", model=f"tiny_model:{model}")
     assert ran.code == 0, ran.err
 
@@ -272,6 +274,13 @@ def test_an_answer_that_the_network_does_not_give_is_said(explain):
     other = explain("--target", "Contrast(1, 4)", "--out", "b.png")
     assert "not the network's answer" not in given.out
     assert "not the network's answer to the whole photograph" in other.out
+
+
+def test_a_question_is_shown_with_the_names_that_were_given(explain, here):
+    (here / "names.txt").write_text("ant\nbee\ncat\ndog\nelk\n")
+    ran = explain("--target", " Contrast('elk','bee' )", "--classes", "names.txt", "--out", "x.html")
+    assert re.match(r"Sequential on photo: Contrast\('elk', 'bee'\), confidence \d\.\d\d\n", ran.out), ran
+    assert "<title>Sequential on photo: Contrast(&#39;elk&#39;, &#39;bee&#39;)" in (here / "x.html").read_text()
 
 
 def test_names_are_counted_for_other_questions_too(explain, here):

@@ -30,7 +30,8 @@ def main() -> None:
         row[0].imshow(names["volume"][0, 0, depth], cmap="gray", vmin=0, vmax=1)
         row[0].set_ylabel(f"slice {depth}")
         for axis, name in zip(row[1:], ("attr", "focused")):
-            axis.imshow(names[name][0, 0, depth], cmap="RdBu", vmin=-top, vmax=top)
+            share = names[name][0, 0, depth] / top
+            axis.imshow(share.sign() * share.abs().sqrt(), cmap="RdBu_r", vmin=-1, vmax=1)  # the root shows faint ones
         for axis in row:
             axis.set_xticks([])
             axis.set_yticks([])

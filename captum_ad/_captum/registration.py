@@ -132,8 +132,9 @@ def _masked(original: Callable[..., Any], *, future: bool = False) -> Callable[.
         images = inputs if isinstance(inputs, tuple) else (inputs,)
         if not all(isinstance(image, Tensor) for image in images):
             raise TypeError(f"inputs must be a tensor or a tuple of tensors, got {type(inputs).__name__}")
-        _refuse_misfit(call.get("feature_mask"), images, who)
-        if "ADForward" in kind and not isinstance(self, LimeBase) | isinstance(self, Lime):
+        if call.get("feature_mask") is not None:
+            call["feature_mask"] = _labels(call["feature_mask"], images, who)
+        if "ADForward" in kind and (isinstance(self, Lime) or not isinstance(self, LimeBase)):
             windows = {"sliding_window_shapes": None} if isinstance(self, Occlusion) else {}
             warn_of_lone_values(who, self.forward_func, images, {**windows, **call})
         ones = tuple(torch.ones_like(x, dtype=x.dtype if x.is_floating_point() else torch.float32) for x in images)
@@ -171,24 +172,32 @@ def _masked(original: Callable[..., Any], *, future: bool = False) -> Callable[.
     return attribute
 
 
-def _refuse_misfit(feature_mask: Any, images: tuple[Tensor, ...], who: str) -> None:
-    """Check feature masks: Captum silently never hides an input that has no entry in their tuple."""
-    if feature_mask is None:
-        return
+def _labels(feature_mask: Any, images: tuple[Tensor, ...], who: str) -> Any:
+    """Check feature masks, and return them as int64, which every attributor of Captum can index with.
+
+    Captum silently never hides an input that has no entry in their tuple.
+    """
     given = feature_mask if isinstance(feature_mask, tuple) else (feature_mask,)
     if len(given) != len(images):
         raise ValueError(
             f"{who} got {len(given)} feature mask(s) for {len(images)} input(s): give a tuple with one per input"
         )
     for x, labels in zip(images, given):
-        spatial = tuple(x.shape[2:])
-        shape = tuple(labels.shape) if isinstance(labels, Tensor) else ()
+        if not isinstance(labels, Tensor) or labels.is_floating_point() or labels.is_complex():
+            what = f"a tensor of {labels.dtype}" if isinstance(labels, Tensor) else type(labels).__name__
+            raise TypeError(
+                f"{who}: feature_mask is {what}, expected a tensor of integers, the same number at all positions of a "
+                "feature, as captum_ad.segmentation.superpixels(x) makes it"
+            )
+        spatial, shape = tuple(x.shape[2:]), tuple(labels.shape)
         misfit = any(n not in (1, m) for n, m in zip(reversed(shape), reversed(spatial)))
         if len(shape) > x.dim() or (spatial and misfit):
             raise ValueError(
                 f"{who}: the feature mask has shape {shape} but the input {tuple(x.shape)}: make the mask from the "
                 "model's input, captum_ad.segmentation.superpixels(x), not from the original photograph"
             )
+    whole = tuple(labels.long().contiguous() for labels in given)
+    return whole if isinstance(feature_mask, tuple) else whole[0]
 
 
 def _refused(original: Callable[..., Any]) -> Callable[..., Any]:

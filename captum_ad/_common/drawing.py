@@ -18,6 +18,7 @@ Image = npt.NDArray[np.float64]
 PANEL = 2.4  # inches
 COLUMNS = 5  # panels side by side
 AD_COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc0066", "#5b2a86")
+WHITENED = 0.65  # how much to blend the gray pixels outside an explanation with white
 OVERSHOOT = 1e-6  # tolerance for rounding errors of resizing, or of undoing a normalization
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterable
+import difflib
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -18,7 +19,29 @@ IMAGES = "Image files, folders, patterns like 'photos/*.jpg', or the photographs
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that raises InputError where argparse would print its usage and exit."""
+    """A parser that raises InputError where argparse would print its usage and exit.
+
+    A sub-command's parser refuses unknown arguments itself, so that the error points to its own help.
+    """
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """Parse arguments.
+
+        Raises
+        ------
+        InputError
+            If one is unknown or invalid.
+        """
+        found, left = super().parse_known_args(args, namespace)
+        if left:
+            known = [option[2:] for option in self._option_string_actions if option.startswith("--")]
+            given = [word[2:].partition("=")[0] for word in left if word.startswith("--")]
+            near = dict.fromkeys(one for word in given for one in difflib.get_close_matches(word, known, 1, 0.65))
+            hint = f": did you mean {' and '.join(f'--{one}' for one in near)}?" if near else ""
+            self.error(f"unrecognized arguments: {' '.join(left)}{hint}")
+        return found, left
 
     def error(self, message: str) -> NoReturn:
         """Raise an error of one line for invalid arguments.
@@ -142,7 +165,7 @@ def add_effort(add: Callable[..., object]) -> None:
 
 
 def add_running(add: Callable[..., object], batch: str) -> None:
-    """Add the arguments for batch size, seed and device."""
+    """Add the arguments for batch size, seed, device and threads."""
     add(
         "--batch-size",
         type=at_least(1),
@@ -151,6 +174,7 @@ def add_running(add: Callable[..., object], batch: str) -> None:
     )
     add("--seed", type=at_least(0), default=0, metavar="N", help=f"The seed of the random perturbations {DEFAULT}.")
     add("--device", default="cpu", help=f"Where the network runs: cpu, cuda, cuda:1, mps and so on {DEFAULT}.")
+    add("--threads", type=at_least(1), metavar="N", help="The number of CPU threads (default: torch's choice).")
 
 
 def add_folder(add: Callable[..., object], out: str) -> None:

@@ -81,8 +81,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     InputError
         If the file is missing, holds objects other than tensors and plain settings, or no state dict.
     """
-    if not path.is_file():
-        raise InputError(f"no weights file at {str(path)!r}")
+    check_file(path)
     loaded = _safetensors(path) if path.suffix == ".safetensors" else _pickled(path)
     state, key, others = _state_of(loaded)
     if not state:
@@ -97,6 +96,12 @@ def read_checkpoint(path: Path) -> Checkpoint:
         )
     state = {_OLD_DENSENET.sub(r"\1\2", name): value for name, value in state.items()}
     return Checkpoint(state, _names_in(loaded), key, others)
+
+
+def check_file(path: Path) -> None:
+    """Raise InputError if there is no such file."""
+    if not path.is_file():
+        raise InputError(f"no weights file at {str(path)!r}")
 
 
 def names_of(given: Any) -> list[str]:

@@ -16,10 +16,11 @@ from captum_ad._common.images import Photograph, load_photographs
 from captum_ad._forwards.baseline_forward import NAMED
 from captum_ad._forwards.programs import compiled_forwards
 from captum_ad._methods import METHODS, columns, seeded
-from captum_ad.cli.devices import default_batch_size, device_named
+from captum_ad.cli.devices import default_batch_size, device_named, threads
 from captum_ad.cli.errors import InterruptedRun
 from captum_ad.cli.files import digest
 from captum_ad.cli.folder import occupied_alone, refuse_foreign, refuse_occupied, remove
+from captum_ad.cli.given import check_early
 from captum_ad.cli.maskings import masking_given
 from captum_ad.cli.models import Classifier, load_classifier
 from captum_ad.cli.output import staged
@@ -72,12 +73,13 @@ def compare(arguments: argparse.Namespace, command: Sequence[str]) -> None:
     if not 0 <= arguments.gamma <= 1:
         raise InputError(f"--gamma must be a share of the original confidence, 0 to 1, got {arguments.gamma}")
     photographs = load_photographs(arguments.images or [DEFAULT_IMAGE])
+    check_early(arguments)
     out, names = arguments.out, file_names(photographs)
     settings = settings_of(arguments, methods, shown)
     refuse_occupied(out, names, force=arguments.force or arguments.resume, way_out=", or continue it with --resume")
     earlier = files_of(read_summary(out))
     refuse_foreign(out, names, earlier, [photograph.source for photograph in photographs])
-    with occupied_alone(out):
+    with occupied_alone(out), threads(arguments.threads):
         entries = entries_to_keep(out, settings, photographs) if arguments.resume else []
         obsolete = [] if arguments.resume else earlier
         with seeded(arguments.seed, device):

@@ -1,8 +1,10 @@
-"""The device of ``--device``."""
+"""The device of ``--device``, and the threads of ``--threads``."""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -31,6 +33,17 @@ def device_named(name: str) -> torch.device:
 def default_batch_size(device: torch.device) -> int:
     """4 on the CPU, because larger batches do not fit into its cache; else 32."""
     return 4 if device.type == "cpu" else 32
+
+
+@contextmanager
+def threads(count: int | None) -> Iterator[None]:
+    """Context manager in which torch runs on this many CPU threads; None: on as many as before."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _usable() -> list[str]:

@@ -12,9 +12,10 @@ from captum_ad._common.images import load_photographs
 from captum_ad._forwards.baseline_forward import NAMED
 from captum_ad._methods import METHODS, seeded
 from captum_ad.cli.compare import known, print_notes, settings_of
-from captum_ad.cli.devices import default_batch_size, device_named
+from captum_ad.cli.devices import default_batch_size, device_named, threads
 from captum_ad.cli.explanations import in_words
 from captum_ad.cli.figure import METHOD_TITLES, column_title
+from captum_ad.cli.given import check_early
 from captum_ad.cli.maskings import masking_given
 from captum_ad.cli.models import Classifier, load_classifier
 from captum_ad.cli.output import staged
@@ -52,9 +53,10 @@ def explain(arguments: argparse.Namespace, command: Sequence[str]) -> None:
     if len(photographs) > 1:
         raise InputError(f"{arguments.image!r} is {len(photographs)} images: give one, or use captum-ad compare")
     (photograph,) = photographs
+    check_early(arguments)
     out = arguments.out or Path(f"{photograph.name}-explained.png")
     _refuse(out, photograph.source, force=arguments.force)
-    with staged(out.parent, [out.name]) as folder:
+    with staged(out.parent, [out.name]) as folder, threads(arguments.threads):
         with seeded(arguments.seed, device):
             classifier = load_classifier(arguments.model, arguments.weights, device, arguments.classes)
         comparison = prediction(classifier, photograph, arguments)
@@ -65,9 +67,10 @@ def explain(arguments: argparse.Namespace, command: Sequence[str]) -> None:
             (folder / out.name).write_text(page(summary, [arrays(classifier, comparison)]), encoding="utf-8")
         else:
             draw(folder / out.name, classifier, comparison)
-    print(described(classifier, comparison))
-    if comparison.predicted is not None:
-        print(_most_probable(classifier, comparison))
+        said = [described(classifier, comparison)]
+        if comparison.predicted is not None:
+            said.append(_most_probable(classifier, comparison))
+    print("\n".join(said))
     print(_sentence(comparison, method, masking))
     print_notes(classifier, [photograph.note])
     print(f"\n{out}")

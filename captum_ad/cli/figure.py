@@ -13,6 +13,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
+from captum_ad._common.drawing import WHITENED
 from captum_ad._methods import OVER_SUPERPIXELS
 from captum_ad.cli.explanations import EQUAL_SIZE, Explanation
 
@@ -30,10 +31,10 @@ LINE = 0.16  # height of a small line
 OUTLIERS = 2  # percent of the pixels that may lie beyond a panel's scale, as in Captum's visualization
 COLORS = "RdBu_r"
 NOTE = (
-    "each panel has its own scale: ± the number in its corner; outlined: the part that alone keeps the class, "
-    f"its size and ρ; ρ at size {EQUAL_SIZE:g}"
+    "each panel has its own scale: ± the number in its corner; outlined, the rest faded: the part that alone keeps the "
+    f"{{answer}}, its size and ρ; ρ at size {EQUAL_SIZE:g}: of the highest {EQUAL_SIZE:.0%}"
 )
-EMPTY = "; empty: the network gives the class even if nothing is shown"
+EMPTY = "; empty: the network gives the {answer} even if nothing is shown"
 
 METHOD_TITLES = {
     "occlusion": "Occlusion",
@@ -54,6 +55,8 @@ def save_figure(
     columns: Sequence[str],
     attributions: Mapping[tuple[str, str], npt.NDArray[np.float32]],
     explanations: Mapping[tuple[str, str], Explanation],
+    *,
+    answer: str = "class",
 ) -> None:
     """Draw all attributions of one photograph.
 
@@ -73,20 +76,23 @@ def save_figure(
         The attribution of each (method, column), shape (C, H, W). It is shown summed over channels; each
         panel has its own scale, symmetric about 0.
     explanations : mapping
-        The sufficient explanation of each (method, column). It is outlined, with its size and ρ, and ρ at equal size.
+        The sufficient explanation of each (method, column). It is outlined and the photograph around it is
+        faded. In the corner: its size and ρ, and ρ at equal size.
+    answer : str
+        What is explained, for the legend: "class" or "target".
     """
-    note = NOTE + (EMPTY if any(one.empty for one in explanations.values()) else "")
+    note = (NOTE + (EMPTY if any(one.empty for one in explanations.values()) else "")).format(answer=answer)
     aspect = photograph.shape[0] / photograph.shape[1]
     figure, panels, below = _layout(title, note, len(methods), len(columns) + 1, aspect)
     for method, row in zip(methods, panels, strict=True):
         row[0].set_ylabel(METHOD_TITLES.get(method, method), fontsize=11)
         _draw_photograph(row[0], photograph, superpixels if method in OVER_SUPERPIXELS else None)
         for column, panel in zip(columns, row[1:], strict=True):
-            _draw_heat_map(panel, photograph, attributions[method, column])
+            _draw_heat_map(panel, photograph, attributions[method, column], explanations[method, column])
             _draw_explanation(panel, explanations[method, column])
     for panel, name in zip(panels[0], ["photograph", *columns], strict=True):
         panel.set_title(column_title(name), fontsize=11)
-    _draw_scale(figure, below, note)
+    _draw_scale(figure, below, note, answer)
     figure.savefig(path, dpi=130)
 
 
@@ -110,11 +116,11 @@ def _layout(
     return figure, panels, figure.add_axes(((width - bar) / 2 / width, 0.32 / height, bar / width, 0.12 / height))
 
 
-def _draw_scale(figure: Figure, axis: Axes, note: str) -> None:
+def _draw_scale(figure: Figure, axis: Axes, note: str, answer: str) -> None:
     bar = figure.colorbar(
         ScalarMappable(Normalize(-1, 1), COLORS), cax=axis, orientation="horizontal", ticks=[-1, 0, 1]
     )
-    bar.ax.set_xticklabels(["against the class", "0", "for the class"])
+    bar.ax.set_xticklabels([f"against the {answer}", "0", f"for the {answer}"])
     bar.ax.set_title("\n".join(_note_lines(note, figure.get_figwidth())), fontsize=9, color="0.3")
 
 
@@ -136,12 +142,17 @@ def _draw_photograph(panel: Axes, photograph: Image, superpixels: npt.NDArray[np
     _bare(panel)
 
 
-def _draw_heat_map(panel: Axes, photograph: Image, attribution: npt.NDArray[np.float32]) -> None:
+def _draw_heat_map(
+    panel: Axes, photograph: Image, attribution: npt.NDArray[np.float32], explanation: Explanation
+) -> None:
     heat = attribution.sum(0, dtype=np.float64)
     scale = float(np.percentile(np.abs(heat), 100 - OUTLIERS)) or float(np.abs(heat).max())
     shown = heat / scale if scale > 0 else heat
-    gray = photograph.mean(2)
-    panel.imshow(0.25 + 0.75 * gray, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    gray = 0.25 + 0.75 * photograph.mean(2)
+    mask = explanation.mask.numpy()
+    if mask.any():
+        gray = np.where(mask, gray, WHITENED + (1 - WHITENED) * gray)
+    panel.imshow(gray, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     alpha = 0.1 + 0.65 * np.sqrt(np.clip(np.abs(shown), 0, 1))
     panel.imshow(shown, cmap=COLORS, vmin=-1, vmax=1, alpha=alpha, interpolation="nearest")
     _note(panel, f"±{scale:.2g}", 0.97, 0.03)
@@ -155,11 +166,11 @@ def _draw_explanation(panel: Axes, explanation: Explanation) -> None:
     alone = f"size {explanation.size:.2f}, ρ {explanation.rho:.2f}" if explanation.found else "not sufficient"
     if explanation.empty:
         alone = "empty"
-    _note(panel, f"{alone}; at {EQUAL_SIZE:g}: {explanation.rho_at_equal_size:.2f}", 0.03, 0.97)
+    _note(panel, f"{alone}\nρ at size {EQUAL_SIZE:g}: {explanation.rho_at_equal_size:.2f}", 0.03, 0.97)
 
 
 def _note(panel: Axes, words: str, x: float, y: float) -> None:
-    """A few words in a corner."""
+    """A few words in a corner, on one or several lines."""
     panel.text(
         x,
         y,

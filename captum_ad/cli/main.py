@@ -28,7 +28,6 @@ from captum_ad.cli.arguments import (
     add_inputs,
     add_running,
     add_target,
-    at_least,
     listed,
 )
 from captum_ad.cli.errors import InterruptedRun
@@ -196,9 +195,6 @@ def _add_rules(commands: _Commands) -> None:
         "from it.",
     )
     rules.add_argument("--csv", action="store_true", help="Print the table, with all intervals, as CSV.")
-    rules.add_argument(
-        "--threads", type=at_least(1), metavar="N", help="The number of CPU threads (default: torch's choice)."
-    )
     add_running(rules.add_argument, batch="8")
     add_folder(rules.add_argument, out="captum-ad-rules")
     rules.set_defaults(run=_rules)

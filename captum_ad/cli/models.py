@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +16,8 @@ import torchvision
 from PIL import Image
 from torch import Tensor, nn
 
-from captum_ad._common.errors import InputError, UnknownNameError
-from captum_ad.cli.checkpoints import names_of
+from captum_ad._common.errors import InputError
+from captum_ad.cli.given import check_model_name, class_index, imagenet_names, read_class_names
 from captum_ad.cli.own_code import made_by, split_name
 from captum_ad.cli.weights import load_weights
 from captum_ad.demo import efficientnet_lite0, imagenet_transform
@@ -77,21 +76,7 @@ class Classifier:
         InputError, UnknownNameError
             If there is no such class, or several have the name.
         """
-        if given.removeprefix("-").isdecimal():
-            if not 0 <= int(given) < classes:
-                raise InputError(f"--target {given} is out of range: the model has classes 0 to {classes - 1}")
-            return int(given)
-        if not self.class_names:
-            raise InputError(
-                f"--target {given!r}: the names of the classes are not known: give a number, 0 to {classes - 1}, or "
-                "give the names with --classes FILE"
-            )
-        found = [i for i, name in enumerate(self.class_names) if name.casefold() == given.casefold()]
-        if len(found) > 1:
-            raise InputError(f"--target {given!r}: classes {', '.join(map(str, found))} have this name: give a number")
-        if not found:
-            raise UnknownNameError("class", given, self.class_names)
-        return found[0]
+        return class_index(given, self.class_names, classes)
 
     def prepare(self, image: Image.Image) -> Tensor:
         """The model's input for an image, shape (1, C, H, W)."""
@@ -136,28 +121,25 @@ def load_classifier(name: str, weights: Path | None, device: torch.device, class
     device : torch.device
         Where the model goes.
     classes : Path, optional
-        A file with the names of the classes, see :func:`read_class_names`.
+        A file with the names of the classes, see :func:`~captum_ad.cli.given.read_class_names`.
 
     Raises
     ------
     InputError, UnknownNameError
         If there is no such model, or its weights are not available or do not fit.
     """
+    check_model_name(name)
     source, rest = split_name(name)
     known = True
     if name == "demo":
         title, model, transform, names, origin = _demo()
-    elif source == "torchvision" and rest:
+    elif source == "torchvision":
         title, model, transform, names, origin = _from_torchvision(rest, download=weights is None)
-    elif source == "timm" and rest:
+    elif source == "timm":
         title, model, transform, names, origin = _from_timm(rest, download=weights is None)
-    elif rest:
+    else:
         known = False
         title, model, transform, names, origin = _from_own_code(name)
-    elif name.endswith(".py"):
-        raise InputError(f"--model {name!r}: which function of the file builds the model? Give {name}:FUNCTION")
-    else:
-        raise UnknownNameError("model", name, ["demo", *(f"torchvision:{known}" for known in _torchvision_names())])
     if isinstance(model, torch.jit.ScriptModule):
         raise InputError(f"{name!r} is a TorchScript model, which AD cannot look into: give the Python model")
     notes: list[str] = []
@@ -191,32 +173,6 @@ def _outputs(model: nn.Module, transform: Transform) -> int | None:
     return output.shape[1] if isinstance(output, Tensor) and output.dim() == 2 else None
 
 
-def read_class_names(path: Path) -> list[str]:
-    """Read class names from a file: one per line, or a JSON list or mapping (numbers to names, or names to numbers).
-
-    Raises
-    ------
-    InputError
-        If the file cannot be read or has no names.
-    """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        lines = [line.strip() for line in text.splitlines()]
-        while lines and not lines[-1]:
-            lines.pop()
-        if path.suffix.lower() != ".json" and "" in lines:
-            raise InputError(f"--classes {str(path)!r}: line {lines.index('') + 1} is empty: expected a name per line")
-        names = names_of(json.loads(text) if path.suffix.lower() == ".json" else lines)
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot read --classes {str(path)!r}: {error}") from None
-    if not names:
-        raise InputError(
-            f"--classes {str(path)!r} has no names of classes: expected a name per line, in the order of the model's "
-            'outputs, or JSON: ["cat", "dog"] or {"0": "cat", "1": "dog"}'
-        )
-    return names
-
-
 Parts = tuple[str, nn.Module, Transform, Sequence[str], str]
 
 
@@ -226,12 +182,10 @@ def _demo() -> Parts:
         model, transform = efficientnet_lite0()
     except ImportError as error:
         raise InputError(f"{error}, or choose another model with --model") from None
-    return "EfficientNet-Lite0", model, transform, _imagenet_names(), "published with EfficientNet-Lite0"
+    return "EfficientNet-Lite0", model, transform, imagenet_names(), "published with EfficientNet-Lite0"
 
 
 def _from_torchvision(name: str, *, download: bool) -> Parts:
-    if name not in _torchvision_names():
-        raise UnknownNameError("torchvision model", name, _torchvision_names())
     published = torchvision.models.get_model_weights(name).DEFAULT
     names = published.meta["categories"]
     if download:
@@ -250,18 +204,14 @@ def _from_torchvision(name: str, *, download: bool) -> Parts:
 
 
 def _from_timm(name: str, *, download: bool) -> Parts:
-    try:
-        import timm
-    except ImportError:
-        raise InputError(f"'timm:{name}' needs timm: pip install timm") from None
-    if not timm.is_model(name):
-        raise UnknownNameError("timm model", name, timm.list_models())
+    import timm
+
     try:
         model = timm.create_model(name, pretrained=download)
     except Exception as error:  # the hub's client raises many types without a network
         raise InputError(f"cannot get the weights of timm's {name} ({error}): give them with --weights FILE") from None
     config = timm.data.resolve_data_config({}, model=model)
-    names = _imagenet_names() if model.num_classes == 1000 else ()
+    names = imagenet_names() if model.num_classes == 1000 else ()
     return name, model, timm.data.create_transform(**config), names, f"published with timm's {name}"
 
 
@@ -286,12 +236,3 @@ def _normalization(transform: Any) -> tuple[Sequence[float] | None, Sequence[flo
 def _listed(values: Any) -> Sequence[float]:
     """The numbers of a transform as a list; they may be a tensor (timm's) or a single number."""
     return list(map(float, torch.as_tensor(values, dtype=torch.float64).flatten()))
-
-
-def _imagenet_names() -> Sequence[str]:
-    names: Sequence[str] = torchvision.models.ResNet50_Weights.DEFAULT.meta["categories"]
-    return names
-
-
-def _torchvision_names() -> list[str]:
-    return list(torchvision.models.list_models(module=torchvision.models))

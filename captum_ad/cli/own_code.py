@@ -37,6 +37,13 @@ def source_of(name: str) -> Path | None:
     return Path(spec.origin) if spec is not None and spec.origin else None
 
 
+def check_source(name: str, option: str) -> None:
+    """Raise InputError if the name is ``file.py:function`` and there is no such file."""
+    path = Path(split_name(name)[0])
+    if path.suffix == ".py" and not path.is_file():
+        raise InputError(f"no file at {str(path)!r} for {option}: expected FILE.py:FUNCTION")
+
+
 def made_by(name: str) -> tuple[nn.Module, Callable[..., Tensor] | None]:
     """The model that ``package.module:function`` or ``file.py:function`` returns, and its transform if there is one.
 
@@ -79,9 +86,10 @@ def own_function(name: str, option: str) -> Callable[..., Any]:
 
 
 def _found(name: str, option: str) -> Any:
+    check_source(name, option)
     where, what = split_name(name)
     try:
-        module = _module_of(Path(where), option) if where.endswith(".py") else importlib.import_module(where)
+        module = _module_of(Path(where)) if where.endswith(".py") else importlib.import_module(where)
     except InputError:
         raise
     except (Exception, SystemExit) as error:
@@ -92,9 +100,7 @@ def _found(name: str, option: str) -> Any:
     return found
 
 
-def _module_of(path: Path, option: str) -> ModuleType:
-    if not path.is_file():
-        raise InputError(f"no file at {str(path)!r} for {option}: expected FILE.py:FUNCTION")
+def _module_of(path: Path) -> ModuleType:
     name = f"captum_ad_own_{path.stem}"  # under its own name, a file such as torch.py would hide a package
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None

@@ -68,6 +68,7 @@ def page(summary: Mapping[str, Any], archives: Sequence[Mapping[str, Any]]) -> s
         command=shlex.join(summary["command"]),
         settings={name.replace("_", " "): _words(summary[name]) for name in summary if name not in _UNLISTED},
         gamma=summary["gamma"],
+        answer="target" if entries[0]["target"]["index"] is None else "class",
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import re
+import ast
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -14,10 +14,10 @@ from captum_ad._common.images import Photograph
 from captum_ad._forwards.baseline_forward import BaselineForward
 from captum_ad._methods import Result, Task, explain
 from captum_ad.cli.explanations import Explanation, Scale, measure, solid_colors
+from captum_ad.cli.given import is_question, question
 from captum_ad.cli.models import Classifier
 from captum_ad.segmentation import superpixels
 from captum_ad.targets.base import Target
-from captum_ad.targets.written import written
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,8 @@ class Comparison:
         The confidence in the target; for a class, its probability.
     predicted : int or None
         The most probable class; None if the target is not a class.
+    asked : str
+        A target that is not a class, as it was written in --target, with the names in it; empty for a class.
     answered : bool
         Whether a target that is not a class is the model's answer to the whole photograph.
     results : dict
@@ -49,6 +51,7 @@ class Comparison:
     scale: Scale
     confidence: float
     predicted: int | None
+    asked: str = ""
     answered: bool = True
     results: dict[tuple[str, str], Result] = field(default_factory=dict)
     explanations: dict[tuple[str, str], Explanation] = field(default_factory=dict)
@@ -64,10 +67,10 @@ def prediction(classifier: Classifier, photograph: Photograph, arguments: argpar
     """
     x = classifier.prepare(photograph.image)
     text = arguments.target
-    if text is not None and text not in classifier.class_names and re.match(r"\s*\w+\(", text):
+    if text is not None and is_question(text, classifier.class_names):
         target, confidence, answered = _asked(classifier, x, photograph, arguments)
         found = _comparison(classifier, photograph, arguments, x, target, "softmax", confidence, None)
-        return replace(found, answered=answered)
+        return replace(found, asked=ast.unparse(ast.parse(text.strip(), mode="eval")), answered=answered)
     row, to_confidence = probabilities(classifier, x, photograph)
     predicted = int(row.argmax())
     _check_names(classifier, arguments, len(row))
@@ -88,14 +91,7 @@ def _asked(
 ) -> tuple[Target, float, bool]:
     """The target in --target, bound to the whole input; the confidence in it; whether it is the model's answer."""
     text = arguments.target
-    try:
-        target = written(text, classifier.class_names or None)
-    except UnknownNameError:
-        raise
-    except (TypeError, ValueError) as error:
-        raise InputError(f"--target: {error}") from None
-    if not target.decides:
-        raise InputError(f"--target {text!r} does not say when the answer still counts as the same: add threshold=")
+    target = question(text, classifier.class_names)
     try:
         forward = BaselineForward(classifier.model, 0.0, target=target).bound(x)
         assert forward.target is not None

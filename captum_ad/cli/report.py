@@ -45,8 +45,8 @@ def described(classifier: Classifier, comparison: Comparison) -> str:
     """The network, the photograph, the target and the confidence in it, in words."""
     target, where = comparison.task.index, f"{classifier.title} on {comparison.photograph.name}"
     if target is None or comparison.predicted is None:
-        what = "confidence" if comparison.task.graded else "value"
-        words = f"{where}: {comparison.task.target}, {what} {comparison.confidence:.3g}"
+        what, digits = ("confidence", ".2f") if comparison.task.graded else ("value", ".3g")
+        words = f"{where}: {comparison.asked or comparison.task.target}, {what} {comparison.confidence:{digits}}"
         return words if comparison.answered else f"{words}; not the network's answer to the whole photograph"
     words = f"{where}: {classifier.class_name(target)} ({target}), confidence {comparison.confidence:.2f}"
     if target != comparison.predicted:
@@ -66,6 +66,7 @@ def draw(path: Path, classifier: Classifier, comparison: Comparison) -> None:
         list(dict.fromkeys(column for _, column in keys)),
         {key: result.attribution.numpy() for key, result in comparison.results.items()},
         comparison.explanations,
+        answer="target" if comparison.task.index is None else "class",
     )
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -16,7 +15,7 @@ from captum_ad._common.errors import InputError, UnknownNameError, UnsupportedOp
 from captum_ad._common.extras import install_hint
 from captum_ad._common.images import PHOTOGRAPHS, expanded, load_photographs
 from captum_ad._methods import seeded
-from captum_ad.cli.devices import device_named
+from captum_ad.cli.devices import device_named, threads
 from captum_ad.cli.folder import refuse_occupied
 from captum_ad.cli.labels import Box, Label, carried_box, labels_of, read_labels
 from captum_ad.cli.models import Classifier, load_classifier
@@ -66,7 +65,7 @@ def rules(arguments: argparse.Namespace, command: Sequence[str]) -> None:
     with staged(arguments.out, files) as folder:
         with seeded(arguments.seed, device):
             classifier = load_classifier(arguments.model, arguments.weights, device, arguments.classes)
-        with _threads(arguments.threads):
+        with threads(arguments.threads):
             photographs = _prepared(sources, labels, classifier)
             found = _recommended(arguments, classifier, photographs, maskings)
         about = _about(classifier, photographs, found)
@@ -164,13 +163,3 @@ def _about(classifier: Classifier, photographs: _Photographs, found: Recommendat
         lines.append(f"Left out: {count} more, because the transform crops away more than half of the object.")
     lines.append(f"Transform: {classifier.described_transform}")
     return " ".join(lines)
-
-
-@contextmanager
-def _threads(count: int | None) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

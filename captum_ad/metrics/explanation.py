@@ -145,12 +145,14 @@ def sufficient_explanation(
     Examples
     --------
     >>> import torch
-    >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2)).eval()
+    >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2, bias=False)).eval()
     >>> _ = model[1].weight.data.copy_(torch.tensor([[0., 0, 0, 0], [3, 0, 0, 0]]))
     >>> x = torch.ones(1, 1, 2, 2)
     >>> found = sufficient_explanation(model, x, torch.tensor([[4., 3], [2, 1]]), 1, gamma=0.9, baseline="zero")
-    >>> found.size, found.mask.tolist()
-    (0.25, [[True, False], [False, False]])
+    >>> found
+    SufficientExplanation(size=0.25, confidence=0.953, gamma=0.9, target=1, found=True)
+    >>> found.mask.tolist()
+    [[True, False], [False, False]]
     """
     gammas = _checked_gammas(gamma)
     if search not in ("scan", "bisection"):

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from captum_ad._common.drawing import AD_COLORS, COLUMNS, PANEL, Image, displayed, new_figure, show
+from captum_ad._common.drawing import AD_COLORS, COLUMNS, PANEL, WHITENED, Image, displayed, new_figure, show
 from captum_ad.metrics.statistics import is_ad, summarize
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-WHITENED = 0.65  # how much to blend the gray pixels outside an explanation with white
 OUTLINE = "#e6007e"
 _BASELINE_COLORS = ("#8c8c8c", "#b59a6d", "#7f9f94", "#a68bab", "#8fa3bf", "#b98c84")
 _BASELINE_MARKERS = "s^vDPX<>"

@@ -65,6 +65,10 @@ class SufficientExplanation:
     original_confidence: float
     curve: ConfidenceCurve
 
+    def __repr__(self) -> str:
+        numbers = f"size={self.size:.3g}, confidence={self.confidence:.3g}, gamma={self.gamma:g}"
+        return f"{type(self).__name__}({numbers}, target={self.target!r}, found={self.found})"
+
     @property
     def empty(self) -> bool:
         """Whether the explanation is empty: the model predicts the target even with everything hidden."""

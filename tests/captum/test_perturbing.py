@@ -7,7 +7,15 @@ from typing import Any
 
 import pytest
 import torch
-from captum.attr import FeatureAblation, KernelShap, Occlusion, PerturbationAttribution, ShapleyValueSampling
+from captum.attr import (
+    FeatureAblation,
+    KernelShap,
+    Lime,
+    Occlusion,
+    PerturbationAttribution,
+    ShapleyValues,
+    ShapleyValueSampling,
+)
 from torch import Tensor, nn
 
 import captum_ad
@@ -155,6 +163,31 @@ def test_a_feature_mask_of_another_size_is_refused_with_what_to_do(ad: ADForward
         FeatureAblation(ad).attribute(x, target=1, feature_mask=torch.zeros(1, 1, 20, 30, dtype=torch.long))
 
 
+@pytest.mark.parametrize("kind", [FeatureAblation, KernelShap, Lime, ShapleyValueSampling, ShapleyValues])
+@pytest.mark.parametrize(
+    ("given", "what"), [(HALVES.float(), "a tensor of torch.float32"), (HALVES.numpy(), "ndarray")]
+)
+def test_a_feature_mask_that_is_no_tensor_of_integers_is_refused(
+    kind: Any, given: Any, what: str, ad: ADForward, x: Tensor
+) -> None:
+    for forward in (ad, BaselineForward(ad.model, "avg")):
+        with pytest.raises(TypeError, match=rf"{kind.__name__}: feature_mask is {what}, expected a tensor of integers"):
+            kind(forward).attribute(x[:1], target=1, feature_mask=given)
+
+
+@pytest.mark.parametrize("kind", [FeatureAblation, KernelShap, Lime, ShapleyValueSampling])
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int32, torch.bool])
+def test_a_feature_mask_of_any_integers_works_everywhere(
+    kind: Any, dtype: torch.dtype, ad: ADForward, x: Tensor
+) -> None:
+    options = {} if kind is FeatureAblation else {"n_samples": 5}
+    found = []
+    for labels in (HALVES, HALVES.to(dtype)):
+        torch.manual_seed(0)
+        found.append(kind(ad).attribute(x[:1], target=1, feature_mask=labels, **options))
+    assert torch.equal(*found)
+
+
 def test_masks_of_several_inputs_are_as_many_as_the_inputs(x: Tensor) -> None:
     torch.manual_seed(0)
     ad, table, own = ADForward(Two().eval()), torch.rand(2, 5), torch.rand(8, 8) > 0.3
@@ -201,6 +234,17 @@ class TestLoneValues:
         assert seen[0].filename == __file__
         with pytest.warns(UserWarning, match="no positions"):
             FeatureAblation(ADForward(nn.Linear(5, 2).eval())).attribute(torch.rand(2, 5), target=0)
+
+    @pytest.mark.filterwarnings("ignore:Feature mask is missing")
+    @pytest.mark.parametrize("kind", [FeatureAblation, KernelShap, Lime, ShapleyValueSampling])
+    def test_each_attributor_that_takes_a_feature_mask_mentions_it_once(
+        self, kind: Any, ad: ADForward, x: Tensor
+    ) -> None:
+        options = {} if kind is FeatureAblation else {"n_samples": 2}
+        with pytest.warns(UserWarning, match=rf"^{kind.__name__} hides single channels") as seen:
+            kind(ad).attribute(x[:1], target=0, **options)
+        assert len([one for one in seen if "single channels" in str(one.message)]) == 1
+        assert seen[0].filename == __file__
 
     @pytest.mark.filterwarnings("error")
     def test_a_waveform_has_positions_and_a_table_none(self) -> None:

@@ -76,7 +76,9 @@ def test_truncated_image(refused, here, kind, share):
         (("--device", "gpu"), "--device 'gpu' cannot be used"),
         (("--device", "meta"), "--device 'meta' cannot be used"),
         (("--device", "cuda:99"), "--device 'cuda:99' cannot be used"),
-        (("--frobnicate",), "--frobnicate"),
+        (("--threads", "0"), "must be at least 1"),
+        (("--frobnicate",), "unrecognized arguments: --frobnicate (see captum-ad compare --help)"),
+        (("--method", "lime", "--maskings=zero"), "unrecognized arguments: --maskings=zero (see"),
         (("--weights", "nowhere.pth"), "no weights file at 'nowhere.pth'"),
     ],
 )

@@ -14,7 +14,8 @@ from torch import nn
 
 from captum_ad._common.errors import InputError
 from captum_ad.cli.checkpoints import names_of, read_checkpoint
-from captum_ad.cli.models import load_classifier, read_class_names
+from captum_ad.cli.given import read_class_names
+from captum_ad.cli.models import load_classifier
 from captum_ad.cli.weights import load_weights
 
 CPU = torch.device("cpu")

@@ -58,6 +58,7 @@ def test_any_method_and_masking(explain, method, masking):
 def test_a_page(explain, here):
     assert explain("--out", "x.html").code == 0
     page = (here / "x.html").read_text()
+    assert "<span>against the class</span><i></i><span>for the class</span>" in page
     assert "<title>Sequential on photo" in page
     assert not re.findall(r"(?:src|href)=[\"'](?!data:)", page)
 
@@ -71,6 +72,11 @@ def test_a_page(explain, here):
         (("--masking", "ad:papr"), "did you mean 'paper'"),
         (("--masking", "zeros"), "did you mean 'zero'"),
         (("--gamma", "2"), "--gamma must be a share"),
+        (("--methods", "lime"), "--methods lime: did you mean --method? (see captum-ad explain --help)"),
+        (("--masing=zero", "--batchsize=2"), "did you mean --masking and --batch-size? (see captum-ad explain --help)"),
+        (("photo.png",), "unrecognized arguments: photo.png (see captum-ad explain --help)"),
+        (("--threads", "0"), "must be at least 1, got 0"),
+        (("--threads", "many"), "invalid integer value: 'many'"),
         (("--classes", "nowhere.txt"), "cannot read --classes"),
         (("--target", "cat", "--classes", "names.txt"), "unknown class 'cat'"),
         (("--classes", "few.txt"), "names 2 classes, but the model has 5"),
@@ -87,6 +93,52 @@ def test_a_file_that_exists_is_replaced_by_force_alone(explain, here):
     assert "exists" in explain().error
     assert (here / "photo-explained.png").read_text() == "mine"
     assert explain("--force").code == 0
+
+
+@pytest.mark.parametrize("command", ["explain", "compare"])
+def test_threads_are_passed_on_and_given_back(command, cli, here, monkeypatch):
+    before, seen = torch.get_num_threads(), []
+    run = torch.nn.Linear.forward
+    monkeypatch.setattr(
+        torch.nn.Linear, "forward", lambda self, x: seen.append(torch.get_num_threads()) or run(self, x)
+    )
+    quick = ("photo.png", "--model", "tiny_model:tiny", "--segments", 6, "--samples", 12)
+    less = ("--methods", "occlusion", "--ad", "paper", "--baselines") if command == "compare" else ()
+    assert cli(command, *quick, *less, "--threads", before + 1).code == 0
+    assert set(seen) == {before + 1}
+    assert torch.get_num_threads() == before
+    assert "broke midway" in cli(command, *quick, "--model", "tiny_model:breaks_first", "--force", "--threads", 1).err
+    assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (("--model", "dmeo"), "did you mean 'demo'"),
+        (("--model", "torchvision:resnet5"), "did you mean 'resnet50'"),
+        (("--model", "torchvision:resnet18", "--target", "espreso"), "did you mean 'espresso'"),
+        (("--model", "demo", "--target", "1000"), "--target 1000 is out of range"),
+        (("--model", "demo", "--target", "Contrast('macow', 'jacamar')"), "did you mean 'macaw'"),
+        (("--model", "nowhere.py:make"), "no file at 'nowhere.py'"),
+        (("--weights", "nowhere.pth"), "no weights file at 'nowhere.pth'"),
+        (("--classes", "nowhere.txt"), "cannot read --classes"),
+        (("--classes", "names.txt", "--target", "cat"), "unknown class 'cat'"),
+        (("--target", "Contrst(4, 1)"), "did you mean 'Contrast'"),
+        (("--method", "oclusion"), "did you mean 'occlusion'"),
+        (("--model", "tiny_model:raises", "--weights", "here.pth", "--target", "Contrast('a', 'b')"), "exists"),
+        (("--model", "tiny_model:raises"), "exists"),
+    ],
+)
+@pytest.mark.parametrize("command", ["explain", "compare"])
+def test_what_is_cheap_to_check_comes_before_the_file_and_loading_after(command, cli, here, argv, message):
+    (here / "names.txt").write_text("\n".join("ABCDE"))
+    (here / "here.pth").write_text("")
+    (here / "photo-explained.png").write_text("mine")
+    (here / "captum-ad-report").mkdir()
+    (here / "captum-ad-report/mine.txt").write_text("mine")
+    words = ["--methods" if command == "compare" and word == "--method" else word for word in argv]
+    model = () if "--model" in argv else ("--model", "tiny_model:tiny")
+    assert message in cli(command, "photo.png", *model, *words).error
 
 
 def test_several_images_are_for_compare(explain, here):
@@ -179,6 +231,7 @@ def test_questions_that_are_no_class(explain, here, model, target):
     assert re.match(rf"\w+ on photo: {target.split('(')[0]}\(.*, (confidence|value) ", ran.out)
     assert re.search(r"% of the photograph alone keeps|no part of the photograph|so no part explains", ran.out)
     assert "Most probable" not in ran.out
+    assert "<span>against the target</span><i></i><span>for the target</span>" in (here / "x.html").read_text()
     ran = explain("--target", target, "--out", "x.png", model=f"tiny_model:{model}")
     assert ran.code == 0, ran.err
 
@@ -221,6 +274,13 @@ def test_an_answer_that_the_network_does_not_give_is_said(explain):
     other = explain("--target", "Contrast(1, 4)", "--out", "b.png")
     assert "not the network's answer" not in given.out
     assert "not the network's answer to the whole photograph" in other.out
+
+
+def test_a_question_is_shown_with_the_names_that_were_given(explain, here):
+    (here / "names.txt").write_text("ant\nbee\ncat\ndog\nelk\n")
+    ran = explain("--target", " Contrast('elk','bee' )", "--classes", "names.txt", "--out", "x.html")
+    assert re.match(r"Sequential on photo: Contrast\('elk', 'bee'\), confidence \d\.\d\d\n", ran.out), ran
+    assert "<title>Sequential on photo: Contrast(&#39;elk&#39;, &#39;bee&#39;)" in (here / "x.html").read_text()
 
 
 def test_names_are_counted_for_other_questions_too(explain, here):

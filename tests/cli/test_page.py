@@ -119,6 +119,13 @@ def test_in_a_browser(report, browser, width, tmp_path):
     assert page.locator("#planted canvas").count() == 4
     assert f"(ρ {first['measures']['rho']:.2f})" in page.locator("#planted-caption").inner_text()
 
+    page.locator("#opacity").fill("70")
+    mapped = np.array(page.evaluate("[...photo.maps[1].canvas.getContext('2d').getImageData(0, 0, 24, 24).data]"))
+    heat = np.array(page.evaluate("[...photo.maps[1].heat]")).reshape(-1, 4)[:, :1] / 127 - 128 / 127
+    alpha = 0.7 * np.sqrt(np.minimum(1, np.abs(heat)))
+    gray = 64 + np.array(whole).reshape(-1, 4)[:, :3].sum(1, keepdims=True) / 4
+    inked = (1 - alpha) * gray + alpha * np.where(heat > 0, (178, 24, 43), (33, 102, 172))
+    assert np.abs(mapped.reshape(-1, 4)[:, :3] - inked).max() <= 0.51
     page.locator("#opacity").fill("0")
     bare = np.array(page.evaluate("[...photo.maps[1].canvas.getContext('2d').getImageData(0, 0, 24, 24).data]"))
     assert np.array_equal(bare, np.array(whole))

@@ -196,6 +196,16 @@ class TestResults:
         for tensor in (found.mask, found.curve.values, found.curve.sizes, found.curve.class_kept):
             assert not tensor.requires_grad
 
+    def test_it_is_printed_on_one_line(self, hide):
+        forward, options = hide(one_pixel((0, 1, 2)))
+        ranking = torch.arange(16.0, 0, -1).reshape(4, 4)
+        found = sufficient_explanation(forward, torch.ones(1, 1, 4, 4), ranking, 1, (0.9, 0.95), **options)
+        line = "SufficientExplanation(size=0.438, confidence=0.953, gamma={}, target=1, found=True)"
+        assert repr(found) == f"({line.format(0.9)}, {line.format(0.95)})"
+        forward, options = hide(linear(torch.zeros(3, 1, 2, 2), (2.0, 1.0, 0.0)))
+        none = sufficient_explanation(forward, ONES, DESCENDING, 1, 0.0, allow_other_target=True, **options)
+        assert repr(none) == "SufficientExplanation(size=nan, confidence=nan, gamma=0, target=1, found=False)"
+
     def test_the_same_again(self):
         model, x = small_net(0), noise(0, (1, 2, 6, 6))
         arguments = (ADForward(model), x, noise(1, (6, 6)), answer(model, x))

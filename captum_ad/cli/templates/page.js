@@ -46,10 +46,7 @@ function paintHeat(canvas, one, opacity) {
     const value = (one.heat[4 * i] - 128) / 127, alpha = opacity * Math.sqrt(Math.min(1, Math.abs(value)));
     const ink = value > 0 ? warm : cold, rgb = photo.pixels.subarray(4 * i, 4 * i + 3);
     const gray = 64 + (rgb[0] + rgb[1] + rgb[2]) / 4; // light and without colors, which the ink's would mix with
-    for (let c = 0; c < 3; c++) {
-      const under = (1 - opacity) * rgb[c] + opacity * gray;
-      bytes[4 * i + c] = (1 - alpha) * under + alpha * ink[c];
-    }
+    for (let c = 0; c < 3; c++) bytes[4 * i + c] = (1 - alpha) * (opacity > 0 ? gray : rgb[c]) + alpha * ink[c];
   });
 }
 

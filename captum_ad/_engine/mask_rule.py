@@ -18,6 +18,8 @@ Border = Literal["zero", "mean"]
 class MaskRule:
     """How masks pass through a network. Immutable; the defaults are the paper's rule.
 
+    (An ADForward that is given no rule uses the preset ``"no-growth-mean"``.)
+
     Parameters
     ----------
     growth : {"window", "none"}

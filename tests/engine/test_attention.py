@@ -1,4 +1,4 @@
-"""Attention equals the oracle's, keeps the invariants of SPEC, and gives finite answers where no key is left."""
+"""Attention equals the oracle's, keeps the invariants, and gives finite answers where no key is left."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What SPEC promises, of the operations whose rules are tested here, under every preset and τ."""
+"""The invariants, for the operations whose rules are tested here, under every preset and τ."""
 
 from __future__ import annotations
 

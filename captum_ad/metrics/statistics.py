@@ -188,8 +188,7 @@ def significance(
 
 def _checked(records: pd.DataFrame) -> pd.DataFrame:
     """The needed columns, converted to bool and float, and ``equal_size``, which is NaN if there is a gamma."""
-    missing = [name for name in COLUMNS if name not in records.columns]
-    if missing:
+    if missing := [name for name in COLUMNS if name not in records.columns]:
         raise ValueError(
             f"records lack {', '.join(missing)}: expected the columns {', '.join(COLUMNS)}, "
             f"got {', '.join(map(str, records.columns)) or 'none'}; add them, with NaN for what was not measured"
@@ -198,8 +197,7 @@ def _checked(records: pd.DataFrame) -> pd.DataFrame:
         raise ValueError("records have no rows, expected one per explanation: check how they were filtered")
     checked = records[list(COLUMNS)].copy()
     for name in _NAMES:
-        others = [given for given in checked[name] if not isinstance(given, str)]
-        if others:
+        if others := [given for given in checked[name] if not isinstance(given, str)]:
             raise ValueError(f"records: expected only str in {name!r}, got {others[0]!r}; convert the column with str")
         checked[name] = checked[name].astype(str)  # pandas 2 groups a categorical by categories without rows too
     if not checked["found"].isin([True, False]).all():

@@ -1,4 +1,4 @@
-"""The invariants, which hold for every network: Theorem 1, missing means missing, batches do not mix, masks are monotone."""
+"""The invariants of every network: Theorem 1, missing means missing, batches do not mix, masks are monotone."""
 
 from __future__ import annotations
 

@@ -15,8 +15,8 @@ from captum_ad._engine.provenance import Provenance
 from tests.engine.graphs import CHANNELS, GRAPHS, HEIGHT, WIDTH
 from tests.engine.more_graphs import MORE_GRAPHS
 from tests.engine.operations import AdaptivePool, Convolution, Pool
+from tests.engine.other_ranks import OTHER_RANKS as MORE_RANKS
 from tests.engine.resampling import Resize
-from tests.engine.spatial_graphs import OTHER_RANKS as MORE_RANKS
 from tests.engine.spatial_graphs import SPATIAL_GRAPHS
 from tests.oracle import Graph, Knobs, Map, Operation, first_map, indices, put
 

@@ -29,3 +29,11 @@ class UnknownNameError(ValueError):
 
 class InputError(Exception):
     """Invalid input from the user; the message says what is wrong and what to do. Exit code 2 of the command line."""
+
+
+class NaNWarning(UserWarning):
+    """NaN in an input, which means a missing feature, is probably an accident."""
+
+
+class EmptyExplanationWarning(UserWarning):
+    """The model predicts the target with everything hidden, so the sufficient explanation is empty."""

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from captum_ad._common.errors import NaNWarning
 from captum_ad._engine import PositionMask
 from captum_ad._engine.masks import all_true
 
@@ -134,5 +135,6 @@ def _warn_of_nan(missing: Tensor, kept: Tensor | None, index: int) -> None:
     warnings.warn(
         f"input {index} has NaN {what}; NaN means a missing feature here. If it is an accident, for example from "
         "normalization by a standard deviation of 0, fix the input",
+        NaNWarning,
         stacklevel=9,  # past torch's own calls
     )

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from captum_ad._common.errors import EmptyExplanationWarning
 from captum_ad._forwards.baseline_forward import masked_forward
 from captum_ad._methods import OVER_SUPERPIXELS, Task
 from captum_ad._scoring import Judge
@@ -174,7 +175,7 @@ def measure(
     feature_mask = task.superpixels if over_superpixels else None
     step = 1 if over_superpixels else max(1, math.ceil(x[0, 0].numel() / STEPS))
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="the model gives the target")  # the table and the picture show it
+        warnings.simplefilter("ignore", EmptyExplanationWarning)  # the table and the picture show it
         found = sufficient_explanation(
             masked_forward(classifier.model, column),
             x,

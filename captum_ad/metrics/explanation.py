@@ -9,6 +9,7 @@ from typing import Any, TypeGuard, overload
 
 from torch import nn
 
+from captum_ad._common.errors import EmptyExplanationWarning
 from captum_ad._forwards.baseline_forward import Baseline
 from captum_ad._scoring import Asked, ToConfidence, asking, batch_of, masked, share
 from captum_ad.metrics.inputs import Inputs, posed, with_arguments
@@ -179,6 +180,7 @@ def sufficient_explanation(
         warnings.warn(
             f"the model predicts the target with everything hidden (γ = {', '.join(empty)}): the explanation is "
             "empty, says nothing about the input, and is left out of means",
+            EmptyExplanationWarning,
             stacklevel=2,
         )
     return explanations if _several(gamma) else explanations[0]

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from captum_ad._common.errors import EmptyExplanationWarning
 from captum_ad._forwards.baseline_forward import MaskedForward, masked_forward
 from captum_ad._methods import OVER_SUPERPIXELS, Task, explain, seeded
 from captum_ad._scoring import Judge, ToConfidence, batch_of
@@ -103,7 +104,7 @@ class Measuring:
         forward = masked_forward(image.model, self.plan.maskings[unit.masking])
         start = time.perf_counter()
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="the model gives the target to an input of which nothing is")
+            warnings.simplefilter("ignore", EmptyExplanationWarning)
             if unit.method == OF_MASKING:
                 rows = self._of_masking(unit, image, forward)
                 seconds = time.perf_counter() - start

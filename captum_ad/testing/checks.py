@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
+from captum_ad._common.errors import NaNWarning
 from captum_ad._forwards.ad_forward import ADForward
 from captum_ad.testing.report import Check
 from captum_ad.testing.watch import Alike, Broken, Result, Run, equal, first_difference, run, same_bits, watched
@@ -96,7 +97,7 @@ def missing(ad: ADForward, x: Tensor, masks: Sequence[Tensor], seed: int = 0) ->
             what = "depends on the input's values at masked positions"
             return _failed(name, what, run(ad, x, mask), run(ad, spoilt, mask))
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="input 0 holds NaN")  # all of it, where nothing is kept
+            warnings.simplefilter("ignore", NaNWarning)  # all of it, where nothing is kept
             by_nan = ad(_laid_out_as(x, x.where(kept, math.nan)))
         if not same_bits(by_nan, expected):
             return Check(name, False, "NaN without a mask gives something else than a mask")

@@ -101,7 +101,7 @@ class TestWhere:
 
 
 class TestAlone:
-    @pytest.mark.filterwarnings("ignore:the model gives the target")
+    @pytest.mark.filterwarnings("ignore::captum_ad._common.errors.EmptyExplanationWarning")
     @pytest.mark.parametrize("seed", range(6))
     def test_of_real_explanations(self, seed):
         model, x, values = small_net(seed), noise(seed, (1, 2, 6, 6)).sigmoid(), noise(seed + 9, (6, 6))

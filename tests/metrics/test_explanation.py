@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from captum_ad import ADForward
+from captum_ad._common.errors import EmptyExplanationWarning
 from captum_ad.metrics import ExplanationSize, SolidColors, rho_robustness, sufficient_explanation
 from tests.metrics import reference
 from tests.metrics.models import (
@@ -243,7 +244,7 @@ class TestEmpty:
             model[1].weight.copy_(torch.tensor([[0.01], [0.0]]).expand(2, 16))
             model[1].bias.copy_(torch.tensor([2.0, -2.0]))
         x = torch.rand(1, 1, 4, 4)
-        with pytest.warns(UserWarning, match=r"everything hidden \(γ = 0.5\)"):
+        with pytest.warns(EmptyExplanationWarning, match=r"everything hidden \(γ = 0.5\)"):
             return model, x, sufficient_explanation(model, x, x, 0, (0.5, 1.0), baseline="zero")
 
     def test_is_flagged(self):

@@ -24,6 +24,11 @@ from tests.testing.models import MISSING, RULES, THEOREM, X, assert_fails, check
 # What works
 
 
+@pytest.mark.filterwarnings("error")
+def test_nothing_is_warned_of_that_the_check_does_itself() -> None:
+    assert check_model(network(), X, verbose=False)
+
+
 class OneSample(nn.Module):
     def __init__(self) -> None:
         super().__init__()

@@ -50,7 +50,7 @@ class TestQuantus:
         metric = quantus.PixelFlipping(features_in_step=STEP, **NAN)
         found = metric(model=ad, x_batch=x, y_batch=y, a_batch=a, device="cpu", softmax=True)
         for i, curve in enumerate(found):
-            order = np.argsort(-metric.normalize_func(a)[i].ravel())
+            order = np.argsort(-metric.normalise_func(a)[i].ravel())
             masks = torch.stack([without(order, k * STEP) for k in range(1, 5)])
             with torch.no_grad():
                 expected = ad(torch.from_numpy(x[i : i + 1]).expand(4, -1, -1, -1), mask=masks).softmax(1)[:, y[i]]
@@ -74,7 +74,7 @@ class TestQuantus:
         spread = np.broadcast_to(a, x.shape).copy()
         ad = ADForward(network(3), "paper")
         metric = quantus.ROAD(
-            percentages=[25, 75], perturb_func=adapted_quantus.missing, disable_warnings=True, normalize=False
+            percentages=[25, 75], perturb_func=adapted_quantus.missing, disable_warnings=True, normalise=False
         )
         found = metric(model=ad, x_batch=x, y_batch=y, a_batch=spread, device="cpu")
         for percentage, share in found.items():

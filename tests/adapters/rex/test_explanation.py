@@ -79,7 +79,7 @@ def test_every_strategy(patch_network, picture, tmp_path, settings, masking):
 
 @pytest.mark.parametrize("masking", [ADForward, lambda model: BaselineForward(model, "min")], ids=["AD", "min"])
 def test_rex_analyzes_its_explanation(patch_network, picture, capsys, masking):
-    explained(picture, masking(patch_network), analyze="print", batch_size=8, insertion_step=7)
+    explained(picture, masking(patch_network), analyse="print", batch_size=8, insertion_step=7)
     printed = capsys.readouterr().out
     assert "robustness" in printed
     assert "nan" not in printed

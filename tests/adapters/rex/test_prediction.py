@@ -114,7 +114,7 @@ def test_a_baseline_that_needs_no_image_paints_nan(network, mutants, baseline):
 
 @pytest.mark.parametrize("baseline", ["min", "max", "avg", "blur"])
 def test_a_baseline_of_the_whole_image_refuses_nan(network, mutants, baseline):
-    with pytest.raises(ValueError, match=r"captum_ad\.rex\.preprocess"):
+    with pytest.raises(ValueError, match=r"captum_ad\.adapters\.rex\.preprocess"):
         prediction_function(BaselineForward(network, baseline))(mutants[2])
 
 

@@ -118,11 +118,15 @@ def _sum_around(values: Tensor, dims: Sequence[int]) -> Tensor:
 
 def _pooled(values: Tensor, dims: Sequence[int]) -> Tensor:
     """The same sum as a pool, of which compilers make one pass; of sums into parts of a tensor they make many."""
-    shape, width = values.shape, [3 if dim in dims else 1 for dim in (-2, -1)]
+    poolable = (-2, -1) if values.is_floating_point() else ()
     for dim in dims:
-        if dim < -2:
+        if dim not in poolable:
             sides = [0, 0] * (-dim - 1)
             values = values + F.pad(values, [*sides, 1, -1]) + F.pad(values, [*sides, -1, 1])
+    width = [3 if dim in dims else 1 for dim in (-2, -1)]
+    if not poolable or width == [1, 1]:
+        return values
+    shape = values.shape
     if values.dim() < 3:
         values = values[(None,) * (3 - values.dim())]
     elif values.dim() > 4:

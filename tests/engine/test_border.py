@@ -11,6 +11,7 @@ from captum_ad import ADForward, MaskRule
 from captum_ad._engine import border
 from captum_ad._engine.border import fill_border_
 from captum_ad._engine.masks import PositionMask
+from captum_ad._engine.static import unknown_values
 from tests.networks import Apply
 
 MEAN = MaskRule("none", border="mean")
@@ -33,6 +34,32 @@ def test_is_the_same_in_pieces(at_once: int, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(border, "_AT_ONCE", at_once)
     assert torch.equal(fill_border_(x.clone(), PositionMask(kept), [2, 1]), expected)
     assert torch.equal(expected.where(kept, 0), x)
+
+
+SHAPES = [  # and how far windows reach
+    ((4, 9), [1]),
+    ((3, 5, 9), [2]),
+    ((5, 9, 8), [2, 1]),
+    ((3, 5, 9, 8), [0, 1]),
+    ((2, 3, 4, 5, 6), [1, 0, 2]),
+    ((2, 3, 4, 5, 2), [1, 1, 1]),
+]
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.int32, torch.complex128])
+@pytest.mark.parametrize(("shape", "reach"), SHAPES)
+@pytest.mark.parametrize("per_channel", [True, False])
+def test_is_the_same_in_a_program(
+    shape: tuple[int, ...], reach: list[int], dtype: torch.dtype, per_channel: bool
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    places = shape if per_channel else (*shape[: -len(reach) - 1], 1, *shape[-len(reach) :])
+    mask = PositionMask(torch.rand(places, generator=generator) < 0.3)
+    x = (10 * torch.randn(shape, generator=generator)).to(dtype).where(mask.kept, 0)
+    with unknown_values(lambda x: True):
+        recorded = fill_border_(x.clone(), mask, reach)
+    torch.testing.assert_close(recorded, fill_border_(x.clone(), mask, reach))
+    assert not torch.equal(recorded, x)
 
 
 class TwoReaders(nn.Module):

@@ -11,6 +11,11 @@ def randn(seed, *shape):
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
+def masks(seed, shape, per_channel):
+    """Random masks of which about three fifths are kept."""
+    return randn(seed, shape[0], shape[1] if per_channel else 1, *shape[2:]) > -0.3
+
+
 def network():
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

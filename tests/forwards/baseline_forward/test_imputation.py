@@ -12,13 +12,9 @@ from hypothesis import strategies as st
 
 from captum_ad import BaselineForward
 from captum_ad.baselines import IMPUTATIONS, baseline, linear
-from tests.forwards.baseline_forward.models import SEEDS, Seen, randn
+from tests.forwards.baseline_forward.models import SEEDS, Seen, masks, randn
 
 SHAPES = st.sampled_from([(1, 1, 8, 8), (2, 3, 6, 9), (3, 2, 1, 7), (2, 1, 7, 1), (1, 2, 2, 2), (1, 1, 1, 1)])
-
-
-def masks(draw_seed, shape, per_channel):
-    return randn(draw_seed, shape[0], shape[1] if per_channel else 1, *shape[2:]) > -0.3
 
 
 def by_hand(channel, seen):
@@ -103,17 +99,6 @@ def test_channels_are_imputed_one_by_one(seed):
     mask = masks(seed + 1, x.shape, True)
     alone = [linear(x[:, c : c + 1], mask[:, c : c + 1]) for c in range(3)]
     torch.testing.assert_close(linear(x, mask), torch.cat(alone, 1))
-
-
-@pytest.mark.parametrize("junk", [0.0, 5.0, torch.nan])
-def test_a_channel_of_which_nothing_is_seen_is_zero(junk):
-    x, mask = randn(0, 1, 2, 6, 6), torch.ones(1, 2, 6, 6, dtype=torch.bool)
-    mask[:, 1] = False
-    x[:, 1] = junk
-    painted = linear(x, mask)
-    assert torch.equal(painted[:, 0], x[:, 0])
-    assert torch.equal(painted[:, 1], torch.zeros(1, 6, 6))
-    assert torch.equal(linear(x, torch.zeros(1, 1, 6, 6, dtype=torch.bool)), torch.zeros(1, 2, 6, 6))
 
 
 def test_noise_is_gaussian_seeded_and_where_pixels_are_missing():

@@ -5,12 +5,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from captum_ad.baselines import IMPUTATIONS, baseline, inpaint
-from tests.forwards.baseline_forward.models import SEEDS, randn
-
-
-def masks(draw_seed, shape, per_channel):
-    return randn(draw_seed, shape[0], shape[1] if per_channel else 1, *shape[2:]) > -0.3
+from captum_ad.baselines import IMPUTATIONS, baseline, inpaint, linear
+from tests.forwards.baseline_forward.models import SEEDS, masks, randn
 
 
 @given(SEEDS, st.booleans(), st.sampled_from([(1, 1, 8, 8), (2, 3, 6, 9), (3, 2, 1, 7), (1, 1, 1, 1)]))
@@ -70,14 +66,15 @@ def test_samples_and_channels_are_inpainted_one_by_one(seed):
 
 
 @pytest.mark.parametrize("junk", [0.0, 5.0, torch.nan])
-def test_a_channel_of_which_nothing_is_seen_is_zero(junk):
+@pytest.mark.parametrize("impute", [inpaint, linear])
+def test_a_channel_of_which_nothing_is_seen_is_zero(impute, junk):
     x, mask = randn(0, 1, 2, 6, 6), torch.ones(1, 2, 6, 6, dtype=torch.bool)
     mask[:, 1] = False
     x[:, 1] = junk
-    painted = inpaint(x, mask)
+    painted = impute(x, mask)
     assert torch.equal(painted[:, 0], x[:, 0])
     assert torch.equal(painted[:, 1], torch.zeros(1, 6, 6))
-    assert torch.equal(inpaint(x, torch.zeros(1, 1, 6, 6, dtype=torch.bool)), torch.zeros(1, 2, 6, 6))
+    assert torch.equal(impute(x, torch.zeros(1, 1, 6, 6, dtype=torch.bool)), torch.zeros(1, 2, 6, 6))
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])

@@ -10,7 +10,7 @@ from captum.attr import FeatureAblation, KernelShap, Lime, Occlusion
 from PIL import Image
 
 from captum_ad import ADForward
-from captum_ad._forwards.baseline_forward import masked_forward
+from captum_ad._forwards.baseline_forward import NAMED, masked_forward
 from captum_ad._methods import METHODS, Task, explain, seeded
 from captum_ad.attr import CausalResponsibility, Rise
 from captum_ad.baselines import baseline
@@ -100,6 +100,13 @@ def test_the_terminal_gets_a_table_and_a_progress_bar(compare):
             continue
         names = ("size", "confidence", "rho", "rho_at_equal_size")
         assert [f"{measured[name]:.2f}" for name in names] == [size, confidence, rho, at_equal_size]
+
+
+@pytest.mark.filterwarnings("error::captum_ad._common.errors.EmptyExplanationWarning")  # the table shows them
+def test_every_named_baseline_is_a_column(compare):
+    names = [name for name in NAMED if name != "inpaint"]  # needs OpenCV
+    assert compare("--methods", "occlusion", "--ad", "--baselines", *names, "--out", "out").code == 0
+    assert set(archive("out/photo.npz")) == {f"occlusion/{name}" for name in names} | {"superpixels", "target"}
 
 
 @pytest.mark.parametrize("method", ["occlusion", "lime"])

@@ -32,6 +32,9 @@ from tests.metrics.study import (
     second_channel,
 )
 
+# The records say which explanations are empty.
+pytestmark = pytest.mark.filterwarnings("error::captum_ad._common.errors.EmptyExplanationWarning")
+
 
 @pytest.fixture
 def counting(monkeypatch):

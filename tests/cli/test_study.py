@@ -18,6 +18,7 @@ import torch
 from PIL import Image
 
 from captum_ad._common.errors import InputError
+from captum_ad._forwards.baseline_forward import NAMED
 from captum_ad.cli.dataset import class_indices, read_dataset, some_of
 from captum_ad.study.store import recorded, rows_of
 from tests.cli.test_page import CHROMIUM
@@ -85,6 +86,11 @@ class TestStudy:
         assert "seed: 0 there, 1 now" in failure(study("--seed", 1, "--out", "out", "--resume"))
         (here / "network.py").write_text((here / "network.py").read_text().replace('version = "1"', 'version = "2"'))
         assert "method 'network.py:method' has other code" in failure(study("--out", "out", "--resume"))
+
+    def test_every_named_baseline_is_a_masking(self, study: Any, here: Path) -> None:
+        assert (
+            study("--dry-run", "--out", "out", "--maskings", *(name for name in NAMED if name != "inpaint")).code == 0
+        )
 
     def test_dry_run_measures_nothing(self, study: Any, here: Path) -> None:
         ran = study("--dry-run", "--out", "out")

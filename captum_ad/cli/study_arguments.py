@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from captum_ad._methods import METHODS
+from captum_ad.baselines import SAMPLED
 from captum_ad.cli.arguments import DEFAULT, at_least, listed
 from captum_ad.cli.study_settings import CONTEXTS, JUDGES, Settings
 from captum_ad.metrics.masking_names import all_maskings
@@ -71,7 +72,7 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
         "--maskings",
         nargs="+",
         metavar="MASKING",
-        help=f"Maskings, among {listed(all_maskings())}, or ad:KNOB=VALUE,KNOB=VALUE {_said('maskings')}.",
+        help=f"Maskings, among {listed([*all_maskings(), *SAMPLED])}, or ad:KNOB=VALUE,KNOB=VALUE {_said('maskings')}.",
     )
     add("--gammas", nargs="+", type=float, metavar="SHARE", help=f"Confidence thresholds γ {_said('gammas')}.")
     add("--sizes", nargs="*", type=float, metavar="SHARE", help=f"Equal sizes at which to compare ρ {_said('sizes')}.")

@@ -36,6 +36,7 @@ def figures() -> ModuleType:
     return module
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("title", "code"), EXAMPLES, ids=[title for title, _ in EXAMPLES])
 def test_example(title: str, code: str, names: dict[str, Any]) -> None:
     assert len([line for line in code.splitlines() if line.strip()]) < 10

@@ -27,7 +27,7 @@ def page_of(page: Path) -> Any:
     return pytest.param(page, id=page.stem, marks=[pytest.mark.slow] if page.stem in MINUTES else [])
 
 
-@pytest.mark.parametrize("page", map(page_of, PAGES))
+@pytest.mark.parametrize("page", [page_of(page) for page in PAGES])
 def test_code_runs(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for package in NEEDS.get(page.stem, ()):
         pytest.importorskip(package)

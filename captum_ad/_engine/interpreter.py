@@ -27,6 +27,8 @@ from captum_ad._engine.kept import KeptRun, dead_boxes, described
 from captum_ad._engine.mask_rule import MaskRule
 from captum_ad._engine.masks import PositionMask
 from captum_ad._engine.origins import call_depth, module_path
+from captum_ad._engine.outputs import map_tensors, tensors_of_output
+from captum_ad._engine.provenance import UnknownOriginError
 from captum_ad._engine.registry import TAKES_PARTS, OperationRule, is_in_place, may_write, name_of, rule_for
 from captum_ad._engine.select import zeroed
 from captum_ad._engine.static import NeedsValuesError
@@ -115,21 +117,28 @@ class Interpreter(WindowParts):
         self._mark(start, tag)
         return start
 
-    def finish(self, out: Tensor) -> Tensor:
-        """The model's output: zero at any positions that are still deactivated, and without its tag."""
-        tag = tag_of(out)
-        if tag is None or not tag.data or tag.run != self._run:
-            raise UnsupportedOperationError(
+    def finish(self, output: Any) -> Any:
+        """The model's output, without tags and zero where still deactivated; some of its tensors may be constants."""
+        found = tensors_of_output(output)
+        features = [x for x in found if (tag := tag_of(x)) is not None and tag.data and tag.run == self._run]
+        known = {id(x) for x in features} | {id(x) for x in found if self._is_constant(x)}
+        if found and not (features and known.issuperset(map(id, found))):
+            may_be_known = bool(features) and self.provenance is None
+            raise (UnknownOriginError if may_be_known else UnsupportedOperationError)(
                 f"the output of {type(self.model).__name__} does not come from the masked input by operations that "
                 "could be followed, so the mask was lost on the way. Does the model compute outside torch's Python "
                 "functions (ScriptModules, extensions, numpy)?"
             )
+        return map_tensors(self._finished, output)
+
+    def _finished(self, out: Tensor) -> Tensor:
+        tag = tag_of(out)
+        if tag is None or not tag.data:
+            return out
         self._tag(out)
         self._check_version(out, tag)
         self.complete(out)
-        if tag.mask is not None:
-            out = zeroed(out, tag.mask)
-        return out
+        return out if tag.mask is None else zeroed(out, tag.mask)
 
     def forget(self) -> None:
         """Remove the tags of tensors that outlive the forward (held by hooks, caches of the model or the caller)."""

@@ -99,6 +99,15 @@ class Memory(TorchFunctionMode):
             )
         self._constants[id(x)] = x
 
+    def _is_constant(self, x: Tensor) -> bool:
+        """Whether a tensor certainly holds no features of this forward."""
+        tag = tag_of(x)
+        if tag is not None:
+            return not tag.data
+        if id(x) in self._constants:
+            return True
+        return self.provenance is not None and not is_left_behind(x) and not self.provenance.is_of_features(x)
+
     def _check_version(self, x: Tensor, tag: Tag) -> None:
         if not is_as_noted(x, tag):
             self.refuse("got a tensor that was written to by code that could not be followed (compiled code or numpy)")

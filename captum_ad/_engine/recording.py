@@ -85,6 +85,11 @@ class _Recorder(TorchDispatchMode):
         """Run the function on the inputs and return the recorded graph."""
         with unknown_values(self._varies), _NoReads(self._varies), self:
             leaves, form = tree_flatten(run(*self._inputs))
+        odd = [x for x in leaves if x is not None and not isinstance(x, (Tensor, bool, int, float, complex, str))]
+        if odd:
+            raise NeedsValuesError(
+                f"the model returns an object ({type(odd[0]).__name__}), which a graph cannot return"
+            )
         found = [self._argument(x) if isinstance(x, Tensor) else x for x in leaves]
         self._graph.output(tree_unflatten(found, form))
         made = fx.GraphModule(self._root, self._graph)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 from torch.jit._fuser import optimized_execution
-from torch.utils._pytree import tree_map
 
 from captum_ad._engine import Interpreter, PositionMask
 from captum_ad._engine.provenance import Provenance
@@ -56,6 +55,6 @@ def followed(
     try:
         with Eager(), ad.provenance or nullcontext(), unfused or nullcontext(), ad:
             output = forward._selected(given.call(forward.model, features))
-        return tree_map(lambda one: ad.finish(one) if isinstance(one, Tensor) else one, output)
+        return ad.finish(output)
     finally:
         ad.forget()

@@ -94,6 +94,7 @@ def browser():
         chromium.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [1280, 390])
 def test_in_a_browser(report, browser, width, tmp_path):
     page = browser.new_page(viewport={"width": width, "height": 844})

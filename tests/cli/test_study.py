@@ -262,6 +262,7 @@ class TestRefusals:
         assert len(list(rows_of([here / "out"], "explanations"))) == 6 * sum(unit.method != "" for unit in done)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
 def test_the_page_in_a_browser(study: Any, here: Path, tmp_path: Path, width: int, scheme: Any) -> None:
     if importlib.util.find_spec("playwright") is None or CHROMIUM is None:

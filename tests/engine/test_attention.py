@@ -23,7 +23,8 @@ from tests.oracle import Knobs
 def test_attention_is_the_oracle(name: str) -> None:
     torch.manual_seed(0)
     graph, masks = GRAPHS[name](), _masks(HEIGHT, WIDTH)
-    for (kind, tau), rule in zip(itertools.product(masks, TAUS), itertools.cycle(RULES)):
+    combinations = zip(itertools.product(masks, TAUS), itertools.cycle(RULES))
+    for (kind, tau), rule in itertools.islice(combinations, list(GRAPHS).index(name) % 2, None, 2):
         _compare(graph, (HEIGHT, WIDTH), masks[kind], Knobs(rule, tau))
 
 

@@ -27,6 +27,11 @@ RULES = [
 TAUS = [0.0, 0.3, 0.5]
 
 
+def half_of_the_rules(number: int) -> list[MaskRule]:
+    """Eight of the 16: any three knobs take all their values in them. Odd numbers get the other eight."""
+    return [rule for index, rule in enumerate(RULES) if index.bit_count() % 2 == number % 2]
+
+
 def _half(*shape: int) -> Tensor:
     mask = torch.zeros(shape, dtype=torch.bool)
     mask[..., : shape[-1] // 2] = True
@@ -89,14 +94,22 @@ ALL_GRAPHS = GRAPHS | SPATIAL_GRAPHS | MORE_GRAPHS
 
 @pytest.mark.parametrize("name", ALL_GRAPHS)
 def test_engine_is_the_oracle(name: str) -> None:
-    """All rules, with each τ and each set of masks in turn (every pair of them comes up)."""
+    """Half of the rules, with each τ and each set of masks in turn; the next graph begins with another pair."""
     torch.manual_seed(0)
-    graph = ALL_GRAPHS[name]()
-    masks = _masks(HEIGHT, WIDTH)
-    pairs = itertools.cycle(itertools.product(masks, TAUS))
-    for rule in RULES:
+    graph, masks, number = ALL_GRAPHS[name](), _masks(HEIGHT, WIDTH), list(ALL_GRAPHS).index(name)
+    pairs = itertools.islice(itertools.cycle(itertools.product(masks, TAUS)), number, None)
+    for rule in half_of_the_rules(number):
         for kind, tau in itertools.islice(pairs, 2):
             _compare(graph, (HEIGHT, WIDTH), masks[kind], Knobs(rule, tau))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ALL_GRAPHS)
+def test_engine_is_the_oracle_in_every_combination(name: str) -> None:
+    torch.manual_seed(0)
+    graph, masks = ALL_GRAPHS[name](), _masks(HEIGHT, WIDTH)
+    for rule, kind, tau in itertools.product(RULES, masks, TAUS):
+        _compare(graph, (HEIGHT, WIDTH), masks[kind], Knobs(rule, tau))
 
 
 OTHER_RANKS: dict[str, tuple[tuple[int, ...], Callable[[], Graph]]] = {

@@ -157,6 +157,7 @@ def test_models_of_one_structure_and_other_code_are_told_apart():
     assert fingerprint(forward_of(1)) == fingerprint(forward_of(1)) != fingerprint(forward_of(2))
 
 
+@pytest.mark.slow
 def test_other_processes_say_the_same(tmp_path):
     """Whatever the order of sets is there, and whether the module comes from its source or from the cache."""
     (tmp_path / "paints.py").write_text(

@@ -244,6 +244,7 @@ def measure_the_other_part(index: int, folder: str) -> None:
     measure_a_part(1 + index, folder)
 
 
+@pytest.mark.slow
 def test_two_processes_find_together_what_one_finds_alone(tmp_path):
     other_process = torch.multiprocessing.spawn(measure_the_other_part, (str(tmp_path),), nprocs=1, join=False)
     measure_a_part(0, str(tmp_path))

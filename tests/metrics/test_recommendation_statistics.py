@@ -32,6 +32,7 @@ def equal_maskings(generator, maskings, photographs):
     return generator.random((maskings, photographs, 3)) < odds
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("maskings", "photographs", "runs"), [(2, 6, 100), (2, 8, 150), (2, 30, 100), (5, 12, 60)])
 def test_of_equal_maskings_one_is_recommended_one_time_in_twenty_at_most(maskings, photographs, runs):
     generator = np.random.default_rng(photographs)

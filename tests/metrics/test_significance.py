@@ -107,6 +107,7 @@ class TestSignificance:
         ]
         assert significance(table(*groups), n_resamples=FEW)["ci_low"].nunique() == 4
 
+    @pytest.mark.slow
     def test_interval_is_the_same_in_another_process(self, measured, tmp_path):
         # Where Python's own hash of a str, for one, is another.
         measured.to_pickle(tmp_path / "records")

@@ -18,7 +18,7 @@ from torchvision.models.swin_transformer import PatchMergingV2, SwinTransformerB
 from tests.architectures.checks import Network, check, each
 from tests.architectures.table import Row
 
-QUICK = "alexnet resnet18 mobilenet_v3_small shufflenet_v2_x0_5 squeezenet1_1 googlenet convnext_tiny".split()
+QUICK = "resnet18 mobilenet_v3_small shufflenet_v2_x0_5 squeezenet1_1 googlenet convnext_tiny".split()
 TOO_LARGE = ("regnet_y_128gf", "vit_h_14")  # 645 and 633 million parameters
 ATTENTION = ("vit_", "swin", "maxvit", "mvit")
 SIZES = {"vit_": (224, 224), "maxvit": (224, 224), "swin": (64, 64)}
@@ -90,7 +90,7 @@ FPN = [
         f"resnet18 with FPN, map {key}",
         lambda: resnet_fpn_backbone(backbone_name="resnet18", weights=None),
         select=pick(key),
-        slow=key == "pool",
+        slow=True,
     )
     for key in ("0", "pool")
 ] + [

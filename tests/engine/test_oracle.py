@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from captum_ad import MaskRule, PositionMask
 from captum_ad._engine import Interpreter
-from captum_ad._engine.provenance import Provenance
+from tests.engine.following import follow
 from tests.engine.graphs import CHANNELS, GRAPHS, HEIGHT, WIDTH
 from tests.engine.more_graphs import MORE_GRAPHS
 from tests.engine.operations import AdaptivePool, Convolution, Pool
@@ -66,11 +67,8 @@ def _compare(graph: Graph, shape: tuple[int, ...], kept: Tensor, knobs: Knobs) -
     x = torch.randn(3, CHANNELS, *shape, dtype=torch.double)
     expected = graph.masked(knobs, first_map(x, kept))
     for skip_dead in (False, True):
-        ad = Interpreter(graph, knobs.rule, knobs.tau, skip_dead=skip_dead)
-        start = ad.start(x, PositionMask(kept))
-        ad.provenance = Provenance(start)
-        with ad.provenance, ad:
-            found = graph.trace(start)
+        make = partial(Interpreter, graph, knobs.rule, knobs.tau, skip_dead=skip_dead)
+        ad, found = follow(make, x, PositionMask(kept), graph.trace)
         ad.complete(*found)
         for number, (out, ours) in enumerate(zip(found, expected)):
             where = f"step {number} ({type(graph.operations[number]).__name__}), {knobs}, {skip_dead=}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
@@ -17,7 +18,7 @@ from captum_ad._engine import Interpreter
 from captum_ad._engine.crop import Box, Part
 from captum_ad._engine.definitions import attribute_positions, renewed_mask
 from captum_ad._engine.positions import Geometry, sliding_windows
-from captum_ad._engine.provenance import Provenance
+from tests.engine.following import follow
 from tests.engine.graphs import CHANNELS, HEIGHT, WIDTH
 from tests.engine.test_oracle import ALL_GRAPHS, ALL_RANKS, RULES, half_of_the_rules
 from tests.oracle import Graph
@@ -59,11 +60,7 @@ def test_parts_are_as_the_whole(name: str) -> None:
 def _compare(graph: Graph, x: Tensor, mask: PositionMask, rule: MaskRule, tau: float) -> None:
     runs = []
     for skip_dead in (False, True):
-        ad = Interpreter(graph, rule, tau, skip_dead=skip_dead)
-        start = ad.start(x, mask)
-        ad.provenance = Provenance(start)
-        with ad.provenance, ad:
-            found = graph.trace(start)
+        ad, found = follow(partial(Interpreter, graph, rule, tau, skip_dead=skip_dead), x, mask, graph.trace)
         ad.complete(*found)
         runs.append([(out.clone(), ad.mask(out)) for out in found])
         ad.forget()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from captum_ad import PRESETS, ADForward, MaskRule, PositionMask
 from captum_ad._engine import Interpreter
-from captum_ad._engine.provenance import Provenance
+from tests.engine.following import follow
 
 Function = Callable[[Tensor], Any]
 Pairs = dict[str, tuple[Function, Function]]
@@ -57,11 +58,7 @@ def masks() -> dict[str, Tensor]:
 
 def both(model: nn.Module, rule: str, tau: float, x: Tensor, mask: Tensor) -> list[tuple[Tensor, Tensor]]:
     """Of each tensor that a model gives: its values, and where it is dead."""
-    ad = Interpreter(model, MaskRule.named(rule), tau)
-    start = ad.start(x, PositionMask(mask))
-    ad.provenance = Provenance(start)  # tests hold constants that are not parameters
-    with ad.provenance, ad:
-        out = model(start)
+    ad, out = follow(partial(Interpreter, model, MaskRule.named(rule), tau), x, PositionMask(mask), model)
     found = [out] if isinstance(out, Tensor) else list(out)
     ad.complete(*found)
     result = []

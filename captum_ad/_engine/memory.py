@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 from captum_ad._common.errors import UnsupportedOperationError
 from captum_ad._engine.origins import has_own_backward, module_path, tensors_of
 from captum_ad._engine.provenance import Provenance, UnknownOriginError
-from captum_ad._engine.registry import name_of
+from captum_ad._engine.registry import name_of, rule_for
 from captum_ad._engine.tags import (
     Storage,
     Tag,
@@ -69,10 +69,19 @@ class Memory(TorchFunctionMode):
 
     def refuse(self, why: str, kind: type[UnsupportedOperationError] = UnsupportedOperationError) -> NoReturn:
         """Stop the forward with an error; `why` completes "operation …, called in module …, "."""
+        if rule_for(self._operation, masked=True) is None:
+            advice = (
+                "Register a rule for it (help(captum_ad.register_rule) has an example), or rewrite the module with "
+                "operations that have one."
+            )
+        else:
+            advice = (
+                "The operation has a rule, but not for this use: rewrite the module, or register another rule "
+                "(help(captum_ad.register_rule) has an example)."
+            )
         raise kind(
             f"{name_of(self._operation)}, called in {module_path(self.model)}, {why}: the feature mask would be lost, "
-            "and the answer silently wrong. Register a rule for it (help(captum_ad.register_rule) has an example), or "
-            "rewrite the module with operations that have one."
+            f"and the answer silently wrong. {advice}"
         )
 
     # Where tensors come from

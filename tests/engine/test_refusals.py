@@ -52,6 +52,12 @@ def test_unknown_operations_are_refused(name: str) -> None:
     assert "register_rule" in message
 
 
+@pytest.mark.parametrize(("name", "advice"), [("unique", "Register a rule"), ("bits", "has a rule, but not for this use")])
+def test_a_rule_is_advised_where_there_is_none(name: str, advice: str) -> None:
+    with pytest.raises(UnsupportedOperationError, match=advice):
+        run(UNKNOWN[name][0])
+
+
 @pytest.mark.parametrize("name", ["renorm", "unique", "determinant", "singular values"])
 def test_nothing_is_refused_where_nothing_is_missing(name: str) -> None:
     function, _ = UNKNOWN[name]

@@ -52,7 +52,9 @@ def test_unknown_operations_are_refused(name: str) -> None:
     assert "register_rule" in message
 
 
-@pytest.mark.parametrize(("name", "advice"), [("unique", "Register a rule"), ("bits", "has a rule, but not for this use")])
+@pytest.mark.parametrize(
+    ("name", "advice"), [("unique", "Register a rule"), ("bits", "has a rule, but not for this use")]
+)
 def test_a_rule_is_advised_where_there_is_none(name: str, advice: str) -> None:
     with pytest.raises(UnsupportedOperationError, match=advice):
         run(UNKNOWN[name][0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import UserDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -111,12 +112,43 @@ class Slots:
     logits: Tensor
 
 
+class Dictionary(dict):
+    """Torch does not take subclasses for containers."""
+
+
+class Row(list):
+    pass
+
+
+class Plain:
+    __slots__ = ("logits", "other")
+
+    def __init__(self, logits: Tensor) -> None:
+        self.logits = logits
+
+
+def in_a_circle(scores: Tensor) -> Any:
+    one, other = SimpleNamespace(logits=scores), SimpleNamespace()
+    one.other, other.other = other, one
+    return one
+
+
+def nested(scores: Tensor, depth: int = 20) -> Any:
+    return SimpleNamespace(inner=nested(scores, depth - 1)) if depth else scores
+
+
 OBJECTS: dict[str, Callable[[Tensor], Any]] = {
     "namespace": lambda scores: SimpleNamespace(logits=scores),
     "in a list": lambda scores: [SimpleNamespace(logits=scores), None],
     "frozen dataclass": lambda scores: Result(scores),
     "slots": lambda scores: Slots(scores),
     "within another": lambda scores: SimpleNamespace(inner=Result(scores), logits=None),
+    "within many others": nested,
+    "in a circle": in_a_circle,
+    "subclass of dict": lambda scores: Dictionary(logits=scores),
+    "mapping": lambda scores: UserDict(logits=scores),
+    "subclass of list": lambda scores: Row([scores, None]),
+    "slots without dataclass": Plain,
     "in a dict of another": lambda scores: Result(torch.zeros(3), {"logits": scores}),
 }
 
@@ -125,7 +157,9 @@ OBJECTS: dict[str, Callable[[Tensor], Any]] = {
 @torch.no_grad()
 def test_tensors_in_objects_are_as_they_are_alone(name: str) -> None:
     found = outputs(Reports(OBJECTS[name]))
-    assert [bool((x == found["scores"]).all()) for x in tensors_of_output(found["beside"]) if x.dim() > 1] == [True]
+    beside = [x for x in tensors_of_output(found["beside"]) if x.dim() > 1]
+    assert beside
+    assert all(torch.equal(x, found["scores"]) for x in beside)
     assert all(tag_of(x) is None for x in tensors_of_output(found))
 
 
@@ -146,6 +180,24 @@ def test_objects_are_not_compiled_and_that_is_said(name: str) -> None:
     assert len(tensors_of_output(found)) == len(tensors_of_output(expected)) > 1
     for ours, plain in zip(tensors_of_output(found), tensors_of_output(expected)):
         torch.testing.assert_close(ours, plain)
+
+
+def test_iterators_are_refused() -> None:
+    with pytest.raises(UnsupportedOperationError, match=r"returns an iterator \(generator\).*: return a list"):
+        outputs(Reports(lambda scores: (2 * score for score in scores)))
+
+
+@torch.no_grad()
+def test_the_objects_of_the_model_stay_as_they_were() -> None:
+    held = SimpleNamespace(logits=None)
+
+    def kept(scores: Tensor) -> Any:
+        held.logits = scores
+        return held
+
+    found = outputs(Reports(kept))
+    assert found["beside"] is not held
+    assert torch.equal(found["beside"].logits, found["scores"])
 
 
 class Constant(nn.Module):

@@ -29,6 +29,10 @@ class Image:
         return self.values.repeat(copies) if all_true(kept) else self.values.expand(len(kept), *self.values.shape[1:])
 
 
+class OneForAllError(Exception):
+    """The forward returns one value for the whole batch, so that perturbations cannot share a forward."""
+
+
 class MaskForward:
     """The forward function that Captum gets: (perturbed ones, images, masks of a partial call, more) → output.
 
@@ -44,12 +48,27 @@ class MaskForward:
         The target that Captum was given.
     future : bool
         Whether to return a ``torch.futures.Future``, as Captum's ``attribute_future`` wants it.
+    by_sample : bool
+        Whether the output must have one row per sample.
+
+    Raises
+    ------
+    OneForAllError
+        If `by_sample`, and the output has no row per sample.
     """
 
     def __init__(
-        self, forward: Callable[..., Tensor], count: int, *, own: bool, target: Any = None, future: bool = False
+        self,
+        forward: Callable[..., Tensor],
+        count: int,
+        *,
+        own: bool,
+        target: Any = None,
+        future: bool = False,
+        by_sample: bool = False,
     ) -> None:
         self.forward, self.count, self.own, self.target, self.future = forward, count, own, target, future
+        self.by_sample = by_sample
 
     def __call__(self, *args: Any) -> Any:
         """The output for the unchanged images, with the perturbed ones as their masks."""
@@ -74,6 +93,8 @@ class MaskForward:
             masks = [kept & (own.values if isinstance(own, Image) else own) for kept, own in zip(masks, rest)]
             rest = rest[self.count :]
         output = self.forward(*images, *rest, mask=(*masks, *(None for _ in rest)))
+        if self.by_sample and (not isinstance(output, Tensor) or output.shape[:1] != masks[0].shape[:1]):
+            raise OneForAllError
         refuse_positions(output, self.target)
         if not self.future:
             return output

@@ -33,7 +33,15 @@ from captum.attr import (
 )
 from torch import Tensor, nn
 
-from captum_ad._captum.perturbing import Image, MaskForward, warn_of_lone_values, without_mask, without_partial
+from captum_ad._captum.perturbing import (
+    Image,
+    MaskForward,
+    OneForAllError,
+    warn_of_lone_values,
+    without_mask,
+    without_partial,
+)
+from captum_ad._common.batches import perturbations_that_fit
 from captum_ad._forwards.ad_forward import ADForward
 from captum_ad._forwards.answers import refuse_both, with_article
 from captum_ad._forwards.arguments import as_tuple
@@ -120,7 +128,8 @@ def _masked(original: Callable[..., Any], *, future: bool = False) -> Callable[.
         kind = masked_forward_name(self.forward_func)
         if kind is None:
             return _painting(original, self, *args, **kwargs)
-        call = inspect.signature(original).bind(self, *args, **kwargs).arguments
+        signature = inspect.signature(original)
+        call = signature.bind(self, *args, **kwargs).arguments
         call.update(call.pop("kwargs", {}))
         who = type(self).__name__
         if call.pop("baselines", None) is not None:
@@ -154,26 +163,45 @@ def _masked(original: Callable[..., Any], *, future: bool = False) -> Callable[.
             if alone or not forward.target.needs_whole:
                 forward = forward.bound(*images, *more)  # once, not in every forward
         masking = copy.copy(self)
-        masking.forward_func = MaskForward(
-            forward, len(images), own=own is not None, target=call.get("target"), future=future
-        )
         carried = (*images, *(own or ()))
         device = images[0].device
         # With several inputs, Captum 0.9 stacks windows on the CPU with ones on the inputs' device.
         elsewhere = isinstance(self, Occlusion) and len(images) > 1 and device.type != "cpu"
-        with device if elsewhere else nullcontext(), keeping_runs():
-            return original(
-                masking,
-                inputs=ones if isinstance(inputs, tuple) else ones[0],
-                additional_forward_args=(*(map(Image, carried) if alone else carried), *more),
-                **call,
+
+        def run(**options: Any) -> Any:
+            masking.forward_func = MaskForward(
+                forward,
+                len(images),
+                own=own is not None,
+                target=call.get("target"),
+                future=future,
+                by_sample=bool(options),
             )
+            with device if elsewhere else nullcontext(), keeping_runs():
+                return original(
+                    masking,
+                    inputs=ones if isinstance(inputs, tuple) else ones[0],
+                    additional_forward_args=(*(map(Image, carried) if alone else carried), *more),
+                    **call,
+                    **options,
+                )
+
+        one_by_one = signature.parameters.get("perturbations_per_eval")
+        batch = perturbations_that_fit(images)
+        if batch == 1 or future or one_by_one is None or one_by_one.name in call:
+            return run()
+        state = torch.get_rng_state()
+        try:
+            return run(perturbations_per_eval=batch)
+        except OneForAllError:
+            torch.set_rng_state(state)  # Lime draws its samples as if nothing had been run
+            return run()
 
     return attribute
 
 
 def _labels(feature_mask: Any, images: tuple[Tensor, ...], who: str) -> Any:
-    """Check feature masks, and return them as int64, which every attributor of Captum can index with.
+    """Check feature masks; return them as int64, which Captum can index with, and with all dimensions of the inputs.
 
     Captum silently never hides an input that has no entry in their tuple.
     """
@@ -196,7 +224,11 @@ def _labels(feature_mask: Any, images: tuple[Tensor, ...], who: str) -> Any:
                 f"{who}: the feature mask has shape {shape} but the input {tuple(x.shape)}: make the mask from the "
                 "model's input, captum_ad.segmentation.superpixels(x), not from the original photograph"
             )
-    whole = tuple(labels.long().contiguous() for labels in given)
+    # Captum mixes up features and channels in batches of perturbations if a mask has fewer dimensions than its input.
+    whole = tuple(
+        labels.long().reshape((1,) * (x.dim() - labels.dim()) + tuple(labels.shape)).contiguous()
+        for x, labels in zip(images, given)
+    )
     return whole if isinstance(feature_mask, tuple) else whole[0]
 
 

@@ -18,7 +18,7 @@ from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map_only
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from captum_ad._common.errors import UnsupportedOperationError
 from captum_ad._engine.axes import Axes, Role, axis
@@ -27,7 +27,7 @@ from captum_ad._engine.kept import KeptRun, dead_boxes, described
 from captum_ad._engine.mask_rule import MaskRule
 from captum_ad._engine.masks import PositionMask
 from captum_ad._engine.origins import call_depth, module_path
-from captum_ad._engine.outputs import map_tensors, tensors_of_output
+from captum_ad._engine.outputs import holds
 from captum_ad._engine.provenance import UnknownOriginError
 from captum_ad._engine.registry import TAKES_PARTS, OperationRule, is_in_place, may_write, name_of, rule_for
 from captum_ad._engine.select import zeroed
@@ -95,10 +95,7 @@ class Interpreter(WindowParts):
     # The two ends of a forward
 
     def start(self, x: Tensor, mask: PositionMask | None) -> Tensor:
-        """Return an input, deactivated and tagged with its mask: the first checkpoint.
-
-        The caller's tensor is not changed.
-        """
+        """A new tensor for an input, deactivated and tagged with its mask: the first checkpoint."""
         boxes = None
         if mask is None:
             start = x.view_as(x)
@@ -119,23 +116,26 @@ class Interpreter(WindowParts):
 
     def finish(self, output: Any) -> Any:
         """The model's output, without tags and zero where still deactivated; some of its tensors may be constants."""
-        found = tensors_of_output(output)
-        features = [x for x in found if (tag := tag_of(x)) is not None and tag.data and tag.run == self._run]
-        known = {id(x) for x in features} | {id(x) for x in found if self._is_constant(x)}
-        if found and not (features and known.issuperset(map(id, found))):
-            may_be_known = bool(features) and self.provenance is None
-            raise (UnknownOriginError if may_be_known else UnsupportedOperationError)(
-                f"the output of {type(self.model).__name__} does not come from the masked input by operations that "
-                "could be followed, so the mask was lost on the way. Does the model compute outside torch's Python "
-                "functions (ScriptModules, extensions, numpy)?"
+        leaves = tree_leaves(output)
+        found = [x for x in leaves if isinstance(x, Tensor)]
+        features = [x for x in found if self._is_feature(x)]
+        if found and not (features and all(self._is_feature(x) or self._is_constant(x) for x in found)):
+            raise (UnknownOriginError if features and self.provenance is None else UnsupportedOperationError)(
+                f"the output of {type(self.model).__name__} does not come from the masked input by operations that can "
+                "be followed, so the mask was lost. Is it computed outside torch (ScriptModules, extensions, numpy)?"
             )
-        return map_tensors(self._finished, output)
+        for leaf in leaves:
+            if not isinstance(leaf, Tensor) and holds(leaf, self._is_feature):
+                raise UnsupportedOperationError(
+                    f"{type(self.model).__name__} returns an object ({type(leaf).__name__}) that holds masked tensors: "
+                    "return a tuple, list or dict, or pick a tensor by select="
+                )
+        return tree_map_only(Tensor, self._finished, output)
 
     def _finished(self, out: Tensor) -> Tensor:
-        tag = tag_of(out)
-        if tag is None or not tag.data:
+        tag = self._tag(out) if self._is_feature(out) else None
+        if tag is None:
             return out
-        self._tag(out)
         self._check_version(out, tag)
         self.complete(out)
         return out if tag.mask is None else zeroed(out, tag.mask)

@@ -108,14 +108,20 @@ class Memory(TorchFunctionMode):
             )
         self._constants[id(x)] = x
 
-    def _is_constant(self, x: Tensor) -> bool:
-        """Whether a tensor certainly holds no features of this forward."""
+    def _is_feature(self, x: Tensor) -> bool:
+        """Whether a tensor of this forward carries a mask."""
         tag = tag_of(x)
+        return tag is not None and tag.data and tag.run == self._run
+
+    def _is_constant(self, x: Tensor) -> bool:
+        """Whether a tensor certainly holds no features of this forward, and nothing has written any into it."""
+        tag = self._tag(x) if tag_of(x) is not None else None
         if tag is not None:
+            self._check_version(x, tag)
             return not tag.data
-        if id(x) in self._constants:
-            return True
-        return self.provenance is not None and not is_left_behind(x) and not self.provenance.is_of_features(x)
+        if self.provenance is None or x.layout != torch.strided or is_left_behind(x):
+            return False
+        return not self.provenance.is_of_features(x)
 
     def _check_version(self, x: Tensor, tag: Tag) -> None:
         if not is_as_noted(x, tag):

@@ -93,7 +93,7 @@ class _Recorder(TorchDispatchMode):
         found = [self._argument(x) if isinstance(x, Tensor) else x for x in leaves]
         self._graph.output(tree_unflatten(found, form))
         made = fx.GraphModule(self._root, self._graph)
-        made.meta["shapes"] = [x.shape for x in leaves if isinstance(x, Tensor)]
+        made.meta["shapes"] = [x.shape if isinstance(x, Tensor) and self._varies(x) else () for x in leaves]
         return made
 
     def _varies(self, x: Tensor) -> bool:

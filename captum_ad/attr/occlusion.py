@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from captum_ad._forwards.features import kept_features
 from captum_ad._forwards.keeping import keeping_runs
-from captum_ad.attr.runner import Asked, Baselines, MaskRunner, positive
+from captum_ad.attr.runner import Asked, Baselines, MaskRunner, batch_of, positive
 
 
 class RegionOcclusion(PerturbationAttribution):  # type: ignore[misc]
@@ -51,7 +51,7 @@ class RegionOcclusion(PerturbationAttribution):  # type: ignore[misc]
         baselines: Baselines = None,
         target: Asked = None,
         additional_forward_args: Any = None,
-        perturbations_per_eval: int = 1,
+        perturbations_per_eval: int | None = None,
         show_progress: bool = False,
     ) -> Tensor:
         """Compute attributions for a batch.
@@ -68,8 +68,8 @@ class RegionOcclusion(PerturbationAttribution):  # type: ignore[misc]
             As in Captum: one stride for all dimensions, or one per dimension of the window. 1 by default.
         baselines, target, additional_forward_args, show_progress
             As for :class:`~captum_ad.attr.Rise`.
-        perturbations_per_eval : int
-            Windows per forward.
+        perturbations_per_eval : int, optional
+            Windows per forward. Default: at most 8, fewer for large inputs.
 
         Returns
         -------
@@ -87,7 +87,7 @@ class RegionOcclusion(PerturbationAttribution):  # type: ignore[misc]
         if len(runner.inputs) > 1:
             raise ValueError(f"{who} explains one input, got {len(inputs)}: pass the others as additional_forward_args")
         x, spatial = runner.inputs[0], runner.spatial[0]
-        batch = positive(perturbations_per_eval, "perturbations_per_eval")
+        batch = batch_of(perturbations_per_eval, runner.inputs)
         window, steps = _windows(x, spatial, sliding_window_shapes, strides)
         inside = kept_features(x, roi, "roi")
         region = (inside.any(1) if x.dim() > 2 else inside).expand(len(x), *spatial)

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from captum_ad._scoring import Judge, ToConfidence
 from captum_ad.attr.regions import RegionTree, Units, spread, units_of
-from captum_ad.attr.runner import Asked, Baselines, MaskRunner, positive
+from captum_ad.attr.runner import Asked, Baselines, MaskRunner, batch_of, positive
 from captum_ad.attr.search import Bools, Search
 
 Labels = Tensor | tuple[Tensor | None, ...] | None
@@ -79,7 +79,7 @@ class CausalResponsibility(PerturbationAttribution):  # type: ignore[misc]
         max_forwards: int = 200,
         gamma: float = 0.0,
         allow_other_target: bool = False,
-        perturbations_per_eval: int = 1,
+        perturbations_per_eval: int | None = None,
         seed: int = 0,
         show_progress: bool = False,
     ) -> Tensor | tuple[Tensor, ...]:
@@ -114,8 +114,8 @@ class CausalResponsibility(PerturbationAttribution):  # type: ignore[misc]
             A combination also has to keep this fraction of the original confidence, 0 to 1.
         allow_other_target : bool
             Accept a target that the network does not predict for the whole input.
-        perturbations_per_eval : int
-            Masks per forward. A batch may mix masks of several iterations.
+        perturbations_per_eval : int, optional
+            Masks per forward. Default: at most 8, fewer for large inputs. A batch may mix masks of several iterations.
         seed : int
             Random seed. The map does not depend on `perturbations_per_eval`.
         show_progress : bool
@@ -142,7 +142,7 @@ class CausalResponsibility(PerturbationAttribution):  # type: ignore[misc]
         runner = MaskRunner(
             self.forward_func, inputs, baselines, additional_forward_args, target, self.to_confidence, who
         )
-        batch = positive(perturbations_per_eval, "perturbations_per_eval")
+        batch = batch_of(perturbations_per_eval, runner.inputs)
         iterations, budget = positive(n_iterations, "n_iterations"), positive(max_forwards, "max_forwards")
         if budget < MUTANTS:
             raise ValueError(f"max_forwards={max_forwards} is too small for one partition: use at least {MUTANTS}")

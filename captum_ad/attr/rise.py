@@ -12,7 +12,7 @@ from captum.attr import PerturbationAttribution
 from torch import Tensor
 from tqdm import tqdm
 
-from captum_ad.attr.runner import Asked, Baselines, MaskRunner, positive
+from captum_ad.attr.runner import Asked, Baselines, MaskRunner, batch_of, positive
 
 
 class Rise(PerturbationAttribution):  # type: ignore[misc]
@@ -50,7 +50,7 @@ class Rise(PerturbationAttribution):  # type: ignore[misc]
         grid: int = 8,
         probability: float = 0.5,
         soft: bool | None = None,
-        perturbations_per_eval: int = 1,
+        perturbations_per_eval: int | None = None,
         seed: int = 0,
         show_progress: bool = False,
     ) -> Tensor | tuple[Tensor, ...]:
@@ -77,8 +77,8 @@ class Rise(PerturbationAttribution):  # type: ignore[misc]
         soft : bool, optional
             Bilinear masks as in the paper, or hard ones (nearest neighbor). Default: soft if features are
             painted, hard if they are deactivated, where soft masks raise ValueError.
-        perturbations_per_eval : int
-            Masks per forward.
+        perturbations_per_eval : int, optional
+            Masks per forward. Default: at most 8, fewer for large inputs.
         seed : int
             Random seed. Masks do not depend on `perturbations_per_eval`.
         show_progress : bool
@@ -96,7 +96,7 @@ class Rise(PerturbationAttribution):  # type: ignore[misc]
         """
         runner = MaskRunner(self.forward_func, inputs, baselines, additional_forward_args, target, None, "Rise")
         positive(n_samples, "n_samples")
-        batch = positive(perturbations_per_eval, "perturbations_per_eval")
+        batch = batch_of(perturbations_per_eval, runner.inputs)
         for spatial in runner.spatial:
             if positive(grid, "grid") > min(spatial):
                 raise ValueError(f"grid={grid} has more cells than the input has positions, {spatial}")

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from captum_ad._captum.perturbing import without_mask, without_partial
 from captum_ad._captum.registration import masked_forward_name
+from captum_ad._common.batches import perturbations_that_fit
 from captum_ad._forwards.answers import Answering, refuse_both
 from captum_ad._forwards.arguments import as_features, as_tuple
 from captum_ad._scoring import Judge, Output, ToConfidence
@@ -223,6 +224,19 @@ def positive(value: Any, name: str, least: int = 1) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")
     return value
+
+
+def batch_of(perturbations_per_eval: int | None, inputs: Sequence[Tensor]) -> int:
+    """The number of masks per forward of one sample: as given, or as many as suit its size.
+
+    Raises
+    ------
+    ValueError
+        If it is given and not a positive integer.
+    """
+    if perturbations_per_eval is None:
+        return perturbations_that_fit([x[:1] for x in inputs])
+    return positive(perturbations_per_eval, "perturbations_per_eval")
 
 
 def paint_of(baseline: Any, x: Tensor, who: str) -> Tensor:

@@ -42,7 +42,8 @@ def test_windows_stay_in_the_region(model: nn.Module) -> None:
             calls.append(x.clone())
             return model(x)
 
-    found = RegionOcclusion(Counted().eval()).attribute(X[:1], roi, (2, 2, 2), (2, 2, 2), target=1)
+    one_by_one = {"perturbations_per_eval": 1}
+    found = RegionOcclusion(Counted().eval()).attribute(X[:1], roi, (2, 2, 2), (2, 2, 2), target=1, **one_by_one)
     assert not found[..., ~roi].any()
     assert found[..., roi].any()
     assert len(calls) == 1 + 3 * 2  # windows from rows 2, 4 and 6, columns 2 and 4

@@ -12,14 +12,17 @@ from pathlib import Path
 
 
 def printed(notebook: Path) -> list[str]:
-    """What each code cell prints or returns as text, without digits and with single spaces."""
+    """What each code cell prints or returns: text with every number as "#", kinds of pictures, and errors."""
     cells = [cell for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == "code"]
     texts = []
     for cell in cells:
-        parts = ["".join(out.get("text", "")) for out in cell["outputs"] if out.get("name") != "stderr"]
-        parts += ["".join(out.get("data", {}).get("text/plain", "")) for out in cell["outputs"]]
-        text = re.sub(r"<Figure .*?>", "", "\n".join(parts))  # printed by some backends of matplotlib
-        texts.append(" ".join(re.sub(r"\d+", "#", text).split()))
+        streams = "".join("".join(out["text"]) for out in cell["outputs"] if out.get("name") == "stdout")
+        results = ["".join(out.get("data", {}).get("text/plain", "")) for out in cell["outputs"]]
+        text = re.sub(r"<Figure .*?>", "", "\n".join([streams, *results]))  # printed by some backends of matplotlib
+        text = re.sub(r"[-+]?\b\d[\d.]*(e[-+]?\d+)?", "#", text)
+        kinds = {kind for out in cell["outputs"] for kind in out.get("data", {}) if kind.startswith("image/")}
+        kinds |= {out["ename"] for out in cell["outputs"] if out["output_type"] == "error"}
+        texts.append(" ".join([*text.split(), *sorted(kinds)]))
     return texts
 
 

@@ -40,7 +40,7 @@ def test_code_runs(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert f"print(trace.summary())\n# {names['trace'].summary()}\n" in page.read_text(encoding="utf-8")
     if page.stem == "detector":
         text = page.read_text(encoding="utf-8")
-        rows = re.findall(r"^\| (?:`(\w+)` \([\w ]+\)|AD) \|(.*) \|$", text, re.MULTILINE)
+        rows = re.findall(r"^\| (?:`(\w+)` \([\w ]+\)|deactivated \(AD\)) \|(.*) \|$", text, re.MULTILINE)
         assert len(rows) == len(names["scores"])
         for name, row in rows:
             assert [float(cell) for cell in row.split("|")] == pytest.approx(names["scores"][name or "AD"], abs=0.01)

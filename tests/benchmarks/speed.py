@@ -118,7 +118,9 @@ def tasks(options: argparse.Namespace) -> list[dict[str, Any]]:
     for name in options.networks:
         model, x = network(name), torch.rand(1, 3, SIZE, SIZE)
         target = int(model(x).argmax())
-        given = {"inputs": x, "target": target, "perturbations_per_eval": options.batch}
+        given = {"inputs": x, "target": target}
+        if options.batch:
+            given["perturbations_per_eval"] = options.batch
         windows = {"sliding_window_shapes": (3, 32, 32), "strides": (3, 16, 16)}  # 169 of them
         scanned = {"target": target, "gamma": GAMMAS, "step": SIZE * SIZE // 50}  # in batches of its own choice
         calls: dict[str, Callable[[Any], Any]] = {
@@ -254,7 +256,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--overhead", action="store_true", help="interception, import and leaks instead of seconds")
     parser.add_argument("--masks", nargs="+", default=list(masks()), choices=list(masks()))
     parser.add_argument("--rules", nargs="+", default=["paper", "no-growth"], choices=list(PRESETS))
-    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--batch", type=int, default=16, help="0, with --tasks: as many as each side does by default")
     parser.add_argument("--pairs", type=int, default=7)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cpu", help="for forwards: cpu, cuda …")

@@ -174,6 +174,7 @@ def entry(size, method="occlusion", column="a rather long masking, growth=none,b
     return {"methods": {method: {column: {"seconds": 1.0, "explanation": found}}}}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["archive", "figure", "photograph"])
 def test_what_is_damaged_or_has_changed_is_explained_again(compare, photos, damage):
     assert compare(*QUICK, images=("photos",)).code == 0
@@ -192,6 +193,7 @@ def test_what_is_damaged_or_has_changed_is_explained_again(compare, photos, dama
     assert (photos / "out/1.png").stat().st_size > 1000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", [lambda s: {**s, "images": [1, 2]}, lambda s: {**s, "images": [{}]}, lambda s: []])
 def test_a_damaged_summary_is_no_traceback(compare, photos, damage):
     assert compare(*QUICK, images=("photos",)).code == 0
@@ -233,6 +235,7 @@ class TestTable:
         assert "0.20" in table
         assert "–" in results_table([entry(None, column="zero")])
 
+    @pytest.mark.slow
     def test_an_interval_holds_the_mean_of_nearly_all_samples(self):
         rng = np.random.default_rng(0)
         inside = 0

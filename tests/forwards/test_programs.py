@@ -125,6 +125,7 @@ def test_gradients() -> None:
     assert not found[0][0].masked_select(~MASK[:, None]).any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["autocast", "double", "channels last", "inference", "bfloat16 throughout"])
 def test_kinds_of_numbers(how: str) -> None:
     dtype = {"double": torch.double, "bfloat16 throughout": torch.bfloat16}.get(how, torch.float32)

@@ -90,6 +90,7 @@ DAMAGES = {
 
 
 @pytest.mark.filterwarnings("ignore:The 'float_precision' argument is deprecated")
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_what_is_damaged_is_computed_again(damage, tmp_path):
     path, model = tmp_path / "records.csv", mean_of(CENTER)

@@ -206,7 +206,9 @@ def detector(name: str) -> nn.Module:
     return model.eval().requires_grad_(False)
 
 
-@pytest.mark.parametrize("name", DETECTORS)
+@pytest.mark.parametrize(
+    "name", [n if n in ("faster_rcnn", "fcos") else pytest.param(n, marks=pytest.mark.slow) for n in DETECTORS]
+)
 def test_torchvisions_detectors(name: str) -> None:
     model, x = detector(name), torch.rand(1, 3, 48, 64, generator=torch.Generator().manual_seed(4))
     best = model(x)[0]

@@ -58,6 +58,7 @@ def command(tmp_path, monkeypatch, capsys):
     torch.set_num_threads(threads)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("study", STUDIES)
 def test_every_study_makes_a_table(command, study):
     model = "small_model:patches" if study == "attention" else "small_model:colors"
@@ -93,6 +94,7 @@ def test_labels_choose_those_that_the_network_gets_right(command, tmp_path):
     assert "gets none of the photographs right" in err
 
 
+@pytest.mark.slow
 def test_attention_has_drawn_scenes_of_its_own(command):
     code, out, err = command("attention", "--maskings", "ad:paper", "avg", "--first", 2, images=(), model="demo")
     assert code == 0, err

@@ -133,3 +133,13 @@ def test_a_feature_mask_of_fewer_dimensions_is_that_of_all(
 def test_numbers_that_are_given_are_checked(number: object, x: Tensor) -> None:
     with pytest.raises(ValueError, match="perturbations_per_eval must be an integer of at least 1"):
         Rise(ADForward(network(), target=Class(1))).attribute(x, perturbations_per_eval=number)
+
+
+@pytest.mark.parametrize("kind", [FeatureAblation, Occlusion])
+def test_a_target_that_knows_each_sample_gets_these_samples(kind: type, x: Tensor) -> None:
+    bound = Counted(network(), target=Class(1))
+    arguments = {"feature_mask": torch.arange(64).reshape(1, 1, 8, 8)}
+    if kind is Occlusion:
+        arguments = {"sliding_window_shapes": (3, 4, 4), "strides": (3, 4, 4)}
+    kind(bound).attribute(x, **arguments)
+    assert set(bound.sizes) - {1} == {2}

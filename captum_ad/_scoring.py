@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from captum_ad._common.batches import default_batch_size
 from captum_ad._forwards.answers import Answering, refuse_both
 from captum_ad._forwards.baseline_forward import Baseline, BaselineForward, MaskedForward
 from captum_ad.targets.base import Target, column, matrix, share
@@ -259,7 +260,7 @@ def one_input(x: Tensor) -> None:
 
 
 def batch_of(batch_size: int | None, device: torch.device) -> int:
-    """The given batch size; by default 4 on the CPU, because larger batches do not fit into its cache, else 32.
+    """The given batch size, or :func:`default_batch_size`.
 
     Raises
     ------
@@ -267,7 +268,7 @@ def batch_of(batch_size: int | None, device: torch.device) -> int:
         If it is not a positive integer.
     """
     if batch_size is None:
-        return 4 if device.type == "cpu" else 32
+        return default_batch_size(device)
     if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
         raise ValueError(f"batch_size must be a positive integer, got {batch_size!r}")
     return batch_size

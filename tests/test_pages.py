@@ -28,7 +28,8 @@ def page_of(page: Path) -> Any:
 
 
 @pytest.mark.parametrize("page", [page_of(page) for page in PAGES])
-def test_code_runs(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_code_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # pages save figures
     for package in NEEDS.get(page.stem, ()):
         pytest.importorskip(package)
     mpl.use("Agg")

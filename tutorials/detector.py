@@ -5,25 +5,13 @@ python tutorials/detector.py
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
-from typing import Any
-
 import matplotlib.pyplot as plt
-import torch
-
-HERE = Path(__file__).resolve().parent
+from page_code import HERE, names_of
 
 
 def main() -> None:
     """Run the code blocks of the page, and draw the photograph with the box, and the maps over it."""
-    names: dict[str, Any] = {}
-    blocks = re.findall(
-        r"^```python\n(.*?)^```", (HERE / "detector.md").read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
-    )
-    with torch.no_grad():
-        for block in blocks:
-            exec(compile(block, "detector.md", "exec"), names)
+    names = names_of("detector.md")
     left, top, right, bottom = names["box"].tolist()
     figure, axes = plt.subplots(1, 5, figsize=(12.5, 2.9), layout="constrained")
     axes[0].imshow(names["image"][0].permute(1, 2, 0))

@@ -5,25 +5,13 @@ python tutorials/volumes.py
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
-from typing import Any
-
 import matplotlib.pyplot as plt
-import torch
-
-HERE = Path(__file__).resolve().parent
+from page_code import HERE, names_of
 
 
 def main() -> None:
     """Run the code blocks of the page, and draw two slices of their results."""
-    names: dict[str, Any] = {}
-    blocks = re.findall(
-        r"^```python\n(.*?)^```", (HERE / "volumes.md").read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
-    )
-    with torch.no_grad():
-        for block in blocks:
-            exec(compile(block, "volumes.md", "exec"), names)
+    names = names_of("volumes.md")
     figure, axes = plt.subplots(2, 3, figsize=(7.5, 5), layout="constrained")
     top = float(names["attr"].abs().max())
     for row, depth in zip(axes, (8, 16)):

@@ -168,15 +168,13 @@ def _masked(original: Callable[..., Any], *, future: bool = False) -> Callable[.
         # With several inputs, Captum 0.9 stacks windows on the CPU with ones on the inputs' device.
         elsewhere = isinstance(self, Occlusion) and len(images) > 1 and device.type != "cpu"
 
-        def run(**options: Any) -> Any:
-            masking.forward_func = MaskForward(
-                forward,
-                len(images),
-                own=own is not None,
-                target=call.get("target"),
-                future=future,
-                by_sample=bool(options),
-            )
+        masks = functools.partial(
+            MaskForward, forward, len(images), own=own is not None, target=call.get("target"), future=future
+        )
+
+        def run(batch: int | None) -> Any:
+            masking.forward_func = masks(by_sample=batch is not None)
+            options = {} if batch is None else {"perturbations_per_eval": batch}
             with device if elsewhere else nullcontext(), keeping_runs():
                 return original(
                     masking,
@@ -191,13 +189,13 @@ def _masked(original: Callable[..., Any], *, future: bool = False) -> Callable[.
         if not alone and getattr(without_partial(forward), "target", None) is not None:
             batch = 1  # the target may know the answer to each of these samples, and not to copies of them
         if batch == 1 or future or one_by_one is None or one_by_one.name in call:
-            return run()
+            return run(None)
         state = torch.get_rng_state()
         try:
-            return run(perturbations_per_eval=batch)
+            return run(batch)
         except OneForAllError:
             torch.set_rng_state(state)  # Lime draws its samples as if nothing had been run
-            return run()
+            return run(None)
 
     return attribute
 

@@ -1,13 +1,19 @@
-"""How many perturbed copies of the inputs to run at once."""
+"""How many samples to run at once if the caller does not say."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 _SAMPLES = 8
 _VALUES = _SAMPLES * 3 * 224 * 224
+
+
+def default_batch_size(device: torch.device) -> int:
+    """4 on the CPU, because larger batches do not fit into its cache; else 32."""
+    return 4 if device.type == "cpu" else 32
 
 
 def perturbations_that_fit(inputs: Sequence[Tensor]) -> int:
@@ -23,7 +29,6 @@ def perturbations_that_fit(inputs: Sequence[Tensor]) -> int:
 
     Examples
     --------
-    >>> import torch
     >>> [perturbations_that_fit([torch.empty(n, 3, 224, 224)]) for n in (1, 3)]
     [8, 2]
     >>> perturbations_that_fit([torch.empty(1, 1, 99, 99, 99)])

@@ -18,6 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 from torch.utils.weak import WeakIdKeyDictionary
 
+from captum_ad._common.errors import UnsupportedOperationError
 from captum_ad._engine.static import NeedsValuesError, unknown_values
 from captum_ad._engine.tags import pointer_of, tensors_in
 
@@ -87,7 +88,7 @@ class _Recorder(TorchDispatchMode):
             leaves, form = tree_flatten(run(*self._inputs))
         odd = [x for x in leaves if x is not None and not isinstance(x, (Tensor, bool, int, float, complex, str))]
         if odd:
-            raise NeedsValuesError(
+            raise UnsupportedOperationError(
                 f"the model returns an object ({type(odd[0]).__name__}), which a graph cannot return"
             )
         found = [self._argument(x) if isinstance(x, Tensor) else x for x in leaves]

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from captum_ad._forwards.features import kept_features
 from captum_ad._forwards.keeping import keeping_runs
-from captum_ad.attr.runner import Asked, Baselines, MaskRunner, batch_of, positive
+from captum_ad.attr.runner import Asked, Baselines, MaskRunner, masks_per_forward, positive
 
 
 class RegionOcclusion(PerturbationAttribution):  # type: ignore[misc]
@@ -87,7 +87,7 @@ class RegionOcclusion(PerturbationAttribution):  # type: ignore[misc]
         if len(runner.inputs) > 1:
             raise ValueError(f"{who} explains one input, got {len(inputs)}: pass the others as additional_forward_args")
         x, spatial = runner.inputs[0], runner.spatial[0]
-        batch = batch_of(perturbations_per_eval, runner.inputs)
+        batch = masks_per_forward(perturbations_per_eval, runner.inputs)
         window, steps = _windows(x, spatial, sliding_window_shapes, strides)
         inside = kept_features(x, roi, "roi")
         region = (inside.any(1) if x.dim() > 2 else inside).expand(len(x), *spatial)

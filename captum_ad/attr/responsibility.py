@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from captum_ad._scoring import Judge, ToConfidence
 from captum_ad.attr.regions import RegionTree, Units, spread, units_of
-from captum_ad.attr.runner import Asked, Baselines, MaskRunner, batch_of, positive
+from captum_ad.attr.runner import Asked, Baselines, MaskRunner, masks_per_forward, positive
 from captum_ad.attr.search import Bools, Search
 
 Labels = Tensor | tuple[Tensor | None, ...] | None
@@ -142,7 +142,7 @@ class CausalResponsibility(PerturbationAttribution):  # type: ignore[misc]
         runner = MaskRunner(
             self.forward_func, inputs, baselines, additional_forward_args, target, self.to_confidence, who
         )
-        batch = batch_of(perturbations_per_eval, runner.inputs)
+        batch = masks_per_forward(perturbations_per_eval, runner.inputs)
         iterations, budget = positive(n_iterations, "n_iterations"), positive(max_forwards, "max_forwards")
         if budget < MUTANTS:
             raise ValueError(f"max_forwards={max_forwards} is too small for one partition: use at least {MUTANTS}")

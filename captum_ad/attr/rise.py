@@ -12,7 +12,7 @@ from captum.attr import PerturbationAttribution
 from torch import Tensor
 from tqdm import tqdm
 
-from captum_ad.attr.runner import Asked, Baselines, MaskRunner, batch_of, positive
+from captum_ad.attr.runner import Asked, Baselines, MaskRunner, masks_per_forward, positive
 
 
 class Rise(PerturbationAttribution):  # type: ignore[misc]
@@ -96,7 +96,7 @@ class Rise(PerturbationAttribution):  # type: ignore[misc]
         """
         runner = MaskRunner(self.forward_func, inputs, baselines, additional_forward_args, target, None, "Rise")
         positive(n_samples, "n_samples")
-        batch = batch_of(perturbations_per_eval, runner.inputs)
+        batch = masks_per_forward(perturbations_per_eval, runner.inputs)
         for spatial in runner.spatial:
             if positive(grid, "grid") > min(spatial):
                 raise ValueError(f"grid={grid} has more cells than the input has positions, {spatial}")

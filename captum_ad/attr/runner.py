@@ -226,7 +226,7 @@ def positive(value: Any, name: str, least: int = 1) -> int:
     return value
 
 
-def batch_of(perturbations_per_eval: int | None, inputs: Sequence[Tensor]) -> int:
+def masks_per_forward(perturbations_per_eval: int | None, inputs: Sequence[Tensor]) -> int:
     """The number of masks per forward of one sample: as given, or as many as suit its size.
 
     Raises

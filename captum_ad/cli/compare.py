@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from captum_ad._common.batches import default_batch_size
 from captum_ad._common.errors import InputError, UnknownNameError
 from captum_ad._common.images import Photograph, load_photographs
 from captum_ad._forwards.baseline_forward import NAMED
 from captum_ad._forwards.programs import compiled_forwards
 from captum_ad._methods import METHODS, columns, seeded
-from captum_ad.cli.devices import default_batch_size, device_named, threads
+from captum_ad.cli.devices import device_named, threads
 from captum_ad.cli.errors import InterruptedRun
 from captum_ad.cli.files import digest
 from captum_ad.cli.folder import occupied_alone, refuse_foreign, refuse_occupied, remove

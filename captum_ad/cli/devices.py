@@ -30,11 +30,6 @@ def device_named(name: str) -> torch.device:
     return device
 
 
-def default_batch_size(device: torch.device) -> int:
-    """4 on the CPU, because larger batches do not fit into its cache; else 32."""
-    return 4 if device.type == "cpu" else 32
-
-
 @contextmanager
 def threads(count: int | None) -> Iterator[None]:
     """Context manager in which torch runs on this many CPU threads; None: on as many as before."""

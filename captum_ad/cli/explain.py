@@ -7,12 +7,13 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from captum_ad._common.batches import default_batch_size
 from captum_ad._common.errors import InputError
 from captum_ad._common.images import load_photographs
 from captum_ad._forwards.baseline_forward import NAMED
 from captum_ad._methods import METHODS, seeded
 from captum_ad.cli.compare import known, print_notes, settings_of
-from captum_ad.cli.devices import default_batch_size, device_named, threads
+from captum_ad.cli.devices import device_named, threads
 from captum_ad.cli.explanations import in_words
 from captum_ad.cli.figure import METHOD_TITLES, column_title
 from captum_ad.cli.given import check_early

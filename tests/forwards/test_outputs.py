@@ -8,7 +8,7 @@ from collections import UserDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -179,6 +179,26 @@ HARMLESS: dict[str, Callable[[Tensor], Any]] = {
 def test_other_objects_are_returned_as_they_are(name: str) -> None:
     made = HARMLESS[name](X)
     assert outputs(Reports(lambda scores: made))["beside"] is made
+
+
+@torch.no_grad()
+def test_models_that_return_objects_run_uncompiled_and_that_is_said() -> None:
+    compiled = ADForward(Reports(HARMLESS["constants"]).eval(), target=Everything())
+    compiled.compile(backend="eager")
+    with pytest.warns(UserWarning, match=r"run uncompiled: the model returns an object \(Result\)"):
+        found = compiled.outputs(X, mask=MASK)
+    assert torch.equal(found["beside"].logits, torch.zeros(3))
+    torch.testing.assert_close(found["scores"], outputs(compiled.model)["scores"])
+
+
+@pytest.mark.parametrize("holder", [nn.Identity(), ModuleType("cache"), type("Cache", (), {})])
+@torch.no_grad()
+def test_what_networks_and_modules_keep_is_no_output(holder: Any) -> None:
+    def beside(scores: Tensor) -> Any:
+        holder.last = scores
+        return SimpleNamespace(holder=holder)
+
+    assert outputs(Reports(beside))["beside"].holder is holder
 
 
 @torch.no_grad()

@@ -143,3 +143,16 @@ def test_a_target_that_knows_each_sample_gets_these_samples(kind: type, x: Tenso
         arguments = {"sliding_window_shapes": (3, 4, 4), "strides": (3, 4, 4)}
     kind(bound).attribute(x, **arguments)
     assert set(bound.sizes) - {1} == {2}
+
+
+def test_ours_run_one_sample_at_a_time_with_as_many_masks(x: Tensor) -> None:
+    ad = Counted(network(), target=Class(1))
+    Rise(ad).attribute(torch.cat([x, x]), n_samples=20)
+    assert max(ad.sizes) == 8
+
+
+def test_futures_are_made_one_by_one(x: Tensor) -> None:
+    ad, arguments = Counted(network()), {"target": 1, "feature_mask": torch.arange(64).reshape(1, 1, 8, 8)}
+    found = FeatureAblation(ad).attribute_future(x[:1], **arguments).wait()
+    assert max(ad.sizes) == 1
+    torch.testing.assert_close(found, FeatureAblation(ad).attribute(x[:1], **arguments))

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
+
+# Read when torch loads. The tests' tensors are small, and each pytest-xdist process has a core already.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 

@@ -128,9 +128,12 @@ def inpaint(x: Tensor, mask: Tensor) -> Tensor:
     kept = mask.expand_as(x).cpu().numpy()
     # make it contiguous: where() keeps a channels-last layout, and then reshape() below would return a copy
     pixels = np.ascontiguousarray(np.where(kept, x.detach().float().cpu().numpy(), np.float32(0)))
-    for channel, seen in zip(pixels.reshape(-1, *x.shape[2:]), kept.reshape(-1, *x.shape[2:])):
+    height, width = x.shape[2:]
+    twice = (0, int(height == 1)), (0, int(width == 1))  # OpenCV reads memory beside an image of one row or column
+    for channel, seen in zip(pixels.reshape(-1, height, width), kept.reshape(-1, height, width)):
         if seen.any() and not seen.all():
-            channel[:] = cv2.inpaint(np.ascontiguousarray(channel), (~seen).astype(np.uint8), 3, cv2.INPAINT_NS)
+            image, missing = np.pad(channel, twice, mode="edge"), np.pad(~seen, twice, mode="edge").astype(np.uint8)
+            channel[:] = cv2.inpaint(image, missing, 3, cv2.INPAINT_NS)[:height, :width]
     return torch.where(mask, x, torch.from_numpy(pixels).to(x))
 
 

@@ -11,7 +11,7 @@ from captum.attr import KernelShap, Occlusion
 from torch import Tensor, nn
 
 from captum_ad import PRESETS, ADForward, UnsupportedOperationError
-from tests.networks import Apply
+from tests.networks import Apply, seed
 
 CHANNELS, SIZE = 4, 8
 torch.manual_seed(0)
@@ -36,7 +36,7 @@ FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
 class Pooled(nn.Module):
     def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
-        torch.manual_seed(0)
+        seed(0)
         self.conv, self.function = nn.Conv2d(3, CHANNELS, 3, padding=1), function
 
     def forward(self, x: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from captum_ad import PRESETS, ADForward
+from tests.networks import seed
 
 X = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 HALF = torch.ones(8, 8, dtype=torch.bool)
@@ -130,7 +131,7 @@ def test_spellings_agree(name: str, rule: str) -> None:
     class Model(nn.Module):
         def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
             super().__init__()
-            torch.manual_seed(0)
+            seed(0)
             self.conv, self.function = nn.Conv2d(3, 4, 3, padding=1), function
 
         def forward(self, x: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from captum_ad import PRESETS, ADForward, MaskRule
 from tests.engine.spelled_windows import ZERO_BORDERS, Spelling
+from tests.networks import seed
 
 SIZE = 8
 X = torch.randn(2, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0)).double()
@@ -147,7 +148,7 @@ SPELLINGS: dict[str, list[Spelling]] = {
 class Network(nn.Module):
     def __init__(self, spelling: Spelling) -> None:
         super().__init__()
-        torch.manual_seed(1)
+        seed(1)
         self.first, self.last, self.spelling = nn.Conv2d(3, 4, 3, padding=1), nn.LazyConv2d(6, 3, padding=1), spelling
         self.register_buffer("kernel", torch.randn(6, 4, 2, 2))
         self.register_buffer("bias", torch.randn(6))
@@ -183,7 +184,7 @@ def _answers(spellings: list[Spelling], rule: str, tau: float) -> list[Tensor]:
         model = Network(spelling).double().eval()
         with torch.no_grad():
             model(X)
-            torch.manual_seed(2)
+            seed(2)
             for parameter in model.last.parameters() if not isinstance(model.last, nn.LazyConv2d) else ():
                 parameter.copy_(torch.randn_like(parameter))
             found.append(ADForward(model, rule, tau=tau)(X, mask=MASK))

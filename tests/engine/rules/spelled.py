@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from captum_ad import PRESETS, ADForward, MaskRule, PositionMask
 from captum_ad._engine import Interpreter
 from tests.engine.following import follow
+from tests.networks import seed
 
 Function = Callable[[Tensor], Any]
 Pairs = dict[str, tuple[Function, Function]]
@@ -27,7 +28,7 @@ class Model(nn.Module):
 
     def __init__(self, function: Function) -> None:
         super().__init__()
-        torch.manual_seed(0)
+        seed(0)
         self.conv, self.function = nn.Conv2d(3, CHANNELS, 1), function
         self.double().eval()
 

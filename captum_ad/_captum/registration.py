@@ -277,8 +277,12 @@ def masked_forward_name(forward: Any) -> str | None:
     modules = owner.modules() if isinstance(owner, nn.Module) else ()
     buried = next((module for module in modules if isinstance(module, MASKED_FORWARDS)), None)
     if buried is not None:
+        kind = type(buried).__name__
+        instead = f"put it outermost, e.g. {kind}(nn.Sequential(model, nn.Softmax(1)))"
+        if getattr(owner, "_orig_mod", None) is buried:
+            instead = f"instead of torch.compile, call .compile() of the {kind}, and pass the {kind} itself"
         raise ValueError(
             f"{type(owner).__name__} contains {with_article(buried)}, which would get no mask and be painted "
-            f"like any model: put it outermost, e.g. {type(buried).__name__}(nn.Sequential(model, nn.Softmax(1)))"
+            f"like any model: {instead}"
         )
     return None

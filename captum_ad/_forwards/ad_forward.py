@@ -22,7 +22,7 @@ from captum_ad._engine.provenance import UnknownOriginError
 from captum_ad._engine.tags import tensors_in
 from captum_ad._forwards.answers import Answering, Masks, Select, plain_module
 from captum_ad._forwards.arguments import Arranged, arrange, as_features
-from captum_ad._forwards.compiled import refuse_compiled, refuse_transforms
+from captum_ad._forwards.compiled import refuse_compiled, refuse_transforms, untraced
 from captum_ad._forwards.features import feature_mask, holds_nan
 from captum_ad._forwards.following import followed
 from captum_ad._forwards.guard import refuse_paint
@@ -145,7 +145,7 @@ class ADForward(Answering):
             If the model uses an operation that masks cannot be propagated through.
         """
         if torch.compiler.is_compiling():  # torch.compile must not trace into this: the model may itself be compiled
-            out: Tensor = torch.compiler.disable(self._forward)(*inputs, mask=mask, **kwargs)
+            out: Tensor = torch.compiler.disable(untraced)(self, *inputs, mask=mask, **kwargs)
             return out
         return self._forward(*inputs, mask=mask, **kwargs)
 

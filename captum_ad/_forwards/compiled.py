@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import sys
 import threading
+import warnings
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from captum_ad._common.errors import UnsupportedOperationError
 from captum_ad._engine.origins import modules_of
 from captum_ad._engine.registry import has_rule
+
+if TYPE_CHECKING:
+    from captum_ad._forwards.ad_forward import ADForward
+    from captum_ad._forwards.answers import Masks
 
 CAN_RUN_EAGERLY = hasattr(torch.compiler, "set_stance")
 """Whether compiled code can be run as plain Python: since torch 2.6."""
@@ -70,6 +75,17 @@ def _refuse(model: nn.Module, path: str, around: tuple[nn.Module, ...]) -> None:
         )
     for name, module in model.named_children():
         _refuse(module, f"{path}.{name}" if path else name, (*around, model))
+
+
+def untraced(ad: ADForward, *inputs: Any, mask: Masks, **kwargs: Any) -> Tensor:
+    """The forward of an ADForward that torch.compile was asked to compile, which it cannot trace."""
+    if mask is not None and ad._programs is None:
+        warnings.warn(
+            "torch.compile does not compile masked forwards, so this one runs uncompiled: call .compile() of the "
+            "ADForward, with the same options",
+            stacklevel=3,
+        )
+    return ad._forward(*inputs, mask=mask, **kwargs)
 
 
 def refuse_transforms() -> None:

@@ -6,10 +6,12 @@ import copy
 import subprocess
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 
 import pytest
 import torch
+from captum.attr import Occlusion
 from torch import Tensor, nn
 
 from captum_ad import ADForward, UnsupportedOperationError
@@ -122,6 +124,7 @@ def test_inductor() -> None:
 
 
 @pytest.mark.parametrize("how", ["compile", "in place", "inside"])
+@pytest.mark.filterwarnings("ignore:torch.compile does not compile masked forwards")
 def test_compiled_adforward(how: str) -> None:
     model = Network().eval()
     ad: nn.Module = ADForward(model)
@@ -132,6 +135,27 @@ def test_compiled_adforward(how: str) -> None:
     else:
         ad = torch.compile(Inside(ad), backend="eager")
     check(ad, model)
+
+
+def test_torch_compile_says_that_it_does_not_compile_masked_forwards() -> None:
+    ad = ADForward(Network().eval())
+    compiled = torch.compile(ad, backend="eager")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "torch.compile does not")
+        plain = compiled(X)
+    with pytest.warns(UserWarning, match=r"runs uncompiled: call \.compile\(\) of the ADForward"):
+        assert torch.equal(compiled(X, mask=MASK), ad(X, mask=MASK))
+    ad.compile(backend="eager")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "torch.compile does not")
+        assert torch.equal(compiled(X), plain)
+        compiled(X, mask=MASK)
+
+
+def test_torch_compile_is_refused_by_attributors() -> None:
+    compiled = torch.compile(ADForward(Network().eval()), backend="eager")
+    with pytest.raises(ValueError, match=r"instead of torch\.compile, call \.compile\(\) of the ADForward"):
+        Occlusion(compiled).attribute(X, sliding_window_shapes=(3, 2, 2))
 
 
 class Inside(nn.Module):

@@ -2,13 +2,21 @@
 
 - Definition 3, the position function pos: :class:`Windows` says which input positions each output position is
   computed from. :mod:`captum_ad._engine.positions` builds the windows of each kind of operation.
-- Definition 4, the position attribution Φ: the share of those input positions that is kept.
-  :func:`attribute_positions` counts them and returns the mask of the result, M' = 1(Φ > τ).
-  :func:`renewed_mask` returns the same mask, but skips the counting where it can.
+- Definition 4, the position attribution Φ = kept / features: the share of those input positions that is kept.
+  :func:`attribute_positions` counts them over windows and returns the mask of the result, M' = 1(Φ > τ);
+  :func:`reduce_positions` does over whole dimensions, :func:`mixed_channels` over channels.
+  :func:`renewed_mask` returns the mask of :func:`attribute_positions`, but skips the counting where it can.
 - Definition 5, activation-deactivation: a checkpoint sets the activations at deactivated positions to zero,
   :meth:`~captum_ad._engine.context.Context.deactivate`.
-- Algorithm 1: :class:`~captum_ad._engine.interpreter.Interpreter` runs the network one operation at a time. Each
-  operation has a rule in :mod:`captum_ad._engine.rules`: typically checkpoint, operation, M'.
+- Algorithm 1: the network's own ``forward`` is the loop. :class:`~captum_ad._engine.interpreter.Interpreter` intercepts
+  each operation and calls its rule in :mod:`captum_ad._engine.rules`, which does what stands in the loop::
+
+      x = ad.deactivate(x)                                     # checkpoint, if the operation mixes positions
+      out = op(x)                                              # the layer
+      mask = renewed_mask(ad.mask(x), windows, ad.rule, ad.tau)  # M' = 1(Φ > τ)
+      return ad.emit(out, mask)
+
+  ``tests/oracle.py`` is the same algorithm position by position, in plain Python.
 """
 
 from __future__ import annotations
@@ -133,7 +141,7 @@ class Windows:
 
 @dataclass(frozen=True)
 class Attribution:
-    """Φ of every output position, as the two counts kept / features, and the mask that follows from it."""
+    """Φ = kept / features of every output position, as the two counts, and the mask that follows from it."""
 
     kept: Tensor  # number of kept features that a position is computed from
     features: Tensor  # number of features that a position is computed from
@@ -166,7 +174,11 @@ def attribute_positions(mask: PositionMask, windows: Windows, rule: MaskRule, ta
 
 
 def renewed_mask(mask: PositionMask, windows: Windows, rule: MaskRule, tau: float) -> PositionMask:
-    """The mask that :func:`attribute_positions` gives, without counting where Φ > 0 is all that matters."""
+    """The mask that :func:`attribute_positions` gives, computed faster.
+
+    It is unchanged if nothing grows and each position has a window of its own. If τ = 0, a window is active if any
+    of its positions is, which needs no counts.
+    """
     if rule.growth == "none" and tau == 0 and mask.feature is None and windows.centered:
         return mask.again()
     if tau != 0 or not windows.can_slide:

@@ -58,7 +58,7 @@ _TORCH_SPELLING = {"axis": "dim", "keepdims": "keepdim"}  # torch also accepts N
 
 
 class Interpreter(WindowParts):
-    """One masked forward (Algorithm 1); rules receive it as ``ad``.
+    """One masked forward (Algorithm 1, see :mod:`captum_ad._engine.definitions`); rules receive it as ``ad``.
 
     Parameters
     ----------

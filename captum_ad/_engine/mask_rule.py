@@ -24,7 +24,7 @@ class MaskRule:
     ----------
     growth : {"window", "none"}
         Which positions are active after a convolution or a pooling window. ``"window"``: those whose
-        position attribution Φ exceeds τ (Definitions 4 and 5), so that active regions grow by the
+        position attribution Φ exceeds τ (Definition 4), so that active regions grow by the
         kernel's reach at each layer. ``"none"``: of those, only the ones that were active themselves
         (at a stride above 1: that cover an active position), as in submanifold sparse convolution.
     sum : {"union", "intersection"}

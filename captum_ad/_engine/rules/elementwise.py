@@ -25,7 +25,8 @@ _ZERO_BECOMES_SOMETHING = (
     "hardtanh threshold alpha_dropout feature_alpha_dropout logical_not bitwise_not invert isfinite isreal signbit "
     "angle i0 i0e bessel_j0 modified_bessel_i0 ndtr log_ndtr bucketize"
 ).split()  # signbit and angle are here because a dead position may hold -0
-_STEEP = {"logit": 0.5, "ndtri": 0.5, "acosh": 2.0, "arccosh": 2.0}  # where the slope is finite; 1 for the others
+# Where their slope is finite, which is put at dead positions if there are gradients; 1 for those that are not listed.
+_STEEP = {"logit": 0.5, "ndtri": 0.5, "acosh": 2.0, "arccosh": 2.0}
 _STEEP_NAMES = (
     "sqrt rsqrt reciprocal log log2 log10 logit lgamma gammaln digamma psi entr ndtri acosh arccosh "
     "bessel_y0 bessel_y1 modified_bessel_k0 modified_bessel_k1"

@@ -29,9 +29,10 @@ def max_pool(
     ceil_mode: bool = False,
     return_indices: bool = False,
 ) -> Tensor:
-    """Checkpoint before; M' = 1(Φ > τ) with Φ over the in-bounds positions of the window."""
-    if return_indices:
-        ad.refuse("returns indices, which no mask can follow")
+    """Checkpoint before; M' = 1(Φ > τ) with Φ over the positions of the window inside the input.
+
+    To return indices, torch runs another operation, whose rule is in :mod:`captum_ad._engine.rules.unpooling`.
+    """
     slide = sliding(_rank(op), input, kernel_size, stride, padding, dilation, ceil_mode)
 
     def run(x: Tensor) -> Tensor:
@@ -82,8 +83,6 @@ def adaptive_max_pool(
     ad: Interpreter, op: Callable[..., Tensor], input: Tensor, output_size: Any, return_indices: bool = False
 ) -> Tensor:
     """Like :func:`max_pool`, over windows that tile the input."""
-    if return_indices:
-        ad.refuse("returns indices, which no mask can follow")
     return _adaptive(ad, op, input, output_size, average=False)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import reduce
+from operator import or_
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +16,10 @@ from captum_ad._engine.static import is_recorded
 
 _AT_ONCE = 2**18
 """The number of elements that are filled at once on a CPU: about as many as fit into its cache."""
+
+_Steps = Sequence[tuple[Tensor, Tensor]]
+_Sides = Mapping[int, tuple[int, int]]
+"""(start, length) along the dimensions of a box."""
 
 
 def fill_border_(x: Tensor, mask: PositionMask, reach: Sequence[int]) -> Tensor:
@@ -36,21 +42,18 @@ def fill_border_(x: Tensor, mask: PositionMask, reach: Sequence[int]) -> Tensor:
     if steps == 0:
         return x
     windowed = [dim for dim, r in zip(range(-rank, 0), reach) if r]
-    known = mask.kept.expand(*mask.kept.shape[:-rank], *x.shape[-rank:])
-    dead = mask.dead.expand(broadcast(mask.dead.shape, known.shape))
-    known = known.expand(dead.shape)
-    fresh = []  # for each step: the positions to fill, and the number of neighbors to average for each
-    for _ in range(steps):
-        count = _sum_around(known.to(torch.float32), windowed)
-        fresh.append((dead & ~known & (count > 0), count))
-        known = known | fresh[-1][0]
+    key = tuple(reach), tuple(x.shape[-rank:])
     if is_recorded():
-        return _filled(x, mask, fresh, windowed)
-    box = _box(known & dead, windowed, x.shape)
+        return _filled(x, mask, _steps(mask, *key, windowed), windowed)
+    if key not in mask.fills:  # masks that were renewed unchanged share it
+        with torch.inference_mode(False):  # the mask may outlive this forward
+            found = _steps(mask, *key, windowed)
+            mask.fills[key] = found, _box(found, windowed, key[1])
+    fills, box = mask.fills[key]
     if box is None:
         return x
-    divisors = [count.where(where, 1).to(x.dtype) for where, count in fresh]
-    cropped = [_crop(part, box) for part in (x, mask.kept, *(where for where, _ in fresh), *divisors)]
+    divisors = [divisor.to(x.dtype) for _, divisor in fills]
+    cropped = [_crop(part, box) for part in (x, mask.kept, *(where for where, _ in fills), *divisors)]
     for around, kept, *steps_here in _in_pieces(cropped, x.dim() - rank):
         values = around if mask.feature is None else zeroed(around, PositionMask(kept))
         for where, divisor in zip(steps_here[:steps], steps_here[steps:]):
@@ -62,11 +65,26 @@ def fill_border_(x: Tensor, mask: PositionMask, reach: Sequence[int]) -> Tensor:
     return x
 
 
-def _filled(x: Tensor, mask: PositionMask, steps: Sequence[tuple[Tensor, Tensor]], windowed: Sequence[int]) -> Tensor:
+def _steps(mask: PositionMask, reach: Sequence[int], sizes: Sequence[int], windowed: Sequence[int]) -> _Steps:
+    """For each step: the positions to fill, and how many neighbors to average for each."""
+    rank = len(reach)
+    known = mask.kept.expand(*mask.kept.shape[:-rank], *sizes)
+    dead = mask.dead.expand(broadcast(mask.dead.shape, known.shape))
+    known = known.expand(dead.shape)
+    steps = []
+    for _ in range(max(reach)):
+        count = _sum_around(known.to(torch.float32), windowed)
+        where = dead & ~known & (count > 0)
+        steps.append((where, count.where(where, 1)))
+        known = known | where
+    return steps
+
+
+def _filled(x: Tensor, mask: PositionMask, steps: _Steps, windowed: Sequence[int]) -> Tensor:
     """A copy with what each step fills, in operations that compilers fuse."""
     values = x if mask.feature is None else zeroed(x, PositionMask(mask.kept))
-    for where, count in steps:
-        mean = (_pooled(values, windowed) / count.where(where, 1)).to(x.dtype)
+    for where, divisor in steps:
+        mean = (_pooled(values, windowed) / divisor).to(x.dtype)
         filled = x.where(~where, mean)
         x, values = filled, filled if values is x else values.where(~where, mean)
     return x
@@ -84,20 +102,26 @@ def _in_pieces(parts: Sequence[Tensor], dims: int, dim: int = 0) -> Iterator[Seq
         yield from _in_pieces(cut, dims, dim + 1)
 
 
-def _box(where: Tensor, dims: Sequence[int], shape: Sequence[int]) -> dict[int, tuple[int, int]] | None:
-    """The (start, length) in each of these dimensions of a box around `where` and its neighbors; None if empty."""
+def _box(steps: _Steps, dims: Sequence[int], sizes: Sequence[int]) -> _Sides | None:
+    """The box around all that is filled and its neighbors, in these dimensions; None if nothing is filled.
+
+    On a GPU it is everything, because Python would have to wait for the values.
+    """
+    where = reduce(or_, (where for where, _ in steps))
+    if where.device.type != "cpu":
+        return {}
     box = {}
     for dim in dims:
         others = [d for d in range(-where.dim(), 0) if d != dim]
         there = (where.sum(others) if others else where).nonzero()  # torch's sum over no dimension sums over all
         if len(there) == 0:
             return None
-        start, end = max(int(there[0]) - 1, 0), min(int(there[-1]) + 2, shape[dim])
+        start, end = max(int(there[0]) - 1, 0), min(int(there[-1]) + 2, sizes[dim])
         box[dim] = start, end - start
     return box
 
 
-def _crop(x: Tensor, box: dict[int, tuple[int, int]]) -> Tensor:
+def _crop(x: Tensor, box: _Sides) -> Tensor:
     for dim, (start, length) in box.items():
         x = x.narrow(dim, start, length) if x.shape[dim] > 1 else x
     return x

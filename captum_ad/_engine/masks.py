@@ -93,6 +93,11 @@ class PositionMask:
     def _rows(self) -> dict[tuple[int, ...], Tensor]:
         return {}
 
+    @cached_property
+    def fills(self) -> dict[Any, Any]:
+        """What :mod:`captum_ad._engine.border` has computed for this mask."""
+        return {}
+
     def again(self) -> PositionMask:
         """A new object for the same mask, which shares its cached properties: the mask was renewed, unchanged."""
         same = object.__new__(PositionMask)

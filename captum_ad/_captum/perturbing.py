@@ -26,7 +26,11 @@ class Image:
     def for_mask(self, kept: Tensor) -> Tensor:
         """The image repeated for each mask. Copied only if everything is kept: the model may then write into it."""
         copies = len(kept), *(1,) * (self.values.dim() - 1)
-        return self.values.repeat(copies) if all_true(kept) else self.values.expand(len(kept), *self.values.shape[1:])
+        return (
+            self.values.repeat(copies)
+            if all_true(kept, wait=True)
+            else self.values.expand(len(kept), *self.values.shape[1:])
+        )
 
 
 class OneForAllError(Exception):

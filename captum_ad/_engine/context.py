@@ -199,7 +199,7 @@ class Context(Memory):
                     f"a rule emitted a mask of {mask.kept.dim()} dimensions for a tensor of {out.dim()}: "
                     "give the mask as many dimensions as its tensor"
                 )
-            if not any(mask is tag.mask for _, tag in self._tags) and mask.is_full():
+            if not any(mask is tag.mask for _, tag in self._tags) and mask.is_full(wait=False):
                 mask = None
         axes = axes or self._axes_of(out)
         storage, old = self._storage_of(out)

@@ -56,6 +56,12 @@ class Box:
         """The box with only its sides along these dimensions."""
         return Box({dim: side for dim, side in self.sides.items() if dim in dims})
 
+    def around(self, other: Box) -> Box:
+        """The smallest box that holds both."""
+        both = self.sides.keys() & other.sides.keys()
+        ends = {dim: (self.sides[dim], other.sides[dim]) for dim in both}
+        return Box({dim: (min(a[0], b[0]), max(a[1], b[1])) for dim, (a, b) in ends.items()})
+
     def permuted(self, order: Sequence[int]) -> Box:
         """The box after ``x.permute(order)``."""
         return Box({new: self.sides[old] for new, old in enumerate(order) if old in self.sides})

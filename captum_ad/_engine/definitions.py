@@ -33,6 +33,7 @@ from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
 from captum_ad._engine.axes import Atom, Axis, Role
+from captum_ad._engine.crop import Box
 from captum_ad._engine.mask_rule import MaskRule
 from captum_ad._engine.masks import PositionMask, all_true, undeactivated
 
@@ -105,6 +106,17 @@ class Windows:
     def can_slide(self) -> bool:
         """Whether taps are known, and every output position reads something."""
         return len(self.reads_taps) > 0 and bool((_window_sizes(self.reads) > 0).all())
+
+    def box_of(self, box: Box, dims: int) -> Box:
+        """A box that holds all windows that read a position in `box`. For windows that slide."""
+        sides = dict(box.sides)
+        for dim, taps in enumerate(self.reads_taps, start=dims - len(self.reads_taps)):
+            start, end = sides.pop(dim, (0, 0))
+            first = max(0, -((max(taps.offsets) - start) // taps.stride))
+            behind = min(taps.outputs, (end - 1 - min(taps.offsets)) // taps.stride + 1)
+            if start < end and first < behind:
+                sides[dim] = first, behind
+        return Box(sides)
 
     def of_features(self, feature: Tensor) -> tuple[PositionMask, Tensor]:
         """The output mask if every feature is kept, and the output positions that cover no feature.
@@ -194,7 +206,7 @@ def renewed_mask(mask: PositionMask, windows: Windows, rule: MaskRule, tau: floa
     if rule.growth == "none":
         covered = _any_in_windows(mask.kept, windows.covers, windows.covers_taps)
         alive = alive & (covered if uncovered is None else covered | uncovered)
-    return PositionMask(alive, there)
+    return PositionMask(alive, there).put_in_box([mask], lambda box: windows.box_of(box, mask.kept.dim()))
 
 
 def reduce_positions(mask: PositionMask, shape: Sequence[int], dims: Sequence[int], tau: float) -> Attribution:
@@ -204,11 +216,11 @@ def reduce_positions(mask: PositionMask, shape: Sequence[int], dims: Sequence[in
         sizes = [shape[dim] if dim in dims else size for dim, size in enumerate(part.shape)]
         return part.expand(sizes).sum(tuple(dims), keepdim=True, dtype=torch.float32)
 
-    kept = count(mask.kept)
-    if mask.feature is None:
-        features = torch.full(kept.shape, float(math.prod(shape[dim] for dim in dims)), device=kept.device)
-    else:
-        features = count(mask.feature)
+    kept, number = count(mask.kept), math.prod(shape[dim] for dim in dims)
+    if mask.feature is None and number:
+        features = torch.full(kept.shape, float(number), device=kept.device)
+        return Attribution(kept, features, PositionMask(exceeds(kept, features, tau)))
+    features = torch.zeros_like(kept) if mask.feature is None else count(mask.feature)
     return Attribution(kept, features, renewed(exceeds(kept, features, tau), features))
 
 

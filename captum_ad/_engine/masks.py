@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, reduce
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from captum_ad._engine.crop import Box, bounding_box
-from captum_ad._engine.static import is_known
+from captum_ad._engine.static import is_at_hand, is_known
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,31 @@ class PositionMask:
 
     @cached_property
     def box(self) -> Box | None:
-        """The smallest box that holds the positions alive in any sample; None if there are none."""
+        """The smallest box that holds the positions alive in any sample; None if there are none.
+
+        After :meth:`put_in_box`, it may not be the smallest.
+        """
         return bounding_box(self._extremes[1])
+
+    def put_in_box(self, masks: Sequence[PositionMask], change: Callable[[Box], Box] = lambda box: box) -> PositionMask:
+        """Set `box` from the boxes of the masks that this one was made of, if its values are on another device.
+
+        Parameters
+        ----------
+        masks : sequence of PositionMask
+            If their boxes are not known, nothing is set.
+        change : callable
+            Changes a box around what is alive in `masks` into one around what is alive in this mask.
+
+        Returns
+        -------
+        PositionMask
+            This mask.
+        """
+        if self.kept.device.type != "cpu" and all({"box", "_extremes"} & vars(mask).keys() for mask in masks):
+            boxes = [mask.box for mask in masks if mask.box is not None]
+            vars(self).setdefault("box", change(reduce(Box.around, boxes)) if boxes else None)
+        return self
 
     @cached_property
     def dead_box(self) -> Box | None:
@@ -123,9 +146,12 @@ class PositionMask:
             else self.feature
         )
 
-    def is_full(self) -> bool:
-        """Whether every position is a feature and kept, so that there is nothing to deactivate."""
-        if self.feature is not None or not is_known(self.kept):
+    def is_full(self, wait: bool = True) -> bool:
+        """Whether every position is a feature and kept, so that there is nothing to deactivate.
+
+        If that is unknown, or without `wait` on another device, False.
+        """
+        if self.feature is not None or not (is_known if wait or "_extremes" in vars(self) else is_at_hand)(self.kept):
             return False
         return self.kept.numel() == 0 or bool(self._extremes[0].all())
 
@@ -142,7 +168,7 @@ def full_mask(x: Tensor) -> PositionMask:
 def undeactivated(feature: Tensor) -> PositionMask:
     """The mask of a tensor with features where `feature` is True, all of them kept; it may outlive the forward."""
     with torch.inference_mode(False):  # a later backward could not use inference tensors
-        mask = PositionMask(feature) if all_true(feature) else PositionMask(feature, feature)
+        mask = PositionMask(feature) if all_true(feature, wait=True) else PositionMask(feature, feature)
         _ = mask.dead  # cache it now: later it might be computed in inference mode
     return mask
 
@@ -153,14 +179,18 @@ def constant_mask(x: Tensor) -> PositionMask:
     return PositionMask(nothing, nothing)
 
 
-def all_true(values: Tensor) -> bool:
-    """``values.all()`` of booleans, False while their values are unknown (recording); much faster on a CPU."""
-    return is_known(values) and (values.numel() == 0 or bool(values.view(torch.uint8).min()))
+def all_true(values: Tensor, wait: bool = False) -> bool:
+    """``values.all()`` of booleans; False if they are unknown (recording), or without `wait` on another device.
+
+    On a CPU it is much faster than ``all``.
+    """
+    known = is_known(values) if wait else is_at_hand(values)
+    return known and (values.numel() == 0 or bool(values.view(torch.uint8).min()))
 
 
 def same(one: Tensor, other: Tensor) -> bool:
-    """Whether two boolean tensors of one shape are known to be equal."""
-    return one is other or (is_known(one) and is_known(other) and torch.equal(one, other))
+    """Whether two boolean tensors of one shape are known to be equal, without waiting for another device."""
+    return one is other or (is_at_hand(one) and is_at_hand(other) and torch.equal(one, other))
 
 
 def broadcast(*shapes: Sequence[int]) -> tuple[int, ...]:

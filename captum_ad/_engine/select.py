@@ -30,7 +30,8 @@ def zeroed(x: Tensor, mask: PositionMask) -> Tensor:
 def zero_(x: Tensor, mask: PositionMask) -> None:
     """Set `x` to zero where it is dead, in place; if the dead positions are in a small box, only the box is touched."""
     if _has_bits(x):
-        integers, box = _INTEGERS[x.itemsize], mask.dead_box if x.numel() >= SMALLEST else Box({})
+        looks = x.numel() >= SMALLEST and x.device.type == "cpu"
+        integers, box = _INTEGERS[x.itemsize], mask.dead_box if looks else Box({})
         if box is not None:
             box = box if box.share(x.shape) <= WORTHWHILE else Box({})
             box.of(x.view(integers)).bitwise_and_(box.of(mask.bits(integers)))

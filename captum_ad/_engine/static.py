@@ -28,6 +28,11 @@ def is_known(x: Tensor) -> bool:
     return varies is None or not varies(x)
 
 
+def is_at_hand(x: Tensor) -> bool:
+    """Whether the values of a tensor may be read, and Python does not have to wait for another device to read them."""
+    return x.device.type == "cpu" and is_known(x)
+
+
 @contextmanager
 def unknown_values(varies: Callable[[Tensor], bool]) -> Iterator[None]:
     """Context manager under which the values of tensors for which `varies` is True may not be read."""

@@ -113,7 +113,7 @@ def feature_mask(x: Any, mask: Tensor | None, index: int) -> PositionMask | None
         return None
     if len(x) == 0:  # an empty batch
         kept = kept[:0]
-    if x.dim() > 2 and kept.shape[1] > 1 and all_true(kept[:, 1:] == kept[:, :1]):
+    if x.dim() > 2 and kept.shape[1] > 1 and all_true(kept[:, 1:] == kept[:, :1], wait=True):
         kept = kept[:, :1]  # a spatial mask that was repeated for each channel
     return PositionMask(kept)
 

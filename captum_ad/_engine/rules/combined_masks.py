@@ -26,7 +26,7 @@ def sum_mask(ad: Interpreter, masks: Sequence[PositionMask]) -> PositionMask:
 def sum_of_unlike(ad: Interpreter, masks: Sequence[PositionMask]) -> PositionMask:
     """Like :func:`sum_mask`, for masks that are not all equal."""
     if ad.rule.sum == "union" and ad.tau == 0 and all(mask.feature is None for mask in masks):
-        return _one_of(masks, reduce(torch.bitwise_or, [mask.kept for mask in masks]))
+        return _one_of(masks, reduce(torch.bitwise_or, [mask.kept for mask in masks])).put_in_box(masks)
     return summed(ad, *_counts(masks))
 
 

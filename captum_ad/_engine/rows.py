@@ -57,7 +57,7 @@ class RowParts(Context):
         rows = Rows(mask.live_rows(shape[:-1]), tuple(shape[:-1]))
         if len(rows.index) > WORTHWHILE * math.prod(rows.leading):
             return None
-        if not all(torch.equal(part.box.index, rows.index) for part in begun if isinstance(part.box, Rows)):
+        if not all(_same_rows(part.box.index, rows.index) for part in begun if isinstance(part.box, Rows)):
             return None
         crops = [self._rows_of(x, rows) if isinstance(x, Tensor) else x for x in operands]
         values = run(*crops)

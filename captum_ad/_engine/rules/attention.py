@@ -15,7 +15,7 @@ from captum_ad._engine.masks import PositionMask
 from captum_ad._engine.registry import register_rule
 from captum_ad._engine.rules.combination import written_mask
 from captum_ad._engine.rules.contraction import contracted
-from captum_ad._engine.static import is_known
+from captum_ad._engine.static import is_at_hand
 
 _EXCLUDED = -5e3  # models write constants this low or lower over scores that attention must ignore
 
@@ -69,7 +69,7 @@ def scaled_dot_product_attention(
     allowed, empty = _allowed(live, attn_mask, query.dtype)
     out = op(*(ad.deactivate(x) for x in (query, key, value)), allowed, dropout_p, **kwargs)
     mask = contracted("...ij,...jd->...id", scores, masks[2])
-    if not is_known(empty) or bool(empty.any()):
+    if not is_at_hand(empty) or bool(empty.any()):
         out, mask = out.masked_fill(empty, 0), _without(mask, empty)
     return ad.emit(out, mask)
 
@@ -89,7 +89,7 @@ def _allowed(live: Tensor, given: Tensor | None, dtype: torch.dtype) -> tuple[Te
 
 def _without(mask: PositionMask, empty: Tensor) -> PositionMask:
     """The mask with rows that are computed from nothing (`empty`) dead too; the same object if they already are."""
-    if is_known(empty) and not bool((empty & ~mask.dead).any()):
+    if is_at_hand(empty) and not bool((empty & ~mask.dead).any()):
         return mask
     return PositionMask(mask.kept & ~empty, None if mask.feature is None else mask.feature | empty)
 

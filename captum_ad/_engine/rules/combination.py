@@ -68,8 +68,9 @@ def product_of_maps(ad: Interpreter, op: Callable[..., Tensor], x: Any, other: A
         own = ad.mask(statistic)
         if own is not None:  # a dead statistic makes everything it is multiplied with dead; a live one adds nothing
             dead = aligned(own, dims_of_result(x, other)).dead
-            feature = mask.everywhere | dead
-            mask = PositionMask(mask.kept & ~dead, None if all_true(feature) else feature)
+            feature = None if mask.feature is None else mask.feature | dead
+            feature = None if feature is None or all_true(feature) else feature
+            mask = PositionMask(mask.kept & ~dead, feature).put_in_box([mask])
     if zero is not None:
         mask = PositionMask(mask.kept & ~zero, mask.everywhere & (mask.dead | ~zero))
     if torch.is_grad_enabled():

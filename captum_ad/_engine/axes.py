@@ -78,12 +78,14 @@ class Axes:
     @cached_property
     def samples(self) -> frozenset[int]:
         """The dimensions that hold several samples, counted from the last one (-1)."""
-        return self._with(Role.SAMPLE, smallest=2)
+        return frozenset(dim for dim, _ in self.sample_places)
 
     @cached_property
     def positions(self) -> frozenset[int]:
         """The dimensions that hold positions, counted from the last one (-1)."""
-        return self._with(Role.POSITION, smallest=0)
+        return frozenset(
+            d - len(self.dims) for d, one in enumerate(self.dims) if any(a.role is Role.POSITION for a in one)
+        )
 
     @cached_property
     def sample_places(self) -> frozenset[tuple[int, int]]:
@@ -135,10 +137,6 @@ class Axes:
         at = next(i for i, atom in enumerate(one) if atom.role is Role.SAMPLE)
         inner, size = math.prod(atom.size for atom in one[at + 1 :]), one[at].size
         return held[0], [j // max(inner, 1) % max(size, 1) for j in range(self.shape[held[0]])], size
-
-    def _with(self, role: Role, smallest: int) -> frozenset[int]:
-        found = (any(atom.role is role and atom.size >= smallest for atom in axis) for axis in self.dims)
-        return frozenset(dim - len(self.dims) for dim, there in enumerate(found) if there)
 
     def role(self, dim: int) -> Role:
         """The role of a dimension; unknown if it merges several roles."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import weakref
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
@@ -12,18 +13,17 @@ from torch import Tensor, nn
 from captum_ad._engine.axes import Axes, mixes_samples
 from captum_ad._engine.border import fill_border_
 from captum_ad._engine.crop import Part
-from captum_ad._engine.dimensions import Call, axes_after, is_followed
+from captum_ad._engine.dimensions import Call, axes_after, is_followed, unknown
+from captum_ad._engine.kept import KeptRun, described
 from captum_ad._engine.mask_rule import MaskRule
 from captum_ad._engine.masks import PositionMask
 from captum_ad._engine.memory import Memory
+from captum_ad._engine.origins import call_depth
 from captum_ad._engine.select import zero_, zeroed
 from captum_ad._engine.tags import Tag, note_version, tag_of
 
 _T = TypeVar("_T")
-
-
-def _nothing() -> None:
-    """Placeholder where no operation is running."""
+_RUNS = itertools.count()
 
 
 class Context(Memory):
@@ -31,14 +31,8 @@ class Context(Memory):
 
     Parameters
     ----------
-    model, run, depth, constants
-        See :class:`Memory`.
-    rule : MaskRule
-        The four knobs.
-    tau : float
-        The threshold τ.
-    skip_dead : bool
-        Compute only a box around the active positions, where that is faster.
+    model, rule, tau, constants, skip_dead, kept
+        See :class:`~captum_ad._engine.interpreter.Interpreter`.
     """
 
     def __init__(
@@ -46,15 +40,16 @@ class Context(Memory):
         model: nn.Module,
         rule: MaskRule,
         tau: float,
-        run: int,
-        depth: int,
-        constants: Iterable[Tensor],
-        skip_dead: bool,
+        constants: Iterable[Tensor] = (),
+        *,
+        skip_dead: bool = True,
+        kept: KeptRun | None = None,
     ) -> None:
-        super().__init__(model, run, depth, constants)
+        super().__init__(model, next(_RUNS), call_depth(), constants)
         self.rule = rule
         self.tau = tau
         self._skips = skip_dead and not self._gradients
+        self._kept = kept
 
     # What a rule calls
 
@@ -84,8 +79,12 @@ class Context(Memory):
         return axes is not None and axes.has_no_place
 
     def kept_result(self, shape: Sequence[int]) -> Tensor | None:
-        """The result of this operation for the same sample without a mask, shape (1, ...); None if unknown."""
-        return None
+        """The result of this operation in the kept run, shape (1, ...), if that run made the same call; else None."""
+        if self._kept is None or self._operation is None:
+            return None
+        if any(tag.data and (tag.part is None or tag.part.outside is None) for _, tag in self._tags):
+            return None  # an operand without a kept counterpart, such as computed weights: all of it may differ
+        return self._kept.result(self._number, described(self._operation, *self._arguments), shape)
 
     def complete(self, *operands: Tensor) -> None:
         """Write the part that has been computed of each operand into it; without arguments, for all operands."""
@@ -111,11 +110,10 @@ class Context(Memory):
         gradient, view or argument can be affected.
         """
         tag = self._tag(x)
+        self.complete(x)
         if tag is None or tag.mask is None:
-            self.complete(x)
             return x
         self._check_backward()
-        self.complete(x)
         if self.is_clean(x):
             return x
         if not self._is_ours(x, tag):
@@ -129,13 +127,14 @@ class Context(Memory):
         gradients = self._gradients or torch.is_grad_enabled()  # backward may need the current values of x
         return not (gradients or tag.storage.shared or 0 in x.stride())
 
-    def deactivate_(self, x: Tensor) -> None:
+    def deactivate_(self, x: Tensor) -> Tensor:
         """Like :meth:`deactivate`, but always in place: for operations that write into `x`."""
         tag = self._tag(x)
         if tag is not None and tag.mask is not None:
             self._check_backward()
             if not self.is_clean(x):
                 zero_(x, tag.mask)
+        return x
 
     def spares_checkpoint(self, x: Tensor, channel: int) -> bool:
         """Whether an operation that computes each position only from the channels of that position needs no checkpoint.
@@ -236,7 +235,7 @@ class Context(Memory):
         known = {id(operand): tag.axes for operand, tag in self._tags if tag.data and tag.axes is not None}
         operands = list(known.values())
         if self._operation is None or not operands:
-            return axes_after(Call(_nothing, (), {}, lambda x: None, out, 0), operands)
+            return unknown(out.shape, operands)
         args, kwargs = self._arguments
         call = Call(self._operation, args, kwargs, lambda x: known.get(id(x)), out, len(self._results))
         apart = len(operands) < 2 or is_followed(self._operation)

@@ -4,7 +4,7 @@
   computed from. :mod:`captum_ad._engine.positions` builds the windows of each kind of operation.
 - Definition 4, the position attribution Φ = kept / features: the share of those input positions that is kept.
   :func:`attribute_positions` counts them over windows and returns the mask of the result, M' = 1(Φ > τ);
-  :func:`reduce_positions` does over whole dimensions, :func:`mixed_channels` over channels.
+  :func:`reduce_positions` does over whole dimensions.
   :func:`renewed_mask` returns the mask of :func:`attribute_positions`, but skips the counting where it can.
 - Definition 5, activation-deactivation: a checkpoint sets the activations at deactivated positions to zero,
   :meth:`~captum_ad._engine.context.Context.deactivate`.
@@ -103,9 +103,14 @@ class Windows:
         return empty if bool(empty.any()) else None
 
     @cached_property
+    def all_read(self) -> bool:
+        """Whether every output position reads something."""
+        return bool((_window_sizes(self.reads) > 0).all())
+
+    @property
     def can_slide(self) -> bool:
         """Whether taps are known, and every output position reads something."""
-        return len(self.reads_taps) > 0 and bool((_window_sizes(self.reads) > 0).all())
+        return len(self.reads_taps) > 0 and self.all_read
 
     def box_of(self, box: Box, dims: int) -> Box:
         """A box that holds all windows that read a position in `box`. For windows that slide."""
@@ -182,7 +187,8 @@ def attribute_positions(mask: PositionMask, windows: Windows, rule: MaskRule, ta
     if rule.growth == "none":
         covered, cell = _counts(mask, windows.covers)
         alive = alive & (covered.bool() | (cell == 0))
-    return Attribution(kept, features, renewed(alive, features))
+    whole = mask.feature is None and windows.all_read
+    return Attribution(kept, features, PositionMask(alive) if whole else renewed(alive, features))
 
 
 def renewed_mask(mask: PositionMask, windows: Windows, rule: MaskRule, tau: float) -> PositionMask:
@@ -244,13 +250,6 @@ def places_of(mask: PositionMask, dim: int, axis: Axis) -> PositionMask:
 def _is_slices(atom: Atom) -> bool:
     """Whether these are branches that are different slices of one map."""
     return atom.role is Role.BRANCH and atom.taken != ()
-
-
-def mixed_channels(mask: PositionMask, dim: int, axis: Axis, tau: float) -> PositionMask:
-    """M' = 1(Φ > τ) where a dimension of channels, with any positions merged into it, is reduced."""
-    places = places_of(mask, dim, axis)
-    counts = tau if places.kept.shape[dim] > 1 else 0.0
-    return reduce_positions(places, places.kept.shape, [dim], counts).mask
 
 
 def exceeds(kept: Tensor, features: Tensor, tau: float) -> Tensor:

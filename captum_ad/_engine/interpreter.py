@@ -8,25 +8,23 @@ A tensor of unknown origin stops it too, so that compiled code cannot return a t
 
 from __future__ import annotations
 
-import itertools
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from inspect import signature
 from types import MethodType
 from typing import Any, TypeVar, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from captum_ad._common.errors import UnsupportedOperationError
 from captum_ad._engine.axes import Axes, Role, axis
 from captum_ad._engine.crop import Part, room_for
-from captum_ad._engine.kept import KeptRun, dead_boxes, described
-from captum_ad._engine.mask_rule import MaskRule
+from captum_ad._engine.kept import dead_boxes, described
 from captum_ad._engine.masks import PositionMask
-from captum_ad._engine.origins import call_depth, module_path
+from captum_ad._engine.origins import module_path
 from captum_ad._engine.outputs import holds
 from captum_ad._engine.provenance import UnknownOriginError
 from captum_ad._engine.registry import TAKES_PARTS, OperationRule, is_in_place, may_write, name_of, rule_for
@@ -36,7 +34,6 @@ from captum_ad._engine.tags import Storage, Tag, is_as_noted, note_version, poin
 from captum_ad._engine.window_parts import WindowParts
 
 _T = TypeVar("_T")
-_RUNS = itertools.count()
 _METADATA = frozenset(
     getattr(torch.Tensor, name)
     for name in (
@@ -51,8 +48,6 @@ _METADATA = frozenset(
         "is_floating_point is_complex is_same_size is_conj is_neg is_signed is_inference get_device numel result_type"
     ).split()
 }
-
-_SHOWN = (Tensor.__repr__, Tensor.__format__)
 
 _TORCH_SPELLING = {"axis": "dim", "keepdims": "keepdim"}  # torch also accepts NumPy's names of these arguments
 
@@ -79,19 +74,6 @@ class Interpreter(WindowParts):
 
     carries_masks = True
 
-    def __init__(
-        self,
-        model: nn.Module,
-        rule: MaskRule,
-        tau: float,
-        constants: Iterable[Tensor] = (),
-        *,
-        skip_dead: bool = True,
-        kept: KeptRun | None = None,
-    ) -> None:
-        super().__init__(model, rule, tau, next(_RUNS), call_depth(), constants, skip_dead)
-        self._kept = kept
-
     # The two ends of a forward
 
     def start(self, x: Tensor, mask: PositionMask | None) -> Tensor:
@@ -103,8 +85,7 @@ class Interpreter(WindowParts):
             start = zeroed(x, mask)
         else:
             start = room_for(x[:1], x.shape)
-        storage = Storage(pointer_of(start))
-        storage.shared = mask is None
+        storage = Storage(pointer_of(start), shared=mask is None)
         roles = [Role.SAMPLE, Role.CHANNEL] + [Role.POSITION] * (x.dim() - 2)
         axes = Axes(tuple(axis(role, size) for role, size in zip(roles, x.shape)))
         tag = Tag(self._run, True, mask, True, storage, axes)
@@ -196,7 +177,7 @@ class Interpreter(WindowParts):
         if not tags:
             return self._tagged(func(*args, **kwargs), data=False)
         if func in _METADATA:
-            if func in _SHOWN:
+            if func in (Tensor.__repr__, Tensor.__format__):
                 self.complete()
             return func(*args, **kwargs)
         self._check_destinations(func, args, kwargs)
@@ -225,14 +206,6 @@ class Interpreter(WindowParts):
         # No rule, but the only masked operands are statistics, which have no positions to lose: set them to zero.
         args, kwargs = self._deactivated(func, (args, kwargs)) if masked else (args, kwargs)
         return self._tagged(func(*args, **kwargs), data=True)
-
-    def kept_result(self, shape: Sequence[int]) -> Tensor | None:
-        """The result of this operation in the kept run, if that run made the same call; else None."""
-        if self._kept is None or self._operation is None:
-            return None
-        if any(tag.data and (tag.part is None or tag.part.outside is None) for _, tag in self._tags):
-            return None  # an operand without a kept counterpart, such as computed weights: all of it may differ
-        return self._kept.result(self._number, described(self._operation, *self._arguments), shape)
 
     def _check_destinations(self, func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         """Refuse to write features into memory of the model or of the caller, before anything is written."""

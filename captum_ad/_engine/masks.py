@@ -189,7 +189,7 @@ def all_true(values: Tensor, wait: bool = False) -> bool:
 
 
 def same(one: Tensor, other: Tensor) -> bool:
-    """Whether two boolean tensors of one shape are known to be equal, without waiting for another device."""
+    """Whether two tensors are known to be equal, without waiting for another device."""
     return one is other or (is_at_hand(one) and is_at_hand(other) and torch.equal(one, other))
 
 

@@ -13,11 +13,9 @@ from torch import Tensor
 
 from captum_ad._engine.axes import Axes, Axis, Role, axis, common_picks, joined, merged, reduced, role_of
 from captum_ad._engine.dimensions import Call, elementwise, follows, unknown, windowed
-from captum_ad._engine.registry import rank_of_convolution
 from captum_ad._engine.slices import with_windows
 
 _DIM_FIRST = "mean sum amax amin any all max min argmax argmin prod logsumexp var std var_mean std_mean nanmean nansum"
-_DIM_SECOND = ("norm", torch.linalg.vector_norm, torch.linalg.norm)
 
 
 @follows(*_DIM_FIRST.split(), "median", "nanmedian", "count_nonzero", "frobenius_norm")
@@ -25,7 +23,7 @@ def _reduce(call: Call) -> Axes:
     return _reduced(call, call.given(1, "dim", "axis"))
 
 
-@follows(*_DIM_SECOND)
+@follows("norm", torch.linalg.vector_norm, torch.linalg.norm)
 def _reduce_second(call: Call) -> Axes:
     return _reduced(call, call.given(2, "dim", "axis"))
 
@@ -82,7 +80,7 @@ def _distances(call: Call) -> Axes:
     return replace(axes, scores=False)
 
 
-@follows(F.linear)
+@follows(F.linear, "lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell")
 def _linear(call: Call) -> Axes:
     return last_mixed(call.x, call.out.shape[-1])
 
@@ -95,9 +93,8 @@ def last_mixed(x: Axes, size: int) -> Axes:
 
 @follows(*(f"conv{t}{n}d" for t in ("", "_transpose") for n in (1, 2, 3)))
 def _convolution(call: Call) -> Axes:
-    rank = rank_of_convolution(call.op.__name__) or 0
     x, shape = call.x, tuple(call.out.shape)
-    channel = len(shape) - rank - 1
+    channel = len(shape) - int(call.op.__name__[-2]) - 1
     if len(x.dims) != len(shape):
         return unknown(shape, [x])
     groups = call.given(6, "groups", default=1)
@@ -146,12 +143,7 @@ def _recurrent(call: Call) -> Axes:
     return replace(x, dims=(axis(Role.STATISTIC, shape[0]), batch, axis(Role.CHANNEL, shape[-1])))
 
 
-@follows("lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell")
-def _cell(call: Call) -> Axes:
-    return last_mixed(call.x, call.out.shape[-1])
-
-
-@follows("embedding", "one_hot")
+@follows("embedding", "one_hot", "view_as_real")
 def _looked_up(call: Call) -> Axes:
     return replace(call.x, dims=(*call.x.dims, axis(Role.CHANNEL, call.out.shape[-1])))
 

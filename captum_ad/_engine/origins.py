@@ -76,19 +76,14 @@ def has_own_backward(depth: int) -> bool:
     codes = {_CHECKPOINT}
     if not torch.is_grad_enabled():
         codes |= {code for kind in _subclasses(Function) if (code := getattr(kind.forward, "__code__", None))}
-    return any(frame.f_code in codes for frame in _frames_inside(depth))
+    frames = list(_frames())  # without this function's own
+    return any(frame.f_code in codes for frame in frames[: len(frames) - depth])
 
 
 def _subclasses(kind: type[Function]) -> Iterator[type[Function]]:
     for found in kind.__subclasses__():
         yield found
         yield from _subclasses(found)
-
-
-def _frames_inside(depth: int) -> list[FrameType]:
-    """The frames of the forward, except that of the caller."""
-    frames = list(_frames())
-    return frames[1 : len(frames) - depth]
 
 
 def _frames() -> Iterator[FrameType]:

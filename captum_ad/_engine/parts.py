@@ -73,7 +73,8 @@ class Parts(RowParts):
         box = box and box.along([d for d in range(len(shape)) if d not in mixed])
         if box is None:
             self.complete()
-            given = [self._checked(x, in_place and i == 0) if id(x) in checks else x for i, x in enumerate(operands)]
+            check = [self.deactivate_ if in_place else self.deactivate] + [self.deactivate] * (len(operands) - 1)
+            given = [one(x) if id(x) in checks else x for one, x in zip(check, operands)]
             return self.emit(run(*given), mask, clean=clean, axes=axes)
         crops = [self._cropped(x, box, shape, id(x) in checks) for x in operands]
         values = run(*crops)
@@ -224,9 +225,3 @@ class Parts(RowParts):
             return part.in_box(box, x.shape)
         self.complete(x)
         return box.of(self.deactivate(x) if clean else x, len(shape))
-
-    def _checked(self, x: Tensor, in_place: bool) -> Tensor:
-        if not in_place:
-            return self.deactivate(x)
-        self.deactivate_(x)
-        return x

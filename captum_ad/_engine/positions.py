@@ -62,15 +62,6 @@ class Slide(NamedTuple):
     padding: Sequence[int]  # before the input
     gaps: Sequence[int]  # dilation
 
-    @classmethod
-    def over(
-        cls, inputs: Sequence[int], kernel: Sequence[int], steps: Sequence[int], padding: Sequence[int],
-        gaps: Sequence[int],
-    ) -> Slide:  # fmt: skip
-        """The windows that fit into an input of these sizes, with the same padding on both sides."""
-        room = [n + 2 * pad - gap * (k - 1) - 1 for n, k, pad, gap in zip(inputs, kernel, padding, gaps)]
-        return cls([r // step + 1 for r, step in zip(room, steps)], kernel, steps, padding, gaps)
-
     @property
     def reach(self) -> list[int]:
         """The distance between the first and the last position of a window, per dimension."""
@@ -120,7 +111,8 @@ _Belongs = Callable[[Geometry, Tensor, Tensor], Tensor]
 
 
 def _receives_from(g: Geometry, o: Tensor, i: Tensor) -> Tensor:
-    return _is_tap(g, o + g.padding - i * g.stride)
+    offset = o + g.padding - i * g.stride
+    return (offset >= 0) & (offset <= g.dilation * (g.kernel - 1)) & (offset % g.dilation == 0)
 
 
 def _receives_most_from(g: Geometry, o: Tensor, i: Tensor) -> Tensor:
@@ -135,10 +127,6 @@ def _tiles(g: Geometry, o: Tensor, i: Tensor) -> Tensor:
 def _overlaps(g: Geometry, o: Tensor, i: Tensor) -> Tensor:
     """Whether the cells overlap, if inputs and outputs each partition the same interval."""
     return (i * g.outputs < (o + 1) * g.inputs) & ((i + 1) * g.outputs > o * g.inputs)
-
-
-def _is_tap(g: Geometry, offset: Tensor) -> Tensor:
-    return (offset >= 0) & (offset <= g.dilation * (g.kernel - 1)) & (offset % g.dilation == 0)
 
 
 @lru_cache(maxsize=2048)

@@ -24,9 +24,7 @@ from captum_ad._engine.tags import pointer_of, tensors_in
 
 _aten = torch.ops.aten
 _OF_SHAPE = frozenset(
-    packet
-    for name in "ones_like zeros_like full_like new_ones new_zeros new_full".split()
-    if (packet := getattr(_aten, name, None))
+    (_aten.ones_like, _aten.zeros_like, _aten.full_like, _aten.new_ones, _aten.new_zeros, _aten.new_full)
 )
 _READS = frozenset((Tensor.numpy, Tensor.tolist, Tensor.__array__))
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
 from types import MethodType
 from typing import Any, TypeVar, cast
 
@@ -249,13 +247,6 @@ def is_in_place(operation: Any) -> bool:
 def may_write(operation: Any, args: Sequence[Any], named: Mapping[str, Any]) -> bool:
     """Whether a call may write into its first operand: ``x.relu_()``, or ``relu(x, inplace=True)``."""
     return is_in_place(operation) or bool(named.get("inplace")) or any(arg is True for arg in args)
-
-
-@lru_cache(maxsize=1024)
-def rank_of_convolution(name: str) -> int | None:
-    """The number of spatial dimensions of the convolution with this name; None for any other operation."""
-    found = re.fullmatch(r"conv(?:_transpose)?([123])d", name)
-    return int(found[1]) if found else None
 
 
 def name_of(operation: Callable[..., Any] | None) -> str:

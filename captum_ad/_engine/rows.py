@@ -17,8 +17,7 @@ from torch import Tensor
 from captum_ad._engine.axes import Axes
 from captum_ad._engine.context import Context
 from captum_ad._engine.crop import SMALLEST, Part, Rows
-from captum_ad._engine.masks import PositionMask
-from captum_ad._engine.tags import Tag
+from captum_ad._engine.masks import PositionMask, same
 
 WORTHWHILE = 0.85
 """The largest share of live rows for which gathering them is worthwhile."""
@@ -52,12 +51,12 @@ class RowParts(Context):
         constants = [x for x in operands if isinstance(x, Tensor) and not self.is_data(x)]
         if any(x.dim() > 1 and x.numel() != x.shape[-1] for x in constants):
             return None  # a constant that differs from row to row
-        if any(x.shape[:-1] != tuple(shape[:-1]) or not _alike(tag, mask) for x, tag in maps):
+        if any(x.shape[:-1] != tuple(shape[:-1]) or tag.mask is None or not tag.mask.equals(mask) for x, tag in maps):
             return None
         rows = Rows(mask.live_rows(shape[:-1]), tuple(shape[:-1]))
         if len(rows.index) > WORTHWHILE * math.prod(rows.leading):
             return None
-        if not all(_same_rows(part.box.index, rows.index) for part in begun if isinstance(part.box, Rows)):
+        if not all(same(part.box.index, rows.index) for part in begun if isinstance(part.box, Rows)):
             return None
         crops = [self._rows_of(x, rows) if isinstance(x, Tensor) else x for x in operands]
         values = run(*crops)
@@ -73,8 +72,3 @@ class RowParts(Context):
         if tag is None or not tag.data:
             return x
         return rows.of(x) if tag.part is None else tag.part.values
-
-
-def _alike(tag: Tag, mask: PositionMask) -> bool:
-    """Whether an operand has the mask of the result, so that both have the same live rows."""
-    return tag.mask is not None and tag.mask.equals(mask)

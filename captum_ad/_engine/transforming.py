@@ -72,11 +72,6 @@ def _line(call: Call) -> Axes:
     return replace(call.x, dims=(*lead, resized(frames, call.out.shape[-1])))
 
 
-@follows("view_as_real")
-def _parts(call: Call) -> Axes:
-    return replace(call.x, dims=(*call.x.dims, axis(Role.CHANNEL, 2)))
-
-
 @follows("view_as_complex")
 def _number(call: Call) -> Axes:
     return replace(call.x, dims=call.x.dims[:-1])

@@ -59,8 +59,7 @@ class WindowParts(Parts):
             self.complete()
             clean = x if dirty else self.window_input(x, self._fill_reach(x, slide)) if fills else self.deactivate(x)
             return self.emit(run(clean, None), mask)
-        values, padding = self._read(x, slide, box, beyond, dirty, fills)
-        values = run(values, padding)
+        values = run(*self._read(x, slide, box, beyond, dirty, fills))
         return self.emit(room_for(values, shape), mask, part=Part(box, values, outside))
 
     def _windows_place(
@@ -141,9 +140,8 @@ class WindowParts(Parts):
         values = part.in_box(reads, x.shape, beyond)
         if fill is None:
             return values
-        there = PositionMask(reads.of(fill.kept.expand(*fill.kept.shape[: dims[0]], *x.shape[dims[0] :])))
-        ones = fill.everywhere.expand(*fill.kept.shape[: dims[0]], *x.shape[dims[0] :])
-        there = PositionMask(there.kept, reads.of(ones))
+        whole = (*fill.kept.shape[: dims[0]], *x.shape[dims[0] :])
+        there = PositionMask(*(reads.of(part.expand(whole)) for part in (fill.kept, fill.everywhere)))
         own = values.clone() if values is part.values else values
         filled = fill_border_(own, there, fill_reach)
         for dim in dims:

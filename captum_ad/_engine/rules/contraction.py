@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import string
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from captum_ad._engine.definitions import places_of, reduce_positions
 from captum_ad._engine.interpreter import Interpreter
 from captum_ad._engine.masks import PositionMask, all_true
 from captum_ad._engine.mixing import contracted_axes
 from captum_ad._engine.registry import register_rule
 from captum_ad._engine.rules.combination import written_mask
-from captum_ad._engine.rules.linear import over_last
+from captum_ad._engine.rules.linear import mixed, over_last
 from captum_ad._engine.tags import tensors_in
 
 
@@ -92,20 +91,8 @@ def _emitted(ad: Interpreter, out: Tensor, equation: str, *operands: Tensor) -> 
         summed = [d for d, label in enumerate(ins.split(",")[i]) if label not in result]
         if summed and len(operands) > 1 and axes.has_no_place:
             return ad.emit(out, None, axes=axes)  # like linear: no position is left to deactivate
-        masks[i] = _mixed(ad, operands[i], masks[i], summed)
+        masks[i] = mixed(ad, operands[i], masks[i], summed)
     return ad.emit(out, contracted(equation, *masks) if masked else None, axes=axes)
-
-
-def _mixed(ad: Interpreter, x: Tensor, mask: PositionMask, dims: Sequence[int]) -> PositionMask:
-    """The mask of `x` after these dimensions are reduced to size 1."""
-    if not dims:  # a permutation
-        return mask
-    axes = ad.axes(x)
-    assert axes is not None
-    left = [d for d in axes.positions if d % x.dim() not in dims and x.shape[d] > 1]
-    for dim in dims:
-        mask = places_of(mask, dim, axes.dims[dim])
-    return reduce_positions(mask, mask.kept.shape, dims, ad.tau if left else 0.0).mask
 
 
 def _masked(ad: Interpreter, *operands: Tensor) -> bool:

@@ -58,12 +58,6 @@ def steep_at_zero(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *args: 
 
 
 @register_rule("clone", "contiguous", "conj", "resolve_conj", "resolve_neg", "alias_copy", "detach_copy")
-def copy(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    """Like :func:`zero_preserving`; the result may have another memory layout."""
-    mask, clean = ad.mask(x), ad.is_clean(x)
-    return ad.emit(op(x, *args, **kwargs), mask, clean=clean)
-
-
 @register_rule("to", "type_as", always=True)
 def conversion(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     """Like :func:`zero_preserving`. A tensor given as the target adds its dtype and device, not its features."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch.nn.functional as F
 from torch import Tensor
 
-from captum_ad._engine.definitions import mixed_channels
+from captum_ad._engine.definitions import places_of, reduce_positions
 from captum_ad._engine.interpreter import Interpreter
+from captum_ad._engine.masks import PositionMask
 from captum_ad._engine.mixing import last_mixed
 from captum_ad._engine.registry import register_rule, takes_parts
 
@@ -32,9 +33,20 @@ def over_last(ad: Interpreter, run: Callable[[Tensor], Tensor], x: Tensor, size:
     if mask is not None and axes.is_vector:
         mask = None  # no position is left to deactivate
     elif mask is not None and mask.kept.shape[last] > 1:
-        others = [d for d in axes.positions if d != -1 and axes.shape[d] > 1]
-        mask = mixed_channels(mask, last, axes.dims[last], ad.tau if others else 0.0)
+        mask = mixed(ad, x, mask, [last])
     by_position = mask is not None and ad.spares_checkpoint(x, last)
     shape = (*x.shape[:last], size)
     checked = () if by_position else [x]
     return ad.by_position(run, [x], mask, checked=checked, shape=shape, mixed=[last], axes=last_mixed(axes, size))
+
+
+def mixed(ad: Interpreter, x: Tensor, mask: PositionMask, dims: Sequence[int]) -> PositionMask:
+    """The mask of `x` after these dimensions are reduced to size 1."""
+    if not dims:  # a permutation
+        return mask
+    axes = ad.axes(x)
+    assert axes is not None
+    left = [d for d in axes.positions if d % x.dim() not in dims and x.shape[d] > 1]
+    for dim in dims:
+        mask = places_of(mask, dim, axes.dims[dim])
+    return reduce_positions(mask, mask.kept.shape, dims, ad.tau if left else 0.0).mask

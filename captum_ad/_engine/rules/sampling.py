@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -41,13 +41,11 @@ def interpolate(
     if mode == "area":  # torch's other name for an adaptive average
         outputs = op(input[:1, :1], size, scale_factor, *settings).shape[2:]
         return ad.follow(_AREA[rank], input, outputs)
-    lines = [
-        _Line(n, None if size is None else per_dim(size, rank)[d], *settings, scale=_scale(scale_factor, d), rank=rank)
-        for d, n in enumerate(input.shape[2:])
-    ]
+    sizes = [None] * rank if size is None else per_dim(size, rank)
+    scales = scale_factor if isinstance(scale_factor, (tuple, list)) else [scale_factor] * rank
     exact = "nearest" in mode  # the nearest position depends on how the kernel rounds: use its dtype and device
     place = (input.dtype, input.device) if exact else (torch.float64, torch.device("cpu"))
-    reads = [_taps(line, *place).to(input.device) for line in lines]
+    reads = [_taps(*line, rank, settings, *place).to(input.device) for line in zip(input.shape[2:], sizes, scales)]
     out = op(ad.window_input(input, [_extent(matrix) for matrix in reads]), size, scale_factor, *settings)
     mask = ad.mask(input)
     if mask is not None:
@@ -55,38 +53,17 @@ def interpolate(
     return ad.emit(out, mask)
 
 
-class _Line(NamedTuple):
-    """The settings of ``interpolate`` along one dimension; a key for caching."""
-
-    inputs: int
-    size: int | None
-    mode: str
-    align_corners: bool | None
-    recompute_scale_factor: bool | None
-    antialias: bool
-    scale: float | None
-    rank: int
-
-
-def _scale(factor: Any, dim: int) -> float | None:
-    return factor if factor is None or isinstance(factor, (int, float)) else factor[dim]
-
-
 @lru_cache(maxsize=512)
-def _taps(line: _Line, dtype: torch.dtype, device: torch.device) -> Tensor:
+def _taps(
+    n: int, size: int | None, scale: float | None, rank: int, settings: Any, dtype: torch.dtype, device: torch.device
+) -> Tensor:
     """Which positions of a line an interpolation reads, as a 0/1 matrix, found by resizing unit impulses."""
-    others = [1] * (line.rank - 1)  # the line comes last: torch's antialiasing goes wrong on maps of width 1
+    others = [1] * (rank - 1)  # the line comes last: torch's antialiasing goes wrong on maps of width 1
     with torch.inference_mode(False), torch.autocast(device.type, enabled=False):
-        impulses = torch.eye(line.inputs, dtype=dtype, device=device).reshape(1, line.inputs, *others, line.inputs)
-        weights = F.interpolate(
-            impulses,
-            None if line.size is None else [*others, line.size],
-            None if line.scale is None else [*map(float, others), line.scale],
-            line.mode,
-            line.align_corners,
-            line.recompute_scale_factor,
-            antialias=line.antialias,
-        ).flatten(2)
+        impulses = torch.eye(n, dtype=dtype, device=device).reshape(1, n, *others, n)
+        sizes = None if size is None else [*others, size]
+        scales = None if scale is None else [*map(float, others), scale]
+        weights = F.interpolate(impulses, sizes, scales, *settings).flatten(2)
         return (weights[0].abs() > 1e-10).float().T.contiguous()  # anything smaller is a rounding error
 
 

@@ -68,6 +68,4 @@ def so_far(ad: Interpreter, x: Tensor, dim: int) -> PositionMask:
 def _run(ad: Interpreter, op: Callable[..., Any], x: Tensor, dim: int, dtype: dict[str, Any]) -> Any:
     if dtype.keys() - {"dtype"}:
         ad.refuse("writes into out=")
-    if is_in_place(op):
-        ad.deactivate_(x)
-    return op(x if is_in_place(op) else ad.deactivate(x), dim, **dtype)
+    return op((ad.deactivate_ if is_in_place(op) else ad.deactivate)(x), dim, **dtype)

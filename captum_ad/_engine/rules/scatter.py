@@ -10,7 +10,7 @@ from torch import Tensor
 
 from captum_ad._engine.definitions import renewed
 from captum_ad._engine.interpreter import Interpreter
-from captum_ad._engine.masks import PositionMask, all_true, constant_mask
+from captum_ad._engine.masks import PositionMask, all_true
 from captum_ad._engine.registry import is_in_place, register_rule
 from captum_ad._engine.rules.combination import written_mask
 from captum_ad._engine.rules.combined_masks import summed
@@ -105,14 +105,13 @@ def _added(
     ours, theirs = ([part.float() for part in _parts(ad, operand)] for operand in (x, source))
     kept, features = (count(*parts) for parts in zip(ours, theirs))
     mask = renewed(kept == features, features) if kind == "prod" else summed(ad, kept, features)
-    if is_in_place(op):
-        ad.deactivate_(x)
-    return write(op, x if is_in_place(op) else ad.deactivate(x), ad.deactivate(source)), mask
+    x = (ad.deactivate_ if is_in_place(op) else ad.deactivate)(x)
+    return write(op, x, ad.deactivate(source)), mask
 
 
 def _parts(ad: Interpreter, x: Any) -> tuple[Any, Any]:
     """Where an operand has kept features, and where it has features; a number has none."""
     if not isinstance(x, Tensor):
         return False, False
-    mask = written_mask(ad, x) if ad.is_data(x) else constant_mask(x)
+    mask = written_mask(ad, x)
     return mask.kept.expand(x.shape), mask.everywhere.expand(x.shape)

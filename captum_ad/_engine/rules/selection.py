@@ -13,21 +13,15 @@ from torch import Tensor
 from captum_ad._engine.definitions import renewed_mask
 from captum_ad._engine.interpreter import Interpreter
 from captum_ad._engine.masks import PositionMask, all_true, constant_mask
-from captum_ad._engine.positions import Slide
 from captum_ad._engine.registry import register_rule
 from captum_ad._engine.rules.combination import contributing, masks_of, written_mask
 from captum_ad._engine.rules.combined_masks import aligned, intersection, sum_mask, summed
+from captum_ad._engine.rules.pooling import sliding
 from captum_ad._engine.rules.shape import move, select
-from captum_ad._engine.rules.windows import Setting, per_dim
+from captum_ad._engine.rules.windows import Setting
 
 register_rule("rot90", "fliplr", "flipud")(move)
-register_rule(Tensor.unfold)(select)
-
-
-@register_rule("diagonal")
-def diagonal(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *args: Any, **kwargs: Any) -> Any:
-    """The mask's diagonal, taken like that of its tensor."""
-    return select(ad, op, x, *args, **kwargs)
+register_rule("diagonal", Tensor.unfold)(select)
 
 
 @register_rule("where")
@@ -85,7 +79,7 @@ def unfold(
     kept, feature = laid_out(mask.kept), laid_out(mask.everywhere)
     grown = ad.rule.growth == "window"
     if not grown:
-        slide = Slide.over(x.shape[-2:], *(per_dim(setting, 2) for setting in (kernel_size, stride, padding, dilation)))
+        slide = sliding(2, x, kernel_size, stride, padding, dilation, False)
         covered = renewed_mask(mask, slide.windows(x), ad.rule, tau=0.0).kept.flatten(-2)
         kept = kept & covered.expand(*x.shape[:-2], -1).repeat_interleave(math.prod(slide.kernel), -2)
     laid = PositionMask(kept, None if all_true(feature) else feature)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from captum_ad._engine.dimensions import PERMUTE, permutation
 from captum_ad._engine.interpreter import Interpreter
-from captum_ad._engine.masks import PositionMask, all_true, compress, full_mask, undeactivated
+from captum_ad._engine.masks import PositionMask, all_true, compress, constant_mask, full_mask, undeactivated
 from captum_ad._engine.registry import is_in_place, register_rule, takes_parts
 from captum_ad._engine.reshapes import reshaped
 from captum_ad._engine.rules.combination import written_mask
@@ -113,7 +113,7 @@ def overwriting(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, *args: An
 
 
 @register_rule("channel_shuffle", "native_channel_shuffle")
-def channel_shuffle(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, groups: int) -> Tensor:
+def channel_shuffle(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, groups: int) -> Any:
     """The masks of channels are permuted like the channels."""
     mask, clean = ad.mask(x), ad.is_clean(x)
     assert mask is not None
@@ -123,9 +123,7 @@ def channel_shuffle(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, group
         grouped: Tensor = part.unflatten(1, (groups, -1))
         return grouped.transpose(1, 2).flatten(1, 2)
 
-    out: Tensor = op(x, groups)
-    _moved(ad, out, mask, clean, shuffled)
-    return out
+    return _moved(ad, op(x, groups), mask, clean, shuffled)
 
 
 @register_rule("pad", always=True)
@@ -186,10 +184,7 @@ def assignment(ad: Interpreter, op: Callable[..., Tensor], x: Tensor, index: Any
             return
         ad.refuse("writes at an index that is computed from deactivated features")
     mask = written_mask(ad, x)
-    if isinstance(value, Tensor):
-        new = written_mask(ad, value)
-    else:
-        new = PositionMask(*(torch.zeros((), dtype=torch.bool, device=x.device),) * 2)
+    new = written_mask(ad, value) if isinstance(value, Tensor) else constant_mask(torch.zeros((), device=x.device))
 
     def replaced(part: Tensor, by: Tensor, shape: Sequence[int]) -> Tensor:
         part = part.expand(x.shape).clone()

@@ -13,7 +13,7 @@ from captum_ad._engine.definitions import attribute_positions
 from captum_ad._engine.interpreter import Interpreter
 from captum_ad._engine.positions import Geometry, sliding_windows, transposed_windows
 from captum_ad._engine.registry import register_rule
-from captum_ad._engine.rules.elementwise import copy
+from captum_ad._engine.rules.elementwise import conversion
 from captum_ad._engine.rules.ordering import refuse_samples
 from captum_ad._engine.rules.reduction import reduced_mask
 from captum_ad._engine.rules.shape import move
@@ -22,7 +22,7 @@ from captum_ad._engine.transforming import FOURIER, fourier_dims
 _PARTS = (torch.real, torch.imag, Tensor.real.__get__, Tensor.imag.__get__)  # type: ignore[attr-defined]
 
 register_rule(torch.fft.fftshift, torch.fft.ifftshift)(move)
-register_rule(*_PARTS)(copy)
+register_rule(*_PARTS)(conversion)
 
 
 @register_rule(*FOURIER)

@@ -110,7 +110,11 @@ def spread(
     correction: float | None = None,
 ) -> Any:
     """Checkpoint before; with ``average="active"``, over active elements only; a mean with it is like ``mean``."""
-    dims, correction = _over(ad, input, dim, unbiased, correction)
+    if isinstance(dim, bool):  # x.var(False)
+        dim, unbiased = None, dim
+    if correction is None:
+        correction = 1 if unbiased is None else int(unbiased)
+    dims = dims_of(input, dim)
     found, shaped = reduced_mask(ad, input, dims, keepdim)
     out = op(ad.deactivate(input), dims, correction=correction, keepdim=True)
     spread, *mean = [out] if isinstance(out, Tensor) else out
@@ -130,15 +134,6 @@ def _reduced(
     assert mask is not None
     out = run(ad.deactivate(x) if dead is None else x.masked_fill(mask.dead, dead))
     return ad.emit(out, found.mask.map(shaped))
-
-
-def _over(ad: Interpreter, x: Tensor, dim: Any, unbiased: Any, correction: float | None) -> tuple[list[int], float]:
-    """The dimensions and the correction, from any of the forms in which torch accepts them."""
-    if isinstance(dim, bool):  # x.var(False)
-        dim, unbiased = None, dim
-    if correction is None:
-        correction = 1 if unbiased is None else int(unbiased)
-    return dims_of(x, dim), correction
 
 
 def _over_active(

@@ -35,7 +35,10 @@ LARGER = (  # with blocks that no other has
     "bam_resnet18 condensenet74_c4_g4 revnet38 isqrtcovresnet18 vovnet27s hardnet39ds sqnxt23_w1 bagnet9 msdnet22"
 ).split()
 
-REFUSED = {"centernet_resnet18_voc": ("gather", "its head gathers the largest values of a map at places that it finds")}
+REFUSED = {
+    "centernet_resnet18_voc": ("gather", "its head gathers the largest values of a map at places that it finds"),
+    "simplepose_resnet18_coco": ("__int__", "its head reads the place of each map's maximum as a Python number"),
+}
 """Networks through which no mask can be followed: a pattern of the error, and why."""
 
 

@@ -12,7 +12,7 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from inspect import signature
-from types import MethodType
+from types import FunctionType, MethodType
 from typing import Any, TypeVar, cast
 
 import torch
@@ -139,6 +139,8 @@ class Interpreter(WindowParts):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
+        if not _TORCH_SPELLING.keys().isdisjoint(kwargs) and not isinstance(func, (FunctionType, MethodType)):
+            kwargs = {_TORCH_SPELLING.get(name, name): value for name, value in kwargs.items()}
         outermost = self._operation is None and not self._aside
         self._number += outermost
         recording = self._kept if outermost and self._kept is not None and not self._kept.finished else None
@@ -230,10 +232,8 @@ class Interpreter(WindowParts):
     def _call_by_name(
         self, rule: OperationRule, func: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]
     ) -> Any:
-        """Call a rule with keyword arguments in torch's spelling; the first operand is positional."""
-        own = isinstance(func, MethodType)  # a module's forward, whose argument names stay as they are
-        kwargs = {name if own else _TORCH_SPELLING.get(name, name): value for name, value in kwargs.items()}
-        if not args and not own:
+        """Call a rule; the first operand is positional."""
+        if not args and not isinstance(func, MethodType):  # a module's forward has argument names of its own
             args = [kwargs.pop(name) for name in ("input", "self", "tensors") if name in kwargs]
         unknown = _misfit(rule, 2 + len(args), tuple(kwargs))
         if unknown is not None:

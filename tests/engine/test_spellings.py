@@ -33,6 +33,15 @@ def _corner_added(x: Tensor) -> Tensor:
 
 
 PAIRS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] = {
+    "unbind axis": (lambda x: torch.unbind(x, axis=2)[1], lambda x: torch.unbind(x, dim=2)[1]),  # type: ignore[call-overload]
+    "select axis": (lambda x: torch.select(x, axis=3, index=5), lambda x: torch.select(x, 3, 5)),  # type: ignore[call-overload]
+    "stack axis": (lambda x: torch.stack([x, -x], axis=2), lambda x: torch.stack([x, -x], dim=2)),  # type: ignore[call-overload]
+    "sort axis, sum": (lambda x: torch.sort(x, axis=1)[0].sum(axis=3), lambda x: torch.sort(x, dim=1)[0].sum(3)),  # type: ignore[call-overload]
+    "topk axis, linear": (
+        lambda x: F.linear(torch.topk(x, 3, axis=1)[0].mT, torch.ones(2, 8)),  # type: ignore[call-overload]
+        lambda x: F.linear(torch.topk(x, 3, dim=1)[0].mT, torch.ones(2, 8)),
+    ),
+    "cat axis": (lambda x: torch.cat([x, x * 2], axis=1), lambda x: torch.cat([x, x * 2], dim=1)),  # type: ignore[call-overload]
     "numpy's names of arguments": (
         lambda x: x.mean(axis=(2, 3), keepdims=True),
         lambda x: x.mean((2, 3), keepdim=True),

@@ -25,12 +25,9 @@ class Image:
 
     def for_mask(self, kept: Tensor) -> Tensor:
         """The image repeated for each mask. Copied only if everything is kept: the model may then write into it."""
-        copies = len(kept), *(1,) * (self.values.dim() - 1)
-        return (
-            self.values.repeat(copies)
-            if all_true(kept, wait=True)
-            else self.values.expand(len(kept), *self.values.shape[1:])
-        )
+        if all_true(kept, wait=True):
+            return self.values.repeat(len(kept), *(1,) * (self.values.dim() - 1))
+        return self.values.expand(len(kept), *self.values.shape[1:])
 
 
 class OneForAllError(Exception):

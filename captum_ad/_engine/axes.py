@@ -152,10 +152,19 @@ def axis(role: Role, size: int) -> Axis:
 
 
 def role_of(of: Axis) -> Role:
-    """The role that all factors of a dimension share, else unknown. Positions with statistics count as positions."""
+    """The role that all factors of a dimension share, else unknown.
+
+    Positions with statistics count as positions, whole maps with channels as channels.
+    """
     roles = {atom.role for atom in of if atom.size != 1} or {atom.role for atom in of}
     roles -= {Role.STATISTIC} if roles == {Role.POSITION, Role.STATISTIC} else set()
+    roles -= {Role.BRANCH} if roles == {Role.CHANNEL, Role.BRANCH} and not any(map(is_slices, of)) else set()
     return roles.pop() if len(roles) == 1 else Role.UNKNOWN
+
+
+def is_slices(atom: Atom) -> bool:
+    """Whether these are branches that are different slices of one map: each holds positions of its own."""
+    return atom.role is Role.BRANCH and atom.taken != ()
 
 
 def joined(atoms: Iterable[Atom]) -> Axis:

@@ -18,6 +18,8 @@ _AT_ONCE = 2**18
 """The number of elements that are filled at once on a CPU: about as many as fit into its cache."""
 
 _Steps = Sequence[tuple[Tensor, Tensor]]
+"""For each step, the positions to fill and the divisors of the sums around them."""
+
 _Sides = Mapping[int, tuple[int, int]]
 """(start, length) along the dimensions of a box."""
 
@@ -66,7 +68,7 @@ def fill_border_(x: Tensor, mask: PositionMask, reach: Sequence[int]) -> Tensor:
 
 
 def _steps(mask: PositionMask, reach: Sequence[int], sizes: Sequence[int], windowed: Sequence[int]) -> _Steps:
-    """For each step: the positions to fill, and how many neighbors to average for each."""
+    """What to fill, step by step; the divisor is the number of neighbors that are averaged."""
     rank = len(reach)
     known = mask.kept.expand(*mask.kept.shape[:-rank], *sizes)
     dead = mask.dead.expand(broadcast(mask.dead.shape, known.shape))

@@ -32,7 +32,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
-from captum_ad._engine.axes import Atom, Axis, Role
+from captum_ad._engine.axes import Axis, Role, is_slices
 from captum_ad._engine.crop import Box
 from captum_ad._engine.mask_rule import MaskRule
 from captum_ad._engine.masks import PositionMask, all_true, undeactivated
@@ -235,7 +235,7 @@ def places_of(mask: PositionMask, dim: int, axis: Axis) -> PositionMask:
 
     A position counts once, however many channels it has. If no factor is a position, a single entry is left.
     """
-    places = [i for i, atom in enumerate(axis) if atom.role is Role.POSITION or _is_slices(atom)]
+    places = [i for i, atom in enumerate(axis) if atom.role is Role.POSITION or is_slices(atom)]
     channels = tuple(dim + i for i in range(len(axis)) if i not in places)
 
     def any_of_channels(part: Tensor) -> Tensor:
@@ -245,11 +245,6 @@ def places_of(mask: PositionMask, dim: int, axis: Axis) -> PositionMask:
         return (split.any(channels, keepdim=True) if channels else split).flatten(dim, dim + len(axis) - 1)
 
     return mask.map(any_of_channels)
-
-
-def _is_slices(atom: Atom) -> bool:
-    """Whether these are branches that are different slices of one map."""
-    return atom.role is Role.BRANCH and atom.taken != ()
 
 
 def exceeds(kept: Tensor, features: Tensor, tau: float) -> Tensor:

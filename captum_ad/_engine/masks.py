@@ -151,7 +151,8 @@ class PositionMask:
 
         If that is unknown, or without `wait` on another device, False.
         """
-        if self.feature is not None or not (is_known if wait or "_extremes" in vars(self) else is_at_hand)(self.kept):
+        fetched = wait or "_extremes" in vars(self)
+        if self.feature is not None or not (is_known(self.kept) if fetched else is_at_hand(self.kept)):
             return False
         return self.kept.numel() == 0 or bool(self._extremes[0].all())
 

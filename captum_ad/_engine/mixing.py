@@ -20,12 +20,12 @@ _DIM_FIRST = "mean sum amax amin any all max min argmax argmin prod logsumexp va
 
 @follows(*_DIM_FIRST.split(), "median", "nanmedian", "count_nonzero", "frobenius_norm")
 def _reduce(call: Call) -> Axes:
-    return _reduced(call, call.given(1, "dim", "axis"))
+    return _reduced(call, call.given(1, "dim"))
 
 
 @follows("norm", torch.linalg.vector_norm, torch.linalg.norm)
 def _reduce_second(call: Call) -> Axes:
-    return _reduced(call, call.given(2, "dim", "axis"))
+    return _reduced(call, call.given(2, "dim"))
 
 
 @follows("quantile", "nanquantile")
@@ -199,7 +199,7 @@ def _are_scores(known: Sequence[tuple[str, Axes]], result: str, count: int) -> b
 
 @follows("cat", "concat", "concatenate")
 def _cat(call: Call) -> Axes:
-    dim = call.given(1, "dim", "axis", default=0)
+    dim = call.given(1, "dim", default=0)
     dim, given = dim % call.out.dim(), call.given(0, "tensors")
     found = [axes for x in given if (axes := call.of(x)) is not None]
     found = [axes for axes in found if len(axes.dims) == call.out.dim()]

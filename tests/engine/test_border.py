@@ -36,6 +36,20 @@ def test_is_the_same_in_pieces(at_once: int, monkeypatch: pytest.MonkeyPatch) ->
     assert torch.equal(expected.where(kept, 0), x)
 
 
+def test_of_one_mask_also_after_inference_mode() -> None:
+    """What was planned for a mask in inference mode serves a later backward."""
+    mask = PositionMask(HALF[None, None])
+    x = torch.randn(1, 2, 12, 12).where(HALF, 0)
+    with torch.inference_mode():
+        expected = fill_border_(x.clone(), mask, [1, 1])
+    asked = x.clone().requires_grad_()
+    found = fill_border_(asked.clone(), mask, [1, 1])
+    found.sum().backward()
+    assert torch.equal(found, expected.clone())
+    assert asked.grad is not None
+    assert bool(asked.grad[..., 5].gt(1).all())
+
+
 SHAPES = [  # and how far windows reach
     ((4, 9), [1]),
     ((3, 5, 9), [2]),

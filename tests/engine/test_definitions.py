@@ -39,6 +39,10 @@ def test_channels_stay_where_they_are() -> None:
     assert windows.box_of(Box({1: (2, 3)}), 3).sides == {1: (2, 3)}
 
 
+def test_the_box_around_two_boxes_restricts_what_both_restrict() -> None:
+    assert Box({1: (0, 1), 2: (1, 3)}).around(Box({2: (2, 5), 3: (0, 2)})) == Box({2: (1, 5)})
+
+
 @pytest.mark.parametrize("known", [True, False])
 def test_put_in_box(known: bool) -> None:
     """Of masks on another device, if the boxes of all that they are made of are known."""

@@ -16,6 +16,12 @@ def test_networks(first: int) -> None:
         assert_spellings_agree(seed)
 
 
+@pytest.mark.parametrize("seed", [1_030_754])
+def test_networks_that_once_differed(seed: int) -> None:
+    """Of 100,000 networks. Channels of stacked maps were picked by index; behind that, τ counted no positions."""
+    assert_spellings_agree(seed)
+
+
 @pytest.mark.parametrize("step", STEPS)
 @torch.no_grad()
 def test_ways_are_one_function(step: Step) -> None:

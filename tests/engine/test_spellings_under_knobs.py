@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from captum_ad import PRESETS, ADForward, MaskRule
+from captum_ad import PRESETS, ADForward, MaskRule, UnsupportedOperationError
 from tests.engine.spelled_windows import ZERO_BORDERS, Spelling
 from tests.networks import seed
 
@@ -227,3 +227,24 @@ def test_a_sample_beside_one_of_which_everything_is_off(rule: str) -> None:
     mask[0] = False
     ad = ADForward(model, rule, tau=0.6)
     torch.testing.assert_close(ad(X, mask=mask)[1:], ad(X[1:], mask=mask[1:]))
+
+
+@pytest.mark.parametrize("name", ["conv2d", "linear"])
+@torch.no_grad()
+def test_positions_and_channels_that_were_shuffled(name: str) -> None:
+    """What they are is lost. With τ = 0 that does not matter; else it is refused."""
+    weight = torch.randn(2, 16, generator=torch.Generator().manual_seed(2)).double()
+
+    def mixed(net: Network, h: Tensor) -> Tensor:
+        cells = F.pixel_unshuffle(h, 2)[:, torch.arange(15, -1, -1)]
+        if name == "conv2d":
+            return F.conv2d(cells, weight[..., None, None])
+        return F.linear(cells.movedim(1, -1), weight).movedim(-1, 1)
+
+    def in_order(net: Network, h: Tensor) -> Tensor:
+        return F.conv2d(F.pixel_unshuffle(h, 2), weight.flip(1)[..., None, None])
+
+    found, expected = (ADForward(Network(way).double().eval())(X, mask=MASK) for way in (mixed, in_order))
+    torch.testing.assert_close(found, expected)
+    with pytest.raises(UnsupportedOperationError, match=f"{name}.* may hold positions or channels, and with tau > 0"):
+        ADForward(Network(mixed).double().eval(), tau=0.3)(X, mask=MASK)

@@ -6,12 +6,13 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
-from captum_ad._engine.definitions import Windows, attribute_positions, places_of, renewed_mask
+from captum_ad._engine.definitions import Windows, attribute_positions, renewed_mask
 from captum_ad._engine.interpreter import Interpreter
 from captum_ad._engine.masks import PositionMask
 from captum_ad._engine.positions import Slide, transposed_windows
 from captum_ad._engine.registry import register_rule, takes_parts
 from captum_ad._engine.reshapes import reshaped_axes
+from captum_ad._engine.rules.linear import places_mixed
 from captum_ad._engine.rules.windows import geometry, per_dim
 
 
@@ -98,9 +99,8 @@ def _behind(
     if mask.kept.shape[channel] > 1:
         assert axes is not None
         split = reshaped_axes(axes, (*x.shape[:channel], groups, x.shape[channel] // groups, *x.shape[channel + 1 :]))
-        mask = places_of(
-            mask.map(lambda part: part.unflatten(channel, (groups, -1))), channel + 1, split.dims[channel + 1]
-        )
+        grouped = mask.map(lambda part: part.unflatten(channel, (groups, -1)))
+        mask = places_mixed(ad, grouped, channel + 1, split.dims[channel + 1], ad.tau)
         places = mask.kept.shape[channel + 1]
         if places > 1 and ad.tau:
             found = attribute_positions(mask, windows().beside(places), ad.rule, ad.tau).mask

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import torch.nn.functional as F
 from torch import Tensor
 
+from captum_ad._engine.axes import Axis, Role
 from captum_ad._engine.definitions import places_of, reduce_positions
 from captum_ad._engine.interpreter import Interpreter
 from captum_ad._engine.masks import PositionMask
@@ -47,6 +48,14 @@ def mixed(ad: Interpreter, x: Tensor, mask: PositionMask, dims: Sequence[int]) -
     axes = ad.axes(x)
     assert axes is not None
     left = [d for d in axes.positions if d % x.dim() not in dims and x.shape[d] > 1]
+    tau = ad.tau if left else 0.0
     for dim in dims:
-        mask = places_of(mask, dim, axes.dims[dim])
-    return reduce_positions(mask, mask.kept.shape, dims, ad.tau if left else 0.0).mask
+        mask = places_mixed(ad, mask, dim, axes.dims[dim], tau)
+    return reduce_positions(mask, mask.kept.shape, dims, tau).mask
+
+
+def places_mixed(ad: Interpreter, mask: PositionMask, dim: int, axis: Axis, tau: float) -> PositionMask:
+    """The positions among the factors of a dimension that is summed over; refused if τ counts what may not be one."""
+    if tau and mask.kept.shape[dim] > 1 and any(atom.role is Role.UNKNOWN and atom.size > 1 for atom in axis):
+        ad.refuse("sums over a dimension that may hold positions or channels, and with tau > 0 it matters which")
+    return places_of(mask, dim, axis)

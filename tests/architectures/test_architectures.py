@@ -138,6 +138,8 @@ def detector(name: str) -> nn.Module:
     for module in model.modules():
         if isinstance(module, Bottleneck):  # untrained ones double what passes through, until no box is left
             nn.init.uniform_(module.bn3.weight, 0, 0.3)
+        if name.startswith("ssdlite") and isinstance(module, nn.Conv2d):  # untrained, all images look the same to it
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
     return model
 
 

@@ -1,6 +1,7 @@
 """The table of networks keeps what a partial run did not look at."""
 
 import importlib.metadata
+import re
 from pathlib import Path
 
 import pytest
@@ -56,3 +57,13 @@ def test_a_failed_write_leaves_the_old_table(tmp_path: Path, monkeypatch: pytest
         write_table(path, {("timm", "b"): GOOD})
     assert path.read_text() == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("page", ["README.md", "tutorials/README.md"])
+def test_pages_count_the_rows(page: str) -> None:
+    root = Path(__file__).resolve().parents[2]
+    sections = read_table((root / "tutorials" / "networks.md").read_text(encoding="utf-8"))
+    (said,) = re.findall(
+        r"networks\.md\)[^|\n]* the (?:test results for )?(\d+)", (root / page).read_text(encoding="utf-8")
+    )
+    assert int(said) == sum(map(len, sections.values()))

@@ -22,6 +22,7 @@ class Role(Enum):
     POSITION = "position"
     CHANNEL = "channel"
     BRANCH = "branch"  # one of several maps that were stacked
+    PIECE = "piece"  # one of several different slices of a map that were stacked: each has positions of its own
     STATISTIC = "statistic"  # nothing of its own: the same value holds at every index
     UNKNOWN = "unknown"
 
@@ -39,7 +40,7 @@ class Atom(NamedTuple):
 
     role: Role
     size: int
-    taken: tuple[Slice, ...] = ()  # for slices of a map: which slices; one entry per merged dimension
+    taken: tuple[Slice, ...] = ()  # for positions of a slice: which slice; one entry per merged dimension
 
 
 Axis = tuple[Atom, ...]
@@ -139,11 +140,11 @@ class Axes:
         return held[0], [j // max(inner, 1) % max(size, 1) for j in range(self.shape[held[0]])], size
 
     def role(self, dim: int) -> Role:
-        """The role of a dimension; unknown if it merges several roles."""
+        """The role of a dimension, as :func:`role_of`."""
         return role_of(self.dims[dim])
 
 
-_NO_PLACE = frozenset((Role.SAMPLE, Role.CHANNEL, Role.BRANCH, Role.STATISTIC))
+_NO_PLACE = frozenset((Role.SAMPLE, Role.CHANNEL, Role.BRANCH, Role.PIECE, Role.STATISTIC))
 
 
 def axis(role: Role, size: int) -> Axis:
@@ -154,17 +155,14 @@ def axis(role: Role, size: int) -> Axis:
 def role_of(of: Axis) -> Role:
     """The role that all factors of a dimension share, else unknown.
 
-    Positions with statistics count as positions, whole maps with channels as channels.
+    Copies (statistics) do not count beside another role, except that of samples. Whole maps with channels are channels.
     """
     roles = {atom.role for atom in of if atom.size != 1} or {atom.role for atom in of}
-    roles -= {Role.STATISTIC} if roles == {Role.POSITION, Role.STATISTIC} else set()
-    roles -= {Role.BRANCH} if roles == {Role.CHANNEL, Role.BRANCH} and not any(map(is_slices, of)) else set()
+    if len(roles) > 1 and Role.SAMPLE not in roles:
+        roles.discard(Role.STATISTIC)
+    if roles == {Role.CHANNEL, Role.BRANCH}:
+        return Role.CHANNEL
     return roles.pop() if len(roles) == 1 else Role.UNKNOWN
-
-
-def is_slices(atom: Atom) -> bool:
-    """Whether these are branches that are different slices of one map: each holds positions of its own."""
-    return atom.role is Role.BRANCH and atom.taken != ()
 
 
 def joined(atoms: Iterable[Atom]) -> Axis:
@@ -187,7 +185,7 @@ def resized(of: Axis, size: int, *, contiguous: bool = False) -> Axis:
         return of
     role = role_of(of)
     inner = math.prod(atom.size for atom in of[1:])
-    if role is Role.UNKNOWN and contiguous and inner and size % inner == 0 and size // inner > 1:
+    if len(of) > 1 and contiguous and inner and size % inner == 0 and size // inner > 1:
         return joined((Atom(of[0].role, size // inner), *of[1:]))
     return axis(Role.UNKNOWN if role is Role.SAMPLE and not contiguous and inner != 1 else role, size)
 
@@ -253,7 +251,7 @@ def common_picks(operands: Iterable[Axes]) -> tuple[Pick, ...]:
     return tuple((role, index if len(same[i]) == 1 else None) for i, (role, index) in enumerate(longest))
 
 
-_RANK = [Role.UNKNOWN, Role.STATISTIC, Role.BRANCH, Role.CHANNEL, Role.POSITION, Role.SAMPLE]
+_RANK = [Role.UNKNOWN, Role.STATISTIC, Role.BRANCH, Role.PIECE, Role.CHANNEL, Role.POSITION, Role.SAMPLE]
 
 
 def _chosen(ones: Sequence[Axis]) -> Axis:

@@ -32,7 +32,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
-from captum_ad._engine.axes import Axis, Role, is_slices
+from captum_ad._engine.axes import Axis, Role
 from captum_ad._engine.crop import Box
 from captum_ad._engine.mask_rule import MaskRule
 from captum_ad._engine.masks import PositionMask, all_true, undeactivated
@@ -235,7 +235,7 @@ def places_of(mask: PositionMask, dim: int, axis: Axis) -> PositionMask:
 
     A position counts once, however many channels it has. If no factor is a position, a single entry is left.
     """
-    places = [i for i, atom in enumerate(axis) if atom.role is Role.POSITION or is_slices(atom)]
+    places = [i for i, atom in enumerate(axis) if atom.role in (Role.POSITION, Role.PIECE)]
     channels = tuple(dim + i for i in range(len(axis)) if i not in places)
 
     def any_of_channels(part: Tensor) -> Tensor:

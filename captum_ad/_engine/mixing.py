@@ -237,7 +237,7 @@ def _together(found: Sequence[Axes], dim: int, out: Tensor) -> Axes:
         role = Role.BRANCH if len(found) > 1 else Role.STATISTIC
     else:
         roles = {role_of(one) for one in ones}
-        order = (Role.UNKNOWN, Role.SAMPLE, Role.POSITION, Role.CHANNEL, Role.BRANCH, Role.STATISTIC)
+        order = (Role.UNKNOWN, Role.SAMPLE, Role.POSITION, Role.CHANNEL, Role.PIECE, Role.BRANCH, Role.STATISTIC)
         role = next(role for role in order if role in roles)
     shape = [1 if d == dim else size for d, size in enumerate(out.shape)]
     single = [replace(axes, dims=(*axes.dims[:dim], axis(role, 1), *axes.dims[dim + 1 :])) for axes in found]

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from captum_ad._engine.axes import Atom, Axes, Axis, Role, Slice, joined
+from captum_ad._engine.axes import Atom, Axes, Axis, Role, Slice, axis, joined
 
 
 def sliced(before: Axis, after: Axis, start: object, step: object) -> Axis:
@@ -26,8 +26,8 @@ def sliced(before: Axis, after: Axis, start: object, step: object) -> Axis:
 def with_windows(together: Axes, maps: Sequence[Axes], dim: int) -> Axes:
     """The axes of maps that were joined along a dimension, if they are different slices of maps of one size.
 
-    Channels then hold positions as well, as after ``pixel_unshuffle``: one per different slice. Branches do too, one
-    position each. If the slices are of the same positions, or differ in width, nothing changes.
+    Channels then hold positions as well, as after ``pixel_unshuffle``: one per different slice. Branches are then
+    pieces. If the slices are of the same positions, or differ in width, nothing changes.
     """
     one = maps[0].dims[dim]
     places = [_places(axes, dim) for axes in maps]
@@ -37,8 +37,8 @@ def with_windows(together: Axes, maps: Sequence[Axes], dim: int) -> Axes:
     times, role = len(maps) // len(different), together.role(dim)
     position, channel = Atom(Role.POSITION, len(different)), Atom(Role.CHANNEL, times)
     if role is Role.BRANCH and times == 1 and together.shape[dim] == len(maps):
-        windows: Axis = (Atom(role, len(maps), (Slice(0, 1, len(maps)),)),)
-    elif any(atom.role not in (Role.CHANNEL, Role.POSITION, Role.BRANCH) for atom in one):
+        windows: Axis = axis(Role.PIECE, len(maps))
+    elif any(atom.role not in (Role.CHANNEL, Role.POSITION, Role.BRANCH, Role.PIECE) for atom in one):
         return together
     elif places == different * times:
         windows = joined((channel, position, *one))

@@ -23,7 +23,43 @@ def plus_its_mean(h: Tensor) -> Tensor:
     return h + h.mean((2, 3), keepdim=True)
 
 
+def four_maps(h: Tensor, dim: int = 1) -> Tensor:
+    return torch.stack([h, h.roll(1, 3), h.sin(), 2 * h], dim)
+
+
+def cells(h: Tensor) -> list[Tensor]:
+    return [h[..., i::2, j::2] for i in (0, 1) for j in (0, 1)]
+
+
+def summed(net: nn.Module, h: Tensor) -> Tensor:
+    """A 1×1 convolution."""
+    return F.conv2d(h, net.kernel.reshape(6, 16, 1, 1)[:, : h.shape[1]])
+
+
+def both_sides(h: Tensor) -> Tensor:
+    return torch.cat([h, F.max_pool2d(h, 3, 1, 1)], 1)
+
+
 SPELLINGS: dict[str, list[Spelling]] = {
+    "mean of two of four maps": [
+        lambda net, h: four_maps(h)[:, :2].mean(1),
+        lambda net, h: four_maps(h).flatten(1, 2).chunk(2, 1)[0].unflatten(1, (2, 4)).mean(1),
+        lambda net, h: four_maps(h).flatten(1, 2)[:, :8].unflatten(1, (2, 4)).mean(1),
+        lambda net, h: four_maps(h).flatten(1, 2).narrow(1, 0, 8).reshape(-1, 2, 4, SIZE, SIZE).mean(1),
+    ],
+    "two of four slices as channels": [
+        lambda net, h: summed(net, torch.cat(cells(h)[:2], 1)),
+        lambda net, h: summed(net, torch.stack(cells(h)[:2], 1).flatten(1, 2)),
+        lambda net, h: summed(net, torch.stack(cells(h), 1)[:, :2].flatten(1, 2)),
+        lambda net, h: summed(net, torch.stack(cells(h), 1)[:, [0, 1]].flatten(1, 2)),
+        lambda net, h: summed(net, torch.stack(cells(h), 1).flatten(1, 2).chunk(2, 1)[0]),
+        lambda net, h: summed(net, torch.stack(cells(h), 1).roll(1, 1)[:, 1:3].flatten(1, 2)),
+    ],
+    "copies of channels": [
+        lambda net, h: summed(net, torch.cat([both_sides(h)] * 2, 1)[:, :10]),
+        lambda net, h: summed(net, both_sides(h).repeat(1, 2, 1, 1)[:, :10]),
+        lambda net, h: summed(net, both_sides(h)[:, torch.arange(10) % 8]),
+    ],
     "zeroed": [
         lambda net, h: h.masked_fill(HELD, 0),
         lambda net, h: torch.where(HELD, 0, h),

@@ -41,7 +41,7 @@ def reduction(
         return ad.emit(out if keepdim else out.squeeze(dims), None)
     found, shaped = reduced_mask(ad, input, dims, keepdim)
     axes = ad.axes(input)
-    of_branches = axes is not None and bool(dims) and all(axes.role(d) is Role.BRANCH for d in dims)
+    of_branches = axes is not None and bool(dims) and all(axes.role(d) in (Role.BRANCH, Role.PIECE) for d in dims)
     if of_branches and (average or "sum" in op.__name__):  # reduces stacked maps, which is a sum of maps
         found = Attribution(found.kept, found.features, summed(ad, found.kept, found.features))
 

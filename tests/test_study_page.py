@@ -9,7 +9,7 @@ import pytest
 TUTORIALS = Path(__file__).resolve().parent.parent / "tutorials"
 SETS = ("photographs", "boxed")
 FOLDERS = {
-    "MobileNetV2, Occlusion": "mobilenet_v2",
+    "MobileNetV2, Occlusion": "mobilenet_v2-occlusion",
     "ResNet-50, Occlusion": "resnet50",
     "MobileNetV2, Lime": "mobilenet_v2-lime",
 }

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 OUTLINE = "#e6007e"
-_BASELINE_COLORS = ("#8c8c8c", "#b59a6d", "#7f9f94", "#a68bab", "#8fa3bf", "#b98c84")
+_BASELINE_COLORS = ("#8c8c8c", "#b59a6d", "#7f9f94", "#a68bab", "#8fa3bf", "#b98c84", "#9aa05a")
 _BASELINE_MARKERS = "s^vDPX<>"
 
 

@@ -15,6 +15,7 @@ from tests.networks import seed
 SIZE = 8
 X = torch.randn(2, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0)).double()
 MASK = torch.rand(2, SIZE, SIZE, generator=torch.Generator().manual_seed(5)) > 0.3
+FROM_ALL = torch.randn(5, 4 * SIZE * SIZE, generator=torch.Generator().manual_seed(2)).double()
 MASK[0, :, :4] = MASK[1, 5:] = False
 HELD = torch.rand(SIZE, SIZE, generator=torch.Generator().manual_seed(1)) > 0.5
 
@@ -54,6 +55,11 @@ SPELLINGS: dict[str, list[Spelling]] = {
         lambda net, h: summed(net, torch.stack(cells(h), 1)[:, [0, 1]].flatten(1, 2)),
         lambda net, h: summed(net, torch.stack(cells(h), 1).flatten(1, 2).chunk(2, 1)[0]),
         lambda net, h: summed(net, torch.stack(cells(h), 1).roll(1, 1)[:, 1:3].flatten(1, 2)),
+    ],
+    "a vector of all positions": [
+        lambda net, h: F.linear(h.flatten(1), FROM_ALL),
+        lambda net, h: F.conv2d(h.flatten(1)[..., None, None], FROM_ALL[..., None, None]).flatten(1),
+        lambda net, h: F.conv1d(h.flatten(1).unsqueeze(-1), FROM_ALL[..., None]).squeeze(-1),
     ],
     "copies of channels": [
         lambda net, h: summed(net, torch.cat([both_sides(h)] * 2, 1)[:, :10]),

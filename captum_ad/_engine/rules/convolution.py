@@ -12,7 +12,7 @@ from captum_ad._engine.masks import PositionMask
 from captum_ad._engine.positions import Slide, transposed_windows
 from captum_ad._engine.registry import register_rule, takes_parts
 from captum_ad._engine.reshapes import reshaped_axes
-from captum_ad._engine.rules.linear import places_mixed
+from captum_ad._engine.rules.linear import places_mixed, tau_beside
 from captum_ad._engine.rules.windows import geometry, per_dim
 
 
@@ -93,21 +93,22 @@ def _behind(
     mask, axes = ad.mask(x), ad.axes(x)
     if mask is None:
         return None
+    assert axes is not None
     channel = x.dim() - rank - 1
+    tau = ad.tau if any(size > 1 for size in x.shape[-rank:]) else tau_beside(ad, x, [channel])
     # With a mask per channel, a position is kept for a group if any channel of the group is. Positions that were merged
     # into the channel dimension count one by one.
     if mask.kept.shape[channel] > 1:
-        assert axes is not None
         split = reshaped_axes(axes, (*x.shape[:channel], groups, x.shape[channel] // groups, *x.shape[channel + 1 :]))
         grouped = mask.map(lambda part: part.unflatten(channel, (groups, -1)))
-        mask = places_mixed(ad, grouped, channel + 1, split.dims[channel + 1], ad.tau)
+        mask = places_mixed(ad, grouped, channel + 1, split.dims[channel + 1], tau)
         places = mask.kept.shape[channel + 1]
-        if places > 1 and ad.tau:
-            found = attribute_positions(mask, windows().beside(places), ad.rule, ad.tau).mask
+        if places > 1 and tau:
+            found = attribute_positions(mask, windows().beside(places), ad.rule, tau).mask
             return _spread(found.map(lambda part: part.squeeze(channel + 1)), channel, shape[channel] // groups)
         mask = mask.map(lambda part: part.any(channel + 1))
     if not by_position:
-        mask = renewed_mask(mask, windows(), ad.rule, ad.tau)
+        mask = renewed_mask(mask, windows(), ad.rule, tau)
     return _spread(mask, channel, shape[channel] // groups)
 
 

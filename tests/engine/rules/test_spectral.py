@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from inspect import signature
 
 import pytest
 import torch
@@ -153,3 +154,15 @@ def test_what_is_refused() -> None:
         run(lambda x: torch.fft.fftn(x).real, masks()["half"])
     with pytest.raises(UnsupportedOperationError, match="two features"):
         run(lambda x: torch.view_as_complex(x.unflatten(3, (4, 2))).abs(), masks()["half"])
+
+
+@pytest.mark.skipif("align_to_window" not in signature(torch.stft).parameters, reason="newer torch has it")
+@pytest.mark.parametrize("positional", [False, True])
+def test_frames_aligned_to_the_window_are_refused(positional: bool) -> None:
+    def aligned(x: Tensor) -> Tensor:
+        if positional:
+            return torch.stft(wave(x), BINS, 3, 6, WIDE[:6], False, "reflect", False, True, True, True).real
+        return torch.stft(wave(x), BINS, 3, 6, WIDE[:6], False, align_to_window=True, return_complex=True).real
+
+    with pytest.raises(UnsupportedOperationError, match="aligned to the window"):
+        run(aligned, masks()["half"])

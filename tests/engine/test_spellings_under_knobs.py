@@ -15,6 +15,7 @@ from tests.networks import seed
 SIZE = 8
 X = torch.randn(2, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0)).double()
 MASK = torch.rand(2, SIZE, SIZE, generator=torch.Generator().manual_seed(5)) > 0.3
+THREE = torch.randn(6, 4, 3, 3, generator=torch.Generator().manual_seed(3)).double()
 FROM_ALL = torch.randn(5, 4 * SIZE * SIZE, generator=torch.Generator().manual_seed(2)).double()
 MASK[0, :, :4] = MASK[1, 5:] = False
 HELD = torch.rand(SIZE, SIZE, generator=torch.Generator().manual_seed(1)) > 0.5
@@ -55,6 +56,10 @@ SPELLINGS: dict[str, list[Spelling]] = {
         lambda net, h: summed(net, torch.stack(cells(h), 1)[:, [0, 1]].flatten(1, 2)),
         lambda net, h: summed(net, torch.stack(cells(h), 1).flatten(1, 2).chunk(2, 1)[0]),
         lambda net, h: summed(net, torch.stack(cells(h), 1).roll(1, 1)[:, 1:3].flatten(1, 2)),
+    ],
+    "dilated": [
+        lambda net, h: F.conv2d(h, THREE, padding=6, dilation=3),
+        lambda net, h: F.conv_transpose2d(h, THREE.flip(2, 3).transpose(0, 1), dilation=3),
     ],
     "a vector of all positions": [
         lambda net, h: F.linear(h.flatten(1), FROM_ALL),

@@ -10,7 +10,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from captum_ad._engine.axes import Axes, mixes_samples
+from captum_ad._engine.axes import Axes
 from captum_ad._engine.border import fill_border_
 from captum_ad._engine.crop import Part
 from captum_ad._engine.dimensions import Call, axes_after, is_followed, unknown
@@ -18,6 +18,7 @@ from captum_ad._engine.kept import KeptRun, described
 from captum_ad._engine.mask_rule import MaskRule
 from captum_ad._engine.masks import PositionMask
 from captum_ad._engine.memory import Memory
+from captum_ad._engine.merging import mixes_samples
 from captum_ad._engine.origins import call_depth
 from captum_ad._engine.select import zero_, zeroed
 from captum_ad._engine.tags import Tag, note_version, tag_of
@@ -77,6 +78,15 @@ class Context(Memory):
         """Whether an operand has no position of a map: one value or one vector, per sample or for all of them."""
         axes = self.axes(x)
         return axes is not None and axes.has_no_place
+
+    def tau_over(self, x: Tensor, dims: Sequence[int]) -> float:
+        """The threshold of a sum over these dimensions of `x`.
+
+        If no position is left, τ is not asked: a statistic of the whole map is active if anything is.
+        """
+        axes = self.axes(x)
+        places = axes.positions if axes is not None else ()
+        return self.tau if any(d % x.dim() not in dims and x.shape[d] > 1 for d in places) else 0.0
 
     def kept_result(self, shape: Sequence[int]) -> Tensor | None:
         """The result of this operation in the kept run, shape (1, ...), if that run made the same call; else None."""

@@ -19,14 +19,13 @@ from captum_ad._engine.axes import (
     Axis,
     Role,
     axis,
-    common_picks,
     joined,
-    merged,
     permuted,
     resized,
     role_of,
     without,
 )
+from captum_ad._engine.merging import common_picks, merged
 from captum_ad._engine.registry import forms, is_own, key_of_call
 from captum_ad._engine.reshapes import all_over, copied, expanded, reshaped_axes
 from captum_ad._engine.slices import sliced, start_of_piece

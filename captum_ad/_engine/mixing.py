@@ -11,8 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from captum_ad._engine.axes import Axes, Axis, Role, axis, common_picks, joined, merged, reduced, role_of
+from captum_ad._engine.axes import Axes, Axis, Role, axis, joined, reduced, role_of
 from captum_ad._engine.dimensions import Call, elementwise, follows, unknown, windowed
+from captum_ad._engine.merging import common_picks, merged
 from captum_ad._engine.slices import with_windows
 
 _DIM_FIRST = "mean sum amax amin any all max min argmax argmin prod logsumexp var std var_mean std_mean nanmean nansum"

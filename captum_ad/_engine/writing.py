@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from captum_ad._engine.axes import Axes, Axis, Role, axis, merged, mixes_samples, resized, role_of
+from captum_ad._engine.axes import Axes, Axis, Role, axis, resized, role_of
 from captum_ad._engine.dimensions import Call, follows, unknown
+from captum_ad._engine.merging import merged, mixes_samples
 
 
 @follows(Tensor.__setitem__)

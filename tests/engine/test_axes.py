@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from captum_ad import ADForward, MaskRule, PositionMask
 from captum_ad._common.errors import UnsupportedOperationError
-from captum_ad._engine.axes import Atom, Axes, Role, axis, is_statistic_of
+from captum_ad._engine.axes import Atom, Axes, Role, axis
 from captum_ad._engine.interpreter import Interpreter
 from captum_ad._engine.reshapes import reshaped_axes
 
@@ -109,20 +109,6 @@ def test_merged_dimensions_come_apart_again() -> None:
     assert merged.dims == ((Atom(Role.SAMPLE, 2), Atom(Role.CHANNEL, 4)), axis(Role.POSITION, 18))
     assert reshaped_axes(merged, (2, 2, 2, 6, 3)).dims[0] == axis(Role.SAMPLE, 2)
     assert reshaped_axes(merged, SHAPE) == axes
-
-
-def test_statistics() -> None:
-    sample, channel, place, one = (axis(role, 4) for role in (Role.SAMPLE, Role.CHANNEL, Role.POSITION, Role.STATISTIC))
-    maps, pooled, vector = Axes((sample, channel, place, place)), Axes((sample, channel, one, one)), Axes((channel,))
-    rows = Axes((sample, channel, place, one))
-    assert is_statistic_of(pooled, maps)
-    assert is_statistic_of(rows, maps)  # the mean of a row is one value for all of the row
-    assert is_statistic_of(vector, Axes((place, place, sample, channel)))
-    assert not is_statistic_of(maps, pooled)
-    assert not is_statistic_of(maps, maps)
-    assert not is_statistic_of(rows, Axes((sample, channel, one, place)))  # rows and columns: two maps
-    assert not is_statistic_of(Axes((sample, channel), picks=((Role.POSITION, None),)), maps)
-    assert is_statistic_of(Axes((sample, axis(Role.UNKNOWN, 4), one, axis(Role.UNKNOWN, 4))), maps) is None
 
 
 def test_one_position_of_each_sample() -> None:

@@ -25,8 +25,8 @@ def plus_its_mean(h: Tensor) -> Tensor:
     return h + h.mean((2, 3), keepdim=True)
 
 
-def four_maps(h: Tensor, dim: int = 1) -> Tensor:
-    return torch.stack([h, h.roll(1, 3), h.sin(), 2 * h], dim)
+def four_maps(h: Tensor) -> Tensor:
+    return torch.stack([h, h.roll(1, 3), h.sin(), 2 * h], 1)
 
 
 def cells(h: Tensor) -> list[Tensor]:
@@ -283,10 +283,10 @@ def test_positions_and_channels_that_were_shuffled(name: str) -> None:
     weight = torch.randn(2, 16, generator=torch.Generator().manual_seed(2)).double()
 
     def mixed(net: Network, h: Tensor) -> Tensor:
-        cells = F.pixel_unshuffle(h, 2)[:, torch.arange(15, -1, -1)]
+        shuffled = F.pixel_unshuffle(h, 2)[:, torch.arange(15, -1, -1)]
         if name == "conv2d":
-            return F.conv2d(cells, weight[..., None, None])
-        return F.linear(cells.movedim(1, -1), weight).movedim(-1, 1)
+            return F.conv2d(shuffled, weight[..., None, None])
+        return F.linear(shuffled.movedim(1, -1), weight).movedim(-1, 1)
 
     def in_order(net: Network, h: Tensor) -> Tensor:
         return F.conv2d(F.pixel_unshuffle(h, 2), weight.flip(1)[..., None, None])

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from captum_ad._engine.axes import is_statistic_of
 from captum_ad._engine.interpreter import Interpreter
 from captum_ad._engine.masks import PositionMask, all_true, constant_mask, full_mask
+from captum_ad._engine.merging import is_statistic_of
 from captum_ad._engine.registry import is_in_place, register_rule, takes_parts
 from captum_ad._engine.rules.combined_masks import aligned, alike, intersection, side_by_side, sum_of_unlike
 

@@ -12,7 +12,7 @@ from captum_ad._engine.masks import PositionMask
 from captum_ad._engine.positions import Slide, transposed_windows
 from captum_ad._engine.registry import register_rule, takes_parts
 from captum_ad._engine.reshapes import reshaped_axes
-from captum_ad._engine.rules.linear import places_mixed, tau_beside
+from captum_ad._engine.rules.linear import places_mixed
 from captum_ad._engine.rules.windows import geometry, per_dim
 
 
@@ -95,7 +95,8 @@ def _behind(
         return None
     assert axes is not None
     channel = x.dim() - rank - 1
-    tau = ad.tau if any(size > 1 for size in x.shape[-rank:]) else tau_beside(ad, x, [channel])
+    slides = any(size > 1 for size in x.shape[-rank:])
+    tau = ad.tau if slides else ad.tau_over(x, [channel])  # of a single position, it is a linear map
     # With a mask per channel, a position is kept for a group if any channel of the group is. Positions that were merged
     # into the channel dimension count one by one.
     if mask.kept.shape[channel] > 1:

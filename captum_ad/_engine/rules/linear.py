@@ -47,18 +47,10 @@ def mixed(ad: Interpreter, x: Tensor, mask: PositionMask, dims: Sequence[int]) -
         return mask
     axes = ad.axes(x)
     assert axes is not None
-    tau = tau_beside(ad, x, dims)
+    tau = ad.tau_over(x, dims)
     for dim in dims:
         mask = places_mixed(ad, mask, dim, axes.dims[dim], tau)
     return reduce_positions(mask, mask.kept.shape, dims, tau).mask
-
-
-def tau_beside(ad: Interpreter, x: Tensor, dims: Sequence[int]) -> float:
-    """The threshold of a sum over these dimensions: a sum over all positions is active if anything is."""
-    axes = ad.axes(x)
-    assert axes is not None
-    left = [d for d in axes.positions if d % x.dim() not in dims and x.shape[d] > 1]
-    return ad.tau if left else 0.0
 
 
 def places_mixed(ad: Interpreter, mask: PositionMask, dim: int, axis: Axis, tau: float) -> PositionMask:

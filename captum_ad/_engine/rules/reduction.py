@@ -70,11 +70,7 @@ def reduced_mask(
     """Φ of a reduction over `dims` (left with size 1), and a function that squeezes them unless `keepdim`."""
     mask = ad.mask(x)
     assert mask is not None
-    axes = ad.axes(x)
-    places = axes.positions if axes is not None else ()
-    positions = [d for d in places if d % x.dim() not in dims and x.shape[d] > 1]
-    # A statistic of the whole map (a vector per sample) has no position of its own: active if anything is.
-    found = reduce_positions(mask, x.shape, dims, ad.tau if positions else 0.0)
+    found = reduce_positions(mask, x.shape, dims, ad.tau_over(x, dims))
 
     def shaped(part: Tensor) -> Tensor:
         return part if keepdim else part.squeeze(list(dims))

@@ -24,7 +24,7 @@ _Sides = Mapping[int, tuple[int, int]]
 """(start, length) along the dimensions of a box."""
 
 
-def fill_border_(x: Tensor, mask: PositionMask, reach: Sequence[int]) -> Tensor:
+def fill_border_(x: Tensor, mask: PositionMask, reach: Sequence[int], read: Tensor | None = None) -> Tensor:
     """Fill dead positions near active ones with the mean of the active positions around them: in `x`, or in a copy.
 
     The neighborhood is 3×3 (3 in each windowed dimension). The step is repeated as far as a window
@@ -39,6 +39,8 @@ def fill_border_(x: Tensor, mask: PositionMask, reach: Sequence[int]) -> Tensor:
         The mask of `x`.
     reach : sequence of int
         How far a window reaches from an active position, in each windowed dimension.
+    read : Tensor, optional
+        Where active windows read, bool, broadcasts to `x`: other positions need not be filled.
     """
     rank, steps = len(reach), max(reach, default=0)
     if steps == 0:
@@ -47,18 +49,20 @@ def fill_border_(x: Tensor, mask: PositionMask, reach: Sequence[int]) -> Tensor:
     key = tuple(reach), tuple(x.shape[-rank:])
     if is_recorded():
         return _filled(x, mask, _steps(mask, *key, windowed), windowed)
-    if key not in mask.fills:  # masks that were renewed unchanged share it
-        with torch.inference_mode(False):  # the mask may outlive this forward
-            found = _steps(mask, *key, windowed)
-            mask.fills[key] = found, _box(found, windowed, key[1])
-    fills, box = mask.fills[key]
+    if read is not None:
+        fills, box = _planned(mask, *key, windowed, read)
+    else:
+        if key not in mask.fills:  # masks that were renewed unchanged share it
+            with torch.inference_mode(False):  # the mask may outlive this forward
+                mask.fills[key] = _planned(mask, *key, windowed)
+        fills, box = mask.fills[key]
     if box is None:
         return x
     divisors = [divisor.to(x.dtype) for _, divisor in fills]
     cropped = [_crop(part, box) for part in (x, mask.kept, *(where for where, _ in fills), *divisors)]
     for around, kept, *steps_here in _in_pieces(cropped, x.dim() - rank):
         values = around if mask.feature is None else zeroed(around, PositionMask(kept))
-        for where, divisor in zip(steps_here[:steps], steps_here[steps:]):
+        for where, divisor in zip(steps_here[: len(fills)], steps_here[len(fills) :]):
             total = _sum_around(values, windowed)
             mean = total.div_(divisor) if x.is_floating_point() or x.is_complex() else total / divisor
             fill_(around, mean, where)
@@ -67,19 +71,42 @@ def fill_border_(x: Tensor, mask: PositionMask, reach: Sequence[int]) -> Tensor:
     return x
 
 
+def _planned(
+    mask: PositionMask, reach: Sequence[int], sizes: Sequence[int], windowed: Sequence[int], read: Tensor | None = None
+) -> tuple[_Steps, _Sides | None]:
+    """What to fill, step by step, and the box around it."""
+    steps = _steps(mask, reach, sizes, windowed)
+    if read is not None:
+        steps = _needed(steps, read, windowed)
+    return steps, _box(steps, windowed, sizes)
+
+
 def _steps(mask: PositionMask, reach: Sequence[int], sizes: Sequence[int], windowed: Sequence[int]) -> _Steps:
     """What to fill, step by step; the divisor is the number of neighbors that are averaged."""
-    rank = len(reach)
+    rank, counted = len(reach), torch.float32 if is_recorded() else torch.uint8  # a compiler pools, bytes are faster
     known = mask.kept.expand(*mask.kept.shape[:-rank], *sizes)
     dead = mask.dead.expand(broadcast(mask.dead.shape, known.shape))
     known = known.expand(dead.shape)
     steps = []
     for _ in range(max(reach)):
-        count = _sum_around(known.to(torch.float32), windowed)
-        where = dead & ~known & (count > 0)
-        steps.append((where, count.where(where, 1)))
+        count = _sum_around(known.to(counted), windowed)
+        where = dead & ~known & count.bool()
+        steps.append((where, count.clamp(min=1)))
         known = known | where
     return steps
+
+
+def _needed(steps: _Steps, read: Tensor, windowed: Sequence[int]) -> _Steps:
+    """The positions of each step that windows read, or that a later step averages."""
+    needed: list[tuple[Tensor, Tensor]] = []
+    for where, divisor in reversed(steps):
+        used = read
+        if needed:
+            used = used | _sum_around(needed[0][0].to(torch.uint8), windowed).bool()
+        where = where & used
+        if where.view(torch.uint8).any():
+            needed.insert(0, (where, divisor))
+    return needed
 
 
 def _filled(x: Tensor, mask: PositionMask, steps: _Steps, windowed: Sequence[int]) -> Tensor:
@@ -109,13 +136,15 @@ def _box(steps: _Steps, dims: Sequence[int], sizes: Sequence[int]) -> _Sides | N
 
     On a GPU it is everything, because Python would have to wait for the values.
     """
-    where = reduce(or_, (where for where, _ in steps))
+    if not steps:
+        return None
+    where = reduce(or_, (where for where, _ in steps)).view(torch.uint8)  # of bytes, torch's "amax" is fast
     if where.device.type != "cpu":
         return {}
     box = {}
     for dim in dims:
         others = [d for d in range(-where.dim(), 0) if d != dim]
-        there = (where.sum(others) if others else where).nonzero()  # torch's sum over no dimension sums over all
+        there = (where.amax(others) if others else where).nonzero()
         if len(there) == 0:
             return None
         start, end = max(int(there[0]) - 1, 0), min(int(there[-1]) + 2, sizes[dim])
@@ -135,9 +164,15 @@ def _sum_around(values: Tensor, dims: Sequence[int]) -> Tensor:
         return _pooled(values, dims)
     for dim in dims:
         last = values.shape[dim] - 1
-        total = values.clone()
-        total.narrow(dim, 1, last).add_(values.narrow(dim, 0, last))
-        total.narrow(dim, 0, last).add_(values.narrow(dim, 1, last))
+        first, behind = values.narrow(dim, 0, last), values.narrow(dim, 1, last)
+        if torch.is_grad_enabled() and values.requires_grad:  # autograd knows no "out"
+            total = values.clone()
+            total.narrow(dim, 1, last).add_(first)
+        else:
+            total = torch.empty_like(values)
+            total.narrow(dim, 0, 1).copy_(values.narrow(dim, 0, 1))
+            torch.add(behind, first, out=total.narrow(dim, 1, last))
+        total.narrow(dim, 0, last).add_(behind)
         values = total
     return values
 

@@ -156,17 +156,18 @@ class Context(Memory):
         gradients = self._gradients or torch.is_grad_enabled()
         return mask is not None and mask.kept.shape[channel] == 1 and not gradients
 
-    def window_input(self, x: Tensor, reach: Sequence[int]) -> Tensor:
+    def window_input(self, x: Tensor, reach: Sequence[int], read: Tensor | None = None) -> Tensor:
         """`x` as active windows read it: deactivated, or with averaged borders if ``rule.border == "mean"``.
 
         `reach`: how far a window extends from an active position, for each of the last dimensions.
+        `read`: where active windows read, if that is known; bool, broadcasts to `x`.
         """
         tag, clean = self._tag(x), self.deactivate(x)
         if tag is None or tag.mask is None or self.rule.border == "zero" or not any(reach):
             return clean
         if clean is x:  # it was clean already, or was deactivated in place
             clean, tag.clean = (x, False) if self._is_ours(x, tag) else (x.clone(), True)
-        return fill_border_(clean, tag.mask, reach)
+        return fill_border_(clean, tag.mask, reach, read)
 
     def emit(
         self,

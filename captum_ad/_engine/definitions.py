@@ -36,6 +36,7 @@ from captum_ad._engine.axes import Axis, Role
 from captum_ad._engine.crop import Box
 from captum_ad._engine.mask_rule import MaskRule
 from captum_ad._engine.masks import PositionMask, all_true, undeactivated
+from captum_ad._engine.static import is_at_hand
 
 # Definition 3
 
@@ -62,6 +63,15 @@ class Taps(NamedTuple):
             padded[(*index, slice(start, start + span, self.stride))] for start in (d + before for d in self.offsets)
         ]
         return reduce(torch.bitwise_or, found)
+
+    def read_by(self, values: Tensor, dim: int, inputs: int) -> Tensor:
+        """For each input position, whether the value of any window that reads it is True; booleans stored as uint8."""
+        span, before = (self.outputs - 1) * self.stride + 1, max(0, -min(self.offsets))
+        length = before + max(inputs, max(self.offsets) + span)
+        found = values.new_zeros(*values.shape[:dim], length, *values.shape[dim + 1 :])
+        for start in (before + offset for offset in self.offsets):
+            found[(*[slice(None)] * dim, slice(start, start + span, self.stride))] |= values
+        return found.narrow(dim, before, inputs)
 
 
 @dataclass(frozen=True)
@@ -107,6 +117,13 @@ class Windows:
         """Whether every output position reads something."""
         return bool((_window_sizes(self.reads) > 0).all())
 
+    def cover(self, mask: PositionMask) -> bool:
+        """Whether every output position is known to cover a feature, without waiting for another device."""
+        feature = mask.given_feature
+        if feature is None:
+            return self.empty_cells is None
+        return is_at_hand(feature) and not bool(self.of_features(feature)[1].any())
+
     @property
     def can_slide(self) -> bool:
         """Whether taps are known, and every output position reads something."""
@@ -122,6 +139,13 @@ class Windows:
             if start < end and first < behind:
                 sides[dim] = first, behind
         return Box(sides)
+
+    def read_by(self, alive: Tensor) -> Tensor:
+        """The input positions that windows which are `alive` read. For windows that slide."""
+        found = alive.view(torch.uint8)
+        for dim, (taps, matrix) in enumerate(zip(self.reads_taps, self.reads), start=alive.dim() - len(self.reads)):
+            found = taps.read_by(found, dim, matrix.shape[1])
+        return found.view(torch.bool)
 
     def of_features(self, feature: Tensor) -> tuple[PositionMask, Tensor]:
         """The output mask if every feature is kept, and the output positions that cover no feature.

@@ -12,6 +12,7 @@ from captum_ad._engine.crop import WORTHWHILE, Box, Boxes, Part, fitted, room_fo
 from captum_ad._engine.masks import PositionMask
 from captum_ad._engine.parts import Parts
 from captum_ad._engine.positions import Slide
+from captum_ad._engine.static import is_at_hand
 
 
 class WindowParts(Parts):
@@ -55,11 +56,12 @@ class WindowParts(Parts):
         first = x.dim() - rank
         dirty = slide.is_by_position and (self.mask(x) is None or self.spares_checkpoint(x, first - 1))
         box, outside = self._windows_place(x, slide, mask, shape) if by_part else (None, None)
+        reach = self._fill_reach(x, slide) if fills and not dirty else ()
+        read = self._read_by(x, slide, mask) if any(reach) else None
         if box is None:
             self.complete()
-            clean = x if dirty else self.window_input(x, self._fill_reach(x, slide)) if fills else self.deactivate(x)
-            return self.emit(run(clean, None), mask)
-        values = run(*self._read(x, slide, box, beyond, dirty, fills))
+            return self.emit(run(x if dirty else self.window_input(x, reach, read), None), mask)
+        values = run(*self._read(x, slide, box, beyond, dirty, reach, read))
         return self.emit(room_for(values, shape), mask, part=Part(box, values, outside))
 
     def _windows_place(
@@ -89,16 +91,21 @@ class WindowParts(Parts):
         return (boxes, outside) if starts and boxes.share(shape) <= WORTHWHILE else (None, None)
 
     def _read(
-        self, x: Tensor, slide: Slide, box: Box | Boxes, beyond: float | None, dirty: bool, fills: bool
+        self,
+        x: Tensor,
+        slide: Slide,
+        box: Box | Boxes,
+        beyond: float | None,
+        dirty: bool,
+        fill_reach: Sequence[int],
+        read: Tensor | None,
     ) -> tuple[Tensor, Sequence[int]]:
         """What the windows of a box read, and the padding that `run` still has to add."""
         rank, mask = len(slide.kernel), self.mask(x)
         dims = range(x.dim() - rank, x.dim())
         part = self._part(x, clean=not dirty) or Part(Box({}), x if dirty else self.deactivate(x))
-        fill_reach = self._fill_reach(x, slide) if fills and self.rule.border == "mean" and mask is not None else []
-        fill = any(fill_reach)
         if isinstance(box, Boxes):
-            return self._read_boxes(x, part, slide, box, fill_reach, beyond or 0.0), [0] * rank
+            return self._read_boxes(x, part, slide, box, beyond or 0.0, fill_reach, read), [0] * rank
         reads = [
             (start * step - before, (end - 1) * step - before + reach + 1)
             for (start, end), step, before, reach in zip(
@@ -109,12 +116,13 @@ class WindowParts(Parts):
         assert isinstance(part.box, Box)
         of_positions = part.box.along(dims)  # windows read all channels
         part = Part(of_positions, part.in_box(of_positions, x.shape))
-        if fill and mask is not None:
+        if mask is not None and any(fill_reach):
             grow = max(fill_reach)
             around = Box({d: (max(0, low - grow), min(x.shape[d], high + grow)) for d, (low, high) in zip(dims, reads)})
             values = part.in_box(around, x.shape)
             own = values.clone() if values is part.values else values
-            part = Part(around, fill_border_(own, mask.map(around.of), fill_reach))
+            read = None if read is None else around.of(read)
+            part = Part(around, fill_border_(own, mask.map(around.of), fill_reach, read))
         have = [part.box.sides.get(dim, (0, x.shape[dim])) for dim in dims]  # type: ignore[union-attr]
         margins = [(begin - low, high - end) for (begin, end), (low, high) in zip(have, reads)]
         if beyond is None and all(low == high >= 0 for low, high in margins):
@@ -126,9 +134,16 @@ class WindowParts(Parts):
         return (F.pad(values, sides, value=beyond or 0.0) if any(sides) else values), [0] * rank
 
     def _read_boxes(
-        self, x: Tensor, part: Part, slide: Slide, box: Boxes, fill_reach: Sequence[int], beyond: float
+        self,
+        x: Tensor,
+        part: Part,
+        slide: Slide,
+        box: Boxes,
+        beyond: float,
+        fill_reach: Sequence[int],
+        where: Tensor | None,
     ) -> Tensor:
-        """What the windows of each sample's box read, padding included."""
+        """What the windows of each sample's box read, padding included; `where`: the positions that they read."""
         dims, fill = range(x.dim() - len(slide.kernel), x.dim()), self.mask(x) if any(fill_reach) else None
         grow = max(fill_reach, default=0)
         starts, sizes = {}, {}
@@ -143,19 +158,32 @@ class WindowParts(Parts):
         whole = (*fill.kept.shape[: dims[0]], *x.shape[dims[0] :])
         there = PositionMask(*(reads.of(part.expand(whole)) for part in (fill.kept, fill.everywhere)))
         own = values.clone() if values is part.values else values
-        filled = fill_border_(own, there, fill_reach)
+        filled = fill_border_(own, there, fill_reach, None if where is None else reads.of(where.expand(whole)))
         for dim in dims:
             filled = filled.narrow(dim, grow, sizes[dim] - 2 * grow)
         return filled
 
     def _fill_reach(self, x: Tensor, slide: Slide) -> Sequence[int]:
-        """How far from an active position an active window may read, in each windowed dimension.
+        """How far from an active position an active window may read averaged borders, in each windowed dimension.
 
         Without growth, an active window covers an active position, so this is less than the window's extent (unless
         a window covers no feature, or channels have different masks).
         """
         mask = self.mask(x)
-        if mask is None or self.rule.growth != "none" or mask.feature is not None:
+        if mask is None or self.rule.border == "zero":
+            return ()
+        if self.rule.growth != "none":
             return slide.reach
         alike = mask.kept.shape[x.dim() - len(slide.kernel) - 1] == 1
-        return slide.reach_of_covered if alike and slide.windows(x).empty_cells is None else slide.reach
+        return slide.reach_of_covered if alike and slide.windows(x).cover(mask) else slide.reach
+
+    def _read_by(self, x: Tensor, slide: Slide, mask: PositionMask | None) -> Tensor | None:
+        """Where active windows read, if at a stride they may leave out some that are near; None: anywhere near.
+
+        Not on a GPU: Python would have to wait for the values.
+        """
+        if mask is None or not is_at_hand(mask.kept) or all(step == 1 for step in slide.steps):
+            return None
+        first = x.dim() - len(slide.kernel)
+        alive = mask.kept.any(first - 1, keepdim=True).expand(*mask.kept.shape[: first - 1], 1, *slide.sizes)
+        return slide.windows(x).read_by(alive)

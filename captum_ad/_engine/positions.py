@@ -13,7 +13,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from captum_ad._engine.definitions import Taps, Windows
+from captum_ad._engine.definitions import Windows
+from captum_ad._engine.taps import Taps
 
 
 class Geometry(NamedTuple):

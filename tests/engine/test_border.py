@@ -36,6 +36,37 @@ def test_is_the_same_in_pieces(at_once: int, monkeypatch: pytest.MonkeyPatch) ->
     assert torch.equal(expected.where(kept, 0), x)
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_fills_what_is_read_as_if_all_were_read(seed: int) -> None:
+    """And leaves out what no window reads and no later step needs."""
+    generator = torch.Generator().manual_seed(seed)
+    mask = PositionMask(torch.rand(2, 1, 11, 9, generator=generator) < 0.1)
+    x = torch.randn(2, 3, 11, 9, generator=generator).where(mask.kept, 0)
+    read = torch.rand(2, 1, 11, 9, generator=generator) < 0.1
+    whole, found = fill_border_(x.clone(), mask, [3, 3]), fill_border_(x.clone(), mask, [3, 3], read)
+    assert torch.equal(found.where(read, 0), whole.where(read, 0))
+    assert bool(((found == whole) | (found == 0)).all())
+    assert int((found != 0).sum()) < int((whole != 0).sum())
+    nowhere = torch.zeros_like(read)
+    assert torch.equal(fill_border_(x.clone(), mask, [3, 3], nowhere), x)
+
+
+@pytest.mark.parametrize("shift", range(4))
+@pytest.mark.parametrize("kernel", [3, 4, 7])
+@pytest.mark.parametrize("stride", [2, 3])
+def test_at_a_stride_windows_read_what_they_would_of_a_whole_border(
+    stride: int, kernel: int, shift: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    conv = nn.Conv2d(2, 3, kernel, stride, kernel // 2, dtype=torch.double)
+    x, mask = torch.randn(2, 2, 24, 22, dtype=torch.double), torch.zeros(24, 22, dtype=torch.bool)
+    mask[4 + shift : 13, 3:9] = mask[17:, 11 + shift : 16] = True
+    with torch.no_grad():
+        found = ADForward(conv, MEAN)(x, mask=mask)
+        monkeypatch.setattr(border, "_needed", lambda steps, read, windowed: steps)
+        assert torch.equal(ADForward(conv, MEAN)(x, mask=mask), found)
+
+
 def test_of_one_mask_also_after_inference_mode() -> None:
     """What was planned for a mask in inference mode serves a later backward."""
     mask = PositionMask(HALF[None, None])

@@ -1,4 +1,4 @@
-"""Boxes of masks that are made of others, as arithmetic: for masks whose values are on a GPU."""
+"""Windows: boxes of what they read, as arithmetic; where they read; whether they cover something."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from captum_ad._engine.crop import Box
-from captum_ad._engine.definitions import Taps, Windows
+from captum_ad._engine.definitions import Windows
 from captum_ad._engine.masks import PositionMask
+from captum_ad._engine.positions import Slide
+from captum_ad._engine.taps import Taps
 
 
 @given(
@@ -55,3 +57,28 @@ def test_put_in_box(known: bool) -> None:
     assert vars(found).get("box") == (Box({2: (1, 5)}) if known else None)
     here = PositionMask(torch.ones(1, 1, 9, dtype=torch.bool)).put_in_box([one, one])
     assert here.box == Box({})
+
+
+@given(
+    inputs=st.tuples(st.integers(1, 9), st.integers(1, 9)), stride=st.integers(1, 4), gap=st.integers(1, 3),
+    kernel=st.integers(1, 4), before=st.integers(0, 4), outputs=st.tuples(st.integers(1, 6), st.integers(1, 6)),
+    seed=st.integers(0, 99),
+)  # fmt: skip
+def test_where_windows_read(
+    inputs: tuple[int, int], stride: int, gap: int, kernel: int, before: int, outputs: tuple[int, int], seed: int
+) -> None:
+    taps = [Taps(size, stride, [gap * i - before for i in range(kernel)]) for size in outputs]
+    matrices = [line.matrix(size, torch.device("cpu")) for line, size in zip(taps, inputs)]
+    alive = torch.rand(2, 1, *outputs, generator=torch.Generator().manual_seed(seed)) < 0.3
+    expected = (matrices[0].T @ alive.float() @ matrices[1]).bool()
+    assert torch.equal(Windows(matrices, matrices, taps, taps).read_by(alive), expected)
+
+
+@pytest.mark.parametrize(("before", "expected"), [(0, True), (1, True), (2, False)])
+def test_whether_every_window_covers_a_feature(before: int, expected: bool) -> None:
+    """A window of size 3 in a map with a frame of padding that is `before` wide."""
+    feature = torch.nn.functional.pad(torch.ones(1, 1, 6, 6), [before] * 4).bool()
+    size = feature.shape[-1]
+    slide = Slide([size - 2] * 2, [3, 3], [1, 1], [0, 0], [1, 1])
+    mask = PositionMask(feature, feature) if before else PositionMask(feature)
+    assert slide.windows(feature).cover(mask) is expected

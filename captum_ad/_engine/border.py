@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from captum_ad._engine.masks import PositionMask, broadcast
+from captum_ad._engine.crop import Box, bounding_box
+from captum_ad._engine.masks import PositionMask, all_true, broadcast
 from captum_ad._engine.select import fill_, zeroed
 from captum_ad._engine.static import is_recorded
 
@@ -49,6 +50,11 @@ def fill_border_(x: Tensor, mask: PositionMask, reach: Sequence[int], read: Tens
     key = tuple(reach), tuple(x.shape[-rank:])
     if is_recorded():
         return _filled(x, mask, _steps(mask, *key, windowed), windowed)
+    inside = None if mask.feature is None else _box_of_features(mask)
+    if inside is not None:  # padding around it is not averaged
+        inner = None if read is None else inside.of(read)
+        fill_border_(inside.of(x), PositionMask(inside.of(mask.kept)), reach, inner)
+        return x
     if read is not None:
         fills, box = _planned(mask, *key, windowed, read)
     else:
@@ -69,6 +75,15 @@ def fill_border_(x: Tensor, mask: PositionMask, reach: Sequence[int], read: Tens
             if values is not around:
                 fill_(values, mean, where)
     return x
+
+
+def _box_of_features(mask: PositionMask) -> Box | None:
+    """The box that the features fill, if they do; None if they do not, or if Python would have to wait for a GPU."""
+    feature = mask.given_feature
+    if feature is None or feature.device.type != "cpu":
+        return None
+    box = bounding_box(feature.view(torch.uint8).amax(0).numpy().view(bool))
+    return box if box is not None and all_true(box.of(feature)) else None
 
 
 def _planned(

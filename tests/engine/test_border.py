@@ -51,6 +51,20 @@ def test_fills_what_is_read_as_if_all_were_read(seed: int) -> None:
     assert torch.equal(fill_border_(x.clone(), mask, [3, 3], nowhere), x)
 
 
+def test_around_a_frame_of_padding_it_is_that_of_the_map(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bit for bit, and what stands in the frame is neither read nor overwritten."""
+    generator = torch.Generator().manual_seed(0)
+    kept = torch.rand(3, 1, 9, 8, generator=generator) < 0.3
+    x = torch.randn(3, 5, 9, 8, generator=generator).where(kept, 0)
+    frame = [2, 1, 0, 3]
+    feature = F.pad(torch.ones_like(kept), frame)
+    padded, mask = F.pad(x, frame, value=7.0), PositionMask(F.pad(kept, frame), feature)
+    expected = F.pad(fill_border_(x.clone(), PositionMask(kept), [2, 1]), frame, value=7.0)
+    assert torch.equal(fill_border_(padded.clone(), mask, [2, 1]), expected)
+    monkeypatch.setattr(border, "_box_of_features", lambda mask: None)
+    assert torch.equal(fill_border_(padded.clone(), mask, [2, 1]), expected)
+
+
 @pytest.mark.parametrize("shift", range(4))
 @pytest.mark.parametrize("kernel", [3, 4, 7])
 @pytest.mark.parametrize("stride", [2, 3])

@@ -13,7 +13,7 @@ from torch import Tensor
 from captum_ad._engine.crop import Box, bounding_box
 from captum_ad._engine.masks import PositionMask, all_true, broadcast
 from captum_ad._engine.select import fill_, zeroed
-from captum_ad._engine.static import is_recorded
+from captum_ad._engine.static import is_recorded, unknown_values
 
 _AT_ONCE = 2**18
 """The number of elements that are filled at once on a CPU: about as many as fit into its cache."""
@@ -49,7 +49,11 @@ def fill_border_(x: Tensor, mask: PositionMask, reach: Sequence[int], read: Tens
     windowed = [dim for dim, r in zip(range(-rank, 0), reach) if r]
     key = tuple(reach), tuple(x.shape[-rank:])
     if is_recorded():
-        return _filled(x, mask, _steps(mask, *key, windowed), windowed)
+        if x.device.type != "cpu" or torch.is_grad_enabled():
+            return _filled(x, mask, _steps(mask, *key, windowed), windowed)
+        filled = x.clone()
+        torch.ops.captum_ad.fill_border_(filled, mask.kept, mask.given_feature, reach, read)
+        return filled
     inside = None if mask.feature is None else _box_of_features(mask)
     if inside is not None:  # padding around it is not averaged
         inner = None if read is None else inside.of(read)
@@ -66,7 +70,9 @@ def fill_border_(x: Tensor, mask: PositionMask, reach: Sequence[int], read: Tens
         return x
     divisors = [divisor.to(x.dtype) for _, divisor in fills]
     cropped = [_crop(part, box) for part in (x, mask.kept, *(where for where, _ in fills), *divisors)]
-    for around, kept, *steps_here in _in_pieces(cropped, x.dim() - rank):
+    channels = x.dim() - rank - 1
+    cuttable = channels if channels >= 0 and x.stride(channels) == 1 else channels + 1  # not innermost dimensions
+    for around, kept, *steps_here in _in_pieces(cropped, cuttable):
         values = around if mask.feature is None else zeroed(around, PositionMask(kept))
         for where, divisor in zip(steps_here[: len(fills)], steps_here[len(fills) :]):
             total = _sum_around(values, windowed)
@@ -75,6 +81,23 @@ def fill_border_(x: Tensor, mask: PositionMask, reach: Sequence[int], read: Tens
             if values is not around:
                 fill_(values, mean, where)
     return x
+
+
+def _fill_border_uncompiled(
+    x: Tensor, kept: Tensor, feature: Tensor | None, reach: Sequence[int], read: Tensor | None
+) -> None:
+    with unknown_values(None):
+        fill_border_(x, PositionMask(kept, feature), reach, read)
+
+
+# One operator in compiled programs: on a CPU, pieces that fit into its cache are faster than what compilers make of it.
+torch.library.define(
+    "captum_ad::fill_border_",
+    "(Tensor(a!) x, Tensor kept, Tensor? feature, int[] reach, Tensor? read) -> ()",
+    tags=[tag for tag in (getattr(torch.Tag, "flexible_layout", None),) if tag is not None],  # older torch has none
+)
+torch.library.impl("captum_ad::fill_border_", "CPU", _fill_border_uncompiled)
+torch.library.register_fake("captum_ad::fill_border_", lambda *_: None)
 
 
 def _box_of_features(mask: PositionMask) -> Box | None:

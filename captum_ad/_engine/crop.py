@@ -101,9 +101,11 @@ class Boxes:
         inside = [dim for dim in self.starts if dim >= missing and x.shape[dim - missing] > 1]
         if not inside:
             return x
-        x = x[(None,) * missing]
-        shape = [self.sizes[dim] if dim in inside else size for dim, size in enumerate(x.shape)]
-        return assembled(Boxes({d: self.starts[d] for d in inside}, self.sizes), shape, [(None, x)])
+        return self.along(inside).of_whole(x[(None,) * missing])
+
+    def of_whole(self, x: Tensor) -> Tensor:
+        """The part of `x` in the boxes, 0 past its edges; `x` has the size of the tensor along all their sides."""
+        return assembled(self, [self.sizes.get(dim, size) for dim, size in enumerate(x.shape)], [(None, x)])
 
     def share(self, shape: Sequence[int]) -> float:
         """The share of a tensor's elements that is in the boxes."""

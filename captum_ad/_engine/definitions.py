@@ -35,7 +35,7 @@ from captum_ad._engine.axes import Axis, Role
 from captum_ad._engine.crop import Box
 from captum_ad._engine.mask_rule import MaskRule
 from captum_ad._engine.masks import PositionMask, all_true, undeactivated
-from captum_ad._engine.static import is_at_hand
+from captum_ad._engine.static import as_booleans, as_bytes, is_at_hand, is_recorded
 from captum_ad._engine.taps import Taps
 
 # Definition 3
@@ -109,10 +109,10 @@ class Windows:
 
     def read_by(self, alive: Tensor) -> Tensor:
         """The input positions that windows which are `alive` read. For windows that slide."""
-        found = alive.view(torch.uint8)
+        found = as_bytes(alive)
         for dim, (taps, matrix) in enumerate(zip(self.reads_taps, self.reads), start=alive.dim() - len(self.reads)):
             found = taps.read_by(found, dim, matrix.shape[1])
-        return found.view(torch.bool)
+        return as_booleans(found)
 
     def of_features(self, feature: Tensor) -> tuple[PositionMask, Tensor]:
         """The output mask if every feature is kept, and the output positions that cover no feature.
@@ -252,10 +252,12 @@ def renewed(alive: Tensor, features: Tensor) -> PositionMask:
 def _any_in_windows(kept: Tensor, matrices: Sequence[Tensor], taps: Sequence[Taps]) -> Tensor:
     """For each window, whether any feature in it is kept."""
     first = kept.dim() - len(taps)
-    found = kept.expand(*kept.shape[:first], *(matrix.shape[1] for matrix in matrices)).view(torch.uint8)
+    if is_recorded():  # compilers would compute what each slice needs anew, back to the input's mask
+        return _sum_windows(kept, matrices, first) > 0
+    found = as_bytes(kept.expand(*kept.shape[:first], *(matrix.shape[1] for matrix in matrices)))
     for dim, line in enumerate(taps, start=first):
         found = line.any(found, dim)
-    return found.view(torch.bool)
+    return as_booleans(found)
 
 
 def _counts(mask: PositionMask, matrices: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
@@ -277,7 +279,7 @@ def _window_sizes(matrices: Sequence[Tensor]) -> Tensor:
 
 def _sum_windows(values: Tensor, matrices: Sequence[Tensor], first: int) -> Tensor:
     """Sums over windows, one dimension after the other; exact, because float32 holds such counts exactly."""
-    sums = values.view(torch.uint8).to(torch.float32)  # several times as fast as converting bool
+    sums = as_bytes(values).to(torch.float32)  # several times as fast as converting bool
     with torch.autocast(values.device.type, enabled=False):
         for dim, matrix in enumerate(matrices, start=first):
             sums = sums.expand(*sums.shape[:dim], matrix.shape[1], *sums.shape[dim + 1 :])

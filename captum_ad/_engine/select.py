@@ -40,10 +40,11 @@ def zero_(x: Tensor, mask: PositionMask) -> None:
 
 
 def fill_(x: Tensor, y: Tensor, where: Tensor) -> None:
-    """Write `y` into `x` where `where` is True and `x` is 0; `where` broadcasts to both. May overwrite `y`."""
+    """Write `y` into `x` where `where` is True; it broadcasts to both. May overwrite `y`."""
     if _has_bits(x) and x.dtype == y.dtype:
         integers = _INTEGERS[x.itemsize]
-        x.view(integers).bitwise_or_(y.view(integers).bitwise_and_(-where.to(integers)))
+        chosen = -where.to(integers)
+        x.view(integers).bitwise_and_(~chosen).bitwise_or_(y.view(integers).bitwise_and_(chosen))
     else:
         x.copy_(torch.where(where, y, x))
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+import torch
 from torch import Tensor
 
 from captum_ad._common.errors import UnsupportedOperationError
@@ -34,10 +35,20 @@ def is_at_hand(x: Tensor) -> bool:
 
 
 @contextmanager
-def unknown_values(varies: Callable[[Tensor], bool]) -> Iterator[None]:
-    """Context manager under which the values of tensors for which `varies` is True may not be read."""
+def unknown_values(varies: Callable[[Tensor], bool] | None) -> Iterator[None]:
+    """Context manager under which the values of tensors for which `varies` is True may not be read; None: all may."""
     token = _varies.set(varies)
     try:
         yield
     finally:
         _varies.reset(token)
+
+
+def as_bytes(x: Tensor) -> Tensor:
+    """Booleans as uint8: a view, or a copy while recording, because torch's compiler cannot vectorize such views."""
+    return x.to(torch.uint8) if is_recorded() else x.view(torch.uint8)
+
+
+def as_booleans(x: Tensor) -> Tensor:
+    """Bytes 0 and 1 as booleans: the reverse of :func:`as_bytes`."""
+    return x.bool() if is_recorded() else x.view(torch.bool)

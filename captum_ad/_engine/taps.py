@@ -36,9 +36,8 @@ class Taps(NamedTuple):
 
     def read_by(self, values: Tensor, dim: int, inputs: int) -> Tensor:
         """For each input position, whether the value of any window that reads it is True; booleans stored as uint8."""
-        span, before = (self.outputs - 1) * self.stride + 1, max(0, -min(self.offsets))
-        length = before + max(inputs, max(self.offsets) + span)
-        found = values.new_zeros(*values.shape[:dim], length, *values.shape[dim + 1 :])
-        for start in (before + offset for offset in self.offsets):
-            found[(*[slice(None)] * dim, slice(start, start + span, self.stride))] |= values
-        return found.narrow(dim, before, inputs)
+        others, before = [0, 0] * (values.dim() - 1 - dim), max(0, *self.offsets)
+        spread = F.pad(values.unsqueeze(dim + 1), [*others, 0, self.stride - 1]).flatten(dim, dim + 1)
+        after = max(0, inputs - min(self.offsets) - spread.shape[dim])
+        padded = F.pad(spread, [*others, before, after])
+        return reduce(torch.bitwise_or, [padded.narrow(dim, before - offset, inputs) for offset in self.offsets])

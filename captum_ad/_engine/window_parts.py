@@ -12,7 +12,6 @@ from captum_ad._engine.crop import WORTHWHILE, Box, Boxes, Part, fitted, room_fo
 from captum_ad._engine.masks import PositionMask
 from captum_ad._engine.parts import Parts
 from captum_ad._engine.positions import Slide
-from captum_ad._engine.static import is_at_hand
 
 
 class WindowParts(Parts):
@@ -141,9 +140,9 @@ class WindowParts(Parts):
         box: Boxes,
         beyond: float,
         fill_reach: Sequence[int],
-        where: Tensor | None,
+        read: Tensor | None,
     ) -> Tensor:
-        """What the windows of each sample's box read, padding included; `where`: the positions that they read."""
+        """What the windows of each sample's box read, padding included; `read`: the positions that they read."""
         dims, fill = range(x.dim() - len(slide.kernel), x.dim()), self.mask(x) if any(fill_reach) else None
         grow = max(fill_reach, default=0)
         starts, sizes = {}, {}
@@ -156,9 +155,9 @@ class WindowParts(Parts):
         if fill is None:
             return values
         whole = (*fill.kept.shape[: dims[0]], *x.shape[dims[0] :])
-        there = PositionMask(*(reads.of(part.expand(whole)) for part in (fill.kept, fill.everywhere)))
+        there = PositionMask(*(reads.of_whole(part.expand(whole)) for part in (fill.kept, fill.everywhere)))
         own = values.clone() if values is part.values else values
-        filled = fill_border_(own, there, fill_reach, None if where is None else reads.of(where.expand(whole)))
+        filled = fill_border_(own, there, fill_reach, None if read is None else reads.of_whole(read.expand(whole)))
         for dim in dims:
             filled = filled.narrow(dim, grow, sizes[dim] - 2 * grow)
         return filled
@@ -182,7 +181,7 @@ class WindowParts(Parts):
 
         Not on a GPU: Python would have to wait for the values.
         """
-        if mask is None or not is_at_hand(mask.kept) or all(step == 1 for step in slide.steps):
+        if mask is None or mask.kept.device.type != "cpu" or all(step == 1 for step in slide.steps):
             return None
         first = x.dim() - len(slide.kernel)
         alive = mask.kept.any(first - 1, keepdim=True).expand(*mask.kept.shape[: first - 1], 1, *slide.sizes)

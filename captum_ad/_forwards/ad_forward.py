@@ -208,12 +208,12 @@ class ADForward(Answering):
         output = self._score(self._run(partial(Tracer, record), arranged, masks), inputs, kwargs)
         return Trace(record.operations, output, self.rule, self.tau)
 
-    def compile(self, **options: Any) -> None:
+    def compile(self, **options: Any) -> ADForward:  # type: ignore[override]  # for chaining
         """Compile the masked forward with torch.compile: one program per input shape, shared by all masks.
 
         The program does not depend on mask values and skips no dead positions. Without a mask, or with
         one that keeps everything, the compiled model runs. If an operation's rule needs the values of masks,
-        the masked forward runs uncompiled; a warning names the first such operation.
+        the masked forward runs uncompiled; a warning names the first such operation. Returns the forward itself.
 
         Parameters
         ----------
@@ -224,13 +224,14 @@ class ADForward(Answering):
         --------
         >>> import torch
         >>> from captum_ad import ADForward
-        >>> ad = ADForward(torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Flatten()).eval())
-        >>> ad.compile(backend="eager")
+        >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Flatten()).eval()
+        >>> ad = ADForward(model).compile(backend="eager")
         >>> ad(torch.rand(1, 3, 8, 8), mask=torch.arange(8).expand(8, 8) < 4).shape
         torch.Size([1, 144])
         """
         torch.compile(nn.Identity(), **options)  # raises now if the options are invalid
         self._programs = Programs(options)
+        return self
 
     def extra_repr(self) -> str:
         """The rule and τ, for ``repr``."""

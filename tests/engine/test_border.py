@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -95,6 +97,20 @@ def test_of_one_mask_also_after_inference_mode() -> None:
     assert bool(asked.grad[..., 5].gt(1).all())
 
 
+@pytest.mark.parametrize("negative", [torch.neg, nn.PReLU(init=-0.25)])
+def test_negative_zeros_become_the_averages(negative: Callable[[Tensor], Tensor]) -> None:
+    """What is clean already may hold -0 at deactivated positions."""
+    conv = nn.Conv2d(1, 1, 3, bias=False)
+    nn.init.constant_(conv.weight, 1)
+    model = nn.Sequential(nn.ZeroPad2d(1), Apply(negative), conv).eval()
+    mask = torch.ones(4, 4, dtype=torch.bool)
+    mask[1, 1] = False
+    with torch.no_grad():
+        found = ADForward(model, MEAN)(torch.full((1, 1, 4, 4), 3.0), mask=mask)
+        expected = conv(negative(F.pad(torch.full((1, 1, 4, 4), 3.0), (1, 1, 1, 1)))).where(mask, 0)
+    assert torch.equal(found, expected)
+
+
 SHAPES = [  # and how far windows reach
     ((4, 9), [1]),
     ((3, 5, 9), [2]),
@@ -108,14 +124,15 @@ SHAPES = [  # and how far windows reach
 @pytest.mark.parametrize("dtype", [torch.float64, torch.int32, torch.complex128])
 @pytest.mark.parametrize(("shape", "reach"), SHAPES)
 @pytest.mark.parametrize("per_channel", [True, False])
+@pytest.mark.parametrize("gradients", [True, False])
 def test_is_the_same_in_a_program(
-    shape: tuple[int, ...], reach: list[int], dtype: torch.dtype, per_channel: bool
+    shape: tuple[int, ...], reach: list[int], dtype: torch.dtype, per_channel: bool, gradients: bool
 ) -> None:
     generator = torch.Generator().manual_seed(0)
     places = shape if per_channel else (*shape[: -len(reach) - 1], 1, *shape[-len(reach) :])
     mask = PositionMask(torch.rand(places, generator=generator) < 0.3)
     x = (10 * torch.randn(shape, generator=generator)).to(dtype).where(mask.kept, 0)
-    with unknown_values(lambda x: True):
+    with unknown_values(lambda x: True), torch.set_grad_enabled(gradients):
         recorded = fill_border_(x.clone(), mask, reach)
     torch.testing.assert_close(recorded, fill_border_(x.clone(), mask, reach))
     assert not torch.equal(recorded, x)

@@ -56,6 +56,22 @@ def test_attributions_are_those_of_full_computation(explain: Callable[..., Tenso
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max()))
 
 
+@pytest.mark.parametrize("size", [(1, 96), (96, 1)])
+def test_along_a_side_of_one_position(size: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    kernel = (3, 5) if size[0] == 1 else (5, 3)
+    layers = [nn.Conv2d(n, 4, kernel, padding=tuple(k // 2 for k in kernel)) for n in (1, 4, 4)]
+    model, masks = nn.Sequential(*layers).double().eval(), torch.ones(4, 96, dtype=torch.bool)
+    for number, mask in enumerate(masks):
+        mask[20 * number : 20 * number + 12] = False
+    x, mask = torch.randn(1, 1, *size, dtype=torch.double).expand(4, -1, -1, -1), masks.reshape(4, 1, *size)
+    with torch.no_grad():
+        expected = ADForward(model, "no-growth-mean")(x, mask=mask)
+        with keeping_runs():
+            found = ADForward(model, "no-growth-mean")(x, mask=mask)
+    torch.testing.assert_close(found, expected)
+
+
 @pytest.mark.parametrize(("network", "most"), [("resnet18", 0.55), ("vgg11_bn", 0.35), ("convnext_tiny", 0.9)])
 def test_less_is_computed(network: str, most: float) -> None:
     """Multiply-adds, as a share of those of full computation, windows of a seventh of the side."""

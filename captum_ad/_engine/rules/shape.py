@@ -16,6 +16,7 @@ from captum_ad._engine.masks import PositionMask, all_true, compress, constant_m
 from captum_ad._engine.registry import is_in_place, register_rule, takes_parts
 from captum_ad._engine.reshapes import reshaped
 from captum_ad._engine.rules.combination import written_mask
+from captum_ad._engine.static import as_bytes
 from captum_ad._engine.tags import tensors_in
 
 
@@ -144,7 +145,7 @@ def pad(
 
     def grown(part: Tensor) -> Tensor:
         part = part.expand([input.shape[d] if d in dims else n for d, n in enumerate(part.shape)])
-        padded = F.pad(part.view(torch.uint8) if mode == "constant" else part.float(), list(pad), mode=mode)
+        padded = F.pad(as_bytes(part) if mode == "constant" else part.float(), list(pad), mode=mode)
         return padded.bool()
 
     if mode == "constant":

@@ -77,6 +77,11 @@ class PositionMask:
         """
         return bounding_box(self._extremes[1])
 
+    @property
+    def box_is_at_hand(self) -> bool:
+        """Whether `box` is known without waiting for another device."""
+        return self.kept.device.type == "cpu" or bool({"box", "_extremes"} & vars(self).keys())
+
     def put_in_box(self, masks: Sequence[PositionMask], change: Callable[[Box], Box] = lambda box: box) -> PositionMask:
         """Set `box` from the boxes of the masks that this one was made of, if its values are on another device.
 
@@ -92,7 +97,7 @@ class PositionMask:
         PositionMask
             This mask.
         """
-        if self.kept.device.type != "cpu" and all({"box", "_extremes"} & vars(mask).keys() for mask in masks):
+        if self.kept.device.type != "cpu" and all(mask.box_is_at_hand for mask in masks):
             boxes = [mask.box for mask in masks if mask.box is not None]
             vars(self).setdefault("box", change(reduce(Box.around, boxes)) if boxes else None)
         return self

@@ -30,6 +30,6 @@ def test_everything_runs_and_gives_the_same(tmp_path: Path) -> None:
 
     # Is anything NaN? Is everything kept? A forward waits for nothing else.
     waits = {row["case"]: row["fetches"] for row in rows}
-    for network in ("resnet18", "mobilenet_v2", "googlenet", "efficientnet_b0", "vit_b_32"):
+    for network in ("resnet18", "mobilenet_v2", "densenet121", "googlenet", "efficientnet_b0", "vit_b_32"):
         for rule in ("paper", "no-growth", "no-growth-mean", "layer-masking"):
             assert waits[f"{network}, {rule}"] == 2, (network, rule)

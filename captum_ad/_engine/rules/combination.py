@@ -162,6 +162,8 @@ def concatenation(
     masks, clean = [_own_mask(ad, tensor) for tensor in joined], all(ad.is_clean(tensor) for tensor in joined)
     mask = side_by_side(masks, [t.shape[dim] for t in joined], dim)
     first, dim = joined[0], dim % joined[0].dim()
+    if mask is not None and all(masks):
+        mask.put_in_box([one for one in masks if one], lambda box: box.along(set(box.sides) - {dim}))
     shape = (*first.shape[:dim], sum(t.shape[dim] for t in joined), *first.shape[dim + 1 :])
     if len(joined) < len(tensors):
         ad.complete()

@@ -165,7 +165,7 @@ class Parts(RowParts):
     # What to compute of a result
 
     def box(self, mask: PositionMask | None, shape: Sequence[int]) -> Box | None:
-        """The box outside of which a tensor need not be computed; None if it is unknown, or too large to be worthwhile."""
+        """The box outside of which a tensor need not be computed; None if unknown, or too large to be worthwhile."""
         if mask is None or not self._skips or math.prod(shape) < SMALLEST or torch.is_grad_enabled():
             return None
         if not mask.box_is_at_hand:

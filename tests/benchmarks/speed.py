@@ -85,10 +85,14 @@ def elapsed(run: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
-def ratio(before: Callable[[], Any], after: Callable[[], Any], options: argparse.Namespace) -> float:
-    """Median over pairs, after one pair to warm up."""
-    pairs = [(seconds(before, options.device), seconds(after, options.device)) for _ in range(options.pairs + 1)][1:]
-    return statistics.median(b / a for a, b in pairs)
+def ratio(
+    before: Callable[[], Any], after: Callable[[], Any], options: argparse.Namespace, warm: bool = False
+) -> float:
+    """Median over pairs, after one pair to warm up if they are not `warm`."""
+    pairs = [
+        (seconds(before, options.device), seconds(after, options.device)) for _ in range(options.pairs + (not warm))
+    ]
+    return statistics.median(b / a for a, b in pairs[not warm :])
 
 
 def forwards(options: argparse.Namespace) -> list[dict[str, Any]]:
@@ -144,10 +148,9 @@ def tasks(options: argparse.Namespace) -> list[dict[str, Any]]:
             row: dict[str, Any] = {"network": name, "task": task}
             for rule in options.rules:
                 ad = ADForward(model, rule)
-                row[rule] = ratio(partial(run, painted), partial(run, ad), options)
-                forwards_of = inputs(model, partial(run, painted)) / inputs(model, partial(run, ad))
-                row[rule] *= forwards_of
-                row[f"{rule}, multiply-adds"] = forwards_of * adds(partial(run, ad)) / adds(partial(run, painted))
+                (before, painted_adds), (after, ad_adds) = (counted(model, partial(run, f)) for f in (painted, ad))
+                row[rule] = before / after * ratio(partial(run, painted), partial(run, ad), options, warm=True)
+                row[f"{rule}, multiply-adds"] = before / after * ad_adds / painted_adds
             rows.append(row)
             line = [f"{row[rule]:7.2f} ({row[f'{rule}, multiply-adds']:4.2f})" for rule in options.rules]
             print(f"{name:20}{task:20}" + "".join(f"{one:>16}" for one in line), flush=True)
@@ -160,11 +163,14 @@ def cells(side: int) -> Tensor:
     return (line[:, None] * side + line)[None, None]
 
 
-def adds(run: Callable[[], Any]) -> int:
-    """The multiply-adds of a task: the ratio of two is what seconds would be if nothing else took time."""
+def counted(model: nn.Module, run: Callable[[], Any]) -> tuple[int, int]:
+    """How many inputs a task runs through a model, and its multiply-adds, which are what limits its seconds."""
+    seen: list[int] = []
+    hook = model.register_forward_pre_hook(lambda _, given: seen.append(len(given[0])))
     with FlopCounterMode(display=False) as counter:
         run()
-    return counter.get_total_flops()
+    hook.remove()
+    return sum(seen), counter.get_total_flops()
 
 
 def blob() -> Tensor:
@@ -173,15 +179,6 @@ def blob() -> Tensor:
     noise = torch.rand(1, 1, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
     smooth = nn.functional.avg_pool2d(noise, 33, 1, 16, count_include_pad=False)
     return smooth - ((row[:, None] - 0.4) ** 2 + (row - 0.6) ** 2)
-
-
-def inputs(model: nn.Module, run: Callable[[], Any]) -> int:
-    """How many inputs go through a model."""
-    seen: list[int] = []
-    hook = model.register_forward_pre_hook(lambda _, given: seen.append(len(given[0])))
-    run()
-    hook.remove()
-    return sum(seen)
 
 
 def _attributed(attributor: Callable[[Any], Any], forward: Any, **given: Any) -> Tensor:

@@ -6,8 +6,7 @@ import copy
 import itertools
 import pickle
 import warnings
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -15,10 +14,8 @@ import torch
 from captum.attr import Occlusion
 from torch import Tensor, fx, nn
 from torch.testing import assert_close
-from torchvision.models import VisionTransformer
 
 from captum_ad import PRESETS, ADForward, PositionMask, register_rule, temporary_rules
-from captum_ad._engine.recording import recorded
 from captum_ad._forwards.programs import compiled_forwards
 from captum_ad.attr import CausalResponsibility, Rise
 from captum_ad.targets import Contrast
@@ -29,19 +26,6 @@ from tests.forwards.compiling import COUNTS, FULL, MASK, OTHER, Counting, Networ
 def nothing_compiled_before() -> Iterator[None]:
     yield
     torch.compiler.reset()
-
-
-@pytest.fixture
-def programs(monkeypatch: pytest.MonkeyPatch) -> list[fx.GraphModule]:
-    """What was recorded, whatever dynamo makes of it."""
-    made: list[fx.GraphModule] = []
-
-    def noted(*args: Any) -> fx.GraphModule:
-        made.append(recorded(*args))
-        return made[-1]
-
-    monkeypatch.setattr("captum_ad._forwards.programs.recorded", noted)
-    return made
 
 
 @torch.no_grad()
@@ -253,58 +237,3 @@ def test_forwards_in_a_context_share_programs() -> None:
     for ad in forwards:
         torch.testing.assert_close(ad(X, mask=MASK), ADForward(model, ad.rule)(X, mask=MASK), rtol=1e-5, atol=1e-5)
     assert_graphs(backend, 2)
-
-
-class ChannelsLast(nn.Module):
-    """Large windows and norms of channels, as in a ConvNeXt."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        self.stem, self.windows = nn.Conv2d(3, 16, 8, 8), nn.Conv2d(16, 16, 7, padding=3, groups=16)
-        self.norm, self.mix, self.head = nn.LayerNorm(16), nn.Linear(16, 16), nn.Linear(16, 5)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.stem(x)
-        x = x + self.mix(self.norm(self.windows(x).permute(0, 2, 3, 1))).permute(0, 3, 1, 2)
-        return self.head(self.norm(x.mean((2, 3))))
-
-
-@torch.no_grad()
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", [Network, ChannelsLast, partial(VisionTransformer, 64, 4, 1, 2, 16, 32)])
-def test_inductor(kind: Callable[[], nn.Module]) -> None:
-    model = kind().eval()
-    if isinstance(model, Network):
-        model.tokens = nn.Identity()  # torch's fused encoder layer, unmasked, fails in inductor
-    ad, eager = ADForward(model), ADForward(model)
-    ad.compile()
-    plain = torch.compile(ad.model)
-    x, mask = torch.randn(2, 3, 64, 64), torch.rand(2, 64, 64) < 0.1  # enough positions for vector code
-    assert torch.equal(ad(x), plain(x))
-    assert torch.equal(ad(x, mask=torch.ones_like(mask)), plain(x))
-    for one in (mask, mask.flip(-1)):
-        out = ad(x, mask=one)
-        torch.testing.assert_close(out, eager(x, mask=one), rtol=1e-4, atol=1e-5)
-        assert torch.equal(ad(torch.where(one[:, None], x, torch.inf), mask=one), out)
-
-
-@pytest.mark.parametrize("channels_last", [False, True])
-@pytest.mark.parametrize("gradients", [False, True])
-def test_averages_at_borders(gradients: bool, channels_last: bool) -> None:
-    """On a CPU, programs without gradients fill with the operator that runs eagerly, to the same bits."""
-    model = nn.Sequential(
-        nn.ZeroPad2d(2), nn.Conv2d(3, 4, 5, 2), nn.ReLU(inplace=True), nn.Conv2d(4, 4, 3, 3), nn.Conv2d(4, 2, 2)
-    ).eval()
-    layout = torch.channels_last if channels_last else torch.contiguous_format
-    compiled, eager, _ = pair(model.to(memory_format=layout))
-    x, mask = torch.randn(2, 3, 24, 24).to(memory_format=layout), torch.rand(2, 24, 24) < 0.6
-    with torch.set_grad_enabled(gradients):
-        out, expected = compiled(x, mask=mask), eager(x, mask=mask)
-    assert not torch.equal(expected, ADForward(model, "no-growth")(x, mask=mask))
-    if gradients:
-        torch.testing.assert_close(out, expected)
-        grads = [torch.autograd.grad(one.sum(), model[1].weight)[0] for one in (out, expected)]
-        torch.testing.assert_close(*grads, rtol=1e-4, atol=1e-5)
-    else:
-        assert torch.equal(out, expected)

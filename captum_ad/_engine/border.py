@@ -26,7 +26,9 @@ _Sides = Mapping[int, tuple[int, int]]
 
 
 def fill_border_(x: Tensor, mask: PositionMask, reach: Sequence[int], read: Tensor | None = None) -> Tensor:
-    """Fill dead positions near active ones with the mean of the active positions around them: in `x`, or in a copy.
+    """Fill dead positions near active ones with the mean of the active positions around them.
+
+    It is done in `x`; while a program is recorded, in a copy.
 
     The neighborhood is 3×3 (3 in each windowed dimension). The step is repeated as far as a window
     reaches, each time using the positions filled before. This is the neighborhood padding of layer
@@ -71,7 +73,9 @@ def fill_border_(x: Tensor, mask: PositionMask, reach: Sequence[int], read: Tens
     divisors = [divisor.to(x.dtype) for _, divisor in fills]
     cropped = [_crop(part, box) for part in (x, mask.kept, *(where for where, _ in fills), *divisors)]
     channels = x.dim() - rank - 1
-    cuttable = channels if channels >= 0 and x.stride(channels) == 1 else channels + 1  # not innermost dimensions
+    cuttable = (
+        channels if channels >= 0 and x.stride(channels) == 1 else channels + 1
+    )  # short runs of channels are slow
     for around, kept, *steps_here in _in_pieces(cropped, cuttable):
         values = around if mask.feature is None else zeroed(around, PositionMask(kept))
         for where, divisor in zip(steps_here[: len(fills)], steps_here[len(fills) :]):
@@ -91,13 +95,14 @@ def _fill_border_uncompiled(
 
 
 # One operator in compiled programs: on a CPU, pieces that fit into its cache are faster than what compilers make of it.
-torch.library.define(
-    "captum_ad::fill_border_",
-    "(Tensor(a!) x, Tensor kept, Tensor? feature, int[] reach, Tensor? read) -> ()",
-    tags=[tag for tag in (getattr(torch.Tag, "flexible_layout", None),) if tag is not None],  # older torch has none
-)
-torch.library.impl("captum_ad::fill_border_", "CPU", _fill_border_uncompiled)
-torch.library.register_fake("captum_ad::fill_border_", lambda *_: None)
+if not hasattr(torch.ops.captum_ad, "fill_border_"):  # torch keeps it if this module is imported again
+    torch.library.define(
+        "captum_ad::fill_border_",
+        "(Tensor(a!) x, Tensor kept, Tensor? feature, int[] reach, Tensor? read) -> ()",
+        tags=[tag for tag in (getattr(torch.Tag, "flexible_layout", None),) if tag is not None],  # older torch has none
+    )
+    torch.library.impl("captum_ad::fill_border_", "CPU", _fill_border_uncompiled)
+    torch.library.register_fake("captum_ad::fill_border_", lambda *_: None)
 
 
 def _box_of_features(mask: PositionMask) -> Box | None:

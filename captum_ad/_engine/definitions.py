@@ -279,7 +279,7 @@ def _window_sizes(matrices: Sequence[Tensor]) -> Tensor:
 
 def _sum_windows(values: Tensor, matrices: Sequence[Tensor], first: int) -> Tensor:
     """Sums over windows, one dimension after the other; exact, because float32 holds such counts exactly."""
-    sums = as_bytes(values).to(torch.float32)  # several times as fast as converting bool
+    sums = as_bytes(values).to(torch.float32)  # where it is a view, several times as fast as converting bool
     with torch.autocast(values.device.type, enabled=False):
         for dim, matrix in enumerate(matrices, start=first):
             sums = sums.expand(*sums.shape[:dim], matrix.shape[1], *sums.shape[dim + 1 :])

@@ -74,7 +74,7 @@ class _Recorder(TorchDispatchMode):
         self._nodes: Any = WeakIdKeyDictionary()
         self._attributes: Any = WeakIdKeyDictionary()
         self._held: Any = WeakIdKeyDictionary(dict.fromkeys(held, True))
-        self._folded = 0
+        self._folded, self._gradients = 0, torch.is_grad_enabled()
         self._makers: dict[int, int] = {}  # address of memory -> number of the folded operator that made it
         self._inputs = [x.detach().clone() for x in inputs]
         for number, x in enumerate(self._inputs):
@@ -139,14 +139,19 @@ class _Recorder(TorchDispatchMode):
                 raise _WrittenConstantError(self._makers.get(pointer_of(x)))
 
     def _note(self, node: fx.Node, out: Any) -> None:
-        """Remember the node of each result."""
+        """Remember the node of each result; the graph lets no gradient through what ran under ``torch.no_grad``."""
         if isinstance(out, Tensor):
             if out not in self._nodes:
-                self._nodes[out] = node
+                self._nodes[out] = self._cut(node)
         elif isinstance(out, (tuple, list)):
             for number, one in enumerate(out):
                 if isinstance(one, Tensor) and one not in self._nodes:
-                    self._nodes[one] = self._graph.call_function(operator.getitem, (node, number))
+                    self._nodes[one] = self._cut(self._graph.call_function(operator.getitem, (node, number)))
+
+    def _cut(self, node: fx.Node) -> fx.Node:
+        if self._gradients and not torch.is_grad_enabled():
+            return self._graph.call_function(_aten.detach.default, (node,))
+        return node
 
     def _argument(self, x: Any) -> Any:
         """The node of a tensor; a tensor that was not recorded becomes an attribute of the graph's module."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 
 import pytest
@@ -109,6 +110,15 @@ def test_negative_zeros_become_the_averages(negative: Callable[[Tensor], Tensor]
         found = ADForward(model, MEAN)(torch.full((1, 1, 4, 4), 3.0), mask=mask)
         expected = conv(negative(F.pad(torch.full((1, 1, 4, 4), 3.0), (1, 1, 1, 1)))).where(mask, 0)
     assert torch.equal(found, expected)
+
+
+def test_may_be_imported_again() -> None:
+    """As by notebooks that reload what was edited."""
+    importlib.reload(border)
+    x, mask = torch.randn(1, 2, 12, 12).where(HALF, 0), PositionMask(HALF[None, None])
+    with torch.no_grad(), unknown_values(lambda x: True):
+        found = border.fill_border_(x.clone(), mask, [1, 1])
+    assert torch.equal(found, fill_border_(x.clone(), mask, [1, 1]))
 
 
 SHAPES = [  # and how far windows reach

@@ -111,6 +111,37 @@ def test_gradients() -> None:
     assert not found[0][0].masked_select(~MASK[:, None]).any()
 
 
+class HalfFrozen(nn.Module):
+    """Some layers run without gradients."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.frozen, self.strided = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 5, 2)
+        self.free, self.head = nn.Conv2d(4, 4, 3, padding=1), nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            x = self.strided(self.frozen(x).relu()).relu_()
+        return self.head(self.free(x).mean((2, 3)))
+
+
+@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
+def test_gradients_end_where_the_model_ends_them(backend: str) -> None:
+    found = []
+    for compiled in (True, False):
+        ad = ADForward(HalfFrozen().eval())
+        if compiled:
+            ad.compile(backend=backend)
+        loss = ad(X, mask=MASK).square().sum()
+        found.append((loss, torch.autograd.grad(loss, list(ad.model.parameters()), allow_unused=True)))
+    (loss, grads), (expected, wanted) = found
+    assert_close(loss, expected)
+    assert [grad is None for grad in wanted] == [True] * 4 + [False] * 4
+    for grad, right in zip(grads, wanted):
+        assert (grad is None or not grad.any()) if right is None else torch.allclose(grad, right, 1e-4, 1e-5)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["autocast", "double", "channels last", "inference", "bfloat16 throughout"])
 def test_kinds_of_numbers(how: str) -> None:
